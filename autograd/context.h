@@ -1,0 +1,47 @@
+/* The context is handed to everything that can fail. It keeps the first error, in words, and passes on
+ * warnings; the library itself never prints and never exits. One context per thread of control; it may be
+ * used from inside one OpenMP region only to report errors. */
+#ifndef MLA_AUTOGRAD_CONTEXT_H
+#define MLA_AUTOGRAD_CONTEXT_H
+
+#include "autograd/status.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mla_context mla_context;
+
+typedef struct {
+    int threads; /* OpenMP threads; 0: as many as OMP_NUM_THREADS or the processor says */
+    void (*warn)(void *user, const char *message); /* NULL: warnings are dropped */
+    void *user;                                    /* handed to warn */
+} mla_context_options;
+
+/* Makes a context; options may be NULL. The caller owns it. Only error: MLA_ERROR_MEMORY. */
+mla_status mla_context_create(mla_context **out, const mla_context_options *options);
+void mla_context_destroy(mla_context *context);
+
+int mla_context_threads(const mla_context *context);
+
+/* Records an error unless one is recorded already, and returns its status: `return mla_fail(ctx, ...)`.
+ * The message says what was wrong, where, and what would be right; no newline at its end. */
+mla_status mla_fail(mla_context *context, mla_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Passes a warning on; training continues. */
+void mla_warn(mla_context *context, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The first error since the last mla_clear_error: its status (MLA_OK if none) and its words ("" if none). */
+mla_status mla_error_status(const mla_context *context);
+const char *mla_error(const mla_context *context);
+void mla_clear_error(mla_context *context);
+
+/* Zeroed memory that reports its failure: bytes = count * size, checked for overflow. NULL after an error
+ * that names `what`. Free with free(). A count of 0 gives a pointer that may be freed. */
+void *mla_alloc(mla_context *context, int64_t count, size_t size, const char *what);
+
+/* Grows *array to hold at least `needed` elements of `size` bytes (doubling); *capacity is in elements. */
+mla_status mla_grow(mla_context *context, void *array, int64_t *capacity, int64_t needed, size_t size,
+                    const char *what);
+
+#endif

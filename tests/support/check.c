@@ -1,0 +1,38 @@
+#include "tests/support/check.h"
+
+#include <math.h>
+#include <string.h>
+
+void check_close_at(double a, double b, double tolerance, const char *what, const char *file, int line) {
+    double scale = fmax(1, fmax(fabs(a), fabs(b)));
+    if (isfinite(a) && isfinite(b) && fabs(a - b) <= tolerance * scale) return;
+    print_error("%s: %.9g is not %.9g within %g\n", what, a, b, tolerance);
+    _fail(file, line);
+}
+
+double relative_error(int64_t count, const float *a, const float *b) {
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double d = (double)a[i] - (double)b[i];
+        difference += d * d;
+        norm += (double)b[i] * (double)b[i];
+    }
+    if (!isfinite(difference) || !isfinite(norm)) return INFINITY;
+    return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+}
+
+void check_ok_at(const mla_context *context, mla_status status, const char *what, const char *file, int line) {
+    if (status == MLA_OK && mla_error_status(context) == MLA_OK) return;
+    print_error("%s: %s: %s\n", what, mla_status_name(status), mla_error(context));
+    _fail(file, line);
+}
+
+void check_error_at(mla_context *context, mla_status status, mla_status expected, const char *words,
+                    const char *what, const char *file, int line) {
+    if (status != expected || !strstr(mla_error(context), words)) {
+        print_error("%s: got \"%s\" (%s), expected \"%s\" (%s)\n", what, mla_error(context),
+                    mla_status_name(status), words, mla_status_name(expected));
+        _fail(file, line);
+    }
+    mla_clear_error(context);
+}

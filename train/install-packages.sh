@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the build, the tests and the plots need, if any is missing.
+# Root installs directly, others through sudo.
+set -euo pipefail
+
+packages=(build-essential cmake ninja-build pkg-config libdnnl-dev libopenmpi-dev openmpi-bin libhdf5-dev
+          libcmocka-dev libjansson-dev libcyaml-dev libpcre2-dev libxxhash-dev gnuplot-nox xz-utils)
+
+missing=()
+for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "These packages are missing and need root to install: ${missing[*]}" >&2; exit 1; }
+    root=(sudo)
+fi
+echo "Installing: ${missing[*]}"
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
