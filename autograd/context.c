@@ -1,4 +1,5 @@
 #include "autograd/context.h"
+#include "autograd/gemm.h"
 
 #include <omp.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 
 struct mla_context {
     mla_context_options options;
+    void *gemm_cache;
     mla_status status;
     char message[2048];
 };
@@ -28,7 +30,13 @@ mla_status mla_context_create(mla_context **out, const mla_context_options *opti
     return MLA_OK;
 }
 
-void mla_context_destroy(mla_context *context) { free(context); }
+void mla_context_destroy(mla_context *context) {
+    if (!context) return;
+    mla_gemm_cache_destroy(context->gemm_cache);
+    free(context);
+}
+
+void **mla_context_gemm_cache(mla_context *context) { return &context->gemm_cache; }
 
 int mla_context_threads(const mla_context *context) { return context->options.threads; }
 

@@ -40,6 +40,9 @@ void mla_clear_error(mla_context *context);
  * that names `what`. Free with free(). A count of 0 gives a pointer that may be freed. */
 void *mla_alloc(mla_context *context, int64_t count, size_t size, const char *what);
 
+/* For gemm.c: where the context keeps the plans of matrix products, which it frees at its end. */
+void **mla_context_gemm_cache(mla_context *context);
+
 /* Grows *array to hold at least `needed` elements of `size` bytes (doubling); *capacity is in elements. */
 mla_status mla_grow(mla_context *context, void *array, int64_t *capacity, int64_t needed, size_t size,
                     const char *what);

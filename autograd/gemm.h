@@ -1,0 +1,43 @@
+/* Matrix products, all of them, on oneDNN (2.6 and 3.x). Only gemm.c includes dnnl.h.
+ *
+ *     C (m,n) = op(A) (m,k) op(B) (k,n)  [+ C]  [+ bias (n)]
+ *
+ * A product is planned once per shape and kept with the context; running it allocates nothing here. */
+#ifndef MLA_AUTOGRAD_GEMM_H
+#define MLA_AUTOGRAD_GEMM_H
+
+#include "autograd/context.h"
+#include "autograd/tensor.h"
+
+typedef struct {
+    int64_t m, n, k;
+    bool a_transposed;    /* A is stored as (k,m) */
+    bool b_transposed;    /* B is stored as (n,k), as weights are */
+    int64_t lda, ldb, ldc; /* elements from row to row as stored; 0: dense */
+    mla_dtype a_type, b_type, c_type;
+    bool accumulate;    /* add to C */
+    bool bias;          /* add a row of n f32 to each row of C */
+    bool single_thread; /* called by each thread of a parallel region for itself */
+} mla_gemm_shape;
+
+typedef struct mla_gemm mla_gemm;
+
+/* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
+ * that this machine's oneDNN cannot multiply, no memory. The context owns it. */
+const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape);
+
+/* Runs a plan; bias may be NULL where the shape has none. Inside a parallel region (single_thread plans only)
+ * each thread uses its own copy of the plan's handles. Errors are recorded in the context. */
+void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias);
+
+/* Both in one, outside parallel regions. */
+void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
+                  const float *bias);
+
+/* "oneDNN 2.6.3" */
+const char *mla_gemm_library(void);
+
+/* For the context: frees all plans. */
+void mla_gemm_cache_destroy(void *cache);
+
+#endif

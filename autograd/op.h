@@ -1,0 +1,72 @@
+/* How an op is made; only the files in autograd/ops and new ops of users include this.
+ *
+ * An op is one file: a constant descriptor, a forward, a backward that mirrors it, and a builder:
+ *
+ *     mla_tensor *mla_twice(mla_tape *tape, mla_tensor *x) {
+ *         mla_node *n = mla_op_begin(tape, &twice, 1, (mla_tensor *[]){x});
+ *         if (!n) return mla_inert(tape);
+ *         if (x->dtype != MLA_F32) return mla_op_refuse(n, "x must be f32");
+ *         return mla_op_finish(n, x->dtype, x->ndim, x->shape);
+ *     }
+ *
+ * Forward computes n->out from n->in. Backward writes n->grad[i] for each input whose n->mode[i] is not
+ * MLA_SKIP, from n->out->grad: MLA_SET overwrites, MLA_ADD adds. It may read the values of those inputs and of
+ * the output that `keeps` names, and n->saved; all else is gone by then. */
+#ifndef MLA_AUTOGRAD_OP_H
+#define MLA_AUTOGRAD_OP_H
+
+#include "autograd/tape.h"
+
+enum { MLA_MAX_INPUTS = 8, MLA_MAX_SAVED = 3 };
+
+typedef enum { MLA_SKIP, MLA_SET, MLA_ADD } mla_grad_mode;
+
+#define MLA_INPUT(i) (1u << (i))
+#define MLA_OUTPUT   (1u << MLA_MAX_INPUTS)
+
+typedef struct mla_node mla_node;
+
+typedef struct {
+    const char *name;
+    void (*forward)(const mla_node *n);
+    void (*backward)(const mla_node *n); /* NULL where `passes` says it all, or no gradient flows */
+    mla_cost (*cost)(const mla_node *n); /* NULL: each input and the output are moved once, each way */
+    unsigned keeps;                      /* MLA_INPUT(i) | MLA_OUTPUT: values that backward reads */
+    unsigned passes;                     /* inputs whose gradient is the output's, shared and not copied */
+    bool aliases;                        /* the output is input 0's memory under another shape */
+} mla_op;
+
+struct mla_node {
+    const mla_op *op;
+    mla_tape *tape;
+    int inputs;
+    mla_tensor *in[MLA_MAX_INPUTS]; /* NULL for an optional input that is not there */
+    mla_tensor *out;
+    void *attributes; /* what the builder passed by mla_op_attributes */
+    void *saved[MLA_MAX_SAVED];
+    void *scratch; /* of the builder's forward_scratch or backward_scratch bytes, during that call */
+    int64_t forward_scratch, backward_scratch;
+    mla_grad_mode mode[MLA_MAX_INPUTS]; /* during backward */
+    void *grad[MLA_MAX_INPUTS];
+    uint64_t site;
+    mla_buffer *saved_buffer[MLA_MAX_SAVED], *grad_buffer[MLA_MAX_INPUTS];
+};
+
+/* Starts a node; NULL after an earlier error or where an input is inert or out of scope. */
+mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
+/* Zeroed memory that lives as long as the node. */
+void *mla_op_attributes(mla_node *n, size_t bytes);
+/* Memory that forward fills and backward reads: n->saved[slot]. */
+void mla_op_save(mla_node *n, int slot, int64_t bytes);
+/* Makes the output, runs forward and records the node. */
+mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape);
+/* Reports inputs that do not fit; the message gets the op's name and the inputs' shapes. */
+mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The tensor that stands for the result of a failed op. */
+mla_tensor *mla_inert(mla_tape *tape);
+/* Whether a gradient will be asked for input i. */
+bool mla_op_differentiates(const mla_node *n, int i);
+/* A number for this op that is the same in every step: the order in which it was begun on the tape. */
+uint64_t mla_op_site(const mla_node *n);
+
+#endif

@@ -1,0 +1,94 @@
+/* All ops that graphs are built from. Each lives in autograd/ops/, with its formula.
+ *
+ * Inputs are f32 unless said otherwise; "rows" are all dimensions but the last. Inputs that do not fit give an
+ * inert tensor and an error that names the op and the shapes. Every op can be differentiated by every f32
+ * input, unless it says otherwise. */
+#ifndef MLA_AUTOGRAD_OPS_H
+#define MLA_AUTOGRAD_OPS_H
+
+#include "autograd/tape.h"
+
+/* ---- fused ops that the models use ---- */
+
+/* y (..., out) = x (..., in) weight (out,in)ᵀ + bias (out); bias may be NULL. */
+mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias);
+
+/* Row by row: gain * x / sqrt(mean(x²) + eps). */
+mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps);
+/* Row by row: gain * (x - mean) / sqrt(variance + eps) + bias; bias may be NULL. */
+mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps);
+
+/* Cosines and sines of the rotary angles, (positions, rotary/2) each; owned by the caller (layers/rope). */
+typedef struct {
+    int64_t positions, rotary;
+    const float *cosine, *sine;
+    bool interleaved; /* pairs are (2i, 2i+1), as DeepSeek's; otherwise (i, i + rotary/2) */
+} mla_rope_table;
+/* x (B,T,H,W): turns the last `rotary` elements of every head by the angles of its position, first_position + t. */
+mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position);
+
+typedef struct {
+    bool causal; /* position t sees positions up to t; needs as many keys as queries */
+    float scale; /* of the scores; 0: 1/sqrt(key width) */
+} mla_attention_options;
+/* softmax(scale q kᵀ) v in blocks: q (B,T,H,K), k (B,S,G,K), v (B,S,G,V) -> (B,T,H*V). G divides H: each of the
+ * G key heads serves H/G query heads. No T x S array ever exists. */
+mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tensor *v,
+                          const mla_attention_options *options);
+/* Attention whose keys and values are expanded from a latent: q (B,T,H,N+R), latent (B,T,C), rotary key
+ * k_rope (B,T,R), one for all heads, or NULL (R = 0), kv_b (H*(N+V), C) with rows [k_nope; v] per head
+ * -> (B,T,H*V). Keeps the latent, not the keys and values, for the backward pass. */
+mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
+                                 mla_tensor *kv_b, int64_t heads, const mla_attention_options *options);
+
+/* silu(gate) * up, with silu(x) = x / (1 + exp(-x)). */
+mla_tensor *mla_swiglu(mla_tape *tape, mla_tensor *gate, mla_tensor *up);
+/* x with each element zero with probability p, the others divided by 1-p. x itself outside training. The first
+ * dimension counts samples: the mask depends on seed, step, op and sample, not on threads, ranks or batches. */
+mla_tensor *mla_dropout(mla_tape *tape, mla_tensor *x, float p);
+/* x + dropout(y, p). */
+mla_tensor *mla_residual_add(mla_tape *tape, mla_tensor *x, mla_tensor *y, float p);
+
+typedef struct {
+    float scale; /* of each row's loss: 1 / (number of valid targets in the whole batch) */
+} mla_output_loss_options;
+/* scale * sum over rows of -log softmax(x weightᵀ)[target]: x (..., D), weight (V,D), targets i32 (...), -1 where
+ * a row does not count. One element. Gradients are computed on the way, so the result must itself be the loss
+ * that mla_backward starts from (or a sum that it is a part of). The logits never exist as a whole. */
+mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *targets,
+                            const mla_output_loss_options *options);
+
+/* ---- the general set, for layers of your own ---- */
+
+/* table (V,D), ids i32 (...) -> (...,D); ids must be in [0,V): checked, an error names the first that is not. */
+mla_tensor *mla_gather(mla_tape *tape, mla_tensor *table, mla_tensor *ids);
+
+/* Elementwise; b has a's shape, or is one row (width of a) that serves all rows. */
+mla_tensor *mla_add(mla_tape *tape, mla_tensor *a, mla_tensor *b);
+mla_tensor *mla_mul(mla_tape *tape, mla_tensor *a, mla_tensor *b);
+mla_tensor *mla_scale(mla_tape *tape, mla_tensor *x, float factor);
+mla_tensor *mla_exp(mla_tape *tape, mla_tensor *x);
+mla_tensor *mla_log(mla_tape *tape, mla_tensor *x);
+mla_tensor *mla_tanh(mla_tape *tape, mla_tensor *x);
+mla_tensor *mla_sigmoid(mla_tape *tape, mla_tensor *x);
+mla_tensor *mla_relu(mla_tape *tape, mla_tensor *x);
+mla_tensor *mla_gelu(mla_tape *tape, mla_tensor *x);      /* x Φ(x), by erf */
+mla_tensor *mla_gelu_tanh(mla_tape *tape, mla_tensor *x); /* its tanh approximation ("gelu_new") */
+mla_tensor *mla_silu(mla_tape *tape, mla_tensor *x);
+
+/* a (..., m, k) times b (..., k, n) -> (..., m, n); leading dimensions equal. */
+mla_tensor *mla_matmul(mla_tape *tape, mla_tensor *a, mla_tensor *b);
+/* The same elements under another shape; shares memory. */
+mla_tensor *mla_reshape(mla_tape *tape, mla_tensor *x, int ndim, const int64_t *shape);
+/* Dimension i of the result is dimension order[i] of x. */
+mla_tensor *mla_transpose(mla_tape *tape, mla_tensor *x, const int *order);
+/* Elements begin ... begin + length - 1 along a dimension. */
+mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begin, int64_t length);
+/* a and b joined along a dimension. */
+mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimension);
+/* The sum of all elements; one element. */
+mla_tensor *mla_sum(mla_tape *tape, mla_tensor *x);
+/* Softmax of each row. With `causal`, x is (..., T, S) and position t leaves out s > t. */
+mla_tensor *mla_softmax(mla_tape *tape, mla_tensor *x, bool causal);
+
+#endif

@@ -1,0 +1,69 @@
+/* y = x Wᵀ + b:  x (rows,in), W (out,in), b (out), y (rows,out)
+ * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy */
+#include "autograd/gemm.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "autograd/vecmath.h"
+
+enum { X, W, B };
+
+static void linear_forward(const mla_node *n) {
+    const mla_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
+    const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
+                                  .a_type = x->dtype, .b_type = w->dtype, .c_type = n->out->dtype, .bias = b != NULL};
+    mla_gemm_now(mla_tape_context(n->tape), &shape, x->data, w->data, n->out->data, b ? b->data : NULL);
+}
+
+/* Sums columns [from, from + count) of the rows. */
+MLA_VECTOR static void sum_columns(int64_t rows, int64_t width, int64_t from, int64_t count, const float *x, float *sum) {
+    for (int64_t i = 0; i < rows; i++) {
+        const float *row = x + i * width + from;
+        MLA_SIMD
+        for (int64_t j = 0; j < count; j++) sum[from + j] += row[j];
+    }
+}
+
+static void bias_gradient(const mla_node *n, float *db) {
+    enum { STRIPE = 64 };
+    const int64_t width = n->out->shape[n->out->ndim - 1], rows = mla_rows(n->out);
+    if (n->mode[B] == MLA_SET)
+        for (int64_t j = 0; j < width; j++) db[j] = 0;
+    #pragma omp parallel for
+    for (int64_t from = 0; from < width; from += STRIPE)
+        sum_columns(rows, width, from, width - from < STRIPE ? width - from : STRIPE, n->out->grad, db);
+}
+
+static void linear_backward(const mla_node *n) {
+    mla_context *context = mla_tape_context(n->tape);
+    const mla_tensor *x = n->in[X], *w = n->in[W], *y = n->out;
+    const int64_t rows = mla_rows(x), in = w->shape[1], out = w->shape[0];
+    const mla_gemm_shape dx = {.m = rows, .n = in, .k = out, .a_type = y->dtype, .b_type = w->dtype,
+                               .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
+    const mla_gemm_shape dw = {.m = out, .n = in, .k = rows, .a_transposed = true, .a_type = y->dtype,
+                               .b_type = x->dtype, .accumulate = n->mode[W] == MLA_ADD};
+    if (n->mode[X]) mla_gemm_now(context, &dx, y->grad, w->data, n->grad[X], NULL);
+    if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, x->data, n->grad[W], NULL);
+    if (n->mode[B]) bias_gradient(n, n->grad[B]);
+}
+
+static mla_cost linear_cost(const mla_node *n) {
+    const double product = 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[W]);
+    const double bytes = (double)(mla_bytes(n->in[X]) + mla_bytes(n->in[W]) + mla_bytes(n->out));
+    const int gradients = mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
+    return (mla_cost){product, product * gradients, bytes, bytes * gradients};
+}
+
+static const mla_op linear = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
+                              .cost = linear_cost, .keeps = MLA_INPUT(X) | MLA_INPUT(W)};
+
+mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
+    mla_node *n = mla_op_begin(tape, &linear, 3, (mla_tensor *[]){x, weight, bias});
+    if (!n) return mla_inert(tape);
+    if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
+        return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
+    if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
+        return mla_op_refuse(n, "the bias must be as wide as the weight has rows");
+    int64_t shape[MLA_MAX_DIMS];
+    for (int i = 0; i < x->ndim; i++) shape[i] = i == x->ndim - 1 ? weight->shape[0] : x->shape[i];
+    return mla_op_finish(n, x->dtype, x->ndim, shape);
+}

@@ -1,0 +1,161 @@
+#include "autograd/params.h"
+#include "autograd/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 16 }; /* floats: 64 bytes */
+
+struct mla_params {
+    mla_context *context;
+    mla_param **items;
+    int64_t count, capacity;
+    int64_t values_length, gradients_length;
+    float *values, *gradients;
+    uint64_t version;
+};
+
+mla_status mla_params_create(mla_context *context, mla_params **out) {
+    *out = mla_alloc(context, 1, sizeof **out, "the parameter registry");
+    if (!*out) return MLA_ERROR_MEMORY;
+    (*out)->context = context;
+    return MLA_OK;
+}
+
+void mla_params_destroy(mla_params *params) {
+    if (!params) return;
+    for (int64_t i = 0; i < params->count; i++) {
+        free((char *)(uintptr_t)params->items[i]->spec.name);
+        free(params->items[i]);
+    }
+    free(params->items);
+    free(params->values);
+    free(params->gradients);
+    free(params);
+}
+
+static mla_param *make_param(mla_params *params, const mla_param_spec *spec) {
+    mla_param *param = mla_alloc(params->context, 1, sizeof *param, spec->name);
+    if (!param) return NULL;
+    param->spec = *spec;
+    param->spec.name = strdup(spec->name);
+    param->count = mla_shape_count(spec->ndim, spec->shape);
+    param->tensor = (mla_tensor){.dtype = MLA_F32, .ndim = spec->ndim, .name = param->spec.name, .is_parameter = true,
+                                 .needs_grad = !spec->frozen};
+    memcpy(param->tensor.shape, spec->shape, sizeof spec->shape);
+    if (!param->spec.name) {
+        mla_fail(params->context, MLA_ERROR_MEMORY, "no memory for the name of parameter %s", spec->name);
+        free(param);
+        return NULL;
+    }
+    return param;
+}
+
+mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec) {
+    if (mla_params_find(params, spec->name)) {
+        mla_fail(params->context, MLA_ERROR_ARGUMENT, "parameter %s is there already", spec->name);
+        return NULL;
+    }
+    if (mla_shape_count(spec->ndim, spec->shape) < 0) {
+        mla_fail(params->context, MLA_ERROR_SHAPE, "parameter %s: every dimension must be at least 1", spec->name);
+        return NULL;
+    }
+    if (mla_grow(params->context, &params->items, &params->capacity, params->count + 1, sizeof *params->items,
+                 "the parameter registry"))
+        return NULL;
+    mla_param *param = make_param(params, spec);
+    if (!param) return NULL;
+    params->items[params->count++] = param;
+    return &param->tensor;
+}
+
+static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+void mla_params_lay_out(mla_params *params) {
+    params->values_length = params->gradients_length = 0;
+    for (int64_t i = 0; i < params->count; i++) {
+        mla_param *param = params->items[i];
+        param->offset = params->values_length;
+        params->values_length += aligned(param->count);
+        param->grad_offset = param->spec.frozen ? -1 : params->gradients_length;
+        if (!param->spec.frozen) params->gradients_length += aligned(param->count);
+    }
+}
+
+static float *zeroed_block(mla_context *context, int64_t length, const char *what) {
+    void *block = NULL;
+    const size_t bytes = (size_t)(length ? length : ALIGNMENT) * sizeof(float);
+    if (posix_memalign(&block, 64, bytes)) {
+        mla_fail(context, MLA_ERROR_MEMORY, "no memory for %s (%zu MiB)", what, bytes >> 20);
+        return NULL;
+    }
+    return memset(block, 0, bytes);
+}
+
+mla_status mla_params_allocate(mla_params *params, bool gradients) {
+    mla_params_lay_out(params);
+    params->values = zeroed_block(params->context, params->values_length, "the parameters");
+    if (!params->values) return MLA_ERROR_MEMORY;
+    if (gradients && !(params->gradients = zeroed_block(params->context, params->gradients_length, "the gradients")))
+        return MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < params->count; i++) {
+        mla_param *param = params->items[i];
+        param->tensor.data = params->values + param->offset;
+        if (gradients && !param->spec.frozen) param->tensor.grad = params->gradients + param->grad_offset;
+    }
+    return MLA_OK;
+}
+
+static void initialise(const mla_param *param, uint64_t seed) {
+    const mla_stream stream = mla_random_stream(seed, param->spec.name, 0, 0, 0);
+    float *value = param->tensor.data;
+    const float scale = param->spec.scale;
+    switch (param->spec.init) {
+    case MLA_INIT_ZERO: memset(value, 0, (size_t)param->count * sizeof *value); break;
+    case MLA_INIT_ONE:
+        for (int64_t i = 0; i < param->count; i++) value[i] = 1;
+        break;
+    case MLA_INIT_NORMAL:
+        mla_random_normal(stream, 0, param->count, value);
+        for (int64_t i = 0; i < param->count; i++) value[i] *= scale;
+        break;
+    case MLA_INIT_UNIFORM:
+        mla_random_uniform(stream, 0, param->count, value);
+        for (int64_t i = 0; i < param->count; i++) value[i] = scale * (2 * value[i] - 1);
+        break;
+    }
+}
+
+void mla_params_initialise(mla_params *params, uint64_t seed) {
+    #pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < params->count; i++) initialise(params->items[i], seed);
+    mla_params_changed(params);
+}
+
+void mla_params_clear_gradients(mla_params *params) {
+    for (int64_t i = 0; i < params->count; i++) params->items[i]->tensor.has_grad = false;
+}
+
+int64_t mla_params_count(const mla_params *params) { return params->count; }
+mla_param *mla_params_at(const mla_params *params, int64_t i) { return params->items[i]; }
+
+mla_param *mla_params_find(const mla_params *params, const char *name) {
+    for (int64_t i = 0; i < params->count; i++)
+        if (!strcmp(params->items[i]->spec.name, name)) return params->items[i];
+    return NULL;
+}
+
+float *mla_params_values(const mla_params *params) { return params->values; }
+float *mla_params_gradients(const mla_params *params) { return params->gradients; }
+int64_t mla_params_values_length(const mla_params *params) { return params->values_length; }
+int64_t mla_params_gradients_length(const mla_params *params) { return params->gradients_length; }
+
+int64_t mla_params_elements(const mla_params *params, bool trainable_only) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < params->count; i++)
+        if (!trainable_only || !params->items[i]->spec.frozen) sum += params->items[i]->count;
+    return sum;
+}
+
+uint64_t mla_params_version(const mla_params *params) { return params->version; }
+void mla_params_changed(mla_params *params) { params->version++; }

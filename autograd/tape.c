@@ -1,0 +1,394 @@
+#include "autograd/tape.h"
+#include "autograd/op.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARENA_BLOCK = 1 << 16 };
+
+/* Nodes, tensors and attributes of one step; blocks are kept from step to step. */
+typedef struct {
+    char **blocks;
+    int64_t count, capacity, used_blocks;
+    size_t used;
+} arena;
+
+typedef struct {
+    void *items;
+    int64_t count, capacity;
+} list;
+
+struct mla_tape {
+    mla_context *context;
+    mla_pool *pool;
+    mla_tape_options options;
+    mla_step step;
+    mla_cost cost;
+    uint64_t sites;
+    arena arena;
+    mla_node **nodes; /* recorded, in order */
+    int64_t node_count, node_capacity;
+    mla_tensor **open; /* tensors that the caller may still use, in order of their making */
+    int64_t open_count, open_capacity;
+    mla_tensor inert;
+};
+
+static void *arena_take(mla_tape *tape, size_t bytes) {
+    arena *a = &tape->arena;
+    bytes = (bytes + 15) & ~(size_t)15;
+    if (!a->used_blocks || a->used + bytes > ARENA_BLOCK) {
+        if (a->used_blocks == a->count) {
+            if (mla_grow(tape->context, &a->blocks, &a->capacity, a->count + 1, sizeof *a->blocks, "the tape"))
+                return NULL;
+            if (!(a->blocks[a->count] = mla_alloc(tape->context, 1, ARENA_BLOCK, "the tape"))) return NULL;
+            a->count++;
+        }
+        a->used_blocks++;
+        a->used = 0;
+    }
+    void *memory = a->blocks[a->used_blocks - 1] + a->used;
+    a->used += bytes;
+    return memset(memory, 0, bytes);
+}
+
+mla_status mla_tape_create(mla_context *context, mla_tape **out, const mla_tape_options *options) {
+    mla_tape *tape = *out = mla_alloc(context, 1, sizeof *tape, "the tape");
+    if (!tape) return MLA_ERROR_MEMORY;
+    tape->context = context;
+    if (options) tape->options = *options;
+    mla_status status = mla_pool_create(context, &tape->pool, tape->options.shapes_only);
+    if (status) {
+        mla_tape_destroy(tape);
+        *out = NULL;
+    }
+    return status;
+}
+
+void mla_tape_destroy(mla_tape *tape) {
+    if (!tape) return;
+    mla_pool_destroy(tape->pool);
+    for (int64_t i = 0; i < tape->arena.count; i++) free(tape->arena.blocks[i]);
+    free(tape->arena.blocks);
+    free(tape->nodes);
+    free(tape->open);
+    free(tape);
+}
+
+mla_context *mla_tape_context(const mla_tape *tape) { return tape->context; }
+const mla_step *mla_tape_step(const mla_tape *tape) { return &tape->step; }
+const mla_pool *mla_tape_pool(const mla_tape *tape) { return tape->pool; }
+bool mla_tape_is_inference(const mla_tape *tape) { return tape->options.inference; }
+mla_cost mla_tape_cost(const mla_tape *tape) { return tape->cost; }
+
+static void drop_value(mla_tape *tape, mla_tensor *x) {
+    if (!x->value_buffer) return;
+    if (x->value_buffer->holders == 1) x->data = NULL;
+    mla_buffer_release(tape->pool, x->value_buffer);
+}
+
+static void drop_gradient(mla_tape *tape, mla_tensor *x) {
+    mla_buffer_release(tape->pool, x->grad_buffer);
+    x->grad_buffer = NULL;
+    x->grad = NULL;
+    x->has_grad = false;
+}
+
+static void release_saved(mla_node *n) {
+    for (int i = 0; i < MLA_MAX_SAVED; i++) mla_buffer_release(n->tape->pool, n->saved_buffer[i]);
+}
+
+/* Gives back the node's saved memory and its hold on the values that backward read. */
+static void release_node(mla_node *n) {
+    release_saved(n);
+    for (int i = 0; i < n->inputs; i++)
+        if (n->in[i] && n->op->keeps & MLA_INPUT(i)) drop_value(n->tape, n->in[i]);
+    if (n->op->keeps & MLA_OUTPUT) drop_value(n->tape, n->out);
+}
+
+void mla_tape_begin(mla_tape *tape, const mla_step *step) {
+    for (int64_t i = 0; i < tape->node_count; i++) {
+        mla_node *n = tape->nodes[i];
+        for (int k = 0; k < n->inputs; k++)
+            if (n->in[k]) n->in[k]->uses = 0;
+        drop_gradient(tape, n->out);
+        release_node(n);
+    }
+    for (int64_t i = 0; i < tape->open_count; i++) {
+        drop_gradient(tape, tape->open[i]);
+        drop_value(tape, tape->open[i]);
+    }
+    tape->node_count = tape->open_count = 0;
+    tape->arena.used_blocks = 0;
+    tape->arena.used = 0;
+    tape->sites = 0;
+    tape->cost = (mla_cost){0};
+    tape->step = *step;
+}
+
+/* ---- tensors and scopes ---- */
+
+static mla_tensor *new_tensor(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape) {
+    mla_tensor *x = arena_take(tape, sizeof *x);
+    if (!x || mla_grow(tape->context, &tape->open, &tape->open_capacity, tape->open_count + 1, sizeof *tape->open,
+                       "the tape"))
+        return NULL;
+    x->dtype = dtype;
+    x->ndim = ndim;
+    memcpy(x->shape, shape, (size_t)ndim * sizeof *shape);
+    tape->open[tape->open_count++] = x;
+    return x;
+}
+
+mla_tensor *mla_inert(mla_tape *tape) { return &tape->inert; }
+
+mla_tensor *mla_input(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape, const void *data) {
+    if (mla_error_status(tape->context)) return mla_inert(tape);
+    if (mla_shape_count(ndim, shape) < 0) {
+        mla_fail(tape->context, MLA_ERROR_SHAPE, "an input needs 1 to %d dimensions of at least 1", MLA_MAX_DIMS);
+        return mla_inert(tape);
+    }
+    mla_tensor *x = new_tensor(tape, dtype, ndim, shape);
+    if (!x) return mla_inert(tape);
+    x->data = (void *)(uintptr_t)data; /* ops read their inputs and never write them */
+    return x;
+}
+
+mla_tensor *mla_input_with_gradient(mla_tape *tape, int ndim, const int64_t *shape, const float *data) {
+    mla_tensor *x = mla_input(tape, MLA_F32, ndim, shape, data);
+    if (x != mla_inert(tape)) x->needs_grad = !tape->options.inference;
+    return x;
+}
+
+int64_t mla_scope_open(mla_tape *tape) { return tape->open_count; }
+
+mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result) {
+    bool result_is_inner = false;
+    for (int64_t i = scope; i < tape->open_count; i++) {
+        if (tape->open[i] == result) {
+            result_is_inner = true;
+            continue;
+        }
+        tape->open[i]->out_of_scope = true;
+        drop_value(tape, tape->open[i]);
+    }
+    if (scope < tape->open_count) tape->open_count = scope;
+    if (result_is_inner) tape->open[tape->open_count++] = result;
+    return result;
+}
+
+/* ---- making a node ---- */
+
+mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in) {
+    const uint64_t site = tape->sites++;
+    if (mla_error_status(tape->context)) return NULL;
+    for (int i = 0; i < inputs; i++) {
+        if (in[i] == &tape->inert) return NULL;
+        if (in[i] && in[i]->out_of_scope) {
+            mla_fail(tape->context, MLA_ERROR_ARGUMENT, "%s: input %d was made in a scope that is closed", op->name, i);
+            return NULL;
+        }
+    }
+    mla_node *n = arena_take(tape, sizeof *n);
+    if (!n) return NULL;
+    n->op = op;
+    n->tape = tape;
+    n->inputs = inputs;
+    n->site = site;
+    memcpy(n->in, in, (size_t)inputs * sizeof *in);
+    return n;
+}
+
+void *mla_op_attributes(mla_node *n, size_t bytes) {
+    static max_align_t nowhere[64]; /* written and never read: the error is on record */
+    n->attributes = arena_take(n->tape, bytes);
+    return n->attributes ? n->attributes : nowhere;
+}
+
+void mla_op_save(mla_node *n, int slot, int64_t bytes) {
+    n->saved_buffer[slot] = mla_pool_take(n->tape->pool, bytes);
+    if (n->saved_buffer[slot]) n->saved[slot] = n->saved_buffer[slot]->data;
+}
+
+bool mla_op_differentiates(const mla_node *n, int i) { return n->in[i] && n->in[i]->needs_grad; }
+uint64_t mla_op_site(const mla_node *n) { return n->site; }
+
+mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) {
+    char why[256], inputs[MLA_MAX_INPUTS * MLA_SHAPE_TEXT] = "", text[MLA_SHAPE_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    for (int i = 0, length = 0; i < n->inputs; i++)
+        length += snprintf(inputs + length, sizeof inputs - (size_t)length, "%s%s%s", i ? ", " : "",
+                           n->in[i] && n->in[i]->name ? n->in[i]->name : "",
+                           n->in[i] ? mla_shape_text(n->in[i], text) : "none");
+    mla_fail(n->tape->context, MLA_ERROR_SHAPE, "%s: %s; got %s", n->op->name, why, inputs);
+    return mla_inert(n->tape);
+}
+
+static mla_cost default_cost(const mla_node *n) {
+    double bytes = (double)mla_bytes(n->out);
+    for (int i = 0; i < n->inputs; i++)
+        if (n->in[i]) bytes += (double)mla_bytes(n->in[i]);
+    return (mla_cost){.forward_bytes = bytes, .backward_bytes = bytes};
+}
+
+static void add_cost(const mla_node *n) {
+    const mla_cost cost = n->op->cost ? n->op->cost(n) : default_cost(n);
+    mla_cost *sum = &n->tape->cost;
+    sum->forward_flops += cost.forward_flops;
+    sum->forward_bytes += cost.forward_bytes;
+    if (!n->out->needs_grad) return;
+    sum->backward_flops += cost.backward_flops;
+    sum->backward_bytes += cost.backward_bytes;
+}
+
+/* Runs forward or backward with the scratch memory it asked for. */
+static void run(mla_node *n, void (*pass)(const mla_node *), int64_t scratch_bytes) {
+    mla_buffer *scratch = scratch_bytes ? mla_pool_take(n->tape->pool, scratch_bytes) : NULL;
+    n->scratch = scratch ? scratch->data : NULL;
+    if (!n->tape->options.shapes_only && !mla_error_status(n->tape->context)) pass(n);
+    n->scratch = NULL;
+    mla_buffer_release(n->tape->pool, scratch);
+}
+
+static void give_memory(mla_node *n) {
+    mla_tensor *out = n->out;
+    if (n->op->aliases) {
+        out->data = n->in[0]->data;
+        out->value_buffer = n->in[0]->value_buffer;
+        if (out->value_buffer) mla_buffer_hold(out->value_buffer);
+        return;
+    }
+    out->value_buffer = mla_pool_take(n->tape->pool, mla_bytes(out));
+    if (out->value_buffer) out->data = out->value_buffer->data;
+}
+
+static void record(mla_node *n) {
+    mla_tape *tape = n->tape;
+    if (mla_grow(tape->context, &tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes,
+                 "the tape"))
+        return;
+    tape->nodes[tape->node_count++] = n;
+    for (int i = 0; i < n->inputs; i++) {
+        if (!n->in[i]) continue;
+        if (n->in[i]->needs_grad) n->in[i]->uses++;
+        if (n->op->keeps & MLA_INPUT(i) && n->in[i]->value_buffer) mla_buffer_hold(n->in[i]->value_buffer);
+    }
+    if (n->op->keeps & MLA_OUTPUT && n->out->value_buffer) mla_buffer_hold(n->out->value_buffer);
+}
+
+mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape) {
+    mla_tape *tape = n->tape;
+    if (mla_shape_count(ndim, shape) < 0) return mla_op_refuse(n, "the result would have an impossible shape");
+    mla_tensor *out = n->out = new_tensor(tape, dtype, ndim, shape);
+    if (!out) return mla_inert(tape);
+    for (int i = 0; i < n->inputs && (n->op->backward || n->op->passes); i++)
+        out->needs_grad |= mla_op_differentiates(n, i) && !tape->options.inference;
+    give_memory(n);
+    run(n, n->op->forward, n->forward_scratch);
+    add_cost(n);
+    if (out->needs_grad && !mla_error_status(tape->context)) record(n);
+    else release_saved(n);
+    return mla_error_status(tape->context) ? mla_inert(tape) : out;
+}
+
+/* ---- backward ---- */
+
+static void add_into(int64_t count, float *sum, const float *x) {
+    #pragma omp parallel for simd schedule(static) if (count > 1 << 14)
+    for (int64_t i = 0; i < count; i++) sum[i] += x[i];
+}
+
+/* Memory for x's gradient that nobody else reads: there already, taken anew, or copied from a shared buffer. */
+static bool own_gradient(mla_tape *tape, mla_tensor *x) {
+    if (x->is_parameter || (x->grad_buffer && x->grad_buffer->holders == 1)) return true;
+    mla_buffer *own = mla_pool_take(tape->pool, mla_bytes(x));
+    if (!own) return false;
+    if (x->has_grad && own->data) memcpy(own->data, x->grad, (size_t)mla_bytes(x));
+    mla_buffer_release(tape->pool, x->grad_buffer);
+    x->grad_buffer = own;
+    x->grad = own->data;
+    return true;
+}
+
+static bool is_repeated(const mla_node *n, int i) {
+    for (int j = 0; j < i; j++)
+        if (n->in[j] == n->in[i]) return true;
+    return false;
+}
+
+static void pass_gradient(mla_node *n, int i) {
+    mla_tensor *x = n->in[i], *out = n->out;
+    const bool shapes_only = n->tape->options.shapes_only;
+    if (!x->has_grad && !x->is_parameter) { /* share the output's */
+        x->grad = out->grad;
+        x->grad_buffer = out->grad_buffer;
+        mla_buffer_hold(x->grad_buffer);
+    } else if (own_gradient(n->tape, x) && !shapes_only) {
+        if (x->has_grad) add_into(mla_count(x), x->grad, out->grad);
+        else memcpy(x->grad, out->grad, (size_t)mla_bytes(x));
+    }
+}
+
+/* Where backward shall write the gradient of input i, and how. An input that stands twice gets the second
+ * part in memory of its own, so that no op need think of it. */
+static void ask_for_gradient(mla_node *n, int i) {
+    mla_tensor *x = n->in[i];
+    n->mode[i] = MLA_SKIP;
+    if (!mla_op_differentiates(n, i) || n->op->passes & MLA_INPUT(i)) return;
+    if (is_repeated(n, i)) {
+        n->grad_buffer[i] = mla_pool_take(n->tape->pool, mla_bytes(x));
+        n->grad[i] = n->grad_buffer[i] ? n->grad_buffer[i]->data : NULL;
+        n->mode[i] = MLA_SET;
+    } else if (own_gradient(n->tape, x)) {
+        n->grad[i] = x->grad;
+        n->mode[i] = x->has_grad ? MLA_ADD : MLA_SET;
+    }
+}
+
+static void take_gradient(mla_node *n, int i) {
+    mla_tensor *x = n->in[i];
+    if (!mla_op_differentiates(n, i)) return;
+    if (n->op->passes & MLA_INPUT(i)) pass_gradient(n, i);
+    x->has_grad = true;
+    if (!n->grad_buffer[i]) return;
+    if (n->grad[i]) add_into(mla_count(x), x->grad, n->grad[i]);
+    mla_buffer_release(n->tape->pool, n->grad_buffer[i]);
+}
+
+/* One recorded use of input i less; with the last one a parameter's gradient is final. */
+static void settle_use(const mla_node *n, int i) {
+    mla_tensor *x = n->in[i];
+    if (!mla_op_differentiates(n, i)) return;
+    if (--x->uses == 0 && x->is_parameter && n->tape->step.gradient_final)
+        n->tape->step.gradient_final(n->tape->step.user, x);
+}
+
+static void backward_node(mla_node *n) {
+    if (n->out->has_grad) {
+        for (int i = 0; i < n->inputs; i++) ask_for_gradient(n, i);
+        if (n->op->backward) run(n, n->op->backward, n->backward_scratch);
+        for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
+    }
+    for (int i = 0; i < n->inputs; i++) settle_use(n, i);
+    drop_gradient(n->tape, n->out);
+    release_node(n);
+}
+
+mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
+    if (mla_error_status(tape->context)) return mla_error_status(tape->context);
+    if (mla_count(loss) != 1 || loss->dtype != MLA_F32 || !loss->needs_grad) {
+        char text[MLA_SHAPE_TEXT];
+        return mla_fail(tape->context, MLA_ERROR_SHAPE,
+                        "mla_backward needs a loss of one f32 element on which a gradient depends; got %s%s",
+                        mla_shape_text(loss, text), loss->needs_grad ? "" : " that depends on no parameter");
+    }
+    if (!own_gradient(tape, loss)) return mla_error_status(tape->context);
+    if (loss->grad) *(float *)loss->grad = 1;
+    loss->has_grad = true;
+    while (tape->node_count > 0) backward_node(tape->nodes[--tape->node_count]);
+    return mla_error_status(tape->context);
+}

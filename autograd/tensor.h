@@ -1,0 +1,56 @@
+/* Tensors: row-major, one to four dimensions, owned by the tape or the parameter registry that made them.
+ *
+ * The last dimension is the width, everything before it the rows: most ops work row by row. Shape letters:
+ * B batch, T position, D model width, H heads, N head width without position, R rotary width, V value width
+ * (or vocabulary, beside a D), C latent rank, F feed-forward width. */
+#ifndef MLA_AUTOGRAD_TENSOR_H
+#define MLA_AUTOGRAD_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum { MLA_F32, MLA_BF16, MLA_I32 } mla_dtype;
+
+enum { MLA_MAX_DIMS = 4 };
+
+typedef struct mla_buffer mla_buffer; /* memory of the step's pool, see autograd/pool.h */
+
+typedef struct mla_tensor {
+    mla_dtype dtype;
+    int ndim;
+    int64_t shape[MLA_MAX_DIMS];
+    const char *name;    /* of parameters and inputs; NULL for results of ops */
+    void *data;          /* NULL in a run on shapes alone */
+    void *grad;          /* f32 or bf16 like data; read it only where has_grad */
+    bool is_parameter;   /* data and grad are in the registry's flat blocks */
+    bool needs_grad;     /* a gradient flows to it */
+    bool has_grad;       /* some gradient has been written: the next one is added */
+    bool out_of_scope;   /* its scope was closed: only the backward pass may still read it */
+    int uses;            /* recorded ops that still owe it a gradient */
+    mla_buffer *value_buffer, *grad_buffer; /* the pool's memory behind data and grad; NULL where not the pool's */
+} mla_tensor;
+
+size_t mla_dtype_size(mla_dtype dtype);
+const char *mla_dtype_name(mla_dtype dtype); /* "f32", "bf16", "i32" */
+
+/* Elements, width (last dimension), rows (elements / width) and bytes. */
+int64_t mla_count(const mla_tensor *x);
+int64_t mla_width(const mla_tensor *x);
+int64_t mla_rows(const mla_tensor *x);
+int64_t mla_bytes(const mla_tensor *x);
+bool mla_same_shape(const mla_tensor *a, const mla_tensor *b);
+
+/* "(4,128,512) f32"; the text is written to and returned in `text`. */
+enum { MLA_SHAPE_TEXT = 112 };
+const char *mla_shape_text(const mla_tensor *x, char text[MLA_SHAPE_TEXT]);
+
+/* The number of elements of a shape, or -1 where a dimension is below 1 or the bytes would overflow. */
+int64_t mla_shape_count(int ndim, const int64_t *shape);
+
+/* A row of an f32 tensor's data: x->data + i * width. */
+static inline float *mla_row(const mla_tensor *x, int64_t i) {
+    return (float *)x->data + i * x->shape[x->ndim - 1];
+}
+
+#endif
