@@ -1,0 +1,38 @@
+#include "layers/nearest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_WORD = 63 };
+
+static int length_of(const char *word) { return (int)strnlen(word, MAX_WORD); }
+static int smaller(int a, int b) { return a < b ? a : b; }
+
+int mla_word_distance(const char *a, const char *b) {
+    int row[MAX_WORD + 1]; /* row[j]: from the first i letters of a to the first j of b */
+    const int rows = length_of(a), columns = length_of(b);
+    for (int j = 0; j <= columns; j++) row[j] = j;
+    for (int i = 1; i <= rows; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= columns; j++) {
+            int replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = smaller(replaced, 1 + smaller(row[j], row[j - 1]));
+        }
+    }
+    return row[columns];
+}
+
+int mla_word_near(const char *a, const char *b, int distance) {
+    const int longer = length_of(a) > length_of(b) ? length_of(a) : length_of(b);
+    return 2 * distance < longer || distance <= 1;
+}
+
+void mla_nearest_offer(mla_nearest *nearest, const char *candidate) {
+    const int distance = mla_word_distance(nearest->word, candidate);
+    if (!mla_word_near(nearest->word, candidate, distance)) return;
+    if (nearest->best && nearest->distance <= distance) return;
+    nearest->best = candidate;
+    nearest->distance = distance;
+}
