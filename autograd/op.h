@@ -3,10 +3,9 @@
  * An op is one file: a constant descriptor, a forward, a backward that mirrors it, and a builder:
  *
  *     mla_tensor *mla_twice(mla_tape *tape, mla_tensor *x) {
- *         mla_node *n = mla_op_begin(tape, &twice, 1, (mla_tensor *[]){x});
+ *         mla_node *n = mla_op_begin_f32(tape, &twice, 1, &x);
  *         if (!n) return mla_inert(tape);
- *         if (x->dtype != MLA_F32) return mla_op_refuse(n, "x must be f32");
- *         return mla_op_finish(n, x->dtype, x->ndim, x->shape);
+ *         return mla_op_finish(n, MLA_F32, x->ndim, x->shape);
  *     }
  *
  * Forward computes n->out from n->in. Backward writes n->grad[i] for each input whose n->mode[i] is not
@@ -28,7 +27,7 @@ typedef struct mla_node mla_node;
 
 typedef struct {
     const char *name;
-    void (*forward)(const mla_node *n);
+    void (*forward)(const mla_node *n);  /* NULL where `aliases` says it all */
     void (*backward)(const mla_node *n); /* NULL where `passes` says it all, or no gradient flows */
     mla_cost (*cost)(const mla_node *n); /* NULL: each input and the output are moved once, each way */
     unsigned keeps;                      /* MLA_INPUT(i) | MLA_OUTPUT: values that backward reads */
@@ -54,6 +53,8 @@ struct mla_node {
 
 /* Starts a node; NULL after an earlier error or where an input is inert or out of scope. */
 mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
+/* The same for ops whose inputs must all be f32; others are refused. */
+mla_node *mla_op_begin_f32(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
 /* Zeroed memory that lives as long as the node. */
 void *mla_op_attributes(mla_node *n, size_t bytes);
 /* Memory that forward fills and backward reads: n->saved[slot]. */

@@ -101,7 +101,8 @@ mla_status mla_params_allocate(mla_params *params, bool gradients) {
     for (int64_t i = 0; i < params->count; i++) {
         mla_param *param = params->items[i];
         param->tensor.data = params->values + param->offset;
-        if (gradients && !param->spec.frozen) param->tensor.grad = params->gradients + param->grad_offset;
+        param->tensor.needs_grad = gradients && !param->spec.frozen;
+        if (param->tensor.needs_grad) param->tensor.grad = params->gradients + param->grad_offset;
     }
     return MLA_OK;
 }

@@ -99,9 +99,10 @@ static void release_saved(mla_node *n) {
     for (int i = 0; i < MLA_MAX_SAVED; i++) mla_buffer_release(n->tape->pool, n->saved_buffer[i]);
 }
 
-/* Gives back the node's saved memory and its hold on the values that backward read. */
+/* Gives back the node's own memory and its hold on the values that backward read. */
 static void release_node(mla_node *n) {
     release_saved(n);
+    for (int i = 0; i < n->inputs; i++) mla_buffer_release(n->tape->pool, n->grad_buffer[i]);
     for (int i = 0; i < n->inputs; i++)
         if (n->in[i] && n->op->keeps & MLA_INPUT(i)) drop_value(n->tape, n->in[i]);
     if (n->op->keeps & MLA_OUTPUT) drop_value(n->tape, n->out);
@@ -163,18 +164,20 @@ mla_tensor *mla_input_with_gradient(mla_tape *tape, int ndim, const int64_t *sha
 
 int64_t mla_scope_open(mla_tape *tape) { return tape->open_count; }
 
+/* An input's gradient outlives its scope: it goes back to the pool when the next step begins. */
+static bool is_leaf(const mla_tensor *x) { return x->needs_grad && !x->value_buffer; }
+
 mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result) {
-    bool result_is_inner = false;
+    int64_t kept = scope;
     for (int64_t i = scope; i < tape->open_count; i++) {
-        if (tape->open[i] == result) {
-            result_is_inner = true;
-            continue;
+        mla_tensor *x = tape->open[i];
+        if (x != result) {
+            x->out_of_scope = true;
+            drop_value(tape, x);
         }
-        tape->open[i]->out_of_scope = true;
-        drop_value(tape, tape->open[i]);
+        if (x == result || is_leaf(x)) tape->open[kept++] = x;
     }
-    if (scope < tape->open_count) tape->open_count = scope;
-    if (result_is_inner) tape->open[tape->open_count++] = result;
+    if (kept < tape->open_count) tape->open_count = kept;
     return result;
 }
 
@@ -197,6 +200,16 @@ mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor 
     n->inputs = inputs;
     n->site = site;
     memcpy(n->in, in, (size_t)inputs * sizeof *in);
+    return n;
+}
+
+mla_node *mla_op_begin_f32(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in) {
+    mla_node *n = mla_op_begin(tape, op, inputs, in);
+    for (int i = 0; n && i < inputs; i++)
+        if (in[i] && in[i]->dtype != MLA_F32) {
+            mla_op_refuse(n, "inputs must be f32");
+            return NULL;
+        }
     return n;
 }
 
@@ -247,6 +260,7 @@ static void add_cost(const mla_node *n) {
 
 /* Runs forward or backward with the scratch memory it asked for. */
 static void run(mla_node *n, void (*pass)(const mla_node *), int64_t scratch_bytes) {
+    if (!pass) return;
     mla_buffer *scratch = scratch_bytes ? mla_pool_take(n->tape->pool, scratch_bytes) : NULL;
     n->scratch = scratch ? scratch->data : NULL;
     if (!n->tape->options.shapes_only && !mla_error_status(n->tape->context)) pass(n);
@@ -269,8 +283,10 @@ static void give_memory(mla_node *n) {
 static void record(mla_node *n) {
     mla_tape *tape = n->tape;
     if (mla_grow(tape->context, &tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes,
-                 "the tape"))
+                 "the tape")) {
+        release_saved(n);
         return;
+    }
     tape->nodes[tape->node_count++] = n;
     for (int i = 0; i < n->inputs; i++) {
         if (!n->in[i]) continue;
@@ -289,8 +305,9 @@ mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t 
         out->needs_grad |= mla_op_differentiates(n, i) && !tape->options.inference;
     give_memory(n);
     run(n, n->op->forward, n->forward_scratch);
-    add_cost(n);
-    if (out->needs_grad && !mla_error_status(tape->context)) record(n);
+    const bool failed = mla_error_status(tape->context) != MLA_OK;
+    if (!failed) add_cost(n);
+    if (!failed && out->needs_grad) record(n);
     else release_saved(n);
     return mla_error_status(tape->context) ? mla_inert(tape) : out;
 }
@@ -354,9 +371,7 @@ static void take_gradient(mla_node *n, int i) {
     if (!mla_op_differentiates(n, i)) return;
     if (n->op->passes & MLA_INPUT(i)) pass_gradient(n, i);
     x->has_grad = true;
-    if (!n->grad_buffer[i]) return;
-    if (n->grad[i]) add_into(mla_count(x), x->grad, n->grad[i]);
-    mla_buffer_release(n->tape->pool, n->grad_buffer[i]);
+    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(mla_count(x), x->grad, n->grad[i]);
 }
 
 /* One recorded use of input i less; with the last one a parameter's gradient is final. */
@@ -370,8 +385,8 @@ static void settle_use(const mla_node *n, int i) {
 static void backward_node(mla_node *n) {
     if (n->out->has_grad) {
         for (int i = 0; i < n->inputs; i++) ask_for_gradient(n, i);
-        if (n->op->backward) run(n, n->op->backward, n->backward_scratch);
-        for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
+        run(n, n->op->backward, n->backward_scratch);
+        for (int i = 0; i < n->inputs && !mla_error_status(n->tape->context); i++) take_gradient(n, i);
     }
     for (int i = 0; i < n->inputs; i++) settle_use(n, i);
     drop_gradient(n->tape, n->out);
@@ -389,6 +404,6 @@ mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
     if (!own_gradient(tape, loss)) return mla_error_status(tape->context);
     if (loss->grad) *(float *)loss->grad = 1;
     loss->has_grad = true;
-    while (tape->node_count > 0) backward_node(tape->nodes[--tape->node_count]);
+    while (tape->node_count > 0 && !mla_error_status(tape->context)) backward_node(tape->nodes[--tape->node_count]);
     return mla_error_status(tape->context);
 }

@@ -1,9 +1,8 @@
 /* y = x Wᵀ + b:  x (rows,in), W (out,in), b (out), y (rows,out)
  * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy */
 #include "autograd/gemm.h"
-#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/vecmath.h"
+#include "autograd/rows.h"
 
 enum { X, W, B };
 
@@ -12,25 +11,6 @@ static void linear_forward(const mla_node *n) {
     const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
                                   .a_type = x->dtype, .b_type = w->dtype, .c_type = n->out->dtype, .bias = b != NULL};
     mla_gemm_now(mla_tape_context(n->tape), &shape, x->data, w->data, n->out->data, b ? b->data : NULL);
-}
-
-/* Sums columns [from, from + count) of the rows. */
-MLA_VECTOR static void sum_columns(int64_t rows, int64_t width, int64_t from, int64_t count, const float *x, float *sum) {
-    for (int64_t i = 0; i < rows; i++) {
-        const float *row = x + i * width + from;
-        MLA_SIMD
-        for (int64_t j = 0; j < count; j++) sum[from + j] += row[j];
-    }
-}
-
-static void bias_gradient(const mla_node *n, float *db) {
-    enum { STRIPE = 64 };
-    const int64_t width = n->out->shape[n->out->ndim - 1], rows = mla_rows(n->out);
-    if (n->mode[B] == MLA_SET)
-        for (int64_t j = 0; j < width; j++) db[j] = 0;
-    #pragma omp parallel for
-    for (int64_t from = 0; from < width; from += STRIPE)
-        sum_columns(rows, width, from, width - from < STRIPE ? width - from : STRIPE, n->out->grad, db);
 }
 
 static void linear_backward(const mla_node *n) {
@@ -43,7 +23,7 @@ static void linear_backward(const mla_node *n) {
                                .b_type = x->dtype, .accumulate = n->mode[W] == MLA_ADD};
     if (n->mode[X]) mla_gemm_now(context, &dx, y->grad, w->data, n->grad[X], NULL);
     if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, x->data, n->grad[W], NULL);
-    if (n->mode[B]) bias_gradient(n, n->grad[B]);
+    if (n->mode[B]) mla_sum_rows(n->mode[B], rows, out, y->grad, NULL, n->grad[B]);
 }
 
 static mla_cost linear_cost(const mla_node *n) {

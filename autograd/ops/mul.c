@@ -1,0 +1,57 @@
+/* z = a b, element by element, where b has a's shape or is one row for all rows of a
+ * da = dz b;  db = dz a, or its sum over rows */
+#include "autograd/ops.h"
+#include "autograd/rows.h"
+#include "autograd/vecmath.h"
+
+enum { A, B };
+
+MLA_VECTOR static void product(int64_t count, const float *a, const float *b, mla_grad_mode mode, float *z) {
+    MLA_SIMD
+    for (int64_t j = 0; j < count; j++) mla_put(mode, z + j, a[j] * b[j]);
+}
+
+static void multiply_flat(int64_t count, const float *a, const float *b, mla_grad_mode mode, float *z) {
+    #pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += MLA_PIECE) product(mla_piece(count, i), a + i, b + i, mode, z + i);
+}
+
+static void multiply_rows(const mla_tensor *shape, const float *a, const float *row, mla_grad_mode mode, float *z) {
+    const int64_t rows = mla_rows(shape), width = mla_width(shape);
+    #pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i++) product(width, a + i * width, row, mode, z + i * width);
+}
+
+static void same_forward(const mla_node *n) {
+    multiply_flat(mla_count(n->out), n->in[A]->data, n->in[B]->data, MLA_SET, n->out->data);
+}
+
+static void same_backward(const mla_node *n) {
+    const int64_t count = mla_count(n->out);
+    if (n->mode[A]) multiply_flat(count, n->out->grad, n->in[B]->data, n->mode[A], n->grad[A]);
+    if (n->mode[B]) multiply_flat(count, n->out->grad, n->in[A]->data, n->mode[B], n->grad[B]);
+}
+
+static void row_forward(const mla_node *n) {
+    multiply_rows(n->out, n->in[A]->data, n->in[B]->data, MLA_SET, n->out->data);
+}
+
+static void row_backward(const mla_node *n) {
+    if (n->mode[A]) multiply_rows(n->out, n->out->grad, n->in[B]->data, n->mode[A], n->grad[A]);
+    if (n->mode[B])
+        mla_sum_rows(n->mode[B], mla_rows(n->out), mla_width(n->out), n->out->grad, n->in[A]->data, n->grad[B]);
+}
+
+static const mla_op mul_same = {.name = "mul", .forward = same_forward, .backward = same_backward,
+                                .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
+static const mla_op mul_row = {.name = "mul", .forward = row_forward, .backward = row_backward,
+                               .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
+
+mla_tensor *mla_mul(mla_tape *tape, mla_tensor *a, mla_tensor *b) {
+    mla_node *n = mla_op_begin_f32(tape, &mul_same, 2, (mla_tensor *[]){a, b});
+    if (!n) return mla_inert(tape);
+    if (!mla_same_shape(a, b)) n->op = &mul_row;
+    if (n->op == &mul_row && !mla_is_row_of(b, a))
+        return mla_op_refuse(n, "b must have the shape of a, or be one row as wide");
+    return mla_op_finish(n, MLA_F32, a->ndim, a->shape);
+}
