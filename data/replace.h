@@ -1,0 +1,17 @@
+/* Replacing a file so that it is the old one or the new one at any instant, also after a power cut. */
+#ifndef MLA_DATA_REPLACE_H
+#define MLA_DATA_REPLACE_H
+
+#include "autograd/context.h"
+
+/* Called before each step of a save with its name, for tests that stop the process there. */
+typedef struct {
+    void (*call)(void *user, const char *name); /* NULL: none */
+    void *user;
+} mla_step_hook;
+
+/* Puts `temporary`, written and closed, in the place of `path`: syncs it, renames it, syncs the folder (the
+ * steps fsync, rename, folder). Both are in one folder. The caller removes `temporary` after MLA_ERROR_IO. */
+mla_status mla_replace(mla_context *context, const char *temporary, const char *path, mla_step_hook hook);
+
+#endif

@@ -1,0 +1,20 @@
+/* A folder of a test's own, and files in it as plain bytes. All of these end the test on a failure. */
+#ifndef MLA_TESTS_SUPPORT_FILES_H
+#define MLA_TESTS_SUPPORT_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A new empty folder; the name is the caller's to free. */
+char *folder_create(void);
+/* Removes it with all that is in it, and frees the name. */
+void folder_remove(char *folder);
+/* "folder/name", the caller's to free. */
+char *path_in(const char *folder, const char *name);
+
+void file_write(const char *path, const void *data, int64_t bytes);
+/* The whole file, with a zero byte behind it; the caller's to free. */
+char *file_read(const char *path, int64_t *bytes);
+bool file_exists(const char *path);
+
+#endif
