@@ -24,9 +24,10 @@ int mla_word_distance(const char *a, const char *b) {
     return row[columns];
 }
 
-int mla_word_near(const char *a, const char *b, int distance) {
-    const int longer = length_of(a) > length_of(b) ? length_of(a) : length_of(b);
-    return 2 * distance < longer || distance <= 1;
+bool mla_word_near(const char *a, const char *b, int distance) {
+    const int shorter = smaller(length_of(a), length_of(b)), longer = length_of(a) + length_of(b) - shorter;
+    const bool begins_alike = shorter >= 3 && !strncmp(a, b, (size_t)shorter);
+    return 2 * distance < longer || distance <= 1 || begins_alike;
 }
 
 void mla_nearest_offer(mla_nearest *nearest, const char *candidate) {

@@ -2,6 +2,8 @@
 #ifndef MLA_LAYERS_NEAREST_H
 #define MLA_LAYERS_NEAREST_H
 
+#include <stdbool.h>
+
 typedef struct {
     const char *word; /* what was written */
     const char *best; /* the nearest so far; NULL: none is near enough to be meant */
@@ -15,7 +17,8 @@ void mla_nearest_offer(mla_nearest *nearest, const char *candidate);
  */
 int mla_word_distance(const char *a, const char *b);
 
-/* Whether a distance is small enough for a to be a slip of b: less than half of the longer word. */
-int mla_word_near(const char *a, const char *b, int distance);
+/* Whether a word at this distance may have been meant: less than half of the longer word is wrong, or one
+ * word is how the other begins. */
+bool mla_word_near(const char *a, const char *b, int distance);
 
 #endif

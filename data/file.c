@@ -1,0 +1,96 @@
+#include "data/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static mla_status fail(mla_context *context, const char *what, const char *path) {
+    return mla_fail(context, MLA_ERROR_IO, "cannot %s %s: %s", what, path, strerror(errno));
+}
+
+static mla_status read_all(mla_context *context, int file, char *bytes, int64_t length, const char *path) {
+    for (int64_t done = 0; done < length;) {
+        const ssize_t n = read(file, bytes + done, (size_t)(length - done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail(context, "read", path);
+        if (n == 0) return mla_fail(context, MLA_ERROR_IO, "%s became shorter while it was read", path);
+        done += n;
+    }
+    return MLA_OK;
+}
+
+mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, const char *path,
+                         int64_t limit) {
+    struct stat info;
+    mla_status status = MLA_OK;
+    *bytes = NULL;
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0) return fail(context, "open", path);
+    if (fstat(file, &info))
+        status = fail(context, "read", path);
+    else if (!S_ISREG(info.st_mode))
+        status = mla_fail(context, MLA_ERROR_FORMAT, "%s is not a regular file", path);
+    else if (info.st_size > limit)
+        status =
+            mla_fail(context, MLA_ERROR_FORMAT, "%s has %lld bytes; at most %lld are read of such a file",
+                     path, (long long)info.st_size, (long long)limit);
+    else if (!(*bytes = mla_alloc(context, (int64_t)info.st_size + 1, 1, path)))
+        status = MLA_ERROR_MEMORY;
+    else
+        status = read_all(context, file, *bytes, *length = info.st_size, path);
+    close(file);
+    if (status) {
+        free(*bytes);
+        *bytes = NULL;
+    }
+    return status;
+}
+
+static mla_status write_all(mla_context *context, int file, const char *bytes, int64_t length,
+                            const char *path) {
+    for (int64_t done = 0; done < length;) {
+        const ssize_t n = write(file, bytes + done, (size_t)(length - done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail(context, "write", path);
+        done += n;
+    }
+    return fsync(file) ? fail(context, "write", path) : MLA_OK;
+}
+
+static mla_status write_new(mla_context *context, const char *path, const char *bytes, int64_t length) {
+    const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file < 0) return fail(context, "write", path);
+    mla_status status = write_all(context, file, bytes, length, path);
+    if (close(file) && !status) status = fail(context, "write", path);
+    if (status) unlink(path);
+    return status;
+}
+
+/* A rename is on disk when its folder is. `path` is cut in the process. */
+static mla_status sync_folder(mla_context *context, char *path) {
+    const char *folder = dirname(path);
+    const int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0) return fail(context, "open folder", folder);
+    mla_status status = fsync(file) && errno != EINVAL ? fail(context, "write folder", folder) : MLA_OK;
+    close(file);
+    return status;
+}
+
+mla_status mla_file_write(mla_context *context, const char *path, const char *bytes, int64_t length) {
+    char *temporary = mla_alloc(context, (int64_t)strlen(path) + 5, 1, "a path");
+    if (!temporary) return MLA_ERROR_MEMORY;
+    sprintf(temporary, "%s.tmp", path);
+    mla_status status = write_new(context, temporary, bytes, length);
+    if (!status && rename(temporary, path)) {
+        status = fail(context, "write", path);
+        unlink(temporary);
+    }
+    if (!status) status = sync_folder(context, temporary);
+    free(temporary);
+    return status;
+}

@@ -1,0 +1,408 @@
+/* The tokenizer: bytes there and back, training against a search by hand, and files that are wrong. The ids
+ * of Hugging Face's `tokenizers` are checked in tests/parity/tokenizer.py. */
+#include "data/bpe.h"
+#include "data/split.h"
+#include "data/tokenizer.h"
+#include "tests/support/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char story[] =
+    "low low low low low lower lower newest newest newest newest newest newest widest widest "
+    "widest don't 1234567 <|endoftext|> straße 你好，世界\n\n    return x\r\n\xff\xfe\0z";
+
+static mla_tokenizer *train(mla_context *context, int32_t size, const char *pattern) {
+    mla_tokenizer *tokenizer;
+    check_ok(context, mla_tokenizer_train(context, &tokenizer, &(mla_bpe_options){size, pattern},
+                                          &(mla_text_chunk){story, sizeof story - 1}, 1));
+    return tokenizer;
+}
+
+static mla_id_list encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
+                          size_t length) {
+    mla_id_list ids = {0};
+    check_ok(context, mla_tokenizer_encode(context, tokenizer, bytes, (int64_t)length, &ids));
+    return ids;
+}
+
+static void check_round_trip(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
+                             size_t length) {
+    mla_id_list ids = encode(context, tokenizer, bytes, length);
+    mla_bytes back = {0};
+    check_ok(context, mla_tokenizer_decode(context, tokenizer, ids.ids, ids.count, &back));
+    assert_int_equal(back.count, length);
+    if (length) assert_memory_equal(back.bytes, bytes, length);
+    for (int64_t i = 0; i < ids.count; i++)
+        assert_int_not_equal(ids.ids[i], mla_tokenizer_separator(tokenizer));
+    free(back.bytes);
+    free(ids.ids);
+}
+
+/* Checks the pieces that a pattern cuts text into, written with | between them. */
+typedef struct {
+    char text[256];
+} pieces_t;
+
+static mla_status note_piece(void *user, const char *piece, int64_t length) {
+    pieces_t *pieces = user;
+    snprintf(pieces->text + strlen(pieces->text), sizeof pieces->text - strlen(pieces->text), "%s%.*s",
+             *pieces->text ? "|" : "", (int)length, piece);
+    return MLA_OK;
+}
+
+static void check_pieces(mla_context *context, const char *const *patterns, int count, const char *text,
+                         const char *expected) {
+    mla_split *split;
+    mla_split_scratch *scratch;
+    pieces_t pieces = {""};
+    check_ok(context, mla_split_create(context, &split, patterns, count));
+    check_ok(context, mla_split_scratch_create(context, &scratch));
+    check_ok(context,
+             mla_split_run(context, split, scratch, text, (int64_t)strlen(text), note_piece, &pieces));
+    assert_string_equal(pieces.text, expected);
+    mla_split_scratch_destroy(scratch);
+    mla_split_destroy(split);
+}
+
+static void splits_by_patterns(void **state) {
+    const char *own[] = {mla_bpe_pattern}, *two[] = {"[0-9]+", "a+"};
+    check_pieces(*state, own, 1, "Don't stop(x_1)  12345\n\n  ok ",
+                 "Don|'t| stop|(x|_|1|)| | |123|45|\n\n| | ok| ");
+    check_pieces(*state, own, 1, "你好，世界。été—oui", "你好|，世界|。été|—oui");
+    check_pieces(*state, two, 2, "baab12aab", "b|aa|b|12|aa|b");
+    check_pieces(*state, two, 0, "one piece", "one piece");
+    check_pieces(*state, two, 2,
+                 "a\xff\xfe"
+                 "a\xc3",
+                 "a|\xff\xfe|a|\xc3");
+    check_pieces(*state, (const char *[]){"\\s"}, 1, "a\u180e\u3000b", "a\u180e|\u3000|b");
+    check_pieces(*state, (const char *[]){"[^\\S\\n]"}, 1, "a\n \u2003b", "a\n| |\u2003|b");
+    check_pieces(*state, (const char *[]){"\\s+$"}, 1, "a \nb  ", "a| |\nb|  ");
+}
+
+static void refuses_patterns(void **state) {
+    static const char *const wrong[][2] = {{"\\w+", "'\\w' does not"},
+                                           {"[[:alpha:]]", "nested class"},
+                                           {"[a&&b]", "intersection"},
+                                           {"\\p{Han}", "category"},
+                                           {"\\p{L", "category"},
+                                           {"a{1,2}+", "'}+'"},
+                                           {"(?m:a)", "kind of group"},
+                                           {"a*", "can match the empty string"},
+                                           {"(a", "missing"},
+                                           {"a\\", "does not mean"},
+                                           {"[]a]", "beginning of a class"},
+                                           {"(*UTF)a", "not a group"},
+                                           {"\xff+", "UTF-8"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        mla_split *split;
+        check_error(*state, mla_split_create(*state, &split, &wrong[i][0], 1), MLA_ERROR_FORMAT, wrong[i][1]);
+        assert_null(split);
+    }
+}
+
+static void bytes_are_their_own_ids(void **state) {
+    mla_tokenizer *tokenizer;
+    check_ok(*state, mla_tokenizer_bytes(*state, &tokenizer));
+    assert_int_equal(mla_tokenizer_vocab_size(tokenizer), 257);
+    assert_int_equal(mla_tokenizer_separator(tokenizer), 256);
+    mla_id_list ids = encode(*state, tokenizer, story, sizeof story - 1);
+    assert_int_equal(ids.count, sizeof story - 1);
+    for (int64_t i = 0; i < ids.count; i++) assert_int_equal(ids.ids[i], (unsigned char)story[i]);
+    free(ids.ids);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+static void any_bytes_come_back(void **state) {
+    mla_tokenizer *tokenizer = train(*state, 300, NULL);
+    char bytes[64];
+    uint32_t seed = 1;
+    check_round_trip(*state, tokenizer, story, sizeof story - 1);
+    for (int i = 0; i < 2000; i++) {
+        const size_t length = (size_t)i % sizeof bytes;
+        for (size_t j = 0; j < length; j++) bytes[j] = (char)((seed = seed * 1664525u + 1013904223u) >> 24);
+        check_round_trip(*state, tokenizer, bytes, length);
+    }
+    mla_tokenizer_destroy(tokenizer);
+}
+
+/* Counts in the story: e,s 9 times; then es,t 9; then l,o 7 (as o,w; the smaller ids first); then lo,w 7. */
+static void merges_the_most_frequent_pair(void **state) {
+    static const char *const expected[] = {"es", "est", "lo", "low", "we"};
+    mla_tokenizer *tokenizer = train(*state, 257 + 5, "[a-z]+");
+    for (int32_t i = 0; i < 5; i++) {
+        const char *bytes;
+        int64_t length;
+        check_ok(*state, mla_tokenizer_token(*state, tokenizer, 257 + i, &bytes, &length));
+        assert_int_equal(length, strlen(expected[i]));
+        assert_memory_equal(bytes, expected[i], (size_t)length);
+    }
+    mla_id_list ids = encode(*state, tokenizer, "lowest", 6);
+    assert_int_equal(ids.count, 2);
+    assert_int_equal(ids.ids[0], 260);
+    assert_int_equal(ids.ids[1], 258);
+    free(ids.ids);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+static void order_of_documents_does_not_matter(void **state) {
+    const mla_text_chunk documents[] = {{story, 60}, {story + 60, 60}, {story + 30, 70}};
+    const mla_text_chunk reversed[] = {documents[2], documents[1], documents[0]};
+    mla_tokenizer *one, *two;
+    check_ok(*state, mla_tokenizer_train(*state, &one, &(mla_bpe_options){280, NULL}, documents, 3));
+    check_ok(*state, mla_tokenizer_train(*state, &two, &(mla_bpe_options){280, NULL}, reversed, 3));
+    assert_int_equal(mla_tokenizer_vocab_size(one), 280);
+    assert_true(mla_tokenizer_hash(one) == mla_tokenizer_hash(two));
+    mla_tokenizer_destroy(one);
+    mla_tokenizer_destroy(two);
+}
+
+/* A pattern that keeps <|endoftext|> in one piece, in a text that has little else: merging would make it. */
+static void text_never_becomes_the_separator(void **state) {
+    static const char text[] = "<|endoftext|><|endoftext|><|endoftext|>";
+    mla_tokenizer *tokenizer;
+    mla_encoder *encoder;
+    mla_id_list ids = {0};
+    check_ok(*state, mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){400, "<[^>]*>"},
+                                         &(mla_text_chunk){text, sizeof text - 1}, 1));
+    check_round_trip(*state, tokenizer, text, sizeof text - 1);
+    check_ok(*state,
+             mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}));
+    check_ok(*state, mla_encoder_encode(*state, encoder, "a<|endoftext|><|endoftext|", 26, &ids));
+    assert_int_equal(ids.ids[0], 'a');
+    assert_int_equal(ids.ids[1], 256);
+    assert_int_not_equal(ids.ids[2], 256);
+    free(ids.ids);
+    mla_encoder_destroy(encoder);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+static void long_pieces_are_merged_like_short_ones(void **state) {
+    enum { length = 100000 };
+    mla_tokenizer *tokenizer;
+    char *run = malloc(length);
+    memset(run, 'a', length);
+    check_ok(*state, mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){260, NULL},
+                                         &(mla_text_chunk){run, length}, 1));
+    mla_id_list ids =
+        encode(*state, tokenizer, run, length - 1); /* aa, aaaa, 8 a's: 99999 = 12499*8 + 4 + 2 + 1 */
+    assert_int_equal(ids.count, 12499 + 3);
+    assert_int_equal(ids.ids[0], 259);
+    assert_int_equal(ids.ids[ids.count - 1], 'a');
+    free(ids.ids);
+    free(run);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+static void an_encoder_remembers_correctly(void **state) {
+    mla_tokenizer *tokenizer = train(*state, 300, NULL);
+    mla_encoder *encoder;
+    mla_id_list first = {0}, second = {0};
+    check_ok(*state, mla_encoder_create(*state, &encoder, tokenizer, NULL));
+    for (int i = 0; i < 2; i++) {
+        mla_id_list *ids = i ? &second : &first;
+        check_ok(*state, mla_encoder_encode(*state, encoder, story, sizeof story - 1, ids));
+        for (int word = 0; word < 70000; word++) { /* more than it remembers */
+            char text[16];
+            snprintf(text, sizeof text, " w%c%c%c%c", 'a' + word % 26, 'a' + word / 26 % 26,
+                     'a' + word / 676 % 26, 'a' + word / 17576);
+            check_ok(*state, mla_encoder_encode(*state, encoder, text, 6, ids));
+        }
+    }
+    assert_int_equal(first.count, second.count);
+    assert_memory_equal(first.ids, second.ids, (size_t)first.count * sizeof *first.ids);
+    free(first.ids);
+    free(second.ids);
+    mla_encoder_destroy(encoder);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+static void a_saved_file_is_the_same_tokenizer(void **state) {
+    char folder[] = "/tmp/mla-test-XXXXXX", path[64], temporary[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    mla_tokenizer *tokenizer = train(*state, 300, NULL), *loaded, *parsed;
+    char *json = mla_tokenizer_json(*state, tokenizer);
+    check_ok(*state, mla_tokenizer_save(*state, tokenizer, path));
+    assert_int_not_equal(access(temporary, F_OK), 0);
+    check_ok(*state, mla_tokenizer_load(*state, &loaded, path));
+    check_ok(*state, mla_tokenizer_parse(*state, &parsed, json, (int64_t)strlen(json)));
+    assert_true(mla_tokenizer_hash(loaded) == mla_tokenizer_hash(tokenizer));
+    assert_true(mla_tokenizer_hash(parsed) == mla_tokenizer_hash(tokenizer));
+    check_round_trip(*state, loaded, story, sizeof story - 1);
+    check_error(*state, mla_tokenizer_load(*state, &loaded, folder), MLA_ERROR_FORMAT, "not a regular file");
+    check_error(*state, mla_tokenizer_save(*state, tokenizer, folder), MLA_ERROR_IO, folder);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0); /* nothing else was left in it */
+    check_error(*state, mla_tokenizer_load(*state, &loaded, path), MLA_ERROR_IO, "No such file");
+    check_error(*state, mla_tokenizer_save(*state, tokenizer, path), MLA_ERROR_IO, "No such file");
+    free(json);
+    mla_tokenizer_destroy(parsed);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+/* The JSON of a small tokenizer, with the first `old` in it replaced by `new`. */
+static char *changed_json(mla_context *context, const char *old, const char *new) {
+    mla_tokenizer *tokenizer = train(context, 262, NULL);
+    char *json = mla_tokenizer_json(context, tokenizer), *at = strstr(json, old), *changed = NULL;
+    assert_non_null(at);
+    assert_true(asprintf(&changed, "%.*s%s%s", (int)(at - json), json, new, at + strlen(old)) > 0);
+    free(json);
+    mla_tokenizer_destroy(tokenizer);
+    return changed;
+}
+
+static void refuses_files(void **state) {
+    static const char *const wrong[][3] = {
+        {"{", "", "not JSON"},
+        {"\"type\": \"BPE\"", "\"type\": \"WordPiece\"", "model \"WordPiece\""},
+        {"\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}", "normalizer \"Lowercase\""},
+        {"\"type\": \"Sequence\"", "\"type\": \"Metaspace\"", "pre_tokenizer \"Metaspace\""},
+        {"\"type\": \"ByteLevel\"", "\"type\": \"Punctuation\"", "pre_tokenizer \"Punctuation\""},
+        {"\"Isolated\"", "\"Removed\"", "behavior \"Removed\""},
+        {"\"Regex\"", "\"String\"", "only a pattern of kind Regex"},
+        {"\"add_prefix_space\": false", "\"add_prefix_space\": true", "add_prefix_space"},
+        {"\"dropout\": null", "\"dropout\": 0.1", "dropout"},
+        {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"</w>\"", "end_of_word_suffix"},
+        {"\"vocab\"", "\"vocabulary\"", "no vocabulary"},
+        {"\"merges\"", "\"merge\"", "no merges"},
+        {"\"merges\": [", "\"merges\": [\"a b c\",", "merge 0 is not a pair"},
+        {"\"merges\": [", "\"merges\": [[\"a\"],", "merge 0 is not a pair"},
+        {"\"merges\": [", "\"merges\": [7,", "merge 0 is not a pair"},
+        {"\"merges\": [", "\"merges\": [\"a zz\",", "merge 0: \"zz\" is not in the vocabulary"},
+        {"\"merges\": [", "\"merges\": [\"q z\",", "merge 0: \"qz\" is not in the vocabulary"},
+        {"\"A\": 65", "\"A\": 66", "id 66 belongs to two tokens"},
+        {"\"A\": 65", "\"A\": 262", "token \"A\" has no id or one that is not among 0 to 261"},
+        {"\"A\": 65", "\"A\": -1", "token \"A\" has no id"},
+        {"\"A\": 65", "\"A\": \"65\"", "token \"A\" has no id"},
+        {"\"A\": 65", "\"B\": 65", "duplicate object key"},
+        {"\"A\": 65", "\"AA\": 65", "no token \"A\" for the byte 0x41"},
+        {"\"A\": 65", "\"A\": 65, \"\\u4e16\": 262",
+         "token \"世\" is not written in the byte-level alphabet"},
+        {"\"id\": 256", "\"id\": 255", "one id in added_tokens and another"},
+        {"\"content\": \"<|endoftext|>\"", "\"content\": \"\"", "no content"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        mla_tokenizer *tokenizer;
+        char *json = changed_json(*state, wrong[i][0], wrong[i][1]);
+        check_error(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)),
+                    MLA_ERROR_FORMAT, wrong[i][2]);
+        assert_null(tokenizer);
+        free(json);
+    }
+}
+
+/* Every file that is cut short is refused, and none crashes. */
+static void refuses_a_file_that_is_cut(void **state) {
+    char *json = changed_json(*state, "{", "{");
+    const int64_t length = (int64_t)strlen(json);
+    for (int64_t cut = 0; cut < length; cut += 97) {
+        mla_tokenizer *tokenizer;
+        check_error(*state, mla_tokenizer_parse(*state, &tokenizer, json, cut), MLA_ERROR_FORMAT, "not JSON");
+    }
+    free(json);
+}
+
+static void note_warning(void *user, const char *message) { snprintf(user, 1024, "%s", message); }
+
+static void accepts_files_made_elsewhere(void **state) {
+    static const char *const other[][2] = {
+        {"\"merges\": [", "\"merges\": [[\"e\", \"s\"],"},
+        {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"\""},
+        {"\"ignore_merges\": false", "\"ignore_merges\": true"},
+        {"\"type\": \"Sequence\"", "\"type\": \"ByteLevel\", \"add_prefix_space\": false"},
+        {"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}"},
+        {"\"added_tokens\": [", "\"added_tokens\": [{\"id\": 262, \"content\": \"世 x\"},"},
+    };
+    char warning[1024] = "";
+    mla_context *context;
+    assert_int_equal(
+        mla_context_create(&context, &(mla_context_options){.warn = note_warning, .user = warning}), 0);
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        mla_tokenizer *tokenizer;
+        char *json = changed_json(*state, other[i][0], other[i][1]);
+        check_ok(context, mla_tokenizer_parse(context, &tokenizer, json, (int64_t)strlen(json)));
+        check_round_trip(context, tokenizer, story, sizeof story - 1);
+        free(json);
+        mla_tokenizer_destroy(tokenizer);
+    }
+    assert_non_null(strstr(warning, "NFC is not applied"));
+    mla_context_destroy(context);
+}
+
+static void names_the_end_token(void **state) {
+    mla_tokenizer *tokenizer;
+    char *json = changed_json(*state, "\"added_tokens\": [",
+                              "\"added_tokens\": [{\"id\": 262, \"content\": \"</s>\"},");
+    char *content = strstr(json, "<|endoftext|>"); /* both in added_tokens and in the vocabulary */
+    for (; content; content = strstr(content, "<|endoftext|>")) memcpy(content, "<|otherthing|", 13);
+    check_ok(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)));
+    assert_int_equal(mla_tokenizer_separator(tokenizer), 262);
+    mla_tokenizer_destroy(tokenizer);
+    free(json);
+}
+
+static void ignores_merges_if_told(void **state) {
+    mla_tokenizer *tokenizer;
+    char *json = changed_json(*state, "\"ignore_merges\": false", "\"ignore_merges\": true"), *merges;
+    merges = strstr(json, "\"merges\": [");
+    strcpy(merges, "\"merges\": []}}");
+    check_ok(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)));
+    mla_id_list ids = encode(*state, tokenizer, "est", 3);
+    assert_int_equal(ids.count, 1);
+    free(ids.ids);
+    mla_tokenizer_destroy(tokenizer);
+    free(json);
+}
+
+static void refuses_ids_and_sizes(void **state) {
+    mla_tokenizer *tokenizer, *none;
+    mla_bytes out = {0};
+    const char *bytes;
+    int64_t length;
+    check_ok(*state, mla_tokenizer_bytes(*state, &tokenizer));
+    check_error(*state, mla_tokenizer_token(*state, tokenizer, 257, &bytes, &length), MLA_ERROR_ARGUMENT,
+                "token id 257 is not in the vocabulary of 257");
+    check_error(*state, mla_tokenizer_decode(*state, tokenizer, (int32_t[]){'a', -1}, 2, &out),
+                MLA_ERROR_ARGUMENT, "token id -1");
+    assert_int_equal(out.count, 0);
+    check_error(*state, mla_tokenizer_train(*state, &none, &(mla_bpe_options){256, NULL}, NULL, 0),
+                MLA_ERROR_ARGUMENT, "a vocabulary of 256 is too small");
+    check_error(*state, mla_tokenizer_train(*state, &none, &(mla_bpe_options){300, "\\w+"}, NULL, 0),
+                MLA_ERROR_FORMAT, "\\w");
+    free(out.bytes);
+    mla_tokenizer_destroy(tokenizer);
+}
+
+static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
+static int teardown(void **state) {
+    mla_context_destroy(*state);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(splits_by_patterns),
+        cmocka_unit_test(refuses_patterns),
+        cmocka_unit_test(bytes_are_their_own_ids),
+        cmocka_unit_test(any_bytes_come_back),
+        cmocka_unit_test(merges_the_most_frequent_pair),
+        cmocka_unit_test(order_of_documents_does_not_matter),
+        cmocka_unit_test(text_never_becomes_the_separator),
+        cmocka_unit_test(long_pieces_are_merged_like_short_ones),
+        cmocka_unit_test(an_encoder_remembers_correctly),
+        cmocka_unit_test(a_saved_file_is_the_same_tokenizer),
+        cmocka_unit_test(refuses_files),
+        cmocka_unit_test(refuses_a_file_that_is_cut),
+        cmocka_unit_test(accepts_files_made_elsewhere),
+        cmocka_unit_test(names_the_end_token),
+        cmocka_unit_test(ignores_merges_if_told),
+        cmocka_unit_test(refuses_ids_and_sizes),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
