@@ -1,0 +1,288 @@
+/* Text sources: which documents, in which order, on which side, and what is said about bad ones. */
+#include "data/text_source.h"
+#include "tests/support/check.h"
+#include "tests/support/files.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct {
+    mla_context *context;
+    char *folder, *old;
+} fixture_t;
+
+/* Tests run inside their folder, so that names are short. */
+static int setup(void **state) {
+    fixture_t *f = calloc(1, sizeof *f);
+    *state = f;
+    f->folder = folder_create();
+    f->old = getcwd(NULL, 0);
+    return chdir(f->folder) || mla_context_create(&f->context, NULL) != MLA_OK;
+}
+
+static int teardown(void **state) {
+    fixture_t *f = *state;
+    mla_context_destroy(f->context);
+    if (chdir(f->old)) return -1;
+    folder_remove(f->folder);
+    free(f->old);
+    free(f);
+    return 0;
+}
+
+static void write_text(const char *path, const char *text) { file_write(path, text, (int64_t)strlen(text)); }
+
+/* "name=bytes;" of all documents, held-out ones as "name!bytes;"; the caller's to free. */
+static char *collect(mla_context *context, mla_text_source *source) {
+    char *all = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&all, &bytes);
+    const mla_document *document;
+    for (;;) {
+        check_ok(context, mla_text_next(source, &document));
+        if (!document) break;
+        fprintf(out, "%s%c", document->name, document->held_out ? '!' : '=');
+        fwrite(document->bytes, 1, (size_t)document->length, out);
+        fputc(';', out);
+    }
+    fclose(out);
+    return all;
+}
+
+static void check_documents(mla_context *context, mla_text_options options, const char *expected) {
+    mla_text_source *source;
+    check_ok(context, mla_text_open(context, &source, &options));
+    for (int pass = 0; pass < 2; pass++) {
+        char *all = collect(context, source);
+        assert_string_equal(all, expected);
+        free(all);
+        mla_text_rewind(source);
+    }
+    mla_text_close(source);
+}
+
+#define paths(...)                                                                                           \
+    .paths = (const char *[]){__VA_ARGS__}, .count = sizeof(const char *[]){__VA_ARGS__} / sizeof(char *)
+
+static void reads_files_folders_and_globs_in_order(void **state) {
+    fixture_t *f = *state;
+    mkdir("texts", 0700);
+    mkdir("texts/b", 0700);
+    mkdir("texts/empty", 0700);
+    write_text("texts/c.txt", "C");
+    write_text("texts/b/2", "two");
+    write_text("texts/b/1", "one");
+    write_text("texts/a.txt", "A");
+    write_text("texts/nothing", "");
+    write_text("z[1].txt", "Z");
+    assert_int_equal(symlink("..", "texts/b/up"), 0);
+    assert_int_equal(symlink("gone", "texts/b/dangling"), 0);
+    check_documents(f->context, (mla_text_options){paths("z[1].txt", "texts")},
+                    "z[1].txt=Z;texts/a.txt=A;texts/b/1=one;texts/b/2=two;texts/c.txt=C;");
+    check_documents(f->context, (mla_text_options){paths("texts/*.txt", "texts/b/[0-9]")},
+                    "texts/a.txt=A;texts/c.txt=C;texts/b/1=one;texts/b/2=two;");
+}
+
+static void takes_any_bytes(void **state) {
+    fixture_t *f = *state;
+    char all[256];
+    for (int i = 0; i < 256; i++) all[i] = (char)(255 - i);
+    file_write("all", all, sizeof all);
+    mla_text_source *source;
+    const mla_document *document;
+    check_ok(f->context, mla_text_open(f->context, &source, &(mla_text_options){paths("all")}));
+    check_ok(f->context, mla_text_next(source, &document));
+    assert_int_equal(document->length, 256);
+    assert_memory_equal(document->bytes, all, 256);
+    check_ok(f->context, mla_text_next(source, &document));
+    assert_null(document);
+    assert_int_equal(mla_text_documents(source), 1);
+    assert_int_equal(mla_text_bytes(source), 256);
+    mla_text_close(source);
+}
+
+static void reads_a_field_of_jsonl(void **state) {
+    fixture_t *f = *state;
+    write_text(
+        "a.jsonl",
+        "{\"text\": \"one\\nline\", \"id\": 1}\n\n \t\r\n{\"text\": \"\"}\n{\"text\": \"zwei \\u00e4\"}");
+    write_text("b.txt", "{}");
+    check_documents(f->context, (mla_text_options){paths("a.jsonl", "b.txt"), .jsonl_field = "text"},
+                    "a.jsonl:1=one\nline;a.jsonl:5=zwei \xc3\xa4;b.txt={};");
+    check_documents(f->context, (mla_text_options){paths("b.txt", "a.jsonl")},
+                    "b.txt={};a.jsonl={\"text\": \"one\\nline\", \"id\": 1}\n\n \t\r\n{\"text\": \"\"}\n"
+                    "{\"text\": \"zwei \\u00e4\"};");
+    write_text("nul.jsonl", "{\"text\": \"a\\u0000b\"}\n");
+    mla_text_source *source;
+    const mla_document *document;
+    check_ok(f->context, mla_text_open(f->context, &source,
+                                       &(mla_text_options){paths("nul.jsonl"), .jsonl_field = "text"}));
+    check_ok(f->context, mla_text_next(source, &document));
+    assert_int_equal(document->length, 3);
+    assert_memory_equal(document->bytes, "a\0b", 3);
+    mla_text_close(source);
+}
+
+static void check_refused(mla_context *context, mla_text_options options, mla_status expected,
+                          const char *words) {
+    mla_text_source *source;
+    check_error(context, mla_text_open(context, &source, &options), expected, words);
+    assert_null(source);
+}
+
+static void names_what_is_wrong(void **state) {
+    fixture_t *f = *state;
+    mla_context *c = f->context;
+    write_text("bad.jsonl", "{\"text\": \"fine\"}\n{\"other\": 1}\n");
+    write_text("array.jsonl", "{\"text\": \"fine\"}\n\n[1]\n");
+    write_text("number.jsonl", "{\"text\": 5}\n");
+    write_text("cut.jsonl", "{\"text\": \"\n");
+    write_text("utf8.jsonl", "{\"text\": \"\xff\"}\n");
+    write_text("nothing", "");
+    mkfifo("pipe", 0600);
+    check_refused(c, (mla_text_options){paths("missing.txt")}, MLA_ERROR_IO, "missing.txt: No such file");
+    check_refused(c, (mla_text_options){paths("*.none")}, MLA_ERROR_IO, "no text at *.none");
+    check_refused(c, (mla_text_options){paths("nothing")}, MLA_ERROR_ARGUMENT, "no text in nothing");
+    check_refused(c, (mla_text_options){.count = 0}, MLA_ERROR_ARGUMENT, "no text in the paths given");
+    check_refused(c, (mla_text_options){paths("pipe")}, MLA_ERROR_IO, "pipe is not a file");
+    check_refused(c, (mla_text_options){paths("nothing"), .held_out = 1}, MLA_ERROR_ARGUMENT,
+                  "held_out is 1");
+    check_refused(c, (mla_text_options){paths("nothing"), .held_out = (double)NAN}, MLA_ERROR_ARGUMENT,
+                  "held_out is");
+    const char *const cases[][2] = {{"bad.jsonl", "bad.jsonl:2: no field \"text\""},
+                                    {"array.jsonl", "array.jsonl:3: not a JSON object"},
+                                    {"number.jsonl", "number.jsonl:1: no text in field"},
+                                    {"cut.jsonl", "cut.jsonl:1: not JSON: "},
+                                    {"utf8.jsonl", "utf8.jsonl:1: not JSON: "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_refused(c, (mla_text_options){paths(cases[i][0]), .jsonl_field = "text"}, MLA_ERROR_FORMAT,
+                      cases[i][1]);
+}
+
+/* Root reads everything: a child gives its rights up first. */
+static void names_what_cannot_be_read(void **state) {
+    fixture_t *f = *state;
+    mkdir("texts", 0700);
+    mkdir("texts/locked", 0700);
+    write_text("texts/secret", "S");
+    chmod(f->folder, 0755);
+    chmod("texts", 0755);
+    chmod("texts/locked", 0);
+    chmod("texts/secret", 0);
+    pid_t child = fork();
+    if (!child) {
+        if (!getuid() && setuid(65534)) _exit(1);
+        mla_text_source *source;
+        if (mla_text_open(f->context, &source, &(mla_text_options){paths("texts")}) != MLA_ERROR_IO) _exit(2);
+        if (!strstr(mla_error(f->context), "cannot read folder texts/locked: Permission denied")) _exit(3);
+        mla_clear_error(f->context);
+        if (mla_text_open(f->context, &source, &(mla_text_options){paths("texts/secret")}) != MLA_ERROR_IO)
+            _exit(4);
+        _exit(strstr(mla_error(f->context), "cannot read texts/secret: Permission denied") ? 0 : 5);
+    }
+    int result = 0;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_int_equal(result, 0);
+}
+
+static void write_numbered(int first, int count) {
+    char path[32], text[64];
+    for (int i = first; i < first + count; i++) {
+        snprintf(path, sizeof path, "numbered/%04d", i);
+        snprintf(text, sizeof text, "document %d", i);
+        write_text(path, text);
+    }
+}
+
+/* The sides of document 0 .. count - 1, in order of their names. */
+static int sides(mla_context *context, mla_text_options options, bool *held_out) {
+    mla_text_source *source;
+    const mla_document *document;
+    int held = 0;
+    check_ok(context, mla_text_open(context, &source, &options));
+    while (check_ok_at(context, mla_text_next(source, &document), "next", __FILE__, __LINE__), document) {
+        *held_out++ = document->held_out;
+        held += document->held_out;
+    }
+    mla_text_close(source);
+    return held;
+}
+
+static void holds_documents_out_by_content(void **state) {
+    fixture_t *f = *state;
+    bool few[500], many[1000], other[1000];
+    mkdir("numbered", 0700);
+    write_numbered(0, 500);
+    sides(f->context, (mla_text_options){paths("numbered"), .held_out = 0.1}, few);
+    write_numbered(500, 500);
+    int held = sides(f->context, (mla_text_options){paths("numbered"), .held_out = 0.1}, many);
+    assert_in_range(held, 70, 130); /* 100 +- 9.5 */
+    assert_memory_equal(few, many, sizeof few);
+    sides(f->context, (mla_text_options){paths("numbered"), .held_out = 0.1, .seed = 1}, other);
+    assert_memory_not_equal(many, other, sizeof many);
+    write_text("numbered/0001", "document 0");
+    sides(f->context, (mla_text_options){paths("numbered"), .held_out = 0.5}, many);
+    assert_int_equal(many[0], many[1]);
+}
+
+static void both_sides_get_a_document(void **state) {
+    fixture_t *f = *state;
+    bool held_out[3];
+    mkdir("numbered", 0700);
+    write_numbered(0, 2);
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        assert_int_equal(sides(f->context,
+                               (mla_text_options){paths("numbered"), .held_out = 1e-9, .seed = seed},
+                               held_out),
+                         1);
+        assert_int_equal(sides(f->context,
+                               (mla_text_options){paths("numbered"), .held_out = 0.999, .seed = seed},
+                               held_out),
+                         1);
+    }
+    write_text("numbered/0001", "document 0");
+    check_refused(f->context, (mla_text_options){paths("numbered"), .held_out = 0.5}, MLA_ERROR_ARGUMENT,
+                  "all documents are equal");
+}
+
+static void cuts_a_single_document(void **state) {
+    fixture_t *f = *state;
+    write_text("one", "aaa\nbbb\nccc\nddd\n");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.5},
+                    "one=aaa\nbbb\n;one!ccc\nddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.4},
+                    "one=aaa\nbbb\nccc\n;one!ddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.99},
+                    "one=aaa\n;one!bbb\nccc\nddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.01},
+                    "one=aaa\nbbb\nccc\n;one!ddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one")}, "one=aaa\nbbb\nccc\nddd\n;");
+    write_text("line", "\xc3\xa4\xc3\xa4\xc3\xa4");
+    check_documents(f->context, (mla_text_options){paths("line"), .held_out = 0.5},
+                    "line=\xc3\xa4\xc3\xa4;line!\xc3\xa4;");
+    file_write("odd", "\x80\x80\x80", 3);
+    check_documents(f->context, (mla_text_options){paths("odd"), .held_out = 1e-300},
+                    "odd=\x80\x80;odd!\x80;");
+    write_text("letter", "x");
+    check_refused(f->context, (mla_text_options){paths("letter"), .held_out = 0.5}, MLA_ERROR_ARGUMENT,
+                  "too short");
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {test(reads_files_folders_and_globs_in_order),
+                                       test(takes_any_bytes),
+                                       test(reads_a_field_of_jsonl),
+                                       test(names_what_is_wrong),
+                                       test(names_what_cannot_be_read),
+                                       test(holds_documents_out_by_content),
+                                       test(both_sides_get_a_document),
+                                       test(cuts_a_single_document)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
