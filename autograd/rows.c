@@ -45,6 +45,7 @@ bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x) {
 }
 
 void mla_move_blocks(mla_grad_mode mode, const mla_block_move *move, const float *from, float *to) {
+    if (mode == MLA_SKIP) return;
     #pragma omp parallel for schedule(static) if (move->blocks * move->length > MLA_PIECE)
     for (int64_t i = 0; i < move->blocks; i++)
         mla_deliver(mode, move->length, from + i * move->from_stride, to + i * move->to_stride);

@@ -1,5 +1,6 @@
 #include "data/h5_internal.h"
 
+#include "autograd/tensor.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,6 +17,10 @@ static const struct {
 } types[] = {[MLA_H5_F32] = {"f32", 4}, [MLA_H5_BF16] = {"bf16", 2}, [MLA_H5_I32] = {"i32", 4},
              [MLA_H5_I64] = {"i64", 8}, [MLA_H5_F64] = {"f64", 8},   [MLA_H5_U8] = {"u8", 1},
              [MLA_H5_U16] = {"u16", 2}, [MLA_H5_TEXT] = {"text", 0}, [MLA_H5_OTHER] = {"another type", 0}};
+
+_Static_assert((int)MLA_H5_F32 == (int)MLA_F32 && (int)MLA_H5_BF16 == (int)MLA_BF16 &&
+                   (int)MLA_H5_I32 == (int)MLA_I32,
+               "a tensor's type is a dataset's type");
 
 const char *mla_h5_type_name(mla_h5_type type) { return types[type].name; }
 size_t mla_h5_type_size(mla_h5_type type) { return types[type].size; }

@@ -133,7 +133,8 @@ static mla_status begin(mla_h5_file *file, int64_t bytes) {
     H5Sclose(space);
     if (file->dataset < 0) return mla_h5_failed(file, "create", info->name);
     mla_h5_entry *entry = &file->entries[file->count];
-    entry->range = (mla_seal_range){.offset = bytes ? mla_h5_offset(file->dataset) : 0, .bytes = bytes};
+    entry->range =
+        (mla_seal_range){.offset = bytes ? mla_h5_offset(file->dataset) : MLA_SEAL_BYTES, .bytes = bytes};
     memcpy(entry->name, info->name, sizeof entry->name);
     file->rows = 0;
     XXH3_64bits_reset(file->hash);

@@ -139,7 +139,7 @@ static mla_status check_datasets(source_t source, const seal_t *seal) {
     for (char *line = table; !status && *line;) {
         if (!(line = parse_line(line, &range, &name)))
             status = damaged(source, "the table of datasets");
-        else if (range.bytes) {
+        else {
             char what[300];
             snprintf(what, sizeof what, "dataset %s", name);
             status = check_range(source, range, seal->file_bytes, what);

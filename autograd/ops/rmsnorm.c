@@ -43,6 +43,7 @@ MLA_VECTOR static void gain_gradient_row(int64_t width, const float *x, float r,
     for (int64_t j = 0; j < width; j++) dg[j] += dy[j] * x[j] * r;
 }
 
+/* dg: the partial sums of this chunk of rows. */
 static void backward_rows(const mla_node *n, int64_t from, int64_t to, float *dg) {
     const mla_tensor *x = n->in[X];
     const int64_t width = mla_width(x);
@@ -57,12 +58,13 @@ static void backward_rows(const mla_node *n, int64_t from, int64_t to, float *dg
 }
 
 static void rmsnorm_backward(const mla_node *n) {
-    const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]), chunk = mla_chunk_rows(rows);
-    float *partial = n->scratch;
+    const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]);
+    const int64_t chunk = mla_chunk_rows(rows), chunks = mla_chunk_count(rows);
+    float *dg = n->scratch;
     #pragma omp parallel for schedule(static)
-    for (int64_t from = 0; from < rows; from += chunk)
-        backward_rows(n, from, from + chunk < rows ? from + chunk : rows, partial + from / chunk * width);
-    if (n->mode[GAIN]) mla_sum_rows(n->mode[GAIN], mla_chunk_count(rows), width, partial, NULL, n->grad[GAIN]);
+    for (int64_t i = 0; i < chunks; i++)
+        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows, dg + i * width);
+    if (n->mode[GAIN]) mla_sum_rows(n->mode[GAIN], chunks, width, dg, NULL, n->grad[GAIN]);
 }
 
 static const mla_op rmsnorm = {.name = "rmsnorm", .forward = rmsnorm_forward, .backward = rmsnorm_backward,
@@ -71,7 +73,7 @@ static const mla_op rmsnorm = {.name = "rmsnorm", .forward = rmsnorm_forward, .b
 mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps) {
     mla_node *n = mla_op_begin_f32(tape, &rmsnorm, 2, (mla_tensor *[]){x, gain});
     if (!n) return mla_inert(tape);
-    if (gain->ndim != 1 || gain->shape[0] != mla_width(x)) return mla_op_refuse(n, "the gain must be as wide as x");
+    if (!mla_is_row_of(gain, x)) return mla_op_refuse(n, "the gain must be one row as wide as x");
     if (!(eps >= 0)) return mla_op_refuse(n, "eps must be 0 or more, not %g", (double)eps);
     *(float *)mla_op_attributes(n, sizeof eps) = eps;
     mla_op_save(n, R, mla_rows(x) * (int64_t)sizeof(float));

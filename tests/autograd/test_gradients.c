@@ -3,7 +3,10 @@
 
 #include "autograd/op.h"
 
+#include <glob.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
@@ -37,6 +40,21 @@ static mla_tensor *build_rmsnorm(mla_tape *tape, mla_tensor *const *in, const vo
 static void gradient_of_rmsnorm(void **state) {
     check_gradients(*state, build_rmsnorm, &(float){1e-6f}, {{3, {2, 3, 37}}, {1, {37}}});
     check_gradients(*state, build_rmsnorm, &(float){0.5f}, {{2, {50, 70}}, {1, {70}}});
+}
+
+static mla_tensor *build_layernorm(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_layernorm(tape, in[0], in[1], in[2], *(const float *)user);
+}
+
+static mla_tensor *build_layernorm_without_bias(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_layernorm(tape, in[0], in[1], NULL, *(const float *)user);
+}
+
+static void gradient_of_layernorm(void **state) {
+    const float small = 1e-5f, large = 0.5f;
+    check_gradients(*state, build_layernorm, &small, {{3, {2, 3, 37}}, {1, {37}}, {1, {37}}});
+    check_gradients(*state, build_layernorm, &large, {{2, {50, 70}}, {1, {70}}, {1, {70}}});
+    check_gradients(*state, build_layernorm_without_bias, &small, {{2, {5, 37}}, {1, {37}}});
 }
 
 typedef struct {
@@ -148,6 +166,103 @@ static void gradient_of_reshape(void **state) {
     check_gradients(*state, build_reshape, NULL, {{3, {2, 3, 5}}, {2, {5, 6}}});
 }
 
+static mla_tensor *build_scale(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_scale(tape, in[0], *(const float *)user);
+}
+
+static void gradient_of_scale(void **state) {
+    check_gradients(*state, build_scale, &(float){-1.7f}, {{2, {3, 1000}}});
+}
+
+typedef mla_tensor *(*function)(mla_tape *tape, mla_tensor *x);
+
+static mla_tensor *build_function(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return (*(const function *)user)(tape, in[0]);
+}
+
+static void gradient_of_exp(void **state) {
+    check_gradients(*state, build_function, &(function){mla_exp}, {{2, {3, 37}, -2, 2}});
+}
+static void gradient_of_log(void **state) {
+    check_gradients(*state, build_function, &(function){mla_log}, {{2, {3, 37}, 0.5, 4}});
+}
+static void gradient_of_tanh(void **state) {
+    check_gradients(*state, build_function, &(function){mla_tanh}, {{2, {3, 1000}, -3, 3}});
+}
+static void gradient_of_sigmoid(void **state) {
+    check_gradients(*state, build_function, &(function){mla_sigmoid}, {{2, {3, 37}, -5, 5}});
+}
+static void gradient_of_relu(void **state) {
+    check_gradients(*state, build_function, &(function){mla_relu}, {{2, {3, 37}, .hole = 0.25f}});
+}
+static void gradient_of_gelu(void **state) {
+    check_gradients(*state, build_function, &(function){mla_gelu}, {{2, {3, 37}, -3, 3}});
+}
+static void gradient_of_gelu_tanh(void **state) {
+    check_gradients(*state, build_function, &(function){mla_gelu_tanh}, {{2, {3, 37}, -3, 3}});
+}
+static void gradient_of_silu(void **state) {
+    check_gradients(*state, build_function, &(function){mla_silu}, {{2, {3, 37}, -5, 5}});
+}
+
+static mla_tensor *build_matmul(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    (void)user;
+    return mla_matmul(tape, in[0], in[1]);
+}
+
+static void gradient_of_matmul(void **state) {
+    check_gradients(*state, build_matmul, NULL, {{2, {5, 7}}, {2, {7, 3}}});
+    check_gradients(*state, build_matmul, NULL, {{4, {2, 3, 5, 7}}, {4, {2, 3, 7, 4}}});
+    check_gradients(*state, build_matmul, NULL, {{3, {1, 5, 1}}, {3, {1, 1, 4}}});
+}
+
+static mla_tensor *build_transpose(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_transpose(tape, in[0], user);
+}
+
+static void gradient_of_transpose(void **state) {
+    check_gradients(*state, build_transpose, ((const int[]){1, 0}), {{2, {5, 7}}});
+    check_gradients(*state, build_transpose, ((const int[]){1, 2, 0}), {{3, {2, 5, 7}}});
+    check_gradients(*state, build_transpose, ((const int[]){0, 2, 1, 3}), {{4, {2, 3, 4, 5}}});
+    check_gradients(*state, build_transpose, ((const int[]){3, 1, 0, 2}), {{4, {2, 3, 4, 5}}});
+}
+
+typedef struct {
+    int dimension;
+    int64_t begin, length;
+} part;
+
+static mla_tensor *build_slice(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    const part *p = user;
+    return mla_slice(tape, in[0], p->dimension, p->begin, p->length);
+}
+
+static void gradient_of_slice(void **state) {
+    check_gradients(*state, build_slice, (&(part){0, 1, 1}), {{3, {3, 5, 7}}});
+    check_gradients(*state, build_slice, (&(part){1, 2, 3}), {{3, {3, 5, 7}}});
+    check_gradients(*state, build_slice, (&(part){2, 0, 6}), {{3, {3, 5, 7}}});
+}
+
+static mla_tensor *build_concat(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_concat(tape, in[0], in[1], *(const int *)user);
+}
+
+static void gradient_of_concat(void **state) {
+    check_gradients(*state, build_concat, &(int){0}, {{3, {3, 5, 7}}, {3, {1, 5, 7}}});
+    check_gradients(*state, build_concat, &(int){1}, {{3, {3, 5, 7}}, {3, {3, 2, 7}}});
+    check_gradients(*state, build_concat, &(int){2}, {{3, {3, 5, 7}}, {3, {3, 5, 4}}});
+}
+
+static mla_tensor *build_softmax(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_softmax(tape, in[0], *(const bool *)user);
+}
+
+static void gradient_of_softmax(void **state) {
+    check_gradients(*state, build_softmax, &(bool){false}, {{2, {5, 37}, -3, 3}});
+    check_gradients(*state, build_softmax, &(bool){true}, {{3, {2, 7, 7}, -3, 3}});
+    check_gradients(*state, build_softmax, &(bool){true}, {{3, {2, 5, 3}, -3, 3}});
+}
+
 /* ---- the check itself ---- */
 
 typedef enum { RIGHT, FLIPPED, DROPPED, IGNORES_ADD, NOT_A_NUMBER } fault;
@@ -194,11 +309,71 @@ static void check_is_sharp(void **state) {
     }
 }
 
+/* ---- no op without a check ---- */
+
+/* All files that match, one after the other; the caller frees. */
+static char *read_files(const char *pattern) {
+    glob_t found;
+    size_t length = 0, room = 1 << 22;
+    char *text = calloc(1, room);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        FILE *file = fopen(found.gl_pathv[i], "r");
+        assert_non_null(file);
+        length += fread(text + length, 1, room - 1 - length, file);
+        fclose(file);
+    }
+    assert_true(length < room - 1);
+    globfree(&found);
+    return text;
+}
+
+static void every_op_has_a_check(void **state) {
+    (void)state;
+    char *ops = read_files(MLA_SOURCE_DIR "/autograd/ops/*.c");
+    char *tests = read_files(MLA_SOURCE_DIR "/tests/autograd/test_*.c");
+    int count = 0;
+    for (const char *at = ops; (at = strstr(at, "\nmla_tensor *mla_")); count++) {
+        char mark[64];
+        at += strlen("\nmla_tensor *mla_");
+        snprintf(mark, sizeof mark, "GRADCHECK(%.*s)", (int)strcspn(at, "("), at);
+        if (!strstr(tests, mark)) fail_msg("no test has %s", mark);
+    }
+    assert_true(count > 20);
+    free(ops);
+    free(tests);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_is_sharp), GRADCHECK(linear),       GRADCHECK(rmsnorm), GRADCHECK(rope),
-        GRADCHECK(swiglu),                GRADCHECK(dropout),      GRADCHECK(gather),  GRADCHECK(add),
-        GRADCHECK(mul),                   GRADCHECK(residual_add), GRADCHECK(sum),     GRADCHECK(reshape),
+        cmocka_unit_test(check_is_sharp),
+        cmocka_unit_test(every_op_has_a_check),
+        GRADCHECK(linear),
+        GRADCHECK(rmsnorm),
+        GRADCHECK(layernorm),
+        GRADCHECK(rope),
+        GRADCHECK(swiglu),
+        GRADCHECK(dropout),
+        GRADCHECK(residual_add),
+        GRADCHECK(gather),
+        GRADCHECK(add),
+        GRADCHECK(mul),
+        GRADCHECK(scale),
+        GRADCHECK(exp),
+        GRADCHECK(log),
+        GRADCHECK(tanh),
+        GRADCHECK(sigmoid),
+        GRADCHECK(relu),
+        GRADCHECK(gelu),
+        GRADCHECK(gelu_tanh),
+        GRADCHECK(silu),
+        GRADCHECK(matmul),
+        GRADCHECK(reshape),
+        GRADCHECK(transpose),
+        GRADCHECK(slice),
+        GRADCHECK(concat),
+        GRADCHECK(sum),
+        GRADCHECK(softmax),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -254,6 +254,8 @@ static void cuts_a_single_document(void **state) {
     fixture_t *f = *state;
     write_text("one", "aaa\nbbb\nccc\nddd\n");
     check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.5},
+                    "one=aaa\nbbb\n;one!ccc\nddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.4},
                     "one=aaa\nbbb\nccc\n;one!ddd\n;");
     check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.99},
                     "one=aaa\n;one!bbb\nccc\nddd\n;");
