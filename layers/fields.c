@@ -320,8 +320,7 @@ mla_status mla_fields_check(mla_context *context, const char *where, const mla_f
     return check_group(context, where, "", table, object);
 }
 
-/* The shortest of the decimal forms that give the same double again. */
-static void format_float(double value, size_t size, char *out) {
+void mla_float_text(double value, size_t size, char *out) {
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(out, size, "%.*g", digits, value);
         if (strtod(out, NULL) == value) return;
@@ -336,7 +335,7 @@ char *mla_field_format(mla_context *context, const mla_field *field, const void 
         snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member);
         break;
     case MLA_FIELD_FLOAT:
-        format_float(*(const double *)member, sizeof number, number);
+        mla_float_text(*(const double *)member, sizeof number, number);
         break;
     case MLA_FIELD_BOOL:
         text = *(const bool *)member ? "true" : "false";

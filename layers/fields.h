@@ -78,6 +78,9 @@ mla_status mla_fields_check(mla_context *context, const char *where, const mla_f
  * NULL after an error (memory). */
 char *mla_field_format(mla_context *context, const mla_field *field, const void *member);
 
+/* The shortest decimal text that gives the same double again; at most 25 bytes with the NUL. */
+void mla_float_text(double value, size_t size, char *out);
+
 /* What a field takes, in words: "a whole number", "one of silu, relu". */
 void mla_field_expects(const mla_field *field, size_t size, char *out);
 

@@ -8,20 +8,21 @@ enum { MAX_WORD = 63 };
 static int length_of(const char *word) { return (int)strnlen(word, MAX_WORD); }
 static int smaller(int a, int b) { return a < b ? a : b; }
 
+/* d[i % 3][j]: from the first i letters of a to the first j of b. */
 int mla_word_distance(const char *a, const char *b) {
-    int row[MAX_WORD + 1]; /* row[j]: from the first i letters of a to the first j of b */
+    int d[3][MAX_WORD + 1];
     const int rows = length_of(a), columns = length_of(b);
-    for (int j = 0; j <= columns; j++) row[j] = j;
+    for (int j = 0; j <= columns; j++) d[0][j] = j;
     for (int i = 1; i <= rows; i++) {
-        int diagonal = row[0];
+        int *row = d[i % 3], *above = d[(i + 2) % 3], *above_that = d[(i + 1) % 3];
         row[0] = i;
         for (int j = 1; j <= columns; j++) {
-            int replaced = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = smaller(replaced, 1 + smaller(row[j], row[j - 1]));
+            row[j] = smaller(above[j - 1] + (a[i - 1] != b[j - 1]), 1 + smaller(above[j], row[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = smaller(row[j], above_that[j - 2] + 1);
         }
     }
-    return row[columns];
+    return d[rows % 3][columns];
 }
 
 bool mla_word_near(const char *a, const char *b, int distance) {

@@ -1,7 +1,77 @@
-/* The command `mla`: hands over to the subcommand named by its first argument. */
-#include <stdio.h>
+/* The command `mla`: hands over to the subcommand named by its first argument. Only here is an error printed
+ * and the process ended. */
+#include "train/arguments.h"
 
-int main(void) {
-    fprintf(stderr, "usage: mla COMMAND [ARGUMENT]...\n");
-    return 2;
+#include <string.h>
+
+enum { DONE = 0, FAILED = 1, WRONG_USE = 2, STOPPED = 75 };
+
+static int exit_code(mla_status status) {
+    switch (status) {
+    case MLA_OK:
+        return DONE;
+    case MLA_ERROR_ARGUMENT:
+        return WRONG_USE;
+    case MLA_ERROR_STOPPED:
+        return STOPPED;
+    default:
+        return FAILED;
+    }
+}
+
+static void print_warning(void *user, const char *message) {
+    (void)user;
+    fprintf(stderr, "mla: warning: %s\n", message);
+}
+
+static mla_status run_command(mla_context *context, const mla_command *command, int count, char **words) {
+    mla_arguments arguments;
+    mla_status status = mla_arguments_parse(context, command, count, words, &arguments);
+    if (!status && arguments.help)
+        mla_help_command(context, stdout, command);
+    else if (!status) {
+        const mla_call call = {context, arguments.options, &arguments.operands, stdout};
+        status = command->run(&call);
+    }
+    mla_arguments_free(command, &arguments);
+    return status;
+}
+
+static mla_status print_help(mla_context *context, const char *topic) {
+    const mla_command *command;
+    if (!topic)
+        mla_help_overview(stdout);
+    else if (!strcmp(topic, "recipe"))
+        mla_help_recipe(context, stdout);
+    else if (!mla_command_find(context, topic, &command))
+        mla_help_command(context, stdout, command);
+    return mla_error_status(context);
+}
+
+static mla_status run(mla_context *context, int count, char **words) {
+    const mla_command *command;
+    const char *first = count ? words[0] : "";
+    if (!count) {
+        mla_help_overview(stderr);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "name a command");
+    }
+    if (!strcmp(first, "--version")) return printf("mla %s\n", mla_version()), MLA_OK;
+    if (!strcmp(first, "--help") || !strcmp(first, "-h")) return print_help(context, NULL);
+    if (!strcmp(first, "help")) return print_help(context, count > 1 ? words[1] : NULL);
+    mla_status status = mla_command_find(context, first, &command);
+    return status ? status : run_command(context, command, count - 1, words + 1);
+}
+
+int main(int argc, char **argv) {
+    mla_context *context;
+    if (mla_context_create(&context, &(mla_context_options){.warn = print_warning})) {
+        fputs("mla: no memory\n", stderr);
+        return FAILED;
+    }
+    mla_status status = run(context, argc - 1, argv + 1);
+    if (!status && (fflush(stdout) || ferror(stdout)))
+        status = mla_fail(context, MLA_ERROR_IO, "cannot write the output");
+    if (status) fprintf(stderr, "mla: %s\n", mla_error(context));
+    mla_context_destroy(context);
+    return exit_code(status);
 }

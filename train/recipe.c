@@ -15,8 +15,10 @@ static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
 #define AT(member) offsetof(mla_recipe_synthetic, member)
 static const mla_field synthetic_fields[] = {
     {"tokens", MLA_FIELD_INT, AT(tokens), 0, 0, 1e12, .help = "tokens to draw from a Markov chain; 0: none"},
-    {"states", MLA_FIELD_INT, AT(states), 16, 2, 65536, .help = "different tokens"},
-    {"order", MLA_FIELD_INT, AT(order), 1, 1, 8, .help = "tokens that decide on the next one"},
+    {"vocabulary", MLA_FIELD_INT, AT(vocabulary), 32, 2, 16384, .help = "different tokens"},
+    {"order", MLA_FIELD_INT, AT(order), 1, 1, 2, .help = "tokens that decide on the next one"},
+    {"sharpness", MLA_FIELD_FLOAT, AT(sharpness), 2, 1e-3, 8,
+     .help = "how far from even the probabilities are"},
 };
 #undef AT
 static const mla_field_table synthetic_table = {synthetic_fields, COUNT(synthetic_fields),

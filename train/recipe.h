@@ -23,10 +23,11 @@ typedef enum {
 } mla_recipe_schedule;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
 
-/* A source of known entropy: a random Markov chain. */
+/* A source of known entropy, a random Markov chain: data/synthetic.h. */
 typedef struct {
     int64_t tokens; /* 0: not used */
-    int64_t states, order;
+    int64_t vocabulary, order;
+    double sharpness;
 } mla_recipe_synthetic;
 
 /* Exactly one of source, tokens and synthetic.tokens is given. */

@@ -1,16 +1,14 @@
 /* libcyaml reads what a schema describes. The schema is built from the field table and takes every scalar as
  * text: the value is then parsed by the table itself, as it is for --set and for JSON. */
 #include "train/yaml.h"
-#include "data/replace.h"
+#include "data/file.h"
 
 #include <cyaml/cyaml.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { MAX_KEY = 128 };
+enum { MAX_KEY = 128, MAX_BYTES = 1 << 20 };
 
 /* What libcyaml fills in for one field: its text, its list of texts, or the slots of its group. */
 typedef struct {
@@ -210,7 +208,7 @@ static bool meant_a_single_text(const mla_field_table *table, void *object, cons
 }
 
 /* One attempt; *again: a list field holds a single text, so try with lists off. */
-static mla_status load(loader *l, const char *path, const char *text, size_t length, bool *again) {
+static mla_status load(loader *l, const char *path, const char *text, int64_t length, bool *again) {
     report r = {0};
     slot *slots = NULL;
     cyaml_schema_field_t *schema = make_schema(l->context, l->table, l->lists);
@@ -219,7 +217,7 @@ static mla_status load(loader *l, const char *path, const char *text, size_t len
     const cyaml_config_t config = config_for(&r);
     mla_status status = MLA_OK;
     cyaml_err_t error =
-        cyaml_load_data((const uint8_t *)text, length, &config, &root, (cyaml_data_t **)&slots, NULL);
+        cyaml_load_data((const uint8_t *)text, (size_t)length, &config, &root, (cyaml_data_t **)&slots, NULL);
     *again = error && l->lists && meant_a_single_text(l->table, l->object, &r);
     if (error && !*again) status = explain(l->context, path, l->table, l->object, error, &r);
     if (!error && slots) status = set_all(l, "", l->table, slots);
@@ -228,29 +226,12 @@ static mla_status load(loader *l, const char *path, const char *text, size_t len
     return status;
 }
 
-static mla_status read_text(mla_context *context, const char *path, char **text, size_t *length) {
-    enum { MAX_BYTES = 1 << 20 };
-    FILE *file = fopen(path, "rb");
-    if (!file) return mla_fail(context, MLA_ERROR_IO, "cannot open %s: %s", path, strerror(errno));
-    mla_status status = MLA_OK;
-    *text = mla_alloc(context, MAX_BYTES + 1, 1, path);
-    *length = *text ? fread(*text, 1, MAX_BYTES + 1, file) : 0;
-    if (!*text)
-        status = MLA_ERROR_MEMORY;
-    else if (ferror(file))
-        status = mla_fail(context, MLA_ERROR_IO, "cannot read %s: %s", path, strerror(errno));
-    else if (*length > MAX_BYTES)
-        status = mla_fail(context, MLA_ERROR_FORMAT, "%s is larger than 1 MiB: not a recipe", path);
-    fclose(file);
-    return status;
-}
-
 mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field_table *table, void *object) {
     char *text = NULL, where[512];
-    size_t length = 0;
+    int64_t length = 0;
     bool again = false;
     snprintf(where, sizeof where, "%s: ", path);
-    mla_status status = read_text(context, path, &text, &length);
+    mla_status status = mla_file_read(context, &text, &length, path, MAX_BYTES);
     loader l = {context, where, table, object, true};
     if (!status) status = load(&l, path, text, length, &again);
     if (!status && again) {
@@ -296,21 +277,6 @@ static slot *make_slots(mla_context *context, const mla_field_table *table, cons
     return slots;
 }
 
-static mla_status write_text(mla_context *context, const char *path, const char *text, size_t length) {
-    char temporary[4096];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "the path %s is too long", path);
-    FILE *file = fopen(temporary, "wb");
-    if (!file) return mla_fail(context, MLA_ERROR_IO, "cannot write %s: %s", temporary, strerror(errno));
-    bool written = fwrite(text, 1, length, file) == length;
-    written = fclose(file) == 0 && written;
-    mla_status status =
-        written ? mla_replace(context, temporary, path, (mla_step_hook){0})
-                : mla_fail(context, MLA_ERROR_IO, "cannot write %s: %s", temporary, strerror(errno));
-    if (status) unlink(temporary);
-    return status;
-}
-
 mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field_table *table,
                          const void *object) {
     report r = {0};
@@ -325,7 +291,7 @@ mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field
     cyaml_err_t error = cyaml_save_data(&text, &length, &config, &root, slots, 0);
     status = error ? mla_fail(context, MLA_ERROR_ARGUMENT, "cannot write %s: %s (are all texts valid UTF-8?)",
                               path, cyaml_strerror(error))
-                   : write_text(context, path, text, length);
+                   : mla_file_write(context, path, text, (int64_t)length);
 done:
     free(text);
     free_slots(table, slots);

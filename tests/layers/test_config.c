@@ -223,6 +223,7 @@ static void measures_distances(void **state) {
     assert_int_equal(mla_word_distance("", "abc"), 3);
     assert_int_equal(mla_word_distance("kitten", "sitting"), 3);
     assert_int_equal(mla_word_distance("train", "train"), 0);
+    assert_int_equal(mla_word_distance("tarin", "train"), 1);
     char longer[200];
     memset(longer, 'a', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';

@@ -124,7 +124,7 @@ static void names_files_that_cannot_be_read(void **state) {
     mla_recipe recipe;
     check_error(context, mla_recipe_load(context, &recipe, "/nonexistent.yaml", NULL, 0), MLA_ERROR_IO,
                 "/nonexistent.yaml");
-    check_error(context, mla_recipe_load(context, &recipe, folder, NULL, 0), MLA_ERROR_IO, folder);
+    check_error(context, mla_recipe_load(context, &recipe, folder, NULL, 0), MLA_ERROR_FORMAT, folder);
     check_error(context, mla_recipe_load(context, &recipe, "/dev/zero", NULL, 0), MLA_ERROR_FORMAT,
                 "/dev/zero");
 }

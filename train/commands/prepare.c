@@ -1,0 +1,72 @@
+/* mla prepare: text to a token file. */
+#include "train/prepare.h"
+#include "train/commands/commands.h"
+
+#include <string.h>
+
+typedef struct {
+    char *out, *tokenizer, *field;
+    int64_t vocab_size;
+    double held_out;
+    mla_recipe_format format;
+} options;
+
+static const char *const formats[] = {"auto", "text", NULL};
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    {"out", MLA_FIELD_STRING, AT(out), .help = "the token file to write; needed"},
+    {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
+    {"vocab-size", MLA_FIELD_INT, AT(vocab_size), 4096, 257, 1 << 20, .help = "tokens of a new BPE"},
+    {"held-out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
+    {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
+     .help = "auto: files named .jsonl are JSONL; text: none is"},
+    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
+};
+#undef AT
+static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+static double ratio(int64_t a, int64_t b) { return b ? (double)a / (double)b : 0; }
+
+static void print_report(FILE *out, const mla_prepare_report *r, const char *path) {
+    const mla_prepare_count *t = &r->train, *h = &r->held_out;
+    const int64_t bytes = t->bytes + h->bytes, tokens = t->tokens + h->tokens;
+    fprintf(out, "documents        %lld, %lld of them held out\n", (long long)(t->documents + h->documents),
+            (long long)h->documents);
+    fprintf(out, "bytes            %lld, %.2f %% of them held out\n", (long long)bytes,
+            100 * ratio(h->bytes, bytes));
+    fprintf(out, "vocabulary       %lld tokens\n", (long long)r->vocabulary_size);
+    fprintf(out, "tokens           %lld for training, %lld held out\n", (long long)t->tokens,
+            (long long)h->tokens);
+    fprintf(out, "bytes per token  %.3f\n", ratio(bytes, tokens));
+    fprintf(out, "token file       %s\n", path);
+}
+
+static mla_status run(const mla_call *call) {
+    const options *o = call->options;
+    if (!o->out || !o->out[0])
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "prepare needs --out FILE.h5, the token file to write");
+    const mla_prepare_options prepare = {.sources = (const char *const *)call->operands->items,
+                                         .source_count = call->operands->count,
+                                         .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
+                                         .tokenizer = o->tokenizer,
+                                         .vocab_size = o->vocab_size,
+                                         .held_out = o->held_out};
+    mla_prepare_report report;
+    mla_status status = mla_prepare(call->context, &prepare, o->out, &report);
+    if (!status) print_report(call->out, &report, o->out);
+    return status;
+}
+
+const mla_command mla_command_prepare = {
+    .name = "prepare",
+    .summary = "Turn text into a token file, with a new or an existing tokenizer",
+    .operands = "SOURCE...",
+    .min_operands = 1,
+    .max_operands = INT64_MAX,
+    .example = "  mla prepare /usr/share/common-licenses '/usr/share/doc/*/copyright' --out licences.h5\n"
+               "  mla prepare cases.jsonl --field body --tokenizer tokenizer.json --out cases.h5\n",
+    .options = &table,
+    .run = run,
+};

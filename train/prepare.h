@@ -1,0 +1,36 @@
+/* From text to a token file: finds or trains the tokenizer, encodes every document, writes the file. What
+ * `mla prepare` does, and `mla train` where a recipe names text instead of tokens. */
+#ifndef MLA_TRAIN_PREPARE_H
+#define MLA_TRAIN_PREPARE_H
+
+#include "train/recipe.h"
+
+typedef struct {
+    const char *const *sources; /* files, folders, globs; see data/text_source.h */
+    int64_t source_count;
+    const char *jsonl_field; /* NULL: .jsonl files are plain text */
+    const char *tokenizer;   /* "bytes", "bpe", or the path of a tokenizer.json */
+    int64_t vocab_size;      /* of a new BPE */
+    double held_out;         /* share of the documents, chosen by their content */
+} mla_prepare_options;
+
+typedef struct {
+    int64_t documents, bytes, tokens; /* of one split; tokens with the separators */
+} mla_prepare_count;
+
+typedef struct {
+    mla_prepare_count train, held_out;
+    int64_t vocabulary_size;
+} mla_prepare_report;
+
+/* The options that a recipe's data section stands for; they point into it. */
+mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data);
+
+/* Writes the token file at `path`, wholly or not at all, and says in `report` (may be NULL) what is in it. A
+ * BPE is trained on the documents that are not held out, on an even sample of them where they exceed 64 MB.
+ * Errors: those of the text source, the tokenizer and the token writer; MLA_ERROR_ARGUMENT for a tokenizer
+ * without a token that separates documents. */
+mla_status mla_prepare(mla_context *context, const mla_prepare_options *options, const char *path,
+                       mla_prepare_report *report);
+
+#endif
