@@ -22,6 +22,8 @@ mla_status mla_context_create(mla_context **out, const mla_context_options *opti
 void mla_context_destroy(mla_context *context);
 
 int mla_context_threads(const mla_context *context);
+/* Changes the number of threads; 0: leaves it. Before the first matrix product only: plans are made for it. */
+void mla_context_set_threads(mla_context *context, int threads);
 
 /* Records an error unless one is recorded already, and returns its status: `return mla_fail(ctx, ...)`.
  * The message says what was wrong, where, and what would be right; no newline at its end. */

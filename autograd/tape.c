@@ -242,9 +242,9 @@ mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) {
 }
 
 static mla_cost default_cost(const mla_node *n) {
-    double bytes = (double)mla_bytes(n->out);
+    double bytes = (double)mla_size(n->out);
     for (int i = 0; i < n->inputs; i++)
-        if (n->in[i]) bytes += (double)mla_bytes(n->in[i]);
+        if (n->in[i]) bytes += (double)mla_size(n->in[i]);
     return (mla_cost){.forward_bytes = bytes, .backward_bytes = bytes};
 }
 
@@ -276,7 +276,7 @@ static void give_memory(mla_node *n) {
         if (out->value_buffer) mla_buffer_hold(out->value_buffer);
         return;
     }
-    out->value_buffer = mla_pool_take(n->tape->pool, mla_bytes(out));
+    out->value_buffer = mla_pool_take(n->tape->pool, mla_size(out));
     if (out->value_buffer) out->data = out->value_buffer->data;
 }
 
@@ -322,9 +322,9 @@ static void add_into(int64_t count, float *sum, const float *x) {
 /* Memory for x's gradient that nobody else reads: there already, taken anew, or copied from a shared buffer. */
 static bool own_gradient(mla_tape *tape, mla_tensor *x) {
     if (x->is_parameter || (x->grad_buffer && x->grad_buffer->holders == 1)) return true;
-    mla_buffer *own = mla_pool_take(tape->pool, mla_bytes(x));
+    mla_buffer *own = mla_pool_take(tape->pool, mla_size(x));
     if (!own) return false;
-    if (x->has_grad && own->data) memcpy(own->data, x->grad, (size_t)mla_bytes(x));
+    if (x->has_grad && own->data) memcpy(own->data, x->grad, (size_t)mla_size(x));
     mla_buffer_release(tape->pool, x->grad_buffer);
     x->grad_buffer = own;
     x->grad = own->data;
@@ -346,7 +346,7 @@ static void pass_gradient(mla_node *n, int i) {
         mla_buffer_hold(x->grad_buffer);
     } else if (own_gradient(n->tape, x) && !shapes_only) {
         if (x->has_grad) add_into(mla_count(x), x->grad, out->grad);
-        else memcpy(x->grad, out->grad, (size_t)mla_bytes(x));
+        else memcpy(x->grad, out->grad, (size_t)mla_size(x));
     }
 }
 
@@ -357,7 +357,7 @@ static void ask_for_gradient(mla_node *n, int i) {
     n->mode[i] = MLA_SKIP;
     if (!mla_op_differentiates(n, i) || n->op->passes & MLA_INPUT(i)) return;
     if (is_repeated(n, i)) {
-        n->grad_buffer[i] = mla_pool_take(n->tape->pool, mla_bytes(x));
+        n->grad_buffer[i] = mla_pool_take(n->tape->pool, mla_size(x));
         n->grad[i] = n->grad_buffer[i] ? n->grad_buffer[i]->data : NULL;
         n->mode[i] = MLA_SET;
     } else if (own_gradient(n->tape, x)) {

@@ -17,7 +17,7 @@ int64_t mla_count(const mla_tensor *x) {
 
 int64_t mla_width(const mla_tensor *x) { return x->ndim ? x->shape[x->ndim - 1] : 1; }
 int64_t mla_rows(const mla_tensor *x) { return mla_count(x) / mla_width(x); }
-int64_t mla_bytes(const mla_tensor *x) { return mla_count(x) * (int64_t)mla_dtype_size(x->dtype); }
+int64_t mla_size(const mla_tensor *x) { return mla_count(x) * (int64_t)mla_dtype_size(x->dtype); }
 
 bool mla_same_shape(const mla_tensor *a, const mla_tensor *b) {
     return a->ndim == b->ndim && !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape);

@@ -34,11 +34,11 @@ typedef struct mla_tensor {
 size_t mla_dtype_size(mla_dtype dtype);
 const char *mla_dtype_name(mla_dtype dtype); /* "f32", "bf16", "i32" */
 
-/* Elements, width (last dimension), rows (elements / width) and bytes. */
+/* Elements, width (last dimension), rows (elements / width), size in bytes. */
 int64_t mla_count(const mla_tensor *x);
 int64_t mla_width(const mla_tensor *x);
 int64_t mla_rows(const mla_tensor *x);
-int64_t mla_bytes(const mla_tensor *x);
+int64_t mla_size(const mla_tensor *x);
 bool mla_same_shape(const mla_tensor *a, const mla_tensor *b);
 
 /* "(4,128,512) f32"; the text is written to and returned in `text`. */

@@ -10,7 +10,7 @@ static double progress(int64_t step, int64_t begin, int64_t end) {
 
 static double deepseek_factor(const mla_schedule *s, int64_t step) {
     const double share = progress(step, 0, s->total_steps);
-    return share < 0.8 ? 1 : share < 0.9 ? 0.316 : 0.316 * 0.316;
+    return (share < s->drop_at ? 1 : s->drop_factor) * (share < s->drop_again_at ? 1 : s->drop_factor);
 }
 
 double mla_schedule_factor(const mla_schedule *s, int64_t step) {

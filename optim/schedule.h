@@ -9,7 +9,7 @@ typedef enum {
     MLA_SCHEDULE_COSINE,  /* half a cosine down to min_ratio at the last step */
     MLA_SCHEDULE_LINEAR,  /* a line down to min_ratio at the last step */
     MLA_SCHEDULE_WSD,     /* warm-up, stable, decay: constant, then a line over the last decay_steps (Hu et al. 2024) */
-    MLA_SCHEDULE_DEEPSEEK /* times 0.316 after 80 % and again after 90 % of the steps (DeepSeek LLM, DeepSeek-V2) */
+    MLA_SCHEDULE_DEEPSEEK /* constant, dropping twice (DeepSeek-AI 2024, "DeepSeek-V2", section 3.1.2) */
 } mla_schedule_kind;
 
 typedef struct {
@@ -17,6 +17,8 @@ typedef struct {
     int64_t warmup_steps; /* the rate grows from 0 at step 0 to its full value at step warmup_steps */
     int64_t total_steps;
     int64_t decay_steps; /* of WSD */
+    /* of DEEPSEEK: the shares of the steps after which the rate drops, and what it is multiplied by each time */
+    double drop_at, drop_again_at, drop_factor;
     double min_ratio;    /* the lowest rate over the full one; not for CONSTANT and DEEPSEEK */
 } mla_schedule;
 

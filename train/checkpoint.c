@@ -121,6 +121,13 @@ static mla_status list_steps(mla_context *context, const char *dir, int64_t **st
     return status;
 }
 
+mla_status mla_checkpoint_count(mla_context *context, const char *dir, int64_t *count) {
+    int64_t *steps;
+    const mla_status status = list_steps(context, dir, &steps, count);
+    free(steps);
+    return status;
+}
+
 static void step_path(char path[PATH_MAX], const char *dir, int64_t step) {
     snprintf(path, PATH_MAX, "%s/step-%08lld.h5", dir, (long long)step);
 }

@@ -38,6 +38,9 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
 mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
                                     int64_t keep, mla_step_hook hook);
 
+/* How many checkpoints a folder has, good or not. MLA_ERROR_IO where it cannot be read. */
+mla_status mla_checkpoint_count(mla_context *context, const char *dir, int64_t *count);
+
 typedef struct mla_checkpoint mla_checkpoint;
 
 /* Opens and verifies a file, or the newest good one of a run folder; damaged ones that are passed over are

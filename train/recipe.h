@@ -12,15 +12,9 @@
 #define MLA_TRAIN_RECIPE_H
 
 #include "layers/config.h"
+#include "optim/schedule.h"
 
 typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT } mla_recipe_format;
-typedef enum {
-    MLA_RECIPE_CONSTANT,
-    MLA_RECIPE_COSINE,
-    MLA_RECIPE_LINEAR,
-    MLA_RECIPE_WSD,
-    MLA_RECIPE_DEEPSEEK
-} mla_recipe_schedule;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
 
 /* A source of known entropy, a random Markov chain: data/synthetic.h. */
@@ -46,7 +40,7 @@ typedef struct {
     double lr, min_lr_ratio;
     double beta1, beta2, eps, weight_decay;
     double clip; /* largest norm of the gradient; 0: any */
-    mla_recipe_schedule schedule;
+    mla_schedule_kind schedule;
     int64_t warmup_steps;
     double decay_fraction;                      /* wsd: the last share of the steps */
     double drop_at, drop_again_at, drop_factor; /* deepseek: shares of the steps */

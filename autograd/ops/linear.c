@@ -28,7 +28,7 @@ static void linear_backward(const mla_node *n) {
 
 static mla_cost linear_cost(const mla_node *n) {
     const double product = 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[W]);
-    const double bytes = (double)(mla_bytes(n->in[X]) + mla_bytes(n->in[W]) + mla_bytes(n->out));
+    const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]) + mla_size(n->out));
     const int gradients = mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
     return (mla_cost){product, product * gradients, bytes, bytes * gradients};
 }

@@ -101,7 +101,7 @@ static void output_loss_backward(const mla_node *n) {
 static mla_cost output_loss_cost(const mla_node *n) {
     const double product = 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[W]);
     const int products = 1 + mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
-    const double bytes = (double)(mla_bytes(n->in[X]) + mla_bytes(n->in[W]));
+    const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]));
     return (mla_cost){product * products, 0, bytes * products, 0};
 }
 
@@ -129,7 +129,7 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
         return mla_op_refuse(n, "the weight must be a parameter, or need no gradient");
     attributes *at = mla_op_attributes(n, sizeof *at);
     *at = (attributes){options->scale, claim_weight_gradient(n)};
-    if (mla_op_differentiates(n, X)) mla_op_save(n, 0, mla_bytes(x));
+    if (mla_op_differentiates(n, X)) mla_op_save(n, 0, mla_size(x));
     n->forward_scratch = CHUNK * ((int64_t)sizeof(double) + weight->shape[0] * (int64_t)sizeof(float));
     return mla_op_finish(n, MLA_F32, 1, (int64_t[]){1});
 }

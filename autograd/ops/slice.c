@@ -33,7 +33,7 @@ static void slice_backward(const mla_node *n) {
     int64_t offset;
     const mla_block_move there = plan_move(n, &offset);
     const mla_block_move back = {there.blocks, there.length, there.to_stride, there.from_stride};
-    if (n->mode[0] == MLA_SET) memset(n->grad[0], 0, (size_t)mla_bytes(n->in[0]));
+    if (n->mode[0] == MLA_SET) memset(n->grad[0], 0, (size_t)mla_size(n->in[0]));
     mla_move_blocks(n->mode[0], &back, n->out->grad, (float *)n->grad[0] + offset);
 }
 

@@ -44,7 +44,7 @@ static void loads_values_and_keeps_defaults(void **state) {
     assert_string_equal(recipe.data.field, "text");
     assert_null(recipe.data.tokens);
     check_close(recipe.optim.lr, 1e-3, 0);
-    assert_int_equal(recipe.optim.schedule, MLA_RECIPE_COSINE);
+    assert_int_equal(recipe.optim.schedule, MLA_SCHEDULE_COSINE);
     assert_int_equal(recipe.train.microbatch, 4);
     mla_recipe_free(&recipe);
 }

@@ -1,0 +1,150 @@
+/* mla train: a run from a recipe, or the rest of one. */
+#include "train/trainer.h"
+#include "train/commands/commands.h"
+#include "train/commands/report.h"
+#include "train/progress.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+
+typedef struct {
+    char *out, *resume;
+    mla_list set;
+    bool json;
+} options;
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    {"out", MLA_FIELD_STRING, AT(out), .help = "the run folder; otherwise checkpoint.out of the recipe"},
+    {"resume", MLA_FIELD_STRING, AT(resume), .help = "a run folder to go on with, by its own recipe.yaml"},
+    {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON, and no progress"},
+};
+#undef AT
+static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+static volatile sig_atomic_t signalled;
+
+/* The first signal asks for a stop after the step, the second one ends the process at once. */
+static void on_signal(int number) {
+    signalled = 1;
+    signal(number, SIG_DFL);
+}
+
+static void catch_signals(void) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
+    signalled = 0;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) signal(numbers[i], on_signal);
+}
+
+/* ---- what is shown on the way ---- */
+
+typedef struct {
+    mla_context *context;
+    mla_progress *progress;
+    int64_t log_every;
+} watcher;
+
+static void show_plan(void *user, const mla_run_plan *plan) {
+    watcher *w = user;
+    char parameters[32], tokens[32], memory[32];
+    mla_count_text((double)plan->parameters, sizeof parameters, parameters);
+    mla_count_text((double)plan->train_tokens, sizeof tokens, tokens);
+    mla_bytes_text((double)plan->predicted_memory, sizeof memory, memory);
+    if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every})) return;
+    mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
+                      (long long)plan->first_step + 1, (long long)plan->steps);
+    mla_progress_note(w->progress, "predicted memory %s; matrix products here reach %.0f GFLOP/s in f32", memory,
+                      plan->peak_flops / 1e9);
+}
+
+static void show_step(void *user, const mla_metrics *metrics) {
+    const watcher *w = user;
+    if (w->progress) mla_progress_step(w->progress, metrics);
+}
+
+/* ---- the result ---- */
+
+static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
+    json_t *json = json_object();
+    json_object_set_new(json, "out", json_string(dir));
+    json_object_set_new(json, "step", json_integer(r->step));
+    json_object_set_new(json, "parameters", json_integer(r->plan.parameters));
+    mla_report_number(json, "loss", r->loss);
+    mla_report_number(json, "held_out_loss", r->held_out_loss);
+    mla_report_number(json, "bits_per_byte", r->bits_per_byte);
+    mla_report_number(json, "entropy", r->entropy);
+    json_object_set_new(json, "predicted_memory", json_integer(r->plan.predicted_memory));
+    json_object_set_new(json, "peak_memory", json_integer(r->peak_memory));
+    mla_report_number(json, "seconds", r->seconds);
+    mla_report_print(out, json);
+}
+
+static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
+    char predicted[32], peak[32], seconds[32];
+    mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
+    mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
+    mla_duration_text(r->seconds, sizeof seconds, seconds);
+    fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
+    if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
+    if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
+    if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
+    fprintf(out, "peak memory      %s (predicted %s)\n", peak, predicted);
+    fprintf(out, "time             %s\n", seconds);
+    fprintf(out, "run folder       %s\n", dir);
+}
+
+/* ---- running ---- */
+
+static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe *recipe) {
+    char path[PATH_MAX];
+    const bool has_recipe = call->operands->count > 0;
+    if (has_recipe == (o->resume != NULL))
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "train needs a recipe, or --resume and a run folder. For a first model in a few minutes run "
+                        "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
+    if (has_recipe) snprintf(path, sizeof path, "%s", call->operands->items[0]);
+    else snprintf(path, sizeof path, "%s/recipe.yaml", o->resume);
+    return mla_recipe_load(call->context, recipe, path, (const char *const *)o->set.items, o->set.count);
+}
+
+static mla_status train(const mla_call *call, const options *o, const mla_recipe *recipe) {
+    const char *dir = o->resume ? o->resume : o->out ? o->out : recipe->checkpoint.out;
+    watcher watch = {.context = call->context, .log_every = recipe->train.log_every};
+    mla_train_result result;
+    if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
+    catch_signals();
+    mla_train_options train = {.out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
+    if (!o->json) {
+        train.started = show_plan;
+        train.stepped = show_step;
+    }
+    const mla_status status = mla_train(call->context, recipe, &train, &result);
+    if (watch.progress) mla_progress_end(watch.progress);
+    if (!status) (o->json ? print_json : print_text)(call->out, &result, dir);
+    return status;
+}
+
+static mla_status run(const mla_call *call) {
+    const options *o = call->options;
+    mla_recipe recipe;
+    mla_status status = load_recipe(call, o, &recipe);
+    if (status) return status;
+    mla_context_set_threads(call->context, (int)recipe.train.threads);
+    status = train(call, o, &recipe);
+    mla_recipe_free(&recipe);
+    return status;
+}
+
+const mla_command mla_command_train = {
+    .name = "train",
+    .summary = "Train a model by a recipe, or go on with a run",
+    .operands = "[RECIPE.yaml]",
+    .min_operands = 0,
+    .max_operands = 1,
+    .example = "  mla train train/recipes/quickstart.yaml --set train.steps=1000 --out runs/first\n"
+               "  mla train --resume runs/first\n",
+    .options = &table,
+    .run = run,
+};

@@ -1,0 +1,45 @@
+#include "train/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Fills a batch with windows first ...; rows beyond the last window do not count. */
+static int64_t load(const mla_token_stream *stream, int64_t first, int64_t windows, int64_t batch, int64_t length,
+                    int32_t *ids, int32_t *targets) {
+    int64_t valid = 0;
+    for (int64_t i = 0; i < batch; i++) {
+        int32_t *row_ids = ids + i * length, *row_targets = targets + i * length;
+        if (first + i < windows) mla_window_get(stream, length, first + i, row_ids, row_targets);
+        for (int64_t j = 0; j < length; j++) {
+            if (first + i >= windows) row_ids[j] = 0, row_targets[j] = -1;
+            valid += row_targets[j] >= 0;
+        }
+    }
+    return valid;
+}
+
+mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
+                        int64_t length, int64_t batches, mla_evaluation *out) {
+    mla_context *context = mla_tape_context(tape);
+    const int64_t windows = mla_window_count(stream, length), shape[] = {batch, length};
+    int32_t *ids = mla_alloc(context, batch * length, sizeof *ids, "a batch");
+    int32_t *targets = mla_alloc(context, batch * length, sizeof *targets, "a batch");
+    double sum = 0;
+    *out = (mla_evaluation){.loss = NAN};
+    if (windows < 1) mla_fail(context, MLA_ERROR_ARGUMENT, "there is no held-out text to evaluate on");
+    for (int64_t i = 0; i * batch < windows && !(batches && i >= batches) && !mla_error_status(context); i++) {
+        out->tokens += load(stream, i * batch, windows, batch, length, ids, targets);
+        mla_tape_begin(tape, &(mla_step){.inference = true});
+        mla_tensor *loss = mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
+                                            mla_input(tape, MLA_I32, 2, shape, targets), 1);
+        if (!mla_error_status(context)) sum += (double)*(const float *)loss->data;
+    }
+    if (out->tokens) out->loss = sum / (double)out->tokens;
+    free(ids);
+    free(targets);
+    return mla_error_status(context);
+}
+
+double mla_bits_per_byte(double loss, const mla_token_stream *stream) {
+    return stream->bytes ? loss / M_LN2 * (double)stream->count / (double)stream->bytes : NAN;
+}

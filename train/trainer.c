@@ -1,0 +1,291 @@
+#include "train/trainer.h"
+#include "data/sampler.h"
+#include "data/tokenizer.h"
+#include "optim/clip.h"
+#include "optim/schedule.h"
+#include "train/checkpoint.h"
+#include "train/dataset.h"
+#include "train/evaluate.h"
+#include "train/machine.h"
+#include "train/run_folder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    mla_context *context;
+    mla_recipe recipe; /* effective: vocabulary and steps filled in; shares its strings with the caller's */
+    const mla_train_options *options;
+    mla_run_folder *folder;
+    mla_dataset data;
+    mla_sampler sampler;
+    mla_decoder *model;
+    mla_adamw_state moments;
+    mla_tape *tape;
+    mla_metrics_log *log;
+    mla_run_state state;
+    mla_run_plan plan;
+    char *recipe_json;
+    int32_t *ids, *targets; /* (microbatch, sequence) */
+} trainer;
+
+/* ---- setting up ---- */
+
+/* Steps may be given as such, as epochs or as tokens. */
+static int64_t steps_of(const mla_recipe_train *r, int64_t samples_per_epoch) {
+    if (r->steps > 0) return r->steps;
+    if (r->epochs > 0) return (int64_t)ceil(r->epochs * (double)samples_per_epoch / (double)r->batch);
+    return (r->tokens + r->batch * r->sequence - 1) / (r->batch * r->sequence);
+}
+
+static mla_status fit_vocabulary(trainer *t) {
+    mla_model_config *config = &t->recipe.model;
+    if (!config->vocab_size) config->vocab_size = t->data.vocabulary_size;
+    if (config->vocab_size >= t->data.vocabulary_size) return MLA_OK;
+    return mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                    "model.vocab_size is %lld, but the tokens need %lld: leave it out, or prepare the text with a "
+                    "smaller vocabulary", (long long)config->vocab_size, (long long)t->data.vocabulary_size);
+}
+
+static mla_status open_data(trainer *t) {
+    const mla_recipe_train *r = &t->recipe.train;
+    mla_status status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out);
+    if (!status) status = fit_vocabulary(t);
+    if (!status)
+        status = mla_sampler_init(t->context, &t->sampler, &t->data.train, r->sequence, (uint64_t)r->seed);
+    if (!status) t->recipe.train.steps = steps_of(r, t->sampler.samples);
+    return status;
+}
+
+static mla_status plan_run(trainer *t) {
+    const mla_recipe_train *r = &t->recipe.train;
+    const int64_t before = mla_memory_resident();
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence, &t->plan.memory);
+    if (!status) status = mla_memory_check(t->context, &t->plan.memory);
+    if (!status) status = mla_measure_peak_flops(t->context, &t->plan.peak_flops);
+    t->plan.steps = r->steps;
+    t->plan.train_tokens = t->data.train.count;
+    t->plan.held_out_tokens = t->data.held_out.count;
+    t->plan.predicted_memory = before + mla_memory_total(&t->plan.memory);
+    return status;
+}
+
+static mla_status build_model(trainer *t) {
+    const mla_recipe_train *r = &t->recipe.train;
+    mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
+    if (!status) status = mla_params_allocate(t->model->params, true);
+    if (!status) status = mla_adamw_state_allocate(t->context, &t->moments, t->model->params);
+    if (!status) status = mla_tape_create(t->context, &t->tape, NULL);
+    if (status) return status;
+    t->plan.parameters = mla_params_elements(t->model->params, false);
+    t->ids = mla_alloc(t->context, r->microbatch * r->sequence, sizeof *t->ids, "a microbatch");
+    t->targets = mla_alloc(t->context, r->microbatch * r->sequence, sizeof *t->targets, "a microbatch");
+    return mla_error_status(t->context);
+}
+
+static mla_status same_model(trainer *t, const mla_checkpoint *checkpoint) {
+    char *saved = mla_model_config_json(t->context, mla_checkpoint_config(checkpoint));
+    char *wanted = mla_model_config_json(t->context, &t->recipe.model);
+    mla_status status = saved && wanted ? MLA_OK : MLA_ERROR_MEMORY;
+    if (!status && strcmp(saved, wanted))
+        status = mla_fail(t->context, MLA_ERROR_ARGUMENT, "%s: has another model than the recipe of the run: start a new "
+                          "run with --out instead", mla_checkpoint_path(checkpoint));
+    free(saved);
+    free(wanted);
+    return status;
+}
+
+static mla_status resume(trainer *t) {
+    mla_checkpoint *checkpoint;
+    mla_status status = mla_checkpoint_open(t->context, &checkpoint, t->options->out);
+    if (!status) status = same_model(t, checkpoint);
+    if (!status) status = mla_checkpoint_read_params(checkpoint, t->model->params);
+    if (!status) status = mla_checkpoint_read_moments(checkpoint, t->model->params, &t->moments);
+    if (!status) status = mla_checkpoint_read_state(checkpoint, &t->state);
+    mla_checkpoint_close(checkpoint);
+    return status;
+}
+
+static mla_status start(trainer *t) {
+    t->state.seed = t->recipe.train.seed;
+    mla_params_initialise(t->model->params, (uint64_t)t->recipe.train.seed);
+    mla_status status = mla_run_folder_write_recipe(t->folder, &t->recipe);
+    if (!status && t->data.tokenizer) status = mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer);
+    return status;
+}
+
+static mla_status set_up(trainer *t) {
+    mla_status status = mla_run_folder_open(t->context, &t->folder, t->options->out, t->options->resume);
+    if (!status) status = open_data(t);
+    if (!status) status = plan_run(t);
+    if (!status) status = build_model(t);
+    if (!status) status = t->options->resume ? resume(t) : start(t);
+    if (!status) status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    if (!status && !(t->recipe_json = mla_recipe_json(t->context, &t->recipe))) status = MLA_ERROR_MEMORY;
+    t->plan.first_step = t->state.step;
+    if (!status && t->options->started) t->options->started(t->options->user, &t->plan);
+    return status;
+}
+
+static void tear_down(trainer *t) {
+    mla_metrics_close(t->log);
+    mla_tape_destroy(t->tape);
+    mla_adamw_state_free(&t->moments);
+    mla_decoder_destroy(t->model);
+    mla_dataset_close(&t->data);
+    mla_run_folder_close(t->folder);
+    free(t->recipe_json);
+    free(t->ids);
+    free(t->targets);
+}
+
+/* ---- a step ---- */
+
+static double learning_rate(const trainer *t) {
+    const mla_recipe_optim *o = &t->recipe.optim;
+    const int64_t steps = t->recipe.train.steps;
+    const mla_schedule schedule = {.kind = o->schedule, .warmup_steps = o->warmup_steps, .total_steps = steps,
+                                   .decay_steps = (int64_t)(o->decay_fraction * (double)steps),
+                                   .drop_at = o->drop_at, .drop_again_at = o->drop_again_at,
+                                   .drop_factor = o->drop_factor, .min_ratio = o->min_lr_ratio};
+    return o->lr * mla_schedule_factor(&schedule, t->state.step);
+}
+
+static void load(trainer *t, int64_t first_sample) {
+    const int64_t length = t->recipe.train.sequence;
+    for (int64_t i = 0; i < t->recipe.train.microbatch; i++)
+        mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length);
+}
+
+/* Forward and backward of one microbatch: adds to the gradients and to the loss. */
+static mla_status microbatch(trainer *t, int64_t place, double *loss) {
+    const mla_recipe_train *r = &t->recipe.train;
+    const int64_t shape[] = {r->microbatch, r->sequence};
+    load(t, t->state.samples + place);
+    mla_tape_begin(t->tape, &(mla_step){.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step,
+                                        .first_sample = place, .training = true});
+    mla_tensor *result = mla_decoder_loss(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, shape, t->ids),
+                                          mla_input(t->tape, MLA_I32, 2, shape, t->targets),
+                                          1.0f / (float)(r->batch * r->sequence));
+    const mla_status status = mla_backward(t->tape, result);
+    if (!status) *loss += (double)*(const float *)result->data;
+    return status;
+}
+
+/* Changes the weights, or skips the step where the loss or the gradient is no number. */
+static mla_status update(trainer *t, mla_metrics *m) {
+    const mla_recipe_optim *o = &t->recipe.optim;
+    const mla_adamw_options adamw = {(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay};
+    m->lr = learning_rate(t);
+    m->grad_norm = mla_gradient_norm(t->model->params);
+    m->skipped = !isfinite(m->loss) || !isfinite(m->grad_norm);
+    if (!m->skipped) {
+        mla_adamw_step(&t->moments, t->model->params, &adamw, (float)m->lr, mla_clip_scale(m->grad_norm, o->clip));
+        t->state.skipped_in_a_row = 0;
+        return MLA_OK;
+    }
+    mla_warn(t->context, "step %lld: the loss or the gradient is not a finite number; the step is skipped",
+             (long long)m->step);
+    if (++t->state.skipped_in_a_row < t->recipe.train.max_skipped) return MLA_OK;
+    return mla_fail(t->context, MLA_ERROR_NUMERIC,
+                    "%lld steps in a row had a loss or gradient that is not a finite number (train.max_skipped): lower "
+                    "optim.lr or optim.clip, and resume from the last checkpoint", (long long)t->state.skipped_in_a_row);
+}
+
+static mla_status step(trainer *t, mla_metrics *m) {
+    const mla_recipe_train *r = &t->recipe.train;
+    const double begin = mla_seconds();
+    *m = (mla_metrics){.step = t->state.step + 1, .held_out_loss = NAN};
+    mla_params_clear_gradients(t->model->params);
+    for (int64_t place = 0; place < r->batch; place += r->microbatch) {
+        const mla_status status = microbatch(t, place, &m->loss);
+        if (status) return status;
+    }
+    const mla_status status = update(t, m);
+    t->state.step++;
+    t->state.samples += r->batch;
+    t->state.tokens += r->batch * r->sequence;
+    m->tokens = t->state.tokens;
+    m->seconds = mla_seconds() - begin;
+    m->tokens_per_second = (double)(r->batch * r->sequence) / m->seconds;
+    m->share_of_peak = (t->plan.memory.cost.forward_flops + t->plan.memory.cost.backward_flops) *
+                       (double)(r->batch / r->microbatch) / m->seconds / t->plan.peak_flops;
+    m->memory = mla_memory_peak();
+    return status;
+}
+
+/* ---- after a step ---- */
+
+static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.step % every == 0; }
+
+static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
+    const mla_recipe_train *r = &t->recipe.train;
+    mla_evaluation result;
+    *loss = NAN;
+    if (t->data.held_out.count < 2) return MLA_OK;
+    const mla_status status =
+        mla_evaluate(t->tape, t->model, &t->data.held_out, r->microbatch, r->sequence, batches, &result);
+    if (!status) *loss = result.loss;
+    return status;
+}
+
+static mla_status save(trainer *t) {
+    const mla_checkpoint_content content = {t->model, &t->moments, &t->state, t->recipe_json, t->data.tokenizer};
+    const mla_status status = mla_metrics_sync(t->log);
+    return status ? status
+                  : mla_checkpoint_save_step(t->context, t->options->out, &content, t->recipe.checkpoint.keep,
+                                             t->options->save_hook);
+}
+
+static mla_status log_step(trainer *t, const mla_metrics *m) {
+    const mla_status status = mla_metrics_write(t->log, m);
+    if (!status && t->options->stepped) t->options->stepped(t->options->user, m);
+    return status;
+}
+
+static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->options->stop; }
+
+static mla_status stop(trainer *t) {
+    const mla_status status = save(t);
+    return status ? status : mla_fail(t->context, MLA_ERROR_STOPPED, "stopped after step %lld, which is saved; go on "
+                                      "with: mla train --resume %s", (long long)t->state.step, t->options->out);
+}
+
+static mla_status train(trainer *t, mla_train_result *result) {
+    const mla_recipe *r = &t->recipe;
+    mla_metrics m = {.loss = NAN};
+    bool saved = t->options->resume;
+    while (t->state.step < r->train.steps) {
+        mla_status status = step(t, &m);
+        if (!status && due(t, r->train.eval_every)) status = evaluate(t, r->train.eval_batches, &m.held_out_loss);
+        if (!status) status = log_step(t, &m);
+        saved = !status && due(t, r->checkpoint.every);
+        if (saved) status = save(t);
+        if (!status && asked_to_stop(t)) status = stop(t);
+        if (status) return status;
+    }
+    result->step = t->state.step;
+    result->loss = m.loss;
+    return saved ? MLA_OK : save(t);
+}
+
+mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,
+                     mla_train_result *result) {
+    trainer t = {.context = context, .recipe = *recipe, .options = options};
+    const double begin = mla_seconds();
+    *result = (mla_train_result){.loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN};
+    mla_status status = set_up(&t);
+    if (!status) status = train(&t, result);
+    if (!status) status = evaluate(&t, 0, &result->held_out_loss);
+    if (!status) {
+        result->plan = t.plan;
+        result->bits_per_byte = mla_bits_per_byte(result->held_out_loss, &t.data.held_out);
+        result->entropy = t.data.entropy;
+        result->peak_memory = mla_memory_peak();
+        result->seconds = mla_seconds() - begin;
+    }
+    tear_down(&t);
+    return status;
+}
