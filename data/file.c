@@ -1,8 +1,9 @@
 #include "data/file.h"
 
+#include "data/replace.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static mla_status write_all(mla_context *context, int file, const char *bytes, i
         if (n < 0) return fail(context, "write", path);
         done += n;
     }
-    return fsync(file) ? fail(context, "write", path) : MLA_OK;
+    return MLA_OK;
 }
 
 static mla_status write_new(mla_context *context, const char *path, const char *bytes, int64_t length) {
@@ -71,26 +72,12 @@ static mla_status write_new(mla_context *context, const char *path, const char *
     return status;
 }
 
-/* A rename is on disk when its folder is. `path` is cut in the process. */
-static mla_status sync_folder(mla_context *context, char *path) {
-    const char *folder = dirname(path);
-    const int file = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0) return fail(context, "open folder", folder);
-    mla_status status = fsync(file) && errno != EINVAL ? fail(context, "write folder", folder) : MLA_OK;
-    close(file);
-    return status;
-}
-
 mla_status mla_file_write(mla_context *context, const char *path, const char *bytes, int64_t length) {
     char *temporary = mla_alloc(context, (int64_t)strlen(path) + 5, 1, "a path");
     if (!temporary) return MLA_ERROR_MEMORY;
     sprintf(temporary, "%s.tmp", path);
     mla_status status = write_new(context, temporary, bytes, length);
-    if (!status && rename(temporary, path)) {
-        status = fail(context, "write", path);
-        unlink(temporary);
-    }
-    if (!status) status = sync_folder(context, temporary);
+    if (!status && (status = mla_replace(context, temporary, path, (mla_step_hook){0}))) unlink(temporary);
     free(temporary);
     return status;
 }

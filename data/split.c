@@ -37,10 +37,11 @@ static mla_status compile(mla_context *context, pcre2_code **out, const char *pa
     if (!*out) {
         char words[256] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)words, sizeof words);
-        status = mla_fail(context, MLA_ERROR_FORMAT, "pattern \"%s\": %s (at '%.20s')", pattern, words,
-                          translated + offset);
+        const bool memory = error == PCRE2_ERROR_NOMEMORY || error == PCRE2_ERROR_HEAP_FAILED;
+        status = mla_fail(context, memory ? MLA_ERROR_MEMORY : MLA_ERROR_FORMAT,
+                          "pattern \"%.80s\": %s (at '%.20s')", pattern, words, translated + offset);
     } else if (pcre2_pattern_info(*out, PCRE2_INFO_MATCHEMPTY, &empty) == 0 && empty)
-        status = mla_fail(context, MLA_ERROR_FORMAT, "pattern \"%s\" can match the empty string", pattern);
+        status = mla_fail(context, MLA_ERROR_FORMAT, "pattern \"%.80s\" can match the empty string", pattern);
     else
         pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* where it is not available, matching interprets */
     pcre2_compile_context_free(settings);
@@ -149,7 +150,7 @@ static mla_status find(const run_t *run, int stage, const char *bytes, int64_t l
     char words[256] = "";
     pcre2_get_error_message(found, (PCRE2_UCHAR *)words, sizeof words);
     return mla_fail(run->context, found == PCRE2_ERROR_NOMEMORY ? MLA_ERROR_MEMORY : MLA_ERROR_LIBRARY,
-                    "pattern \"%s\" on a text of %lld bytes: %s", run->split->patterns[stage],
+                    "pattern \"%.80s\" on a text of %lld bytes: %s", run->split->patterns[stage],
                     (long long)length, words);
 }
 

@@ -21,7 +21,7 @@ typedef struct {
 } translation_t;
 
 static mla_status refuse(const translation_t *t, int length, const char *why) {
-    return mla_fail(t->context, MLA_ERROR_FORMAT, "pattern \"%s\": '%.*s' %s", t->pattern, length, t->at,
+    return mla_fail(t->context, MLA_ERROR_FORMAT, "pattern \"%.80s\": '%.*s' %s", t->pattern, length, t->at,
                     why);
 }
 
