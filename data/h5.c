@@ -50,10 +50,9 @@ hid_t mla_h5_type_id(mla_h5_type type) {
     const hid_t standard[] = {H5T_IEEE_F32LE, H5T_IEEE_F32LE, H5T_STD_I32LE, H5T_STD_I64LE,
                               H5T_IEEE_F64LE, H5T_STD_U8LE,   H5T_STD_U16LE};
     hid_t id = H5Tcopy(standard[type]);
-    if (type == MLA_H5_BF16) { /* sign: bit 15, exponent: 8 bits from bit 7, mantissa: 7 bits from bit 0 */
+    if (type == MLA_H5_BF16) { /* sign: bit 15, exponent: 8 bits from bit 7 (bias as f32), mantissa: 7 bits */
         H5Tset_fields(id, 15, 7, 8, 0, 7);
         H5Tset_size(id, 2);
-        H5Tset_ebias(id, 127);
     }
     return id;
 }

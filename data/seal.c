@@ -24,7 +24,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the seal is stored as
 
 static const char magic[8] = "mla-seal";
 static const char hdf5_magic[8] = "\x89HDF\r\n\x1a\n";
-enum { CHUNK = 1 << 20 };
+enum { CHUNK = 1 << 16 };
 
 typedef struct {
     mla_context *context;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     mla_context *context;
@@ -187,6 +188,32 @@ static void refuses_other_files(void **state) {
                 "no dataset /vocabulary_size");
 }
 
+/* The tokens that wait, the file itself: whichever no longer fits, there is an error and no file. */
+static void a_full_disk_leaves_nothing(void **state) {
+    fixture_t *f = *state;
+    static int32_t tokens[100000];
+    mla_token_options options = {.vocabulary_size = 10, .separator = 1, .tokenizer = "{}"};
+    char *disk = disk_create(f->folder, 1024);
+    if (!disk) skip();
+    char *path = path_in(disk, "tokens.h5");
+    int failures = 0;
+    for (int kilobytes = 200; disk_fill(disk, kilobytes); kilobytes += 16) {
+        mla_token_writer *writer;
+        mla_status status = mla_token_writer_create(f->context, &writer, path, &options);
+        if (!status) status = mla_token_writer_append(writer, MLA_TRAIN, 100000, tokens, 100000);
+        if (!status) status = mla_token_writer_append(writer, MLA_HELD_OUT, 100000, tokens, 100000);
+        if (!status) status = mla_token_writer_commit(writer);
+        mla_token_writer_close(writer);
+        if (!status) continue;
+        check_error(f->context, status, MLA_ERROR_IO, "No space left on device");
+        assert_int_equal(files_in(disk), failures++ ? 1 : file_exists(path) + 1);
+        if (failures == 1) unlink(path);
+    }
+    assert_true(failures > 30);
+    disk_remove(disk);
+    free(path);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void) {
@@ -195,6 +222,7 @@ int main(void) {
                                        test(an_unfinished_writer_leaves_nothing),
                                        test(refuses_bad_tokens_and_options),
                                        test(refuses_bad_content),
-                                       test(refuses_other_files)};
+                                       test(refuses_other_files),
+                                       test(a_full_disk_leaves_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,13 @@
 #include "tests/support/files.h"
 
 #include "tests/support/check.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,3 +55,28 @@ char *file_read(const char *path, int64_t *bytes) {
 }
 
 bool file_exists(const char *path) { return !access(path, F_OK); }
+
+char *disk_create(const char *folder, int kilobytes) {
+    char *disk = path_in(folder, "disk"), options[32];
+    assert_int_equal(mkdir(disk, 0700), 0);
+    snprintf(options, sizeof options, "size=%dk", kilobytes);
+    if (!mount("tmpfs", disk, "tmpfs", 0, options)) return disk;
+    print_message("skipped: no right to mount a small disk (%s)\n", strerror(errno));
+    free(disk);
+    return NULL;
+}
+
+void disk_remove(char *disk) {
+    assert_int_equal(umount(disk), 0);
+    free(disk);
+}
+
+bool disk_fill(const char *disk, int kilobytes) {
+    char *path = path_in(disk, "ballast");
+    int descriptor = open(path, O_CREAT | O_RDWR | O_TRUNC, 0600);
+    assert_true(descriptor >= 0);
+    int failed = kilobytes ? posix_fallocate(descriptor, 0, kilobytes * 1024L) : 0;
+    close(descriptor);
+    free(path);
+    return !failed;
+}

@@ -17,4 +17,11 @@ void file_write(const char *path, const void *data, int64_t bytes);
 char *file_read(const char *path, int64_t *bytes);
 bool file_exists(const char *path);
 
+/* A new disk of `kilobytes` at folder/disk; the name is the caller's to hand to disk_remove. NULL, and a
+ * message, where there is no right to mount one: skip the test then. */
+char *disk_create(const char *folder, int kilobytes);
+void disk_remove(char *disk);
+/* Takes `kilobytes` of a disk away; false if it has less. */
+bool disk_fill(const char *disk, int kilobytes);
+
 #endif
