@@ -60,6 +60,9 @@ check 0 "bytes per token" "$mla" prepare texts --out a.h5 --vocab-size 300 --hel
 check 0 "documents        40, " "$mla" prepare 'texts/*.txt' --out b.h5 --vocab-size=300 --held-out=0.2
 cmp a.h5 b.h5 || fail "the same text gave different token files"
 check 0 "vocabulary       257 tokens" "$mla" prepare --tokenizer bytes --out c.h5 -- texts
+printf 'text' >--dashes
+check 1 "cannot read --nowhere" "$mla" prepare --tokenizer bytes --out d.h5 -- --nowhere
+check 0 "bytes            4," "$mla" prepare --tokenizer bytes --held-out 0 --out d.h5 -- --dashes
 printf '{"body": "one"}\n{"body": "two"}\n{"body": "three"}\n' >lines.jsonl
 check 0 "documents        3, " "$mla" prepare lines.jsonl --field body --tokenizer bytes --out d.h5
 check 0 "documents        2, " "$mla" prepare lines.jsonl --format text --tokenizer bytes --out d.h5
