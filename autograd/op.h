@@ -63,8 +63,6 @@ void mla_op_save(mla_node *n, int slot, int64_t bytes);
 mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape);
 /* Reports inputs that do not fit; the message gets the op's name and the inputs' shapes. */
 mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The tensor that stands for the result of a failed op. */
-mla_tensor *mla_inert(mla_tape *tape);
 /* Whether a gradient will be asked for input i. */
 bool mla_op_differentiates(const mla_node *n, int i);
 /* A number for this op that is the same in every step: the order in which it was begun on the tape. */

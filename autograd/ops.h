@@ -41,6 +41,24 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
 mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
                                  mla_tensor *kv_b, int64_t heads, const mla_attention_options *options);
 
+/* ---- decoding one position from a cache; for inference only: no gradient flows ---- */
+
+/* Where the cached keys and values of one layer stand: position s, head g at keys + s*key_row + g*K. */
+typedef struct {
+    const float *keys, *values;
+    int64_t key_row, value_row; /* elements from position to position */
+    int64_t length;             /* positions, the new one included */
+    int64_t key_heads, value_width;
+} mla_cache_view;
+/* q (1,1,H,K) -> (1,1,H*V): as mla_attention over the cached positions. */
+mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale);
+/* The absorbed form of latent attention: instead of expanding every cached latent c, the query goes to the latent
+ * side, q_nopeᵀ (W_k c) = (W_kᵀ q_nope)ᵀ c. q (1,1,H,N+R), kv_b (H*(N+V),C) -> (1,1,H,C+R), to be used with one
+ * key head whose keys are [c; k_rope] and whose values are c ... */
+mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope);
+/* ... and what comes out, (1,1,H*C), is expanded once: o = W_v (sum of p c). -> (1,1,H*V). */
+mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv_b, int64_t heads, int64_t nope);
+
 /* silu(gate) * up, with silu(x) = x / (1 + exp(-x)). */
 mla_tensor *mla_swiglu(mla_tape *tape, mla_tensor *gate, mla_tensor *up);
 /* x with each element zero with probability p, the others divided by 1-p. x itself outside training. The first

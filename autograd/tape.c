@@ -79,7 +79,7 @@ void mla_tape_destroy(mla_tape *tape) {
 mla_context *mla_tape_context(const mla_tape *tape) { return tape->context; }
 const mla_step *mla_tape_step(const mla_tape *tape) { return &tape->step; }
 const mla_pool *mla_tape_pool(const mla_tape *tape) { return tape->pool; }
-bool mla_tape_is_inference(const mla_tape *tape) { return tape->options.inference; }
+bool mla_tape_is_inference(const mla_tape *tape) { return tape->step.inference; }
 mla_cost mla_tape_cost(const mla_tape *tape) { return tape->cost; }
 
 static void drop_value(mla_tape *tape, mla_tensor *x) {
@@ -158,7 +158,7 @@ mla_tensor *mla_input(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *
 
 mla_tensor *mla_input_with_gradient(mla_tape *tape, int ndim, const int64_t *shape, const float *data) {
     mla_tensor *x = mla_input(tape, MLA_F32, ndim, shape, data);
-    if (x != mla_inert(tape)) x->needs_grad = !tape->options.inference;
+    if (x != mla_inert(tape)) x->needs_grad = !tape->step.inference;
     return x;
 }
 
@@ -302,7 +302,7 @@ mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t 
     mla_tensor *out = n->out = new_tensor(tape, dtype, ndim, shape);
     if (!out) return mla_inert(tape);
     for (int i = 0; i < n->inputs && (n->op->backward || n->op->passes); i++)
-        out->needs_grad |= mla_op_differentiates(n, i) && !tape->options.inference;
+        out->needs_grad |= mla_op_differentiates(n, i) && !tape->step.inference;
     give_memory(n);
     run(n, n->op->forward, n->forward_scratch);
     const bool failed = mla_error_status(tape->context) != MLA_OK;

@@ -19,7 +19,6 @@
 typedef struct mla_tape mla_tape;
 
 typedef struct {
-    bool inference;   /* record nothing: no gradients, memory is free again as scopes close */
     bool shapes_only; /* compute nothing: shapes, errors, costs and memory only (the pool counts) */
 } mla_tape_options;
 
@@ -29,6 +28,7 @@ typedef struct {
     uint64_t step;
     int64_t first_sample; /* place of this microbatch's first sample in the global batch */
     bool training;        /* dropout is active */
+    bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
     void *user;
@@ -57,6 +57,9 @@ mla_cost mla_tape_cost(const mla_tape *tape);
 mla_tensor *mla_input(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape, const void *data);
 /* As mla_input for f32, and mla_backward leaves its gradient in ->grad, until the next mla_tape_begin. */
 mla_tensor *mla_input_with_gradient(mla_tape *tape, int ndim, const int64_t *shape, const float *data);
+
+/* The tensor that stands for the result of a failed op. */
+mla_tensor *mla_inert(mla_tape *tape);
 
 /* Scopes free what only the forward pass needed. All tensors made since the matching open, except `result`,
  * may no longer be used by the caller; what the backward pass needs of them stays. Returns `result`. */

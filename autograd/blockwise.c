@@ -1,0 +1,287 @@
+#include "autograd/blockwise.h"
+#include "autograd/gemm.h"
+#include "autograd/vecmath.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Rows of a block of queries and of keys: large enough for GEMM's full speed, small enough for the L2 cache and
+ * for little waste above the diagonal. */
+enum { BLOCK = 128 };
+
+typedef struct {
+    int64_t begin, size;
+} range;
+
+static range block_at(int64_t i, int64_t total) {
+    const int64_t begin = i * BLOCK;
+    return (range){begin, total - begin < BLOCK ? total - begin : BLOCK};
+}
+
+static int64_t blocks_of(int64_t total) { return (total + BLOCK - 1) / BLOCK; }
+static bool is_tail(range r) { return r.size != BLOCK; }
+
+static float *at(mla_heads x, int64_t positions, int64_t b, int64_t t, int64_t h) {
+    return x.data + (b * positions + t) * x.row + h * x.head;
+}
+
+/* Plans of one product for full and last blocks: [query block is the last][key block is the last]. */
+typedef struct {
+    const mla_gemm *plan[2][2];
+} block_gemm;
+
+typedef enum { QUERIES = -1, KEYS = -2 } block_side; /* stands for a block's size in a product's shape */
+
+static int64_t side(int64_t size, int64_t queries, int64_t keys) {
+    return size == QUERIES ? queries : size == KEYS ? keys : size;
+}
+
+static bool plan_blocks(mla_context *context, const mla_blockwise *a, mla_gemm_shape shape, block_gemm *out) {
+    const int64_t query_sizes[] = {BLOCK, a->queries % BLOCK}, key_sizes[] = {BLOCK, a->keys % BLOCK};
+    shape.single_thread = true;
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 2; j++) {
+            out->plan[i][j] = NULL;
+            if (!query_sizes[i] || !key_sizes[j] || (!i && a->queries < BLOCK) || (!j && a->keys < BLOCK)) continue;
+            mla_gemm_shape s = shape;
+            s.m = side(shape.m, query_sizes[i], key_sizes[j]);
+            s.n = side(shape.n, query_sizes[i], key_sizes[j]);
+            s.k = side(shape.k, query_sizes[i], key_sizes[j]);
+            if (!(out->plan[i][j] = mla_gemm_plan(context, &s))) return false;
+        }
+    return true;
+}
+
+static const mla_gemm *pick(const block_gemm *g, range queries, range keys) {
+    return g->plan[is_tail(queries)][is_tail(keys)];
+}
+
+/* Keys of the block that a query at position t sees. */
+static int64_t visible(const mla_blockwise *a, range keys, int64_t t) {
+    if (!a->causal) return keys.size;
+    const int64_t count = t - keys.begin + 1;
+    return count < 0 ? 0 : count > keys.size ? keys.size : count;
+}
+
+/* ---- forward ---- */
+
+/* What one thread works with while it goes over the key blocks of one query block. */
+typedef struct {
+    float *scores;      /* (BLOCK, BLOCK), row length = keys in the block */
+    float *sum;         /* (BLOCK, V): P V so far, relative to exp(max) */
+    float *max, *total; /* (BLOCK): of the scores seen so far, and the sum of their exponentials */
+} forward_work;
+
+static int64_t forward_floats(const mla_blockwise *a) { return BLOCK * (BLOCK + a->value_width + 2); }
+
+static forward_work forward_work_of(const mla_blockwise *a, float *scratch) {
+    float *scores = scratch + omp_get_thread_num() * forward_floats(a);
+    float *sum = scores + BLOCK * BLOCK, *max = sum + BLOCK * a->value_width;
+    return (forward_work){scores, sum, max, max + BLOCK};
+}
+
+int64_t mla_blockwise_forward_scratch(mla_context *context, const mla_blockwise *a) {
+    return forward_floats(a) * mla_context_threads(context);
+}
+
+/* One row of scores to exponentials relative to the new maximum; what was summed before is rescaled. */
+MLA_VECTOR static void absorb_row(int64_t count, int64_t width, float scale, float *restrict s, float *restrict max,
+                                  float *restrict total, int64_t value_width, float *restrict sum) {
+    float top = *max, added = 0;
+    MLA_SIMD_MAX(top)
+    for (int64_t j = 0; j < count; j++) top = s[j] * scale > top ? s[j] * scale : top;
+    MLA_SIMD_SUM(added)
+    for (int64_t j = 0; j < count; j++) {
+        s[j] = expf(s[j] * scale - top);
+        added += s[j];
+    }
+    for (int64_t j = count; j < width; j++) s[j] = 0;
+    const float shrink = expf(*max - top);
+    *total = *total * shrink + added;
+    *max = top;
+    MLA_SIMD
+    for (int64_t j = 0; j < value_width; j++) sum[j] *= shrink;
+}
+
+MLA_VECTOR static void divide_row(int64_t count, const float *restrict x, float by, float *restrict out) {
+    MLA_SIMD
+    for (int64_t j = 0; j < count; j++) out[j] = x[j] / by;
+}
+
+typedef struct {
+    block_gemm scores, values;
+} forward_plans;
+
+static void forward_block(const mla_blockwise *a, const forward_plans *plans, mla_heads q, mla_heads k, mla_heads v,
+                          mla_heads out, float *lse, const forward_work *w, int64_t b, int64_t h, range queries) {
+    const int64_t g = h / (a->heads / a->key_heads);
+    memset(w->sum, 0, (size_t)(BLOCK * a->value_width) * sizeof(float));
+    for (int64_t i = 0; i < queries.size; i++) w->max[i] = -INFINITY, w->total[i] = 0;
+    for (int64_t j = 0; j < blocks_of(a->keys); j++) {
+        const range keys = block_at(j, a->keys);
+        if (a->causal && keys.begin > queries.begin + queries.size - 1) break;
+        mla_gemm_run(pick(&plans->scores, queries, keys), at(q, a->queries, b, queries.begin, h),
+                     at(k, a->keys, b, keys.begin, g), w->scores, NULL);
+        for (int64_t i = 0; i < queries.size; i++)
+            absorb_row(visible(a, keys, queries.begin + i), keys.size, a->scale, w->scores + i * keys.size, w->max + i,
+                       w->total + i, a->value_width, w->sum + i * a->value_width);
+        mla_gemm_run(pick(&plans->values, queries, keys), w->scores, at(v, a->keys, b, keys.begin, g), w->sum, NULL);
+    }
+    for (int64_t i = 0; i < queries.size; i++) {
+        divide_row(a->value_width, w->sum + i * a->value_width, w->total[i],
+                   at(out, a->queries, b, queries.begin + i, h));
+        lse[i] = w->max[i] + logf(w->total[i]);
+    }
+}
+
+void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
+                           mla_heads out, float *lse, float *scratch) {
+    forward_plans plans;
+    const mla_gemm_shape scores = {.m = QUERIES, .n = KEYS, .k = a->key_width, .b_transposed = true, .lda = q.row,
+                                   .ldb = k.row};
+    const mla_gemm_shape values = {.m = QUERIES, .n = a->value_width, .k = KEYS, .ldb = v.row, .accumulate = true};
+    if (!plan_blocks(context, a, scores, &plans.scores) || !plan_blocks(context, a, values, &plans.values)) return;
+    const int64_t blocks = blocks_of(a->queries);
+    #pragma omp parallel for collapse(2) schedule(dynamic)
+    for (int64_t block = blocks - 1; block >= 0; block--) /* the longest rows of blocks first */
+        for (int64_t head = 0; head < a->batch * a->heads; head++) {
+            const forward_work w = forward_work_of(a, scratch);
+            const range queries = block_at(block, a->queries);
+            forward_block(a, &plans, q, k, v, out, lse + head * a->queries + queries.begin, &w, head / a->heads,
+                          head % a->heads, queries);
+        }
+}
+
+/* ---- backward ---- */
+
+typedef struct {
+    float *p, *ds;     /* (BLOCK, BLOCK) */
+    float *dk, *dv;    /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks and heads */
+} backward_work;
+
+static int64_t backward_floats(const mla_blockwise *a) {
+    return BLOCK * (2 * BLOCK + a->key_width + a->value_width);
+}
+
+static int64_t row_dots(const mla_blockwise *a) { return a->batch * a->heads * a->queries; }
+
+int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise *a) {
+    return row_dots(a) + backward_floats(a) * mla_context_threads(context);
+}
+
+static backward_work backward_work_of(const mla_blockwise *a, float *scratch) {
+    float *p = scratch + row_dots(a) + omp_get_thread_num() * backward_floats(a);
+    float *ds = p + BLOCK * BLOCK, *dk = ds + BLOCK * BLOCK;
+    return (backward_work){p, ds, dk, dk + BLOCK * a->key_width};
+}
+
+MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
+    float sum = 0;
+    MLA_SIMD_SUM(sum)
+    for (int64_t i = 0; i < count; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+/* A row of scores to P, and of dP to scale * dS. */
+MLA_VECTOR static void score_gradient_row(int64_t count, int64_t width, float scale, float lse, float row_dot,
+                                          float *restrict p, float *restrict ds) {
+    MLA_SIMD
+    for (int64_t j = 0; j < count; j++) {
+        p[j] = expf(p[j] * scale - lse);
+        ds[j] = p[j] * (ds[j] - row_dot) * scale;
+    }
+    for (int64_t j = count; j < width; j++) p[j] = ds[j] = 0;
+}
+
+/* out (rows, width), strided, is set or added to. */
+static void deliver(int64_t rows, int64_t width, const float *x, float *out, int64_t stride, bool add) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < width; j++) out[i * stride + j] = x[i * width + j] + (add ? out[i * stride + j] : 0);
+}
+
+typedef struct {
+    block_gemm scores, dp, dq_set, dq_add, dk, dv;
+} backward_plans;
+
+static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
+                          mla_heads dout, mla_heads dq, backward_plans *plans) {
+    const int64_t kw = a->key_width, vw = a->value_width;
+    mla_gemm_shape dq_shape = {.m = QUERIES, .n = kw, .k = KEYS, .ldb = k.row, .ldc = dq.row};
+    mla_gemm_shape dq_add = dq_shape;
+    dq_add.accumulate = true;
+    return plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = kw, .b_transposed = true,
+                       .lda = q.row, .ldb = k.row}, &plans->scores) &&
+           plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = vw, .b_transposed = true,
+                       .lda = dout.row, .ldb = v.row}, &plans->dp) &&
+           plan_blocks(context, a, dq_shape, &plans->dq_set) && plan_blocks(context, a, dq_add, &plans->dq_add) &&
+           plan_blocks(context, a, (mla_gemm_shape){.m = KEYS, .n = kw, .k = QUERIES, .a_transposed = true,
+                       .ldb = q.row, .accumulate = true}, &plans->dk) &&
+           plan_blocks(context, a, (mla_gemm_shape){.m = KEYS, .n = vw, .k = QUERIES, .a_transposed = true,
+                       .ldb = dout.row, .accumulate = true}, &plans->dv);
+}
+
+/* Adds to the key block's dk and dv, and to dq, what one block of queries of one head gives. */
+static void backward_pair(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, const float *q,
+                          const float *k, const float *v, const float *dout, float *dq, bool add_dq,
+                          const float *lse, const float *dots, range queries, range keys) {
+    mla_gemm_run(pick(&plans->scores, queries, keys), q, k, w->p, NULL);
+    mla_gemm_run(pick(&plans->dp, queries, keys), dout, v, w->ds, NULL);
+    for (int64_t i = 0; i < queries.size; i++)
+        score_gradient_row(visible(a, keys, queries.begin + i), keys.size, a->scale, lse[i], dots[i],
+                           w->p + i * keys.size, w->ds + i * keys.size);
+    mla_gemm_run(pick(&plans->dv, queries, keys), w->p, dout, w->dv, NULL);
+    mla_gemm_run(pick(&plans->dk, queries, keys), w->ds, q, w->dk, NULL);
+    if (dq) mla_gemm_run(pick(add_dq ? &plans->dq_add : &plans->dq_set, queries, keys), w->ds, k, dq, NULL);
+}
+
+/* All of one key head, so that the order of every sum is fixed: key blocks outside, the heads that share it and
+ * their query blocks inside. The first key block is seen by all queries and sets dq, the others add. */
+static void backward_head(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, mla_heads q,
+                          mla_heads k, mla_heads v, mla_heads dout, const float *lse, const float *dots,
+                          const mla_blockwise_gradients *d, int64_t b, int64_t g) {
+    const int64_t shared = a->heads / a->key_heads;
+    for (int64_t j = 0; j < blocks_of(a->keys); j++) {
+        const range keys = block_at(j, a->keys);
+        memset(w->dk, 0, (size_t)(BLOCK * (a->key_width + a->value_width)) * sizeof(float));
+        for (int64_t h = g * shared; h < (g + 1) * shared; h++)
+            for (int64_t i = a->causal ? j : 0; i < blocks_of(a->queries); i++) {
+                const range queries = block_at(i, a->queries);
+                const int64_t row = (b * a->heads + h) * a->queries + queries.begin;
+                backward_pair(a, plans, w, at(q, a->queries, b, queries.begin, h), at(k, a->keys, b, keys.begin, g),
+                              at(v, a->keys, b, keys.begin, g), at(dout, a->queries, b, queries.begin, h),
+                              d->q.data ? at(d->q, a->queries, b, queries.begin, h) : NULL, d->add_q || j > 0,
+                              lse + row, dots + row, queries, keys);
+            }
+        if (d->k.data)
+            deliver(keys.size, a->key_width, w->dk, at(d->k, a->keys, b, keys.begin, g), d->k.row, d->add_k);
+        if (d->v.data)
+            deliver(keys.size, a->value_width, w->dv, at(d->v, a->keys, b, keys.begin, g), d->v.row, d->add_v);
+    }
+}
+
+void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
+                            mla_heads out, mla_heads dout, const float *lse, const mla_blockwise_gradients *d,
+                            float *scratch) {
+    backward_plans plans;
+    float *dots = scratch;
+    if (!plan_backward(context, a, q, k, v, dout, d->q, &plans)) return;
+    #pragma omp parallel for
+    for (int64_t i = 0; i < a->batch * a->queries; i++)
+        for (int64_t h = 0; h < a->heads; h++)
+            dots[(i / a->queries * a->heads + h) * a->queries + i % a->queries] =
+                dot(a->value_width, out.data + i * out.row + h * out.head, dout.data + i * dout.row + h * dout.head);
+    #pragma omp parallel for schedule(dynamic)
+    for (int64_t task = 0; task < a->batch * a->key_heads; task++) {
+        const backward_work w = backward_work_of(a, scratch);
+        backward_head(a, &plans, &w, q, k, v, dout, lse, dots, d, task / a->key_heads, task % a->key_heads);
+    }
+}
+
+mla_cost mla_blockwise_cost(const mla_blockwise *a) {
+    const double pairs = (double)a->batch * (double)a->heads * (double)a->queries * (double)a->keys;
+    const double seen = a->causal ? pairs / 2 : pairs;
+    const double key = (double)a->key_width, value = (double)a->value_width;
+    const double rows = (double)a->batch * (double)(a->queries + a->keys) * (double)a->heads * sizeof(float);
+    return (mla_cost){.forward_flops = 2 * seen * (key + value), .backward_flops = 2 * seen * (3 * key + 2 * value),
+                      .forward_bytes = rows * (key + value), .backward_bytes = 2 * rows * (key + value)};
+}

@@ -1,0 +1,170 @@
+/* Attention over keys and values that are expanded from a latent, per position and head:
+ *
+ *     [k_nope (N); v (V)] = kv_b c,   k = [k_nope; k_rope],   o = softmax(scale q kᵀ) v
+ *
+ * DeepSeek-AI 2024, "DeepSeek-V2", eq. 9-19 without the projections of q and o. Only c (B,T,C), k_rope (B,T,R), q
+ * and the log-sum-exp are kept; backward expands again:
+ *
+ *     dkv = [dk_nope; dv],  dc = dkv kv_b,  dkv_b = dkvᵀ c,  dk_rope = sum over heads of dk's last R */
+#include "autograd/blockwise.h"
+#include "autograd/gemm.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { Q, LATENT, K_ROPE, KV_B };
+
+typedef struct {
+    mla_blockwise a;
+    int64_t rows, latent, nope, rope;
+} attributes;
+
+static int64_t kv_width(const attributes *w) { return w->a.heads * (w->nope + w->a.value_width); }
+static int64_t k_width(const attributes *w) { return w->a.heads * (w->nope + w->rope); }
+
+/* Where expanded keys and values (or their gradients) stand in scratch. Without rotary part, the keys are used
+ * where the expansion left them. */
+typedef struct {
+    float *kv; /* (rows, H, N+V) */
+    float *k;  /* (rows, H, N+R); kv where R = 0 */
+} expansion;
+
+static int64_t expansion_floats(const attributes *w) { return w->rows * (kv_width(w) + (w->rope ? k_width(w) : 0)); }
+
+static expansion expansion_at(const attributes *w, float *scratch) {
+    return (expansion){scratch, w->rope ? scratch + w->rows * kv_width(w) : scratch};
+}
+
+static mla_heads keys_of(const attributes *w, expansion e) {
+    const int64_t head = w->rope ? w->nope + w->rope : w->nope + w->a.value_width;
+    return (mla_heads){e.k, w->a.heads * head, head};
+}
+
+static mla_heads values_of(const attributes *w, expansion e) {
+    return (mla_heads){e.kv + w->nope, kv_width(w), w->nope + w->a.value_width};
+}
+
+static mla_heads queries_of(const attributes *w, void *data) {
+    return (mla_heads){data, k_width(w), w->nope + w->rope};
+}
+
+static mla_heads out_of(const attributes *w, void *data) {
+    return (mla_heads){data, w->a.heads * w->a.value_width, w->a.value_width};
+}
+
+static void expand(const mla_node *n, expansion e) {
+    const attributes *w = n->attributes;
+    const mla_gemm_shape shape = {.m = w->rows, .n = kv_width(w), .k = w->latent, .b_transposed = true};
+    mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[LATENT]->data, n->in[KV_B]->data, e.kv, NULL);
+    if (!w->rope) return;
+    #pragma omp parallel for
+    for (int64_t i = 0; i < w->rows; i++)
+        for (int64_t h = 0; h < w->a.heads; h++) {
+            float *k = e.k + i * k_width(w) + h * (w->nope + w->rope);
+            memcpy(k, e.kv + i * kv_width(w) + h * (w->nope + w->a.value_width), (size_t)w->nope * sizeof *k);
+            memcpy(k + w->nope, mla_row(n->in[K_ROPE], i), (size_t)w->rope * sizeof *k);
+        }
+}
+
+static void latent_attention_forward(const mla_node *n) {
+    const attributes *w = n->attributes;
+    const expansion e = expansion_at(w, n->scratch);
+    expand(n, e);
+    mla_blockwise_forward(mla_tape_context(n->tape), &w->a, queries_of(w, n->in[Q]->data), keys_of(w, e),
+                          values_of(w, e), out_of(w, n->out->data), n->saved[0],
+                          (float *)n->scratch + expansion_floats(w));
+}
+
+/* The mirror of expand: gradients of k go to the nope part of dkv and, summed over heads, to dk_rope. */
+static void collect_keys(const mla_node *n, expansion d) {
+    const attributes *w = n->attributes;
+    #pragma omp parallel for
+    for (int64_t i = 0; i < w->rows; i++) {
+        float *dk_rope = n->mode[K_ROPE] ? (float *)n->grad[K_ROPE] + i * w->rope : NULL;
+        if (n->mode[K_ROPE] == MLA_SET) memset(dk_rope, 0, (size_t)w->rope * sizeof *dk_rope);
+        for (int64_t h = 0; h < w->a.heads; h++) {
+            const float *dk = d.k + i * k_width(w) + h * (w->nope + w->rope);
+            memcpy(d.kv + i * kv_width(w) + h * (w->nope + w->a.value_width), dk, (size_t)w->nope * sizeof *dk);
+            for (int64_t j = 0; dk_rope && j < w->rope; j++) dk_rope[j] += dk[w->nope + j];
+        }
+    }
+}
+
+static void collect(const mla_node *n, expansion d) {
+    const attributes *w = n->attributes;
+    mla_context *context = mla_tape_context(n->tape);
+    const mla_gemm_shape dc = {.m = w->rows, .n = w->latent, .k = kv_width(w), .accumulate = n->mode[LATENT] == MLA_ADD};
+    const mla_gemm_shape dkv_b = {.m = kv_width(w), .n = w->latent, .k = w->rows, .a_transposed = true,
+                                  .accumulate = n->mode[KV_B] == MLA_ADD};
+    if (w->rope) collect_keys(n, d);
+    if (n->mode[LATENT]) mla_gemm_now(context, &dc, d.kv, n->in[KV_B]->data, n->grad[LATENT], NULL);
+    if (n->mode[KV_B]) mla_gemm_now(context, &dkv_b, d.kv, n->in[LATENT]->data, n->grad[KV_B], NULL);
+}
+
+static void latent_attention_backward(const mla_node *n) {
+    const attributes *w = n->attributes;
+    const expansion e = expansion_at(w, n->scratch);
+    const expansion d = expansion_at(w, (float *)n->scratch + expansion_floats(w));
+    const mla_blockwise_gradients gradients = {.q = queries_of(w, n->mode[Q] ? n->grad[Q] : NULL),
+                                               .add_q = n->mode[Q] == MLA_ADD,
+                                               .k = keys_of(w, d),
+                                               .v = values_of(w, d)};
+    expand(n, e);
+    mla_blockwise_backward(mla_tape_context(n->tape), &w->a, queries_of(w, n->in[Q]->data), keys_of(w, e),
+                           values_of(w, e), out_of(w, n->out->data), out_of(w, n->out->grad), n->saved[0], &gradients,
+                           (float *)n->scratch + 2 * expansion_floats(w));
+    collect(n, d);
+}
+
+static mla_cost latent_attention_cost(const mla_node *n) {
+    const attributes *w = n->attributes;
+    const double expansion_flops = 2 * (double)w->rows * (double)kv_width(w) * (double)w->latent;
+    const double moved = (double)(expansion_floats(w) * (int64_t)sizeof(float));
+    mla_cost cost = mla_blockwise_cost(&w->a);
+    cost.forward_flops += expansion_flops;
+    cost.backward_flops += expansion_flops * (mla_op_differentiates(n, LATENT) + mla_op_differentiates(n, KV_B));
+    cost.forward_bytes += moved;
+    cost.backward_bytes += 2 * moved;
+    return cost;
+}
+
+static const mla_op latent_attention = {
+    .name = "latent_attention", .forward = latent_attention_forward, .backward = latent_attention_backward,
+    .cost = latent_attention_cost,
+    .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) | MLA_INPUT(KV_B) | MLA_OUTPUT};
+
+static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_tensor *r, const mla_tensor *w,
+                          int64_t heads) {
+    if (q->ndim != 4 || c->ndim != 3 || w->ndim != 2) return "q, latent, kv_b must be (B,T,H,N+R), (B,T,C), (H*(N+V),C)";
+    if (q->shape[2] != heads || w->shape[0] % heads) return "q and kv_b must fit the number of heads";
+    if (c->shape[0] != q->shape[0] || c->shape[1] != q->shape[1]) return "q and latent must have one batch and length";
+    if (w->shape[1] != c->shape[2]) return "kv_b must be as wide as the latent";
+    if (r && (r->ndim != 3 || r->shape[0] != q->shape[0] || r->shape[1] != q->shape[1]))
+        return "k_rope must be (B,T,R)";
+    const int64_t nope = q->shape[3] - (r ? r->shape[2] : 0);
+    if (nope < 1 || w->shape[0] / heads <= nope) return "q must be wider than k_rope, and kv_b must hold k_nope and v";
+    return NULL;
+}
+
+mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
+                                 mla_tensor *kv_b, int64_t heads, const mla_attention_options *options) {
+    mla_node *n = mla_op_begin(tape, &latent_attention, 4, (mla_tensor *[]){q, latent, k_rope, kv_b});
+    if (!n) return mla_inert(tape);
+    const char *why = misfit(q, latent, k_rope, kv_b, heads);
+    if (why) return mla_op_refuse(n, "%s", why);
+    mla_context *context = mla_tape_context(tape);
+    const int64_t positions = q->shape[1], rope = k_rope ? k_rope->shape[2] : 0, nope = q->shape[3] - rope;
+    attributes *w = mla_op_attributes(n, sizeof *w);
+    *w = (attributes){.rows = q->shape[0] * positions, .latent = latent->shape[2], .nope = nope, .rope = rope,
+                      .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,
+                            .keys = positions, .key_width = nope + rope, .value_width = kv_b->shape[0] / heads - nope,
+                            .causal = options->causal,
+                            .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
+    mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
+    n->forward_scratch = (int64_t)sizeof(float) * (expansion_floats(w) + mla_blockwise_forward_scratch(context, &w->a));
+    n->backward_scratch =
+        (int64_t)sizeof(float) * (2 * expansion_floats(w) + mla_blockwise_backward_scratch(context, &w->a));
+    return mla_op_finish(n, MLA_F32, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
+}

@@ -1,0 +1,109 @@
+#include "layers/decoder.h"
+#include "layers/rope.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows) {
+    return mla_params_add(model->params, &(mla_param_spec){.name = name, .ndim = 2,
+                                                           .shape = {rows, model->config.hidden_size},
+                                                           .init = MLA_INIT_NORMAL,
+                                                           .scale = (float)model->config.initializer_range,
+                                                           .decay = true});
+}
+
+static mla_status make_rope(mla_decoder *model) {
+    const mla_model_config *c = &model->config;
+    const mla_rope_scaling *s = &c->rope_scaling;
+    mla_rope_options options = {.rotary = c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : c->head_dim,
+                                .positions = c->max_position_embeddings, .theta = c->rope_theta,
+                                .interleaved = c->rope_interleave};
+    if (c->position != MLA_POSITION_ROPE || !options.rotary) return MLA_OK;
+    if (s->type == MLA_ROPE_SCALING_YARN) {
+        options.factor = s->factor;
+        options.beta_fast = s->beta_fast;
+        options.beta_slow = s->beta_slow;
+        options.mscale = s->mscale;
+        options.mscale_all_dim = s->mscale_all_dim;
+        options.original_positions = s->original_max_position_embeddings;
+    }
+    return mla_rope_create(model->context, &model->rope, &options);
+}
+
+static mla_status build(mla_decoder *model) {
+    const mla_model_config *c = &model->config;
+    mla_context *context = model->context;
+    model->embed_tokens = add_matrix(model, "model.embed_tokens.weight", c->vocab_size);
+    if (c->position == MLA_POSITION_LEARNED)
+        model->embed_positions = add_matrix(model, "model.embed_positions.weight", c->max_position_embeddings);
+    for (int64_t i = 0; i < c->num_hidden_layers; i++) {
+        char prefix[64];
+        snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)i);
+        if (mla_block_build(context, model->params, &model->blocks[i], c, &model->rope, prefix))
+            return mla_error_status(context);
+    }
+    if (c->final_norm)
+        mla_norm_build(context, model->params, &model->norm, c->norm, "model.", "norm", c->hidden_size, c->rms_norm_eps);
+    model->lm_head = c->tie_word_embeddings ? model->embed_tokens : add_matrix(model, "lm_head.weight", c->vocab_size);
+    return mla_error_status(context);
+}
+
+mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config) {
+    mla_decoder *model = *out = mla_alloc(context, 1, sizeof *model, "the model");
+    if (!model) return MLA_ERROR_MEMORY;
+    model->context = context;
+    model->config = *config;
+    mla_status status = mla_params_create(context, &model->params);
+    if (!status) status = make_rope(model);
+    if (!status) model->blocks = mla_alloc(context, config->num_hidden_layers, sizeof *model->blocks, "the blocks");
+    if (!status) status = model->blocks ? build(model) : MLA_ERROR_MEMORY;
+    if (status) {
+        mla_decoder_destroy(model);
+        *out = NULL;
+    }
+    return status;
+}
+
+void mla_decoder_destroy(mla_decoder *model) {
+    if (!model) return;
+    mla_params_destroy(model->params);
+    mla_rope_free(&model->rope);
+    free(model->blocks);
+    free(model);
+}
+
+/* x + the learned embedding of each position. */
+static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_tensor *x, int64_t first) {
+    const int64_t b = x->shape[0], t = x->shape[1], d = x->shape[2];
+    mla_tensor *positions = mla_slice(tape, model->embed_positions, 0, first, t);
+    x = mla_add(tape, mla_reshape(tape, x, 2, (int64_t[]){b, t * d}), mla_reshape(tape, positions, 1, (int64_t[]){t * d}));
+    return mla_reshape(tape, x, 3, (int64_t[]){b, t, d});
+}
+
+mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
+    const int64_t first = cache ? mla_kv_cache_length(cache) : 0, scope = mla_scope_open(tape);
+    const bool too_long = ids->ndim == 2 && first + ids->shape[1] > model->config.max_position_embeddings;
+    if (ids->ndim != 2 || too_long) {
+        mla_fail(model->context, MLA_ERROR_SHAPE, "ids must be (B,T) with at most %lld positions "
+                 "(max_position_embeddings); got %lld", (long long)model->config.max_position_embeddings,
+                 (long long)(first + ids->shape[ids->ndim > 1]));
+        return mla_inert(tape);
+    }
+    mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
+    if (model->embed_positions) x = add_positions(tape, model, x, first);
+    if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);
+    for (int64_t i = 0; i < model->config.num_hidden_layers; i++)
+        x = mla_block_apply(tape, &model->blocks[i], x, cache ? mla_kv_cache_layer(cache, i) : NULL);
+    if (model->config.final_norm) x = mla_norm_apply(tape, &model->norm, x);
+    return mla_scope_close(tape, scope, x);
+}
+
+mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
+    return mla_linear(tape, mla_decoder_hidden(tape, model, ids, cache), model->lm_head, NULL);
+}
+
+mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
+                             float scale) {
+    return mla_output_loss(tape, mla_decoder_hidden(tape, model, ids, NULL), model->lm_head, targets,
+                           &(mla_output_loss_options){scale});
+}

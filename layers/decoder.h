@@ -1,0 +1,34 @@
+/* A language model: embedding, blocks, output projection. (With causal: false and mla_decoder_hidden it serves
+ * as an encoder.) */
+#ifndef MLA_LAYERS_DECODER_H
+#define MLA_LAYERS_DECODER_H
+
+#include "layers/block.h"
+
+typedef struct {
+    mla_context *context;
+    mla_model_config config;
+    mla_params *params; /* named as Hugging Face's: model.embed_tokens.weight ... lm_head.weight */
+    mla_rope_table rope;
+    mla_tensor *embed_tokens, *embed_positions; /* positions: NULL unless learned */
+    mla_block *blocks;
+    mla_norm norm;
+    mla_tensor *lm_head; /* embed_tokens where tied */
+} mla_decoder;
+
+/* Builds the model of a checked configuration: parameters are registered, not allocated (mla_params_allocate,
+ * then mla_params_initialise or a checkpoint). The caller owns it. Errors: configuration, memory. */
+mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config);
+void mla_decoder_destroy(mla_decoder *model);
+
+/* ids i32 (B,T) -> (B,T,D) after the last norm. cache (B = 1) or NULL: its length is the first position. */
+mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache);
+
+/* As above -> logits (B,T,V). */
+mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache);
+
+/* scale * sum of the cross-entropies of the targets (-1: none), i32 (B,T), in nats; one element. */
+mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
+                             float scale);
+
+#endif

@@ -1,0 +1,63 @@
+#include "layers/kv_cache.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct mla_kv_cache {
+    int64_t layers;
+    float *rows;
+    mla_layer_cache layer[];
+};
+
+static int64_t first_width(const mla_model_config *c) {
+    return c->attention == MLA_ATTENTION_LATENT ? c->kv_lora_rank : c->num_key_value_heads * c->head_dim;
+}
+
+static int64_t row_width(const mla_model_config *c) {
+    return first_width(c) + (c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : first_width(c));
+}
+
+int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config) {
+    return config->num_hidden_layers * row_width(config) * (int64_t)sizeof(float);
+}
+
+mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
+                               int64_t capacity) {
+    const int64_t layers = config->num_hidden_layers, width = row_width(config);
+    mla_kv_cache *cache = *out = mla_alloc(context, 1, sizeof *cache + (size_t)layers * sizeof *cache->layer, "the cache");
+    if (!cache) return MLA_ERROR_MEMORY;
+    cache->layers = layers;
+    cache->rows = mla_alloc(context, capacity, (size_t)(layers * width) * sizeof(float), "the cache");
+    if (!cache->rows) {
+        mla_kv_cache_destroy(cache);
+        *out = NULL;
+        return MLA_ERROR_MEMORY;
+    }
+    for (int64_t i = 0; i < layers; i++)
+        cache->layer[i] = (mla_layer_cache){cache->rows + i * capacity * width, width, first_width(config), 0, capacity};
+    return MLA_OK;
+}
+
+void mla_kv_cache_destroy(mla_kv_cache *cache) {
+    if (!cache) return;
+    free(cache->rows);
+    free(cache);
+}
+
+mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer) { return &cache->layer[layer]; }
+int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cache->layers - 1].length; }
+
+mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
+                                  const mla_tensor *second) {
+    const int64_t count = mla_count(first) / cache->first, rest = cache->width - cache->first;
+    if (cache->length + count > cache->capacity)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "the cache holds %lld positions, and %lld are needed",
+                        (long long)cache->capacity, (long long)(cache->length + count));
+    for (int64_t i = 0; i < count && first->data; i++) {
+        float *row = cache->rows + (cache->length + i) * cache->width;
+        memcpy(row, (const float *)first->data + i * cache->first, (size_t)cache->first * sizeof *row);
+        if (rest) memcpy(row + cache->first, (const float *)second->data + i * rest, (size_t)rest * sizeof *row);
+    }
+    cache->length += count;
+    return MLA_OK;
+}

@@ -1,0 +1,36 @@
+/* What a decoder remembers of the positions it has seen: for latent attention the latent and the rotary key,
+ * C + R floats a position and layer; for multi-head attention keys and values, G (K + V). */
+#ifndef MLA_LAYERS_KV_CACHE_H
+#define MLA_LAYERS_KV_CACHE_H
+
+#include "autograd/tape.h"
+#include "layers/config.h"
+
+/* One layer's share. Rows are positions. */
+typedef struct {
+    float *rows;        /* (capacity, width) */
+    int64_t width;      /* C + R, or G (K + V) */
+    int64_t first;      /* elements of the first part: C, or G K */
+    int64_t length;     /* positions filled */
+    int64_t capacity;
+} mla_layer_cache;
+
+typedef struct mla_kv_cache mla_kv_cache;
+
+/* For one sequence of up to `capacity` positions. The caller owns it. Errors: MLA_ERROR_MEMORY. */
+mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
+                               int64_t capacity);
+void mla_kv_cache_destroy(mla_kv_cache *cache);
+
+mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
+int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
+
+/* Appends (1,T,first) and (1,T,width-first) to a layer's rows; second may be NULL where that part is empty.
+ * Error: MLA_ERROR_ARGUMENT where the capacity does not suffice. */
+mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
+                                  const mla_tensor *second);
+
+/* Bytes a position takes over all layers, in f32. */
+int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config);
+
+#endif

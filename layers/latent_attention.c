@@ -1,0 +1,106 @@
+#include "layers/latent_attention.h"
+#include "layers/rope.h"
+
+#include <math.h>
+
+/* The published models use this on the latents whatever rms_norm_eps says. */
+static const double latent_eps = 1e-6;
+
+/* (N+R)^-1/2, and with YaRN times m(s, mscale_all_dim)². */
+static float score_scale(const mla_model_config *c) {
+    const mla_rope_scaling *s = &c->rope_scaling;
+    const double m = s->type == MLA_ROPE_SCALING_YARN && s->mscale_all_dim > 0
+                         ? mla_yarn_mscale(s->factor, s->mscale_all_dim) : 1;
+    return (float)(m * m / sqrt((double)(c->qk_nope_head_dim + c->qk_rope_head_dim)));
+}
+
+static mla_status build_queries(mla_context *context, mla_params *params, mla_latent_layer *layer, const char *prefix) {
+    const mla_model_config *c = layer->config;
+    const int64_t width = c->num_attention_heads * (c->qk_nope_head_dim + c->qk_rope_head_dim);
+    const double deviation = c->initializer_range;
+    if (!c->q_lora_rank)
+        return mla_linear_build(context, params, &layer->q_proj,
+                                &(mla_linear_spec){prefix, "q_proj", c->hidden_size, width, false, deviation});
+    mla_linear_build(context, params, &layer->q_a_proj,
+                     &(mla_linear_spec){prefix, "q_a_proj", c->hidden_size, c->q_lora_rank, c->attention_bias, deviation});
+    if (c->latent_norm)
+        mla_norm_build(context, params, &layer->q_a_norm, MLA_NORM_RMSNORM, prefix, "q_a_layernorm", c->q_lora_rank,
+                       latent_eps);
+    return mla_linear_build(context, params, &layer->q_b_proj,
+                            &(mla_linear_spec){prefix, "q_b_proj", c->q_lora_rank, width, false, deviation});
+}
+
+mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_latent_layer *layer,
+                                  const mla_model_config *c, const mla_rope_table *rope, const char *prefix) {
+    const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
+    const double deviation = c->initializer_range;
+    *layer = (mla_latent_layer){.config = c, .rope = c->qk_rope_head_dim ? rope : NULL, .scale = score_scale(c)};
+    build_queries(context, params, layer, prefix);
+    mla_linear_build(context, params, &layer->kv_a_proj,
+                     &(mla_linear_spec){prefix, "kv_a_proj_with_mqa", c->hidden_size,
+                                        c->kv_lora_rank + c->qk_rope_head_dim, c->attention_bias, deviation});
+    if (c->latent_norm)
+        mla_norm_build(context, params, &layer->kv_a_norm, MLA_NORM_RMSNORM, prefix, "kv_a_layernorm", c->kv_lora_rank,
+                       latent_eps);
+    mla_linear_build(context, params, &layer->kv_b_proj,
+                     &(mla_linear_spec){prefix, "kv_b_proj", c->kv_lora_rank, expanded, false, deviation});
+    return mla_linear_build(context, params, &layer->o_proj,
+                            &(mla_linear_spec){prefix, "o_proj", c->num_attention_heads * c->v_head_dim, c->hidden_size,
+                                               c->attention_bias, deviation});
+}
+
+static mla_tensor *norm_if(mla_tape *tape, const mla_norm *norm, mla_tensor *x) {
+    return norm->gain ? mla_norm_apply(tape, norm, x) : x;
+}
+
+/* (B,T,D) -> (B,T,H,N+R), turned. */
+static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, int64_t position) {
+    const mla_model_config *c = layer->config;
+    const int64_t shape[] = {x->shape[0], x->shape[1], c->num_attention_heads,
+                             c->qk_nope_head_dim + c->qk_rope_head_dim};
+    mla_tensor *q = c->q_lora_rank
+                        ? mla_linear_apply(tape, &layer->q_b_proj, norm_if(tape, &layer->q_a_norm,
+                                                                           mla_linear_apply(tape, &layer->q_a_proj, x)))
+                        : mla_linear_apply(tape, &layer->q_proj, x);
+    q = mla_reshape(tape, q, 4, shape);
+    return layer->rope ? mla_rope(tape, q, layer->rope, position) : q;
+}
+
+/* (B,T,C+R) -> the rotary key (B,T,R), turned; NULL without. */
+static mla_tensor *rotary_key(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *kv_a, int64_t position) {
+    if (!layer->rope) return NULL;
+    const int64_t b = kv_a->shape[0], t = kv_a->shape[1], r = layer->config->qk_rope_head_dim;
+    mla_tensor *k = mla_slice(tape, kv_a, 2, layer->config->kv_lora_rank, r);
+    k = mla_rope(tape, mla_reshape(tape, k, 4, (int64_t[]){b, t, 1, r}), layer->rope, position);
+    return mla_reshape(tape, k, 3, (int64_t[]){b, t, r});
+}
+
+/* One new position against the cache, which holds it already: the query goes to the latent side. */
+static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, const mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const mla_cache_view view = {.keys = cache->rows, .values = cache->rows, .key_row = cache->width,
+                                 .value_row = cache->width, .length = cache->length, .key_heads = 1,
+                                 .value_width = c->kv_lora_rank};
+    mla_tensor *query = mla_absorb_query(tape, q, layer->kv_b_proj.weight, c->qk_rope_head_dim);
+    mla_tensor *summed = mla_cached_attention(tape, query, &view, layer->scale);
+    return mla_expand_values(tape, summed, layer->kv_b_proj.weight, c->num_attention_heads, c->qk_nope_head_dim);
+}
+
+mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
+                                   mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const int64_t position = cache ? cache->length : 0;
+    const int64_t scope = mla_scope_open(tape);
+    mla_tensor *q = queries(tape, layer, x, position);
+    mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, x);
+    mla_tensor *latent = layer->rope ? mla_slice(tape, kv_a, 2, 0, c->kv_lora_rank) : kv_a;
+    latent = norm_if(tape, &layer->kv_a_norm, latent);
+    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
+    if (cache && !mla_error_status(mla_tape_context(tape)))
+        mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);
+    mla_tensor *o = position > 0 ? absorbed(tape, layer, q, cache)
+                                 : mla_latent_attention(tape, q, latent, k_rope, layer->kv_b_proj.weight,
+                                                        c->num_attention_heads,
+                                                        &(mla_attention_options){c->causal, layer->scale});
+    return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
+}

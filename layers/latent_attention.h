@@ -1,0 +1,35 @@
+/* Multi-head latent attention (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1), with Hugging Face's names.
+ *
+ *     q  = q_proj x               or  q_b_proj norm(q_a_proj x)          per head [nope (N); rope (R)]
+ *     [c; k_rope] = kv_a_proj_with_mqa x,   c = norm(c)                  latent (C), one rotary key (R)
+ *     [k_nope; v] = kv_b_proj c                                          per head
+ *     y = o_proj attention(rope(q), [k_nope; rope(k_rope)], v)
+ *
+ * Without query rank, latent norms, rotary part and mask it is the layer of the article: W_down_kv is
+ * kv_a_proj_with_mqa, and W_up_k and W_up_v are, head by head, the rows of kv_b_proj. */
+#ifndef MLA_LAYERS_LATENT_ATTENTION_H
+#define MLA_LAYERS_LATENT_ATTENTION_H
+
+#include "layers/config.h"
+#include "layers/kv_cache.h"
+#include "layers/linear.h"
+#include "layers/norm.h"
+
+typedef struct {
+    const mla_model_config *config;
+    const mla_rope_table *rope; /* NULL without rotary part */
+    float scale;                /* of the scores */
+    mla_linear_layer q_proj, q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj;
+    mla_norm q_a_norm, kv_a_norm;
+} mla_latent_layer;
+
+/* prefix: "model.layers.0.self_attn.". config and rope must outlive the layer. Errors: mla_params_add's. */
+mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_latent_layer *layer,
+                                  const mla_model_config *config, const mla_rope_table *rope, const char *prefix);
+
+/* x (B,T,D) -> (B,T,D). cache (B = 1; NULL in training) gets the new positions; where it has some already, T
+ * must be 1 and the absorbed form is used. */
+mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
+                                   mla_layer_cache *cache);
+
+#endif

@@ -1,0 +1,51 @@
+#include "layers/rope.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+double mla_yarn_mscale(double factor, double k) { return factor > 1 ? 0.1 * k * log(factor) + 1 : 1; }
+
+/* The dimension whose wave turns `turns` times over the original context. */
+static double dimension_of_turns(const mla_rope_options *o, double turns) {
+    return (double)o->rotary * log((double)o->original_positions / (turns * 2 * M_PI)) / (2 * log(o->theta));
+}
+
+/* YaRN: dimensions that turn often keep their frequency, those that turn seldom are interpolated. */
+static double yarn_frequency(const mla_rope_options *o, int64_t i, double frequency) {
+    const double low = fmax(floor(dimension_of_turns(o, o->beta_fast)), 0);
+    double high = fmin(ceil(dimension_of_turns(o, o->beta_slow)), (double)o->rotary - 1);
+    if (high == low) high += 0.001;
+    const double interpolated = fmin(fmax(((double)i - low) / (high - low), 0), 1);
+    return frequency / o->factor * interpolated + frequency * (1 - interpolated);
+}
+
+static double amplitude(const mla_rope_options *o) {
+    if (o->mscale > 0 && o->mscale_all_dim > 0)
+        return mla_yarn_mscale(o->factor, o->mscale) / mla_yarn_mscale(o->factor, o->mscale_all_dim);
+    return mla_yarn_mscale(o->factor, 1);
+}
+
+mla_status mla_rope_create(mla_context *context, mla_rope_table *out, const mla_rope_options *o) {
+    const int64_t half = o->rotary / 2;
+    const bool yarn = o->factor > 1;
+    const double scale = yarn ? amplitude(o) : 1;
+    float *table = mla_alloc(context, o->positions, 2 * (size_t)half * sizeof *table, "the rotary table");
+    *out = (mla_rope_table){0};
+    if (!table) return MLA_ERROR_MEMORY;
+    float *cosine = table, *sine = table + o->positions * half;
+    for (int64_t i = 0; i < half; i++) {
+        double frequency = pow(o->theta, -2 * (double)i / (double)o->rotary);
+        if (yarn) frequency = yarn_frequency(o, i, frequency);
+        for (int64_t t = 0; t < o->positions; t++) {
+            cosine[t * half + i] = (float)(cos((double)t * frequency) * scale);
+            sine[t * half + i] = (float)(sin((double)t * frequency) * scale);
+        }
+    }
+    *out = (mla_rope_table){o->positions, o->rotary, cosine, sine, o->interleaved};
+    return MLA_OK;
+}
+
+void mla_rope_free(mla_rope_table *table) {
+    free((float *)(uintptr_t)table->cosine);
+    *table = (mla_rope_table){0};
+}

@@ -1,0 +1,67 @@
+#include "optim/adamw.h"
+#include "autograd/vecmath.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 1 << 14 };
+
+typedef struct {
+    float beta1, beta2, eps, shrink, rate, v_scale, grad_scale;
+} constants;
+
+MLA_VECTOR static void update_chunk(const constants c, int64_t count, float *restrict value,
+                                    const float *restrict grad, float *restrict m, float *restrict v) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) {
+        const float g = grad[i] * c.grad_scale;
+        m[i] = c.beta1 * m[i] + (1 - c.beta1) * g;
+        v[i] = c.beta2 * v[i] + (1 - c.beta2) * g * g;
+        value[i] = value[i] * c.shrink - c.rate * m[i] / (sqrtf(v[i]) * c.v_scale + c.eps);
+    }
+}
+
+void mla_adamw_update(const mla_adamw_options *options, float lr, float decay, float grad_scale, int64_t step,
+                      int64_t count, float *value, const float *grad, float *m, float *v) {
+    const double correction1 = 1 - pow((double)options->beta1, (double)step);
+    const double correction2 = 1 - pow((double)options->beta2, (double)step);
+    const constants c = {.beta1 = options->beta1, .beta2 = options->beta2, .eps = options->eps,
+                         .shrink = (float)(1 - (double)lr * (double)decay), .rate = (float)((double)lr / correction1),
+                         .v_scale = (float)(1 / sqrt(correction2)), .grad_scale = grad_scale};
+    #pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < count; i += CHUNK)
+        update_chunk(c, count - i < CHUNK ? count - i : CHUNK, value + i, grad + i, m + i, v + i);
+}
+
+mla_status mla_adamw_state_allocate(mla_context *context, mla_adamw_state *state, const mla_params *params) {
+    const size_t bytes = (size_t)(mla_params_gradients_length(params) + 16) * sizeof(float);
+    *state = (mla_adamw_state){0};
+    if (posix_memalign((void **)&state->m, 64, bytes)) state->m = NULL;
+    if (posix_memalign((void **)&state->v, 64, bytes)) state->v = NULL;
+    if (!state->m || !state->v) {
+        mla_adamw_state_free(state);
+        return mla_fail(context, MLA_ERROR_MEMORY, "no memory for the optimizer's moments (2 x %zu MiB)", bytes >> 20);
+    }
+    memset(state->m, 0, bytes);
+    memset(state->v, 0, bytes);
+    return MLA_OK;
+}
+
+void mla_adamw_state_free(mla_adamw_state *state) {
+    free(state->m);
+    free(state->v);
+    *state = (mla_adamw_state){0};
+}
+
+void mla_adamw_step(mla_adamw_state *state, mla_params *params, const mla_adamw_options *options, float lr,
+                    float grad_scale) {
+    state->steps++;
+    for (int64_t i = 0; i < mla_params_count(params); i++) {
+        mla_param *p = mla_params_at(params, i);
+        if (p->spec.frozen) continue;
+        if (!p->tensor.has_grad) memset(p->tensor.grad, 0, (size_t)p->count * sizeof(float));
+        mla_adamw_update(options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale, state->steps, p->count,
+                         p->tensor.data, p->tensor.grad, state->m + p->grad_offset, state->v + p->grad_offset);
+    }
+    mla_params_changed(params);
+}

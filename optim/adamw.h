@@ -1,0 +1,32 @@
+/* AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2), as torch.optim.AdamW computes it. */
+#ifndef MLA_OPTIM_ADAMW_H
+#define MLA_OPTIM_ADAMW_H
+
+#include "autograd/params.h"
+
+typedef struct {
+    float beta1, beta2, eps, weight_decay;
+} mla_adamw_options;
+
+/* One update of a flat range; `step` counts from 1, gradients are multiplied by grad_scale (clipping) on the way.
+ *     m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g²
+ *     p = p (1 - lr decay) - lr / (1-b1^step) m / (sqrt(v / (1-b2^step)) + eps) */
+void mla_adamw_update(const mla_adamw_options *options, float lr, float decay, float grad_scale, int64_t step,
+                      int64_t count, float *value, const float *grad, float *m, float *v);
+
+/* The moments of a registry's trainable parameters, in the layout of its gradients. */
+typedef struct {
+    float *m, *v; /* mla_params_gradients_length floats each, 64-byte aligned */
+    int64_t steps; /* updates done */
+} mla_adamw_state;
+
+/* The caller frees with mla_adamw_state_free. Only error: MLA_ERROR_MEMORY. */
+mla_status mla_adamw_state_allocate(mla_context *context, mla_adamw_state *state, const mla_params *params);
+void mla_adamw_state_free(mla_adamw_state *state);
+
+/* Updates all trainable parameters: decay on those whose spec asks for it. Those that got no gradient since
+ * mla_params_clear_gradients count as having gradient 0. Raises the registry's version. */
+void mla_adamw_step(mla_adamw_state *state, mla_params *params, const mla_adamw_options *options, float lr,
+                    float grad_scale);
+
+#endif

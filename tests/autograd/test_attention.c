@@ -1,0 +1,271 @@
+/* attention, latent_attention and the cached forms against attention written out in double precision with whole
+ * T x S scores. GRADCHECK(attention) GRADCHECK(latent_attention) GRADCHECK(cached_attention)
+ * GRADCHECK(absorb_query) GRADCHECK(expand_values):
+ * gradients are compared element by element with the formulas, not by differences. */
+#include "autograd/ops.h"
+#include "autograd/random.h"
+#include "tests/support/check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    int64_t b, h, g, t, s, k, v;
+    bool causal;
+} sizes;
+
+typedef struct {
+    double *o, *dq, *dk, *dv;
+} reference;
+
+static float *random_floats(const char *name, int64_t count) {
+    float *x = malloc((size_t)count * sizeof *x);
+    mla_random_normal(mla_random_stream(1, name, 0, 0, 0), 0, count, x);
+    return x;
+}
+
+static double *zeros(int64_t count) { return calloc((size_t)count, sizeof(double)); }
+
+static void probabilities(const sizes *z, double scale, const float *q, const float *k, double *p) {
+    double top = -INFINITY, sum = 0;
+    for (int64_t j = 0; j < z->s; j++) {
+        p[j] = 0;
+        for (int64_t i = 0; i < z->k; i++) p[j] += scale * (double)q[i] * (double)k[j * z->g * z->k + i];
+    }
+    for (int64_t j = 0; j < z->s; j++) top = fmax(top, p[j]);
+    for (int64_t j = 0; j < z->s; j++) sum += p[j] = isinf(p[j]) ? 0 : exp(p[j] - top);
+    for (int64_t j = 0; j < z->s; j++) p[j] /= sum;
+}
+
+/* One query row: its output and what it adds to the gradients. */
+static void reference_row(const sizes *z, int64_t b, int64_t t, int64_t h, const float *q, const float *k,
+                          const float *v, const float *dout, reference *r) {
+    sizes seen = *z;
+    if (z->causal) seen.s = t + 1;
+    double *p = zeros(z->s), row_dot = 0;
+    const double scale = 1 / sqrt((double)z->k);
+    const int64_t g = h / (z->h / z->g), qi = ((b * z->t + t) * z->h + h) * z->k, oi = ((b * z->t + t) * z->h + h) * z->v;
+    const int64_t k0 = (b * z->s * z->g + g) * z->k, v0 = (b * z->s * z->g + g) * z->v;
+    probabilities(&seen, scale, q + qi, k + k0, p);
+    for (int64_t j = 0; j < seen.s; j++)
+        for (int64_t i = 0; i < z->v; i++) r->o[oi + i] += p[j] * (double)v[v0 + j * z->g * z->v + i];
+    for (int64_t i = 0; i < z->v; i++) row_dot += r->o[oi + i] * (double)dout[oi + i];
+    for (int64_t j = 0; j < seen.s; j++) {
+        double dp = 0;
+        for (int64_t i = 0; i < z->v; i++) {
+            dp += (double)dout[oi + i] * (double)v[v0 + j * z->g * z->v + i];
+            r->dv[v0 + j * z->g * z->v + i] += p[j] * (double)dout[oi + i];
+        }
+        const double ds = p[j] * (dp - row_dot) * scale;
+        for (int64_t i = 0; i < z->k; i++) {
+            r->dq[qi + i] += ds * (double)k[k0 + j * z->g * z->k + i];
+            r->dk[k0 + j * z->g * z->k + i] += ds * (double)q[qi + i];
+        }
+    }
+    free(p);
+}
+
+static reference reference_of(const sizes *z, const float *q, const float *k, const float *v, const float *dout) {
+    reference r = {zeros(z->b * z->t * z->h * z->v), zeros(z->b * z->t * z->h * z->k), zeros(z->b * z->s * z->g * z->k),
+                   zeros(z->b * z->s * z->g * z->v)};
+    for (int64_t b = 0; b < z->b; b++)
+        for (int64_t t = 0; t < z->t; t++)
+            for (int64_t h = 0; h < z->h; h++) reference_row(z, b, t, h, q, k, v, dout, &r);
+    return r;
+}
+
+static void free_reference(reference *r) {
+    free(r->o);
+    free(r->dq);
+    free(r->dk);
+    free(r->dv);
+}
+
+static double error_of(int64_t count, const float *a, const double *b) {
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        norm += b[i] * b[i];
+    }
+    if (!isfinite(difference)) return INFINITY;
+    return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
+}
+
+/* sum(out * weights) as the loss, so that out's gradient is `weights`. */
+static void backward_from(mla_tape *tape, mla_tensor *out, const float *weights) {
+    mla_tensor *w = mla_input(tape, MLA_F32, out->ndim, out->shape, weights);
+    check_ok(mla_tape_context(tape), mla_backward(tape, mla_sum(tape, mla_mul(tape, out, w))));
+}
+
+static void compare_attention(mla_context *context, const sizes *z) {
+    const int64_t nq = z->b * z->t * z->h * z->k, nk = z->b * z->s * z->g * z->k, nv = z->b * z->s * z->g * z->v;
+    const int64_t no = z->b * z->t * z->h * z->v;
+    float *q = random_floats("q", nq), *k = random_floats("k", nk), *v = random_floats("v", nv);
+    float *dout = random_floats("dout", no);
+    reference r = reference_of(z, q, k, v, dout);
+    mla_tape *tape;
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){0});
+    mla_tensor *tq = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->t, z->h, z->k}, q);
+    mla_tensor *tk = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->k}, k);
+    mla_tensor *tv = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->v}, v);
+    mla_tensor *o = mla_attention(tape, tq, tk, tv, &(mla_attention_options){.causal = z->causal});
+    check_ok(context, mla_error_status(context));
+    assert_true(error_of(no, o->data, r.o) < 2e-6);
+    backward_from(tape, o, dout);
+    assert_true(error_of(nq, tq->grad, r.dq) < 5e-6);
+    assert_true(error_of(nk, tk->grad, r.dk) < 5e-6);
+    assert_true(error_of(nv, tv->grad, r.dv) < 5e-6);
+    mla_tape_destroy(tape);
+    free_reference(&r);
+    free(q), free(k), free(v), free(dout);
+}
+
+static void attention_is_softmax_attention(void **state) {
+    const sizes cases[] = {
+        {2, 4, 4, 7, 7, 8, 8, true},       /* one small block */
+        {1, 4, 2, 128, 128, 16, 8, true},  /* one whole block, grouped heads, narrow values */
+        {1, 2, 1, 300, 300, 12, 20, true}, /* whole and last blocks, one key head */
+        {2, 2, 2, 130, 261, 8, 4, false},  /* no mask, more keys than queries */
+        {1, 2, 2, 256, 256, 8, 8, false},
+        {1, 1, 1, 1, 1, 4, 4, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(*state, &cases[i]);
+}
+
+/* ---- latent attention: the expansion in double, then the reference above, then back through the expansion ---- */
+
+typedef struct {
+    int64_t b, t, h, n, r, v, c;
+    bool causal;
+} latent_sizes;
+
+/* Keys [nope; rope] and values from the latent, rounded to float as inputs of the reference. */
+static void expand(const latent_sizes *z, const float *latent, const float *k_rope, const float *kv_b, float *k, float *v) {
+    for (int64_t row = 0; row < z->b * z->t; row++)
+        for (int64_t h = 0; h < z->h; h++) {
+            for (int64_t i = 0; i < z->n + z->v; i++) {
+                double sum = 0;
+                for (int64_t j = 0; j < z->c; j++)
+                    sum += (double)kv_b[(h * (z->n + z->v) + i) * z->c + j] * (double)latent[row * z->c + j];
+                if (i < z->n) k[(row * z->h + h) * (z->n + z->r) + i] = (float)sum;
+                else v[(row * z->h + h) * z->v + i - z->n] = (float)sum;
+            }
+            for (int64_t i = 0; i < z->r; i++)
+                k[(row * z->h + h) * (z->n + z->r) + z->n + i] = k_rope[row * z->r + i];
+        }
+}
+
+static void unexpand(const latent_sizes *z, const float *latent, const float *kv_b, const reference *r, double *dlatent,
+                     double *dk_rope, double *dkv_b) {
+    for (int64_t row = 0; row < z->b * z->t; row++)
+        for (int64_t h = 0; h < z->h; h++) {
+            const double *dk = r->dk + (row * z->h + h) * (z->n + z->r), *dv = r->dv + (row * z->h + h) * z->v;
+            for (int64_t i = 0; i < z->n + z->v; i++) {
+                const double d = i < z->n ? dk[i] : dv[i - z->n];
+                const int64_t w = (h * (z->n + z->v) + i) * z->c;
+                for (int64_t j = 0; j < z->c; j++) {
+                    dlatent[row * z->c + j] += d * (double)kv_b[w + j];
+                    dkv_b[w + j] += d * (double)latent[row * z->c + j];
+                }
+            }
+            for (int64_t i = 0; i < z->r; i++) dk_rope[row * z->r + i] += dk[z->n + i];
+        }
+}
+
+static void compare_latent(mla_context *context, const latent_sizes *z) {
+    const int64_t rows = z->b * z->t, nq = rows * z->h * (z->n + z->r), nw = z->h * (z->n + z->v) * z->c;
+    float *q = random_floats("q", nq), *latent = random_floats("latent", rows * z->c);
+    float *k_rope = random_floats("rope", rows * (z->r + 1)), *kv_b = random_floats("kv_b", nw);
+    float *dout = random_floats("dout", rows * z->h * z->v);
+    for (int64_t i = 0; i < nw; i++) kv_b[i] *= 0.3f;
+    float *k = random_floats("k", nq), *v = random_floats("v", rows * z->h * z->v);
+    double *dlatent = zeros(rows * z->c), *dk_rope = zeros(rows * z->r + 1), *dkv_b = zeros(nw);
+    const sizes full = {z->b, z->h, z->h, z->t, z->t, z->n + z->r, z->v, z->causal};
+    expand(z, latent, k_rope, kv_b, k, v);
+    reference r = reference_of(&full, q, k, v, dout);
+    unexpand(z, latent, kv_b, &r, dlatent, dk_rope, dkv_b);
+    mla_tape *tape;
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){0});
+    mla_tensor *tq = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->t, z->h, z->n + z->r}, q);
+    mla_tensor *tc = mla_input_with_gradient(tape, 3, (int64_t[]){z->b, z->t, z->c}, latent);
+    mla_tensor *tr = z->r ? mla_input_with_gradient(tape, 3, (int64_t[]){z->b, z->t, z->r}, k_rope) : NULL;
+    mla_tensor *tw = mla_input_with_gradient(tape, 2, (int64_t[]){z->h * (z->n + z->v), z->c}, kv_b);
+    mla_tensor *o = mla_latent_attention(tape, tq, tc, tr, tw, z->h, &(mla_attention_options){.causal = z->causal});
+    check_ok(context, mla_error_status(context));
+    assert_true(error_of(rows * z->h * z->v, o->data, r.o) < 2e-6);
+    backward_from(tape, o, dout);
+    assert_true(error_of(nq, tq->grad, r.dq) < 1e-5);
+    assert_true(error_of(rows * z->c, tc->grad, dlatent) < 1e-5);
+    assert_true(error_of(nw, tw->grad, dkv_b) < 1e-5);
+    if (z->r) assert_true(error_of(rows * z->r, tr->grad, dk_rope) < 1e-5);
+    mla_tape_destroy(tape);
+    free_reference(&r);
+    free(q), free(latent), free(k_rope), free(kv_b), free(dout), free(k), free(v);
+    free(dlatent), free(dk_rope), free(dkv_b);
+}
+
+static void latent_attention_expands_the_latent(void **state) {
+    const latent_sizes cases[] = {
+        {2, 9, 3, 8, 4, 6, 10, true}, {1, 200, 2, 16, 8, 16, 24, true}, {2, 130, 2, 8, 0, 8, 12, false}, {1, 1, 2, 4, 2, 4, 3, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_latent(*state, &cases[i]);
+}
+
+/* The last position of a whole pass equals the absorbed form over the cache of all positions. */
+static void absorbed_equals_expanded(void **state) {
+    mla_context *context = *state;
+    enum { T = 37, H = 3, N = 8, R = 4, V = 6, C = 10 };
+    float *q = random_floats("q", T * H * (N + R)), *latent = random_floats("latent", T * C);
+    float *k_rope = random_floats("rope", T * R), *kv_b = random_floats("kv_b", H * (N + V) * C), cache[T * (C + R)];
+    for (int64_t t = 0; t < T; t++) {
+        memcpy(cache + t * (C + R), latent + t * C, C * sizeof *cache);
+        memcpy(cache + t * (C + R) + C, k_rope + t * R, R * sizeof *cache);
+    }
+    mla_tape *tape;
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    mla_tensor *w = mla_input(tape, MLA_F32, 2, (int64_t[]){H * (N + V), C}, kv_b);
+    mla_tensor *whole = mla_latent_attention(tape, mla_input(tape, MLA_F32, 4, (int64_t[]){1, T, H, N + R}, q),
+                                             mla_input(tape, MLA_F32, 3, (int64_t[]){1, T, C}, latent),
+                                             mla_input(tape, MLA_F32, 3, (int64_t[]){1, T, R}, k_rope), w, H,
+                                             &(mla_attention_options){.causal = true});
+    mla_tensor *last = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, N + R}, q + (T - 1) * H * (N + R));
+    const mla_cache_view view = {cache, cache, C + R, C + R, T, 1, C};
+    mla_tensor *summed = mla_cached_attention(tape, mla_absorb_query(tape, last, w, R), &view, 1 / sqrtf(N + R));
+    mla_tensor *absorbed = mla_expand_values(tape, summed, w, H, N);
+    check_ok(context, mla_error_status(context));
+    assert_true(relative_error(H * V, absorbed->data, (float *)whole->data + (T - 1) * H * V) < 2e-6);
+    mla_tape_destroy(tape);
+    free(q), free(latent), free(k_rope), free(kv_b);
+}
+
+static void refuses_shapes_that_do_not_fit(void **state) {
+    mla_context *context = *state;
+    mla_tape *tape;
+    float x[64] = {0};
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){0});
+    mla_tensor *q = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 2, 3, 4}, x);
+    mla_tensor *k = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 2, 2, 4}, x);
+    assert_ptr_equal(mla_attention(tape, q, k, k, &(mla_attention_options){0}), mla_inert(tape));
+    check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "key heads must divide");
+    mla_tensor *w = mla_input(tape, MLA_F32, 2, (int64_t[]){6, 5}, x), *c = mla_input(tape, MLA_F32, 3, (int64_t[]){1, 2, 5}, x);
+    mla_latent_attention(tape, q, c, NULL, w, 3, &(mla_attention_options){0});
+    check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "latent_attention");
+    mla_tape_destroy(tape);
+}
+
+static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
+static int teardown(void **state) {
+    mla_context_destroy(*state);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_is_softmax_attention), cmocka_unit_test(latent_attention_expands_the_latent),
+        cmocka_unit_test(absorbed_equals_expanded), cmocka_unit_test(refuses_shapes_that_do_not_fit)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,303 @@
+#include "train/checkpoint.h"
+#include "data/h5.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct mla_checkpoint {
+    mla_context *context;
+    mla_h5_file *file;
+    char path[PATH_MAX];
+    mla_model_config config;
+    char *recipe, *tokenizer;
+    bool has_moments;
+};
+
+/* The members of mla_run_state and their names in the file. */
+static const struct {
+    const char *name;
+    size_t offset;
+} state_members[] = {{"/state/step", offsetof(mla_run_state, step)},
+                     {"/state/samples", offsetof(mla_run_state, samples)},
+                     {"/state/tokens", offsetof(mla_run_state, tokens)},
+                     {"/state/skipped_in_a_row", offsetof(mla_run_state, skipped_in_a_row)},
+                     {"/state/seed", offsetof(mla_run_state, seed)}};
+enum { STATE_MEMBERS = sizeof state_members / sizeof *state_members };
+
+/* ---- writing ---- */
+
+static void write_params(mla_h5_file *file, const char *group, const mla_params *params, const float *block) {
+    char name[MLA_H5_MAX_NAME];
+    for (int64_t i = 0; i < mla_params_count(params); i++) {
+        const mla_param *p = mla_params_at(params, i);
+        const bool is_model = block == mla_params_values(params);
+        if (!is_model && p->spec.frozen) continue;
+        snprintf(name, sizeof name, "%s/%s", group, p->spec.name);
+        mla_h5_write(file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, block + (is_model ? p->offset : p->grad_offset));
+    }
+}
+
+static void write_state(mla_h5_file *file, const mla_run_state *state, int64_t optimizer_steps) {
+    for (int i = 0; i < STATE_MEMBERS; i++)
+        mla_h5_write_i64(file, state_members[i].name, *(const int64_t *)((const char *)state + state_members[i].offset));
+    mla_h5_write_i64(file, "/state/optimizer_steps", optimizer_steps);
+}
+
+mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla_checkpoint_content *content,
+                               mla_step_hook hook) {
+    const mla_params *params = content->model->params;
+    mla_h5_file *file = NULL;
+    char *config = mla_model_config_json(context, &content->model->config);
+    mla_status status = config ? mla_h5_create(context, &file, path, &(mla_h5_options){.hook = hook}) : MLA_ERROR_MEMORY;
+    if (status) goto done;
+    write_params(file, "/model", params, mla_params_values(params));
+    if (content->moments) {
+        write_params(file, "/optim/m", params, content->moments->m);
+        write_params(file, "/optim/v", params, content->moments->v);
+    }
+    if (content->state) write_state(file, content->state, content->moments ? content->moments->steps : 0);
+    mla_h5_write_text(file, "/config/model", config);
+    if (content->recipe) mla_h5_write_text(file, "/config/recipe", content->recipe);
+    if (content->tokenizer) mla_h5_write_text(file, "/tokenizer", content->tokenizer);
+    status = mla_h5_commit(file);
+done:
+    mla_h5_close(file);
+    free(config);
+    return status;
+}
+
+static mla_status write_latest(mla_context *context, const char *dir, const char *name, mla_step_hook hook) {
+    char path[PATH_MAX], temporary[PATH_MAX];
+    snprintf(path, sizeof path, "%s/latest", dir);
+    snprintf(temporary, sizeof temporary, "%s/latest.tmp", dir);
+    FILE *file = fopen(temporary, "w");
+    bool good = file && fprintf(file, "%s\n", name) > 0;
+    if (file) good = !fclose(file) && good;
+    if (!good) {
+        const mla_status status = mla_fail(context, MLA_ERROR_IO, "%s: cannot be written: %s", temporary, strerror(errno));
+        unlink(temporary);
+        return status;
+    }
+    return mla_replace(context, temporary, path, hook);
+}
+
+/* ---- the files of a run folder ---- */
+
+/* The step of a file's name; -1 where it is no checkpoint's. */
+static int64_t step_of(const char *name) {
+    long long step;
+    int length = 0;
+    return sscanf(name, "step-%lld.h5%n", &step, &length) == 1 && length && !name[length] && step >= 0 ? step : -1;
+}
+
+static int newest_first(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* The steps of all checkpoints in a folder, newest first; the caller frees. */
+static mla_status list_steps(mla_context *context, const char *dir, int64_t **steps, int64_t *count) {
+    int64_t capacity = 0;
+    *steps = NULL;
+    *count = 0;
+    DIR *folder = opendir(dir);
+    if (!folder) return mla_fail(context, MLA_ERROR_IO, "%s: cannot be read: %s", dir, strerror(errno));
+    mla_status status = MLA_OK;
+    for (struct dirent *entry; !status && (entry = readdir(folder));) {
+        const int64_t step = step_of(entry->d_name);
+        if (step < 0) continue;
+        status = mla_grow(context, steps, &capacity, *count + 1, sizeof **steps, "the list of checkpoints");
+        if (!status) (*steps)[(*count)++] = step;
+    }
+    closedir(folder);
+    if (*count) qsort(*steps, (size_t)*count, sizeof **steps, newest_first);
+    return status;
+}
+
+static void step_path(char path[PATH_MAX], const char *dir, int64_t step) {
+    snprintf(path, PATH_MAX, "%s/step-%08lld.h5", dir, (long long)step);
+}
+
+static mla_status remove_old(mla_context *context, const char *dir, int64_t keep) {
+    int64_t *steps, count;
+    char path[PATH_MAX];
+    const mla_status status = list_steps(context, dir, &steps, &count);
+    for (int64_t i = keep; !status && i < count; i++) {
+        step_path(path, dir, steps[i]);
+        unlink(path);
+    }
+    free(steps);
+    return status;
+}
+
+mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
+                                    int64_t keep, mla_step_hook hook) {
+    char path[PATH_MAX];
+    step_path(path, dir, content->state->step);
+    mla_status status = mla_checkpoint_save(context, path, content, hook);
+    if (!status) status = write_latest(context, dir, strrchr(path, '/') + 1, hook);
+    if (!status && keep > 0) status = remove_old(context, dir, keep);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static bool has(mla_h5_info *all, int64_t count, const char *name) {
+    for (int64_t i = 0; i < count; i++)
+        if (!strcmp(all[i].name, name)) return true;
+    return false;
+}
+
+static bool has_below(mla_h5_info *all, int64_t count, const char *group) {
+    for (int64_t i = 0; i < count; i++)
+        if (!strncmp(all[i].name, group, strlen(group))) return true;
+    return false;
+}
+
+static mla_status read_texts(mla_checkpoint *c) {
+    mla_h5_info *all = NULL;
+    int64_t count = 0;
+    char *config = NULL;
+    mla_list ignored = {0};
+    mla_status status = mla_h5_list(c->file, "/", &all, &count);
+    if (!status && !has(all, count, "/config/model"))
+        status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: has no /config/model; it is not a checkpoint of mla", c->path);
+    if (!status) status = mla_h5_read_text(c->file, "/config/model", &config);
+    if (!status) status = mla_model_config_parse_json(c->context, c->path, config, &c->config, &ignored);
+    if (!status && has(all, count, "/config/recipe")) status = mla_h5_read_text(c->file, "/config/recipe", &c->recipe);
+    if (!status && has(all, count, "/tokenizer")) status = mla_h5_read_text(c->file, "/tokenizer", &c->tokenizer);
+    c->has_moments = has_below(all, count, "/optim/m/");
+    mla_list_free(&ignored);
+    free(config);
+    free(all);
+    return status;
+}
+
+static mla_status open_file(mla_context *context, mla_checkpoint **out, const char *path) {
+    mla_checkpoint *c = *out = mla_alloc(context, 1, sizeof *c, "the checkpoint");
+    if (!c) return MLA_ERROR_MEMORY;
+    c->context = context;
+    snprintf(c->path, sizeof c->path, "%s", path);
+    mla_status status = mla_h5_open(context, &c->file, path, MLA_H5_SEALED);
+    if (!status) status = read_texts(c);
+    if (status) {
+        mla_checkpoint_close(c);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* The newest good one; the others are named. */
+static mla_status open_newest(mla_context *context, mla_checkpoint **out, const char *dir) {
+    int64_t *steps, count;
+    char path[PATH_MAX];
+    mla_status status = list_steps(context, dir, &steps, &count);
+    if (!status && !count)
+        status = mla_fail(context, MLA_ERROR_IO, "%s: has no checkpoint (step-*.h5)", dir);
+    for (int64_t i = 0; i < count && !mla_error_status(context); i++) {
+        step_path(path, dir, steps[i]);
+        status = open_file(context, out, path);
+        if (!status || i == count - 1) break;
+        mla_warn(context, "%s; going back to the checkpoint before it", mla_error(context));
+        mla_clear_error(context);
+    }
+    free(steps);
+    return status;
+}
+
+mla_status mla_checkpoint_open(mla_context *context, mla_checkpoint **out, const char *path) {
+    struct stat info;
+    *out = NULL;
+    if (stat(path, &info)) return mla_fail(context, MLA_ERROR_IO, "%s: %s", path, strerror(errno));
+    return S_ISDIR(info.st_mode) ? open_newest(context, out, path) : open_file(context, out, path);
+}
+
+void mla_checkpoint_close(mla_checkpoint *c) {
+    if (!c) return;
+    mla_h5_close(c->file);
+    free(c->recipe);
+    free(c->tokenizer);
+    free(c);
+}
+
+const char *mla_checkpoint_path(const mla_checkpoint *c) { return c->path; }
+const mla_model_config *mla_checkpoint_config(const mla_checkpoint *c) { return &c->config; }
+const char *mla_checkpoint_recipe(const mla_checkpoint *c) { return c->recipe; }
+const char *mla_checkpoint_tokenizer(const mla_checkpoint *c) { return c->tokenizer; }
+bool mla_checkpoint_has_moments(const mla_checkpoint *c) { return c->has_moments; }
+
+static mla_status read_param(mla_checkpoint *c, const char *group, const mla_param *p, float *out) {
+    char name[MLA_H5_MAX_NAME];
+    snprintf(name, sizeof name, "%s/%s", group, p->spec.name);
+    const mla_status status = mla_h5_read(c->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, out);
+    if (status) return status;
+    for (int64_t i = 0; i < p->count; i++)
+        if (!isfinite(out[i]))
+            return mla_fail(c->context, MLA_ERROR_NUMERIC, "%s: %s: element %lld is not a finite number", c->path, name,
+                            (long long)i);
+    return MLA_OK;
+}
+
+/* The file must not hold parameters that the model has no place for. */
+static mla_status check_no_others(mla_checkpoint *c, const mla_params *params) {
+    mla_h5_info *all = NULL;
+    int64_t count = 0;
+    mla_status status = mla_h5_list(c->file, "/model", &all, &count);
+    for (int64_t i = 0; i < count && !status; i++)
+        if (!mla_params_find(params, all[i].name + strlen("/model/")))
+            status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: holds %s, which a model of its configuration has not",
+                              c->path, all[i].name);
+    free(all);
+    return status;
+}
+
+mla_status mla_checkpoint_read_params(mla_checkpoint *c, mla_params *params) {
+    mla_status status = check_no_others(c, params);
+    for (int64_t i = 0; i < mla_params_count(params) && !status; i++)
+        status = read_param(c, "/model", mla_params_at(params, i), mla_params_at(params, i)->tensor.data);
+    mla_params_changed(params);
+    return status;
+}
+
+mla_status mla_checkpoint_read_moments(mla_checkpoint *c, const mla_params *params, mla_adamw_state *moments) {
+    mla_status status = mla_h5_read_i64(c->file, "/state/optimizer_steps", &moments->steps);
+    for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
+        const mla_param *p = mla_params_at(params, i);
+        if (p->spec.frozen) continue;
+        status = read_param(c, "/optim/m", p, moments->m + p->grad_offset);
+        if (!status) status = read_param(c, "/optim/v", p, moments->v + p->grad_offset);
+    }
+    return status;
+}
+
+mla_status mla_checkpoint_read_state(mla_checkpoint *c, mla_run_state *state) {
+    mla_status status = MLA_OK;
+    for (int i = 0; i < STATE_MEMBERS && !status; i++) {
+        int64_t *member = (int64_t *)((char *)state + state_members[i].offset);
+        status = mla_h5_read_i64(c->file, state_members[i].name, member);
+        if (!status && *member < 0 && state_members[i].offset != offsetof(mla_run_state, seed))
+            status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: %s is negative", c->path, state_members[i].name);
+    }
+    return status;
+}
+
+mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint, mla_decoder **model) {
+    *model = NULL;
+    mla_status status = mla_checkpoint_open(context, checkpoint, path);
+    if (!status) status = mla_decoder_create(context, model, &(*checkpoint)->config);
+    if (!status) status = mla_params_allocate((*model)->params, false);
+    if (!status) status = mla_checkpoint_read_params(*checkpoint, (*model)->params);
+    if (!status) return MLA_OK;
+    mla_decoder_destroy(*model);
+    mla_checkpoint_close(*checkpoint);
+    *model = NULL;
+    *checkpoint = NULL;
+    return status;
+}

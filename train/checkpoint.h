@@ -1,0 +1,64 @@
+/* Checkpoints: all that a run needs to go on as if it had never stopped, in one sealed HDF5 file (data/h5.h).
+ *
+ *     /model/NAME              the parameters, whole, f32, under Hugging Face's names
+ *     /optim/m/NAME  .../v/    AdamW's moments
+ *     /state/...               step, samples, tokens, optimizer_steps, skipped_in_a_row, seed
+ *     /config/model  recipe    JSON texts
+ *     /tokenizer               tokenizer.json as a text, where the run has one
+ *
+ * A run folder holds step-00001000.h5 files and `latest`, a text file with the name of the newest good one. */
+#ifndef MLA_TRAIN_CHECKPOINT_H
+#define MLA_TRAIN_CHECKPOINT_H
+
+#include "data/replace.h"
+#include "layers/decoder.h"
+#include "optim/adamw.h"
+
+typedef struct {
+    int64_t step;             /* steps done, skipped ones included */
+    int64_t samples;          /* sequences taken from the data so far: the place in it */
+    int64_t tokens;           /* targets trained on */
+    int64_t skipped_in_a_row; /* steps with a loss or gradient that is no number, up to now */
+    int64_t seed;
+} mla_run_state;
+
+/* What is saved. moments, recipe and tokenizer may be NULL: a model alone. */
+typedef struct {
+    const mla_decoder *model;
+    const mla_adamw_state *moments;
+    const mla_run_state *state;
+    const char *recipe, *tokenizer; /* JSON texts */
+} mla_checkpoint_content;
+
+/* Writes a file; what was at `path` is replaced only when the new one is whole and verified. */
+mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla_checkpoint_content *content,
+                               mla_step_hook hook);
+
+/* Writes DIR/step-N.h5, points DIR/latest to it, and then removes all but the newest `keep` (0: keeps all). */
+mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
+                                    int64_t keep, mla_step_hook hook);
+
+typedef struct mla_checkpoint mla_checkpoint;
+
+/* Opens and verifies a file, or the newest good one of a run folder; damaged ones that are passed over are
+ * named in warnings. MLA_ERROR_IO where there is none, MLA_ERROR_FORMAT where it is damaged or none of ours. */
+mla_status mla_checkpoint_open(mla_context *context, mla_checkpoint **out, const char *path);
+void mla_checkpoint_close(mla_checkpoint *checkpoint);
+
+/* Its file, its model's configuration, and its texts; NULL where it has none. Owned by the checkpoint. */
+const char *mla_checkpoint_path(const mla_checkpoint *checkpoint);
+const mla_model_config *mla_checkpoint_config(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_recipe(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_tokenizer(const mla_checkpoint *checkpoint);
+bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);
+
+/* Fills allocated parameters: names and shapes must be the model's, and every number finite. */
+mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *params);
+/* Fills allocated moments and the state. */
+mla_status mla_checkpoint_read_moments(mla_checkpoint *checkpoint, const mla_params *params, mla_adamw_state *moments);
+mla_status mla_checkpoint_read_state(mla_checkpoint *checkpoint, mla_run_state *state);
+
+/* Opens, builds the model and fills it, for inference: the caller owns both. */
+mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint, mla_decoder **model);
+
+#endif

@@ -1,0 +1,83 @@
+#include "train/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The number behind `key` in a file of lines "Key:  123 kB"; 0 where it is not there. */
+static int64_t kilobytes_in(const char *path, const char *key) {
+    FILE *file = fopen(path, "r");
+    char line[256];
+    long long value = 0;
+    if (!file) return 0;
+    while (fgets(line, sizeof line, file))
+        if (!strncmp(line, key, strlen(key)) && sscanf(line + strlen(key), ": %lld", &value) == 1) break;
+    fclose(file);
+    return value * 1024;
+}
+
+static int64_t number_in(const char *path) {
+    FILE *file = fopen(path, "r");
+    long long value = 0;
+    if (!file) return 0;
+    if (fscanf(file, "%lld", &value) != 1) value = 0; /* "max" */
+    fclose(file);
+    return value;
+}
+
+int64_t mla_memory_peak(void) { return kilobytes_in("/proc/self/status", "VmHWM"); }
+int64_t mla_memory_resident(void) { return kilobytes_in("/proc/self/status", "VmRSS"); }
+
+int64_t mla_memory_available(void) {
+    const int64_t machine = kilobytes_in("/proc/meminfo", "MemAvailable");
+    const int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
+    return limit > 0 && limit - used < machine ? limit - used : machine;
+}
+
+static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, mla_tape *tape, const int64_t *shape,
+                                mla_cost *cost) {
+    mla_tape_begin(tape, &(mla_step){.training = true});
+    mla_tensor *ids = mla_input(tape, MLA_I32, 2, shape, NULL), *targets = mla_input(tape, MLA_I32, 2, shape, NULL);
+    mla_status status = mla_backward(tape, mla_decoder_loss(tape, model, ids, targets, 1));
+    if (status) return status;
+    *cost = mla_tape_cost(tape);
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    ids = mla_input(tape, MLA_I32, 2, shape, NULL);
+    targets = mla_input(tape, MLA_I32, 2, shape, NULL);
+    mla_decoder_loss(tape, model, ids, targets, 1);
+    return mla_error_status(context);
+}
+
+mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, int64_t batch, int64_t sequence,
+                              mla_memory_plan *plan) {
+    const int64_t shape[] = {batch, sequence};
+    mla_decoder *model = NULL;
+    mla_tape *tape = NULL;
+    *plan = (mla_memory_plan){0};
+    mla_status status = mla_decoder_create(context, &model, config);
+    if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
+    if (status) goto done;
+    mla_params_lay_out(model->params);
+    status = run_on_shapes(context, model, tape, shape, &plan->cost);
+    plan->parameters = mla_params_values_length(model->params) * (int64_t)sizeof(float);
+    plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
+    plan->moments = 2 * plan->gradients;
+    plan->step = mla_pool_reserved(mla_tape_pool(tape));
+done:
+    mla_tape_destroy(tape);
+    mla_decoder_destroy(model);
+    return status;
+}
+
+int64_t mla_memory_total(const mla_memory_plan *plan) {
+    return plan->parameters + plan->gradients + plan->moments + plan->step;
+}
+
+mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan) {
+    const int64_t available = mla_memory_available(), needed = mla_memory_total(plan);
+    if (!available || needed <= available) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_MEMORY,
+                    "this run needs %.1f GiB (model and optimizer %.1f, a step %.1f), and the machine has %.1f GiB "
+                    "left: lower train.microbatch, train.sequence or the model's size",
+                    (double)needed / (1 << 30), (double)(needed - plan->step) / (1 << 30),
+                    (double)plan->step / (1 << 30), (double)available / (1 << 30));
+}

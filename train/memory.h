@@ -1,0 +1,30 @@
+/* How much memory a run will take, takes, and may take. Bytes. */
+#ifndef MLA_TRAIN_MEMORY_H
+#define MLA_TRAIN_MEMORY_H
+
+#include "layers/decoder.h"
+
+/* Of this process: the most that was resident so far (VmHWM), and what is resident now (VmRSS); 0 where the
+ * system does not say. */
+int64_t mla_memory_peak(void);
+int64_t mla_memory_resident(void);
+
+/* What the machine can still give without swapping, or the control group's limit where that is less. */
+int64_t mla_memory_available(void);
+
+typedef struct {
+    int64_t parameters, gradients, moments; /* the model's blocks */
+    int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
+    mla_cost cost;                          /* of one microbatch */
+} mla_memory_plan;
+
+/* Runs one training step of (batch, sequence) tokens and one evaluation on shapes alone. Errors: those of the
+ * model and of its graph. */
+mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, int64_t batch, int64_t sequence,
+                              mla_memory_plan *plan);
+int64_t mla_memory_total(const mla_memory_plan *plan);
+
+/* MLA_ERROR_MEMORY, with the figures, where the plan does not fit into what is available. */
+mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan);
+
+#endif
