@@ -123,8 +123,8 @@ typedef struct {
 static void offer(search *s, const char *candidate) {
     size_t prefix, word_prefix;
     const char *last = last_part(candidate, &prefix), *word = last_part(s->word, &word_prefix);
-    int distance = mla_word_distance(word, last);
-    if (!mla_word_near(word, last, distance)) return;
+    int distance = mla_word_slip(word, last);
+    if (distance < 0) return;
     distance += prefix != word_prefix || strncmp(candidate, s->word, prefix);
     if (s->best[0] && s->distance <= distance) return;
     snprintf(s->best, sizeof s->best, "%s", candidate);

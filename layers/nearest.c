@@ -25,16 +25,16 @@ int mla_word_distance(const char *a, const char *b) {
     return d[rows % 3][columns];
 }
 
-bool mla_word_near(const char *a, const char *b, int distance) {
+int mla_word_slip(const char *a, const char *b) {
     const int shorter = smaller(length_of(a), length_of(b)), longer = length_of(a) + length_of(b) - shorter;
-    const bool begins_alike = shorter >= 3 && !strncmp(a, b, (size_t)shorter);
-    return 2 * distance < longer || distance <= 1 || begins_alike;
+    const int distance = mla_word_distance(a, b);
+    if (shorter >= 3 && !strncmp(a, b, (size_t)shorter)) return smaller(distance, 1);
+    return 2 * distance < longer || distance <= 1 ? distance : -1;
 }
 
 void mla_nearest_offer(mla_nearest *nearest, const char *candidate) {
-    const int distance = mla_word_distance(nearest->word, candidate);
-    if (!mla_word_near(nearest->word, candidate, distance)) return;
-    if (nearest->best && nearest->distance <= distance) return;
+    const int distance = mla_word_slip(nearest->word, candidate);
+    if (distance < 0 || (nearest->best && nearest->distance <= distance)) return;
     nearest->best = candidate;
     nearest->distance = distance;
 }

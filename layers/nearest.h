@@ -2,8 +2,6 @@
 #ifndef MLA_LAYERS_NEAREST_H
 #define MLA_LAYERS_NEAREST_H
 
-#include <stdbool.h>
-
 typedef struct {
     const char *word; /* what was written */
     const char *best; /* the nearest so far; NULL: none is near enough to be meant */
@@ -17,8 +15,8 @@ void mla_nearest_offer(mla_nearest *nearest, const char *candidate);
  */
 int mla_word_distance(const char *a, const char *b);
 
-/* Whether a word at this distance may have been meant: less than half of the longer word is wrong, or one
- * word is how the other begins. */
-bool mla_word_near(const char *a, const char *b, int distance);
+/* How far a is from b if b may have been meant: their distance; 1 where one is how the other begins; -1 where
+ * half of the longer word or more is wrong. */
+int mla_word_slip(const char *a, const char *b);
 
 #endif

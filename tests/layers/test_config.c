@@ -233,6 +233,8 @@ static void measures_distances(void **state) {
     assert_null(nearest.best);
     mla_nearest_offer(&nearest, "train");
     assert_string_equal(nearest.best, "train");
+    assert_int_equal(mla_word_slip("warmup", "warmup_steps"), 1);
+    assert_int_equal(mla_word_slip("lr", "lr_ratio"), -1);
 }
 
 static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }

@@ -1,4 +1,5 @@
 /* Recipes: the shipped ones load, every way to be wrong is named, and what is saved is what was loaded. */
+#include "layers/decoder.h"
 #include "tests/support/check.h"
 #include "train/recipe.h"
 
@@ -210,6 +211,28 @@ static void shipped_recipes_are_valid(void **state) {
     globfree(&found);
 }
 
+static int64_t parameters_of(mla_context *context, const char *name) {
+    mla_recipe recipe;
+    mla_decoder *model;
+    int64_t count = 0;
+    check_ok(context, mla_recipe_load(context, &recipe, name, NULL, 0));
+    recipe.model.vocab_size = recipe.data.vocab_size;
+    check_ok(context, mla_model_config_check(context, "", &recipe.model));
+    check_ok(context, mla_decoder_create(context, &model, &recipe.model));
+    for (int64_t i = 0; i < mla_params_count(model->params); i++)
+        count += mla_params_at(model->params, i)->count;
+    mla_decoder_destroy(model);
+    mla_recipe_free(&recipe);
+    return count;
+}
+
+static void the_pair_has_equal_parameters(void **state) {
+    const int64_t latent = parameters_of(*state, MLA_SOURCE_DIR "/train/recipes/mla-small.yaml");
+    const int64_t multi_head = parameters_of(*state, MLA_SOURCE_DIR "/train/recipes/mha-small.yaml");
+    assert_true(latent > 10000000);
+    assert_true(llabs(latent - multi_head) * 500 < multi_head); /* within 0.2 % */
+}
+
 static int setup(void **state) {
     if (!mkdtemp(folder)) return 1;
     snprintf(path, sizeof path, "%s/r.yaml", folder);
@@ -230,6 +253,7 @@ int main(void) {
                                        cmocka_unit_test(sets_are_applied_and_checked),
                                        cmocka_unit_test(saves_what_it_loaded),
                                        cmocka_unit_test(writes_nothing_where_it_may_not),
-                                       cmocka_unit_test(shipped_recipes_are_valid)};
+                                       cmocka_unit_test(shipped_recipes_are_valid),
+                                       cmocka_unit_test(the_pair_has_equal_parameters)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

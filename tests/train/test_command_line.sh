@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# The command from outside: help, exit codes, messages that name the remedy, and no half-written files.
+# $1: the mla command.
+set -uo pipefail
+export LC_ALL=C
+mla=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+failures=0
+
+# check CODE WORDS COMMAND...: the command ends with CODE and prints WORDS (on either stream).
+check() {
+    local code=$1 words=$2
+    shift 2
+    local printed status
+    printed=$("$@" 2>&1)
+    status=$?
+    if [ $status -ne "$code" ] || [[ $printed != *"$words"* ]]; then
+        echo "FAILED: $*: exit code $status (expected $code), printed: $printed (expected: $words)"
+        failures=$((failures + 1))
+    fi
+}
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# help
+check 2 "usage: mla COMMAND" "$mla"
+check 0 "usage: mla COMMAND" "$mla" --help
+check 0 "usage: mla COMMAND" "$mla" help
+check 0 "mla 0." "$mla" --version
+check 0 "optim.weight_decay" "$mla" help recipe
+check 0 "one of constant, cosine" "$mla" help recipe
+for name in $("$mla" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
+    check 0 "Example:" "$mla" "$name" --help
+    check 0 "usage: mla $name" "$mla" help "$name"
+    check 2 "unknown option --zzzz" "$mla" "$name" --zzzz
+done
+check 2 'unknown command "pepare"; did you mean "prepare"?' "$mla" pepare
+check 2 'unknown command "zzzz"; see mla --help' "$mla" zzzz
+check 2 'did you mean "plot"?' "$mla" help plto
+check 1 "cannot write the output" bash -c '"$0" help >/dev/full' "$mla"
+
+# options
+check 2 "unknown option --held; did you mean --held-out?" "$mla" prepare a --held 1
+check 2 "--out needs a value" "$mla" prepare a --out
+check 2 "--vocab-size: expected a whole number, got \"x\"" "$mla" prepare a --vocab-size=x
+check 2 "--vocab-size: 5 is too small" "$mla" prepare a --vocab-size 5
+check 2 "--format: expected one of auto, text" "$mla" prepare a --format csv
+check 2 "options start with two dashes" "$mla" prepare a -o x
+check 2 "needs --out FILE.h5" "$mla" prepare a
+check 2 "usage: mla prepare [OPTION]... SOURCE..." "$mla" prepare --out a.h5
+
+# prepare
+mkdir texts
+for i in $(seq 40); do printf 'Document %d says: to be or not to be, that is question %d.\n' "$i" $((i * i)) >"texts/$i.txt"; done
+check 0 "bytes per token" "$mla" prepare texts --out a.h5 --vocab-size 300 --held-out 0.2
+check 0 "documents        40, " "$mla" prepare 'texts/*.txt' --out b.h5 --vocab-size=300 --held-out=0.2
+cmp a.h5 b.h5 || fail "the same text gave different token files"
+check 0 "vocabulary       257 tokens" "$mla" prepare --tokenizer bytes --out c.h5 -- texts
+printf 'text' >--dashes
+check 1 "cannot read --nowhere" "$mla" prepare --tokenizer bytes --out d.h5 -- --nowhere
+check 0 "bytes            4," "$mla" prepare --tokenizer bytes --held-out 0 --out d.h5 -- --dashes
+printf '{"body": "one"}\n{"body": "two"}\n{"body": "three"}\n' >lines.jsonl
+check 0 "documents        3, " "$mla" prepare lines.jsonl --field body --tokenizer bytes --out d.h5
+check 0 "documents        2, " "$mla" prepare lines.jsonl --format text --tokenizer bytes --out d.h5
+check 1 "lines.jsonl" "$mla" prepare lines.jsonl --tokenizer bytes --out e.h5
+check 1 "nowhere" "$mla" prepare nowhere --out e.h5
+check 1 "nofolder" "$mla" prepare texts --out nofolder/e.h5
+check 1 "none.json" "$mla" prepare texts --tokenizer none.json --out e.h5
+echo '{}' >wrong.json
+check 1 "wrong.json" "$mla" prepare texts --tokenizer wrong.json --out e.h5
+: >empty.txt
+check 2 "empty.txt" "$mla" prepare empty.txt --out e.h5
+[ -e e.h5 ] && fail "a failed prepare left e.h5"
+# a disk that is full, with an older file on it; `unshare` gives a name space where anyone may mount
+mkdir small
+full_disk() {
+    mount -t tmpfs -o size=64k tmpfs small && cp c.h5 small/ || return 3
+    "$mla" prepare texts --out small/c.h5 --vocab-size 300
+    [ $? -eq 1 ] && cmp c.h5 small/c.h5 && [ "$(ls small)" = c.h5 ]
+}
+if unshare -rm true 2>/dev/null; then
+    export -f full_disk
+    export mla
+    printed=$(unshare -rm bash -c full_disk 2>&1) || fail "a full disk: $printed"
+    [[ $printed == *"small/c.h5: No space left on device"* ]] || fail "a full disk is not named: $printed"
+fi
+leftovers=$(find . -name '*.tmp*')
+[ -z "$leftovers" ] || fail "left behind: $leftovers"
+
+# plot
+mkdir run "it's"
+check 1 "run/metrics.jsonl" "$mla" plot run
+: >run/metrics.jsonl
+check 1 "holds no step yet" "$mla" plot run
+echo '{"no": "step"}' >run/metrics.jsonl
+check 1 "line 1 is not a step" "$mla" plot run
+for i in 1 2 3; do echo "{\"step\": $i, \"loss\": $((4 - i)), \"held_out_loss\": $((5 - i))}"; done >run/metrics.jsonl
+cp run/metrics.jsonl "it's/"
+if command -v gnuplot >/dev/null; then
+    check 0 "run/loss.png" "$mla" plot run
+    check 0 "both.png" "$mla" plot run "it's" --out both.png
+    for picture in run/loss.png both.png; do
+        [ "$(head -c 4 $picture | tail -c 3)" = PNG ] || fail "$picture is no PNG"
+    done
+    check 0 "it's *" "$mla" plot "it's" --terminal
+    check 1 "nofolder" "$mla" plot run --out nofolder/a.png
+fi
+check 1 "gnuplot-nox" env PATH=/nowhere "$mla" plot run --terminal
+check 1 "gnuplot-nox" env PATH=/nowhere "$mla" plot run --out none.png
+[ -e none.png ] || [ -e none.png.tmp ] && fail "a failed plot left none.png"
+
+[ $failures -eq 0 ]
