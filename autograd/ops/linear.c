@@ -39,6 +39,7 @@ static const mla_op linear = {.name = "linear", .forward = linear_forward, .back
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
     mla_node *n = mla_op_begin(tape, &linear, 3, (mla_tensor *[]){x, weight, bias});
     if (!n) return mla_inert(tape);
+    if (x->dtype == MLA_I32) return mla_op_refuse(n, "x must be f32 or bf16");
     if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
         return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
