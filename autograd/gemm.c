@@ -246,6 +246,11 @@ static bool make_room(mla_context *context, cache *c) {
 }
 
 const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape) {
+    if (shape->m < 1 || shape->n < 1 || shape->k < 1) {
+        mla_fail(context, MLA_ERROR_SHAPE, "a matrix product of (%lld,%lld) by (%lld,%lld): sizes must be at least 1",
+                 (long long)shape->m, (long long)shape->k, (long long)shape->k, (long long)shape->n);
+        return NULL;
+    }
     cache *c = cache_of(context);
     if (!c || !make_room(context, c)) return NULL;
     mla_gemm **slot = find_slot(c->plans, c->capacity, shape);
