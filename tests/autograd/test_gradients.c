@@ -81,6 +81,34 @@ static void gradient_of_rope(void **state) {
     }
 }
 
+static mla_tensor *build_attention(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_attention(tape, in[0], in[1], in[2], user);
+}
+
+static void gradient_of_attention(void **state) {
+    const mla_attention_options whole = {.scale = 0.4f}, causal = {.causal = true};
+    check_gradients(*state, build_attention, &whole, {{4, {2, 5, 4, 6}}, {4, {2, 7, 2, 6}}, {4, {2, 7, 2, 3}}});
+    check_gradients(*state, build_attention, &causal, {{4, {2, 9, 2, 6}}, {4, {2, 9, 2, 6}}, {4, {2, 9, 2, 3}}});
+    check_gradients(*state, build_attention, &causal, {{4, {1, 80, 1, 4}}, {4, {1, 80, 1, 4}}, {4, {1, 80, 1, 4}}});
+}
+
+static mla_tensor *build_latent_attention(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_latent_attention(tape, in[0], in[1], in[2], in[3], 2, user);
+}
+
+static mla_tensor *build_latent_attention_without_rope(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_latent_attention(tape, in[0], in[1], NULL, in[2], 2, user);
+}
+
+static void gradient_of_latent_attention(void **state) {
+    enum { N = 6, R = 4, V = 3, C = 5, H = 2 };
+    const mla_attention_options whole = {.scale = 0.4f}, causal = {.causal = true};
+    check_gradients(*state, build_latent_attention, &causal,
+                    {{4, {2, 9, H, N + R}}, {3, {2, 9, C}}, {3, {2, 9, R}}, {2, {H * (N + V), C}}});
+    check_gradients(*state, build_latent_attention_without_rope, &whole,
+                    {{4, {2, 9, H, N}}, {3, {2, 9, C}}, {2, {H * (N + V), C}}});
+}
+
 static mla_tensor *build_swiglu(mla_tape *tape, mla_tensor *const *in, const void *user) {
     (void)user;
     return mla_swiglu(tape, in[0], in[1]);
@@ -352,6 +380,8 @@ int main(void) {
         GRADCHECK(rmsnorm),
         GRADCHECK(layernorm),
         GRADCHECK(rope),
+        GRADCHECK(attention),
+        GRADCHECK(latent_attention),
         GRADCHECK(swiglu),
         GRADCHECK(dropout),
         GRADCHECK(residual_add),
