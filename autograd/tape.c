@@ -386,7 +386,7 @@ static void backward_node(mla_node *n) {
     if (n->out->has_grad) {
         for (int i = 0; i < n->inputs; i++) ask_for_gradient(n, i);
         run(n, n->op->backward, n->backward_scratch);
-        for (int i = 0; i < n->inputs && !mla_error_status(n->tape->context); i++) take_gradient(n, i);
+        for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
     }
     for (int i = 0; i < n->inputs; i++) settle_use(n, i);
     drop_gradient(n->tape, n->out);
