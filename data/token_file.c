@@ -134,7 +134,7 @@ static mla_status put_tokens(mla_token_writer *w, pile_t *pile, int64_t count, c
     return written ? MLA_OK : write_failed(w);
 }
 
-mla_status mla_token_writer_append(mla_token_writer *w, mla_split split, int64_t count, const int32_t *tokens,
+mla_status mla_token_writer_append(mla_token_writer *w, mla_token_split split, int64_t count, const int32_t *tokens,
                                    int64_t bytes) {
     pile_t *pile = &w->piles[split];
     mla_status status = mla_grow(w->context, &pile->offsets, &pile->capacity, pile->documents + 2,
@@ -306,7 +306,7 @@ void mla_token_file_close(mla_token_file *f) {
     free(f);
 }
 
-const mla_token_stream *mla_token_file_stream(const mla_token_file *f, mla_split split) {
+const mla_token_stream *mla_token_file_stream(const mla_token_file *f, mla_token_split split) {
     return &f->streams[split];
 }
 int64_t mla_token_file_vocabulary_size(const mla_token_file *f) { return f->vocabulary_size; }

@@ -13,7 +13,7 @@
 #include "autograd/context.h"
 #include "data/replace.h"
 
-typedef enum { MLA_TRAIN, MLA_HELD_OUT } mla_split;
+typedef enum { MLA_TRAIN, MLA_HELD_OUT } mla_token_split;
 
 /* A stream of tokens, wherever it lies: in a mapped file, or in memory (offsets may be NULL then). */
 typedef struct {
@@ -44,7 +44,7 @@ mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out,
                                    const mla_token_options *options);
 /* Adds a document of `count` tokens that stand for `bytes` bytes of text, and the separator.
  * MLA_ERROR_ARGUMENT if a token is not in the vocabulary (its document and position are named). */
-mla_status mla_token_writer_append(mla_token_writer *writer, mla_split split, int64_t count,
+mla_status mla_token_writer_append(mla_token_writer *writer, mla_token_split split, int64_t count,
                                    const int32_t *tokens, int64_t bytes);
 /* Writes the file, see mla_h5_commit; only close may follow. */
 mla_status mla_token_writer_commit(mla_token_writer *writer);
@@ -61,7 +61,7 @@ mla_status mla_token_file_open(mla_context *context, mla_token_file **out, const
 void mla_token_file_close(mla_token_file *file);
 
 /* Valid until close. */
-const mla_token_stream *mla_token_file_stream(const mla_token_file *file, mla_split split);
+const mla_token_stream *mla_token_file_stream(const mla_token_file *file, mla_token_split split);
 int64_t mla_token_file_vocabulary_size(const mla_token_file *file);
 int32_t mla_token_file_separator(const mla_token_file *file);
 const char *mla_token_file_tokenizer(const mla_token_file *file); /* JSON */

@@ -37,7 +37,7 @@ static void write_lines(void) {
 
 /* Marks which documents a stream holds; each must be whole, and in no other stream. */
 static void find_documents(mla_context *context, const mla_token_file *file, const mla_tokenizer *tokenizer,
-                           mla_split split, const mla_prepare_count *reported, bool *seen) {
+                           mla_token_split split, const mla_prepare_count *reported, bool *seen) {
     const mla_token_stream *stream = mla_token_file_stream(file, split);
     assert_int_equal(stream->documents, reported->documents);
     assert_int_equal(stream->count, reported->tokens);
