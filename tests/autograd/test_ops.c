@@ -485,22 +485,14 @@ static void refuses_ids_out_of_range(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(functions_are_accurate),
-        cmocka_unit_test(tanh_is_accurate_near_zero),
-        cmocka_unit_test(arithmetic),
-        cmocka_unit_test(normalisations),
-        cmocka_unit_test(softmaxes),
-        cmocka_unit_test(products),
-        cmocka_unit_test(moves),
-        cmocka_unit_test(gathered_rows),
-        cmocka_unit_test(rotations),
-        cmocka_unit_test(dropout_keeps_its_share),
-        cmocka_unit_test(dropout_is_off_outside_training),
-        cmocka_unit_test(dropout_depends_on_the_sample),
-        cmocka_unit_test(fused_equals_composed),
-        cmocka_unit_test(sums_do_not_depend_on_threads),
-        cmocka_unit_test(refuses_what_does_not_fit),
-        cmocka_unit_test(refuses_ids_out_of_range),
+        cmocka_unit_test(functions_are_accurate), cmocka_unit_test(tanh_is_accurate_near_zero),
+        cmocka_unit_test(arithmetic), cmocka_unit_test(normalisations),
+        cmocka_unit_test(softmaxes), cmocka_unit_test(products),
+        cmocka_unit_test(moves), cmocka_unit_test(gathered_rows),
+        cmocka_unit_test(rotations), cmocka_unit_test(dropout_keeps_its_share),
+        cmocka_unit_test(dropout_is_off_outside_training), cmocka_unit_test(dropout_depends_on_the_sample),
+        cmocka_unit_test(fused_equals_composed), cmocka_unit_test(sums_do_not_depend_on_threads),
+        cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(refuses_ids_out_of_range),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

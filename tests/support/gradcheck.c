@@ -135,7 +135,7 @@ static void choose_direction(run *r, int input, int number) {
 }
 
 static bool matches_differences(run *r, int input, int number) {
-    const double tolerance = r->check->tolerance > 0 ? r->check->tolerance : 2e-4;
+    const double tolerance = r->check->tolerance > 0 ? r->check->tolerance : 1e-4;
     double analytic = 0, norm = 0;
     choose_direction(r, input, number);
     for (int64_t j = 0; j < r->count[input]; j++) {

@@ -29,7 +29,7 @@ typedef struct {
     gradcheck_build build;
     const void *user;
     gradcheck_input in[GRADCHECK_INPUTS]; /* ndim 0 ends the list */
-    double tolerance;                     /* 0: 2e-4 */
+    double tolerance;                     /* 0: 1e-4 */
     float step;                           /* h, a multiple of 2^-8; 0: 2^-5 */
 } gradcheck;
 
