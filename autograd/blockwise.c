@@ -1,5 +1,6 @@
 #include "autograd/blockwise.h"
 #include "autograd/gemm.h"
+#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <omp.h>
@@ -21,8 +22,13 @@ static range block_at(int64_t i, int64_t total) {
 static int64_t blocks_of(int64_t total) { return (total + BLOCK - 1) / BLOCK; }
 static bool is_tail(range r) { return r.size != BLOCK; }
 
-static float *at(mla_heads x, int64_t positions, int64_t b, int64_t t, int64_t h) {
-    return x.data + (b * positions + t) * x.row + h * x.head;
+static mla_values at(const mla_blockwise *a, mla_heads x, int64_t positions, int64_t b, int64_t t, int64_t h) {
+    return mla_beyond((mla_values){x.data, a->type}, (b * positions + t) * x.row + h * x.head);
+}
+
+/* Floats that hold a block of `count` values of the type. */
+static int64_t floats_of(const mla_blockwise *a, int64_t count) {
+    return count * (int64_t)mla_dtype_size(a->type) / (int64_t)sizeof(float);
 }
 
 /* Plans of one product for full and last blocks: [query block is the last][key block is the last]. */
@@ -39,6 +45,7 @@ static int64_t side(int64_t size, int64_t queries, int64_t keys) {
 static bool plan_blocks(mla_context *context, const mla_blockwise *a, mla_gemm_shape shape, block_gemm *out) {
     const int64_t query_sizes[] = {BLOCK, a->queries % BLOCK}, key_sizes[] = {BLOCK, a->keys % BLOCK};
     shape.single_thread = true;
+    shape.a_type = shape.b_type = a->type;
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++) {
             out->plan[i][j] = NULL;
@@ -68,16 +75,22 @@ static int64_t visible(const mla_blockwise *a, range keys, int64_t t) {
 /* What one thread works with while it goes over the key blocks of one query block. */
 typedef struct {
     float *scores;      /* (BLOCK, BLOCK), row length = keys in the block */
+    void *p;            /* the same as exponentials, of the type: scores itself for f32 */
     float *sum;         /* (BLOCK, V): P V so far, relative to exp(max) */
     float *max, *total; /* (BLOCK): of the scores seen so far, and the sum of their exponentials */
 } forward_work;
 
-static int64_t forward_floats(const mla_blockwise *a) { return BLOCK * (BLOCK + a->value_width + 2); }
+/* A second block of scores, where the type is not that of the scores. */
+static int64_t copy_floats(const mla_blockwise *a) { return a->type == MLA_F32 ? 0 : floats_of(a, BLOCK * BLOCK); }
+
+static int64_t forward_floats(const mla_blockwise *a) {
+    return BLOCK * (BLOCK + a->value_width + 2) + copy_floats(a);
+}
 
 static forward_work forward_work_of(const mla_blockwise *a, float *scratch) {
     float *scores = scratch + omp_get_thread_num() * forward_floats(a);
     float *sum = scores + BLOCK * BLOCK, *max = sum + BLOCK * a->value_width;
-    return (forward_work){scores, sum, max, max + BLOCK};
+    return (forward_work){scores, a->type == MLA_F32 ? scores : max + 2 * BLOCK, sum, max, max + BLOCK};
 }
 
 int64_t mla_blockwise_forward_scratch(mla_context *context, const mla_blockwise *a) {
@@ -103,14 +116,25 @@ MLA_VECTOR static void absorb_row(int64_t count, int64_t width, float scale, flo
     for (int64_t j = 0; j < value_width; j++) sum[j] *= shrink;
 }
 
-MLA_VECTOR static void divide_row(int64_t count, const float *restrict x, float by, float *restrict out) {
+MLA_VECTOR static void divide_row(int64_t count, float by, float *restrict x) {
     MLA_SIMD
-    for (int64_t j = 0; j < count; j++) out[j] = x[j] / by;
+    for (int64_t j = 0; j < count; j++) x[j] /= by;
 }
 
 typedef struct {
     block_gemm scores, values;
 } forward_plans;
+
+/* Takes in one block of keys: scores to exponentials, and what they weigh of the values to the sum. */
+static void forward_pair(const mla_blockwise *a, const forward_plans *plans, const forward_work *w, const void *q,
+                         const void *k, const void *v, range queries, range keys) {
+    mla_gemm_run(pick(&plans->scores, queries, keys), q, k, w->scores, NULL);
+    for (int64_t i = 0; i < queries.size; i++)
+        absorb_row(visible(a, keys, queries.begin + i), keys.size, a->scale, w->scores + i * keys.size, w->max + i,
+                   w->total + i, a->value_width, w->sum + i * a->value_width);
+    if (a->type == MLA_BF16) mla_narrow(queries.size * keys.size, w->scores, w->p);
+    mla_gemm_run(pick(&plans->values, queries, keys), w->p, v, w->sum, NULL);
+}
 
 static void forward_block(const mla_blockwise *a, const forward_plans *plans, mla_heads q, mla_heads k, mla_heads v,
                           mla_heads out, float *lse, const forward_work *w, int64_t b, int64_t h, range queries) {
@@ -120,16 +144,13 @@ static void forward_block(const mla_blockwise *a, const forward_plans *plans, ml
     for (int64_t j = 0; j < blocks_of(a->keys); j++) {
         const range keys = block_at(j, a->keys);
         if (a->causal && keys.begin > queries.begin + queries.size - 1) break;
-        mla_gemm_run(pick(&plans->scores, queries, keys), at(q, a->queries, b, queries.begin, h),
-                     at(k, a->keys, b, keys.begin, g), w->scores, NULL);
-        for (int64_t i = 0; i < queries.size; i++)
-            absorb_row(visible(a, keys, queries.begin + i), keys.size, a->scale, w->scores + i * keys.size, w->max + i,
-                       w->total + i, a->value_width, w->sum + i * a->value_width);
-        mla_gemm_run(pick(&plans->values, queries, keys), w->scores, at(v, a->keys, b, keys.begin, g), w->sum, NULL);
+        forward_pair(a, plans, w, at(a, q, a->queries, b, queries.begin, h).data,
+                     at(a, k, a->keys, b, keys.begin, g).data, at(a, v, a->keys, b, keys.begin, g).data, queries, keys);
     }
     for (int64_t i = 0; i < queries.size; i++) {
-        divide_row(a->value_width, w->sum + i * a->value_width, w->total[i],
-                   at(out, a->queries, b, queries.begin + i, h));
+        float *sum = w->sum + i * a->value_width;
+        divide_row(a->value_width, w->total[i], sum);
+        mla_store(at(a, out, a->queries, b, queries.begin + i, h), MLA_SET, 0, a->value_width, sum);
         lse[i] = w->max[i] + logf(w->total[i]);
     }
 }
@@ -155,12 +176,17 @@ void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_hea
 /* ---- backward ---- */
 
 typedef struct {
-    float *p, *ds;     /* (BLOCK, BLOCK) */
-    float *dk, *dv;    /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks and heads */
+    float *scores, *dp; /* (BLOCK, BLOCK): become P and scale * dS */
+    void *p, *ds;       /* the same, of the type: scores and dp themselves for f32 */
+    float *dk, *dv;     /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks and heads */
+    float *dq;          /* (heads that share the key head, T, K): summed over key blocks */
 } backward_work;
 
+static int64_t shared_heads(const mla_blockwise *a) { return a->heads / a->key_heads; }
+static int64_t dq_floats(const mla_blockwise *a) { return shared_heads(a) * a->queries * a->key_width; }
+
 static int64_t backward_floats(const mla_blockwise *a) {
-    return BLOCK * (2 * BLOCK + a->key_width + a->value_width);
+    return BLOCK * (2 * BLOCK + a->key_width + a->value_width) + 2 * copy_floats(a) + dq_floats(a);
 }
 
 static int64_t row_dots(const mla_blockwise *a) { return a->batch * a->heads * a->queries; }
@@ -170,9 +196,15 @@ int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise
 }
 
 static backward_work backward_work_of(const mla_blockwise *a, float *scratch) {
-    float *p = scratch + row_dots(a) + omp_get_thread_num() * backward_floats(a);
-    float *ds = p + BLOCK * BLOCK, *dk = ds + BLOCK * BLOCK;
-    return (backward_work){p, ds, dk, dk + BLOCK * a->key_width};
+    backward_work w = {.scores = scratch + row_dots(a) + omp_get_thread_num() * backward_floats(a)};
+    w.dp = w.scores + BLOCK * BLOCK;
+    w.dk = w.dp + BLOCK * BLOCK;
+    w.dv = w.dk + BLOCK * a->key_width;
+    w.dq = w.dv + BLOCK * a->value_width;
+    float *copies = w.dq + dq_floats(a);
+    w.p = a->type == MLA_F32 ? w.scores : copies;
+    w.ds = a->type == MLA_F32 ? w.dp : copies + copy_floats(a);
+    return w;
 }
 
 MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
@@ -193,69 +225,104 @@ MLA_VECTOR static void score_gradient_row(int64_t count, int64_t width, float sc
     for (int64_t j = count; j < width; j++) p[j] = ds[j] = 0;
 }
 
-/* out (rows, width), strided, is set or added to. */
-static void deliver(int64_t rows, int64_t width, const float *x, float *out, int64_t stride, bool add) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < width; j++) out[i * stride + j] = x[i * width + j] + (add ? out[i * stride + j] : 0);
+/* Puts x (rows, width) into rows of `out` that begin `stride` elements apart. */
+static void deliver(int64_t rows, int64_t width, const float *x, mla_values out, int64_t stride, bool add) {
+    for (int64_t i = 0; i < rows; i++) mla_store(out, add ? MLA_ADD : MLA_SET, i * stride, width, x + i * width);
 }
 
 typedef struct {
-    block_gemm scores, dp, dq_set, dq_add, dk, dv;
+    block_gemm scores, dp, dq, dk, dv;
 } backward_plans;
 
 static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
-                          mla_heads dout, mla_heads dq, backward_plans *plans) {
+                          mla_heads dout, backward_plans *plans) {
     const int64_t kw = a->key_width, vw = a->value_width;
-    mla_gemm_shape dq_shape = {.m = QUERIES, .n = kw, .k = KEYS, .ldb = k.row, .ldc = dq.row};
-    mla_gemm_shape dq_add = dq_shape;
-    dq_add.accumulate = true;
     return plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = kw, .b_transposed = true,
                        .lda = q.row, .ldb = k.row}, &plans->scores) &&
            plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = vw, .b_transposed = true,
                        .lda = dout.row, .ldb = v.row}, &plans->dp) &&
-           plan_blocks(context, a, dq_shape, &plans->dq_set) && plan_blocks(context, a, dq_add, &plans->dq_add) &&
+           plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = kw, .k = KEYS, .ldb = k.row,
+                       .accumulate = true}, &plans->dq) &&
            plan_blocks(context, a, (mla_gemm_shape){.m = KEYS, .n = kw, .k = QUERIES, .a_transposed = true,
                        .ldb = q.row, .accumulate = true}, &plans->dk) &&
            plan_blocks(context, a, (mla_gemm_shape){.m = KEYS, .n = vw, .k = QUERIES, .a_transposed = true,
                        .ldb = dout.row, .accumulate = true}, &plans->dv);
 }
 
-/* Adds to the key block's dk and dv, and to dq, what one block of queries of one head gives. */
-static void backward_pair(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, const float *q,
-                          const float *k, const float *v, const float *dout, float *dq, bool add_dq,
-                          const float *lse, const float *dots, range queries, range keys) {
-    mla_gemm_run(pick(&plans->scores, queries, keys), q, k, w->p, NULL);
-    mla_gemm_run(pick(&plans->dp, queries, keys), dout, v, w->ds, NULL);
+/* One block of queries of one head against one block of keys. */
+typedef struct {
+    const void *q, *k, *v, *dout;
+    const float *lse, *dots;
+    float *dq;
+    range queries, keys;
+} pair;
+
+/* Adds what the pair gives to the key block's dk and dv and to the query block's dq. */
+static void backward_pair(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, const pair *p) {
+    const range queries = p->queries, keys = p->keys;
+    mla_gemm_run(pick(&plans->scores, queries, keys), p->q, p->k, w->scores, NULL);
+    mla_gemm_run(pick(&plans->dp, queries, keys), p->dout, p->v, w->dp, NULL);
     for (int64_t i = 0; i < queries.size; i++)
-        score_gradient_row(visible(a, keys, queries.begin + i), keys.size, a->scale, lse[i], dots[i],
-                           w->p + i * keys.size, w->ds + i * keys.size);
-    mla_gemm_run(pick(&plans->dv, queries, keys), w->p, dout, w->dv, NULL);
-    mla_gemm_run(pick(&plans->dk, queries, keys), w->ds, q, w->dk, NULL);
-    if (dq) mla_gemm_run(pick(add_dq ? &plans->dq_add : &plans->dq_set, queries, keys), w->ds, k, dq, NULL);
+        score_gradient_row(visible(a, keys, queries.begin + i), keys.size, a->scale, p->lse[i], p->dots[i],
+                           w->scores + i * keys.size, w->dp + i * keys.size);
+    if (a->type == MLA_BF16) {
+        mla_narrow(queries.size * keys.size, w->scores, w->p);
+        mla_narrow(queries.size * keys.size, w->dp, w->ds);
+    }
+    mla_gemm_run(pick(&plans->dv, queries, keys), w->p, p->dout, w->dv, NULL);
+    mla_gemm_run(pick(&plans->dk, queries, keys), w->ds, p->q, w->dk, NULL);
+    mla_gemm_run(pick(&plans->dq, queries, keys), w->ds, p->k, p->dq, NULL);
+}
+
+typedef struct {
+    mla_heads q, k, v, dout;
+    const float *lse, *dots;
+} backward_inputs;
+
+static void backward_keys(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
+                          const backward_inputs *in, int64_t b, int64_t g, int64_t block) {
+    const range keys = block_at(block, a->keys);
+    for (int64_t shared = 0; shared < shared_heads(a); shared++)
+        for (int64_t i = a->causal ? block : 0; i < blocks_of(a->queries); i++) {
+            const range queries = block_at(i, a->queries);
+            const int64_t h = g * shared_heads(a) + shared, row = (b * a->heads + h) * a->queries + queries.begin;
+            const pair p = {.q = at(a, in->q, a->queries, b, queries.begin, h).data,
+                            .k = at(a, in->k, a->keys, b, keys.begin, g).data,
+                            .v = at(a, in->v, a->keys, b, keys.begin, g).data,
+                            .dout = at(a, in->dout, a->queries, b, queries.begin, h).data,
+                            .lse = in->lse + row, .dots = in->dots + row,
+                            .dq = w->dq + (shared * a->queries + queries.begin) * a->key_width,
+                            .queries = queries, .keys = keys};
+            backward_pair(a, plans, w, &p);
+        }
 }
 
 /* All of one key head, so that the order of every sum is fixed: key blocks outside, the heads that share it and
- * their query blocks inside. The first key block is seen by all queries and sets dq, the others add. */
-static void backward_head(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, mla_heads q,
-                          mla_heads k, mla_heads v, mla_heads dout, const float *lse, const float *dots,
-                          const mla_blockwise_gradients *d, int64_t b, int64_t g) {
-    const int64_t shared = a->heads / a->key_heads;
+ * their query blocks inside. */
+static void backward_head(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
+                          const backward_inputs *in, const mla_blockwise_gradients *d, int64_t b, int64_t g) {
+    memset(w->dq, 0, (size_t)dq_floats(a) * sizeof(float));
     for (int64_t j = 0; j < blocks_of(a->keys); j++) {
         const range keys = block_at(j, a->keys);
-        memset(w->dk, 0, (size_t)(BLOCK * (a->key_width + a->value_width)) * sizeof(float));
-        for (int64_t h = g * shared; h < (g + 1) * shared; h++)
-            for (int64_t i = a->causal ? j : 0; i < blocks_of(a->queries); i++) {
-                const range queries = block_at(i, a->queries);
-                const int64_t row = (b * a->heads + h) * a->queries + queries.begin;
-                backward_pair(a, plans, w, at(q, a->queries, b, queries.begin, h), at(k, a->keys, b, keys.begin, g),
-                              at(v, a->keys, b, keys.begin, g), at(dout, a->queries, b, queries.begin, h),
-                              d->q.data ? at(d->q, a->queries, b, queries.begin, h) : NULL, d->add_q || j > 0,
-                              lse + row, dots + row, queries, keys);
-            }
+        memset(w->dk, 0, (size_t)(BLOCK * (a->key_width + a->value_width)) * sizeof(float)); /* dv stands behind it */
+        backward_keys(a, plans, w, in, b, g, j);
         if (d->k.data)
-            deliver(keys.size, a->key_width, w->dk, at(d->k, a->keys, b, keys.begin, g), d->k.row, d->add_k);
+            deliver(keys.size, a->key_width, w->dk, at(a, d->k, a->keys, b, keys.begin, g), d->k.row, d->add_k);
         if (d->v.data)
-            deliver(keys.size, a->value_width, w->dv, at(d->v, a->keys, b, keys.begin, g), d->v.row, d->add_v);
+            deliver(keys.size, a->value_width, w->dv, at(a, d->v, a->keys, b, keys.begin, g), d->v.row, d->add_v);
+    }
+    for (int64_t shared = 0; shared < shared_heads(a) && d->q.data; shared++)
+        deliver(a->queries, a->key_width, w->dq + shared * a->queries * a->key_width,
+                at(a, d->q, a->queries, b, 0, g * shared_heads(a) + shared), d->q.row, d->add_q);
+}
+
+/* dots[b,h,t] = dO . O of that row. */
+static void row_dot(const mla_blockwise *a, mla_heads out, mla_heads dout, int64_t b, int64_t t, float *dots,
+                    float *buffer) {
+    for (int64_t h = 0; h < a->heads; h++) {
+        const float *o = mla_load(at(a, out, a->queries, b, t, h), 0, a->value_width, buffer);
+        const float *d = mla_load(at(a, dout, a->queries, b, t, h), 0, a->value_width, buffer + a->value_width);
+        dots[(b * a->heads + h) * a->queries + t] = dot(a->value_width, o, d);
     }
 }
 
@@ -264,16 +331,15 @@ void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_he
                             float *scratch) {
     backward_plans plans;
     float *dots = scratch;
-    if (!plan_backward(context, a, q, k, v, dout, d->q, &plans)) return;
-    #pragma omp parallel for
+    const backward_inputs in = {q, k, v, dout, lse, dots};
+    if (!plan_backward(context, a, q, k, v, dout, &plans)) return;
+    #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < a->batch * a->queries; i++)
-        for (int64_t h = 0; h < a->heads; h++)
-            dots[(i / a->queries * a->heads + h) * a->queries + i % a->queries] =
-                dot(a->value_width, out.data + i * out.row + h * out.head, dout.data + i * dout.row + h * dout.head);
+        row_dot(a, out, dout, i / a->queries, i % a->queries, dots, backward_work_of(a, scratch).scores);
     #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < a->batch * a->key_heads; task++) {
         const backward_work w = backward_work_of(a, scratch);
-        backward_head(a, &plans, &w, q, k, v, dout, lse, dots, d, task / a->key_heads, task % a->key_heads);
+        backward_head(a, &plans, &w, &in, d, task / a->key_heads, task % a->key_heads);
     }
 }
 
@@ -281,7 +347,8 @@ mla_cost mla_blockwise_cost(const mla_blockwise *a) {
     const double pairs = (double)a->batch * (double)a->heads * (double)a->queries * (double)a->keys;
     const double seen = a->causal ? pairs / 2 : pairs;
     const double key = (double)a->key_width, value = (double)a->value_width;
-    const double rows = (double)a->batch * (double)(a->queries + a->keys) * (double)a->heads * sizeof(float);
+    const double rows = (double)a->batch * (double)(a->queries + a->keys) * (double)a->heads *
+                        (double)mla_dtype_size(a->type);
     return (mla_cost){.forward_flops = 2 * seen * (key + value), .backward_flops = 2 * seen * (3 * key + 2 * value),
                       .forward_bytes = rows * (key + value), .backward_bytes = 2 * rows * (key + value)};
 }

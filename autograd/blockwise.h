@@ -10,9 +10,9 @@
 
 #include "autograd/tape.h"
 
-/* Where heads stand: element (b,t,h,i) is at data[(b*T + t)*row + h*head + i]. */
+/* Where heads stand: element (b,t,h,i) is at data[(b*T + t)*row + h*head + i], of the type of the whole. */
 typedef struct {
-    float *data;
+    void *data;
     int64_t row, head;
 } mla_heads;
 
@@ -22,6 +22,7 @@ typedef struct {
     int64_t key_width, value_width;
     bool causal;
     float scale;
+    mla_dtype type; /* of q, k, v, the output and all gradients; sums and the softmax are f32 */
 } mla_blockwise;
 
 /* Floats of scratch that the passes need, for all threads together. */

@@ -55,6 +55,8 @@ struct mla_node {
 mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
 /* The same for ops whose inputs must all be f32; others are refused. */
 mla_node *mla_op_begin_f32(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
+/* The same for ops whose inputs may be f32 or bf16. */
+mla_node *mla_op_begin_real(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
 /* Zeroed memory that lives as long as the node. */
 void *mla_op_attributes(mla_node *n, size_t bytes);
 /* Memory that forward fills and backward reads: n->saved[slot]. */
@@ -63,6 +65,9 @@ void mla_op_save(mla_node *n, int slot, int64_t bytes);
 mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape);
 /* Reports inputs that do not fit; the message gets the op's name and the inputs' shapes. */
 mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What goes into a matrix product of the given type: x's data, or the bf16 copy of a parameter. An error names
+ * the parameter that has none. */
+const void *mla_op_operand(const mla_node *n, int i, mla_dtype type);
 /* Whether a gradient will be asked for input i. */
 bool mla_op_differentiates(const mla_node *n, int i);
 /* A number for this op that is the same in every step: the order in which it was begun on the tape. */

@@ -1,6 +1,8 @@
 /* All ops that graphs are built from. Each lives in autograd/ops/, with its formula.
  *
- * Inputs are f32 unless said otherwise; "rows" are all dimensions but the last. Inputs that do not fit give an
+ * Inputs of the general set are f32; the fused ops, slice and reshape also take bf16 and give what they got,
+ * unless said otherwise. Parameters and their gradients are always f32; products of bf16 use the bf16 copies
+ * of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last. Inputs that do not fit give an
  * inert tensor and an error that names the op and the shapes. Every op can be differentiated by every f32
  * input, unless it says otherwise. */
 #ifndef MLA_AUTOGRAD_OPS_H
@@ -10,13 +12,15 @@
 
 /* ---- fused ops that the models use ---- */
 
-/* y (..., out) = x (..., in) weight (out,in)ᵀ + bias (out); bias may be NULL. */
+/* y (..., out) = x (..., in) weight (out,in)ᵀ + bias (out); bias may be NULL. The product is of the step's
+ * precision, and so is y: f32 x is rounded to bf16 where that is it. */
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias);
 
-/* Row by row: gain * x / sqrt(mean(x²) + eps). */
-mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps);
-/* Row by row: gain * (x - mean) / sqrt(variance + eps) + bias; bias may be NULL. */
-mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps);
+/* Row by row: gain * x / sqrt(mean(x²) + eps), of type `out`. */
+mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps, mla_dtype out);
+/* Row by row: gain * (x - mean) / sqrt(variance + eps) + bias, of type `out`; bias may be NULL. */
+mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps,
+                          mla_dtype out);
 
 /* Cosines and sines of the rotary angles, (positions, rotary/2) each; owned by the caller (layers/rope). */
 typedef struct {
@@ -64,7 +68,7 @@ mla_tensor *mla_swiglu(mla_tape *tape, mla_tensor *gate, mla_tensor *up);
 /* x with each element zero with probability p, the others divided by 1-p. x itself outside training. The first
  * dimension counts samples: the mask depends on seed, step, op and sample, not on threads, ranks or batches. */
 mla_tensor *mla_dropout(mla_tape *tape, mla_tensor *x, float p);
-/* x + dropout(y, p). */
+/* x + dropout(y, p); x is f32, and so is the result. */
 mla_tensor *mla_residual_add(mla_tape *tape, mla_tensor *x, mla_tensor *y, float p);
 
 typedef struct {

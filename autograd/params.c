@@ -1,5 +1,6 @@
 #include "autograd/params.h"
 #include "autograd/random.h"
+#include "autograd/rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@ struct mla_params {
     int64_t count, capacity;
     int64_t values_length, gradients_length;
     float *values, *gradients;
-    uint64_t version;
+    void *half; /* bf16 copies at the offsets of the values */
+    uint64_t version, half_version;
 };
 
 mla_status mla_params_create(mla_context *context, mla_params **out) {
@@ -31,6 +33,7 @@ void mla_params_destroy(mla_params *params) {
     free(params->items);
     free(params->values);
     free(params->gradients);
+    free(params->half);
     free(params);
 }
 
@@ -160,3 +163,26 @@ int64_t mla_params_elements(const mla_params *params, bool trainable_only) {
 
 uint64_t mla_params_version(const mla_params *params) { return params->version; }
 void mla_params_changed(mla_params *params) { params->version++; }
+
+static mla_status make_half(mla_params *params) {
+    if (posix_memalign(&params->half, 64, (size_t)params->values_length * sizeof(uint16_t))) {
+        params->half = NULL;
+        return mla_fail(params->context, MLA_ERROR_MEMORY, "no memory for the bf16 copies of the parameters (%lld MiB)",
+                        (long long)(params->values_length * (int64_t)sizeof(uint16_t) >> 20));
+    }
+    for (int64_t i = 0; i < params->count; i++)
+        if (params->items[i]->spec.ndim > 1)
+            params->items[i]->tensor.half = (uint16_t *)params->half + params->items[i]->offset;
+    return MLA_OK;
+}
+
+mla_status mla_params_refresh_half(mla_params *params) {
+    if (params->half && params->half_version == params->version) return MLA_OK;
+    const mla_status status = params->half ? MLA_OK : make_half(params);
+    for (int64_t i = 0; i < params->count && !status; i++) {
+        const mla_tensor *x = &params->items[i]->tensor;
+        if (x->half) mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
+    }
+    params->half_version = params->version;
+    return status;
+}

@@ -62,6 +62,10 @@ int64_t mla_params_gradients_length(const mla_params *params);
 /* The sum of all elements, or of the trainable ones. */
 int64_t mla_params_elements(const mla_params *params, bool trainable_only);
 
+/* bf16 copies of all parameters of two or more dimensions, for products in bf16: made at the first call, and
+ * again where values changed since. MLA_ERROR_MEMORY. */
+mla_status mla_params_refresh_half(mla_params *params);
+
 /* Raised by the optimizer when values change: copies in another form know that they are stale. */
 uint64_t mla_params_version(const mla_params *params);
 void mla_params_changed(mla_params *params);

@@ -21,21 +21,58 @@ static inline void mla_put(mla_grad_mode mode, float *gradient, float value) {
 /* The same for `count` values; SKIP does nothing. */
 void mla_deliver(mla_grad_mode mode, int64_t count, const float *value, float *gradient);
 
+/* ---- stretches of values of f32 or bf16, computed with as f32 ----
+ *
+ * Elements [from, from + count) of a block: f32 is used where it lies, bf16 passes through a buffer of `count`
+ * floats. So one loop over floats serves both types, and costs f32 nothing. */
+typedef struct {
+    void *data;
+    mla_dtype type;
+} mla_values;
+
+static inline mla_values mla_data(const mla_tensor *x) { return (mla_values){x->data, x->dtype}; }
+/* The gradient of a node's result, and of an input (f32 for parameters, otherwise of the input's type). */
+static inline mla_values mla_out_gradient(const mla_node *n) { return (mla_values){n->out->grad, n->out->dtype}; }
+static inline mla_values mla_in_gradient(const mla_node *n, int i) {
+    return (mla_values){n->grad[i], n->in[i] ? n->in[i]->dtype : MLA_F32};
+}
+
+/* Values to read. */
+const float *mla_load(mla_values x, int64_t from, int64_t count, float *buffer);
+/* Where to write them (nothing is read), and, when that is done, putting them into their place by the mode. In
+ * mode SET f32 is written where it lies. */
+float *mla_target(mla_values x, mla_grad_mode mode, int64_t from, float *buffer);
+void mla_store(mla_values x, mla_grad_mode mode, int64_t from, int64_t count, const float *value);
+
+/* `count` rows of floats for the calling thread, in scratch of mla_thread_rows_size bytes. */
+float *mla_thread_rows(void *scratch, int64_t count, int64_t width);
+int64_t mla_thread_rows_size(const mla_tape *tape, int64_t count, int64_t width);
+
+/* Conversions, rounding to nearest even. */
+void mla_widen(int64_t count, const void *bf16, float *out);
+void mla_narrow(int64_t count, const float *x, void *bf16);
+/* The same for whole blocks, with all threads. */
+void mla_widen_all(int64_t count, const void *bf16, float *out);
+void mla_narrow_all(int64_t count, const float *x, void *bf16);
+
 /* Rows are cut into chunks for sums over rows: at most 128 of them, of at least 16 rows. Each chunk sums for
  * itself into its row of partial sums (chunks, width); mla_sum_rows then adds them up in order. */
 int64_t mla_chunk_rows(int64_t rows);
 int64_t mla_chunk_count(int64_t rows);
 
 /* gradient (width) = sum over rows of x, or of x * y where y is not NULL; x and y (rows, width). */
-void mla_sum_rows(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, const float *y, float *gradient);
+void mla_sum_rows(mla_grad_mode mode, int64_t rows, int64_t width, mla_values x, const float *y, float *gradient);
 
 /* Whether b is a single row as wide as x. */
 bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x);
 
-/* Moves `blocks` blocks of `length` floats that begin `from_stride` and `to_stride` floats apart. */
+/* Moves `blocks` blocks of `length` elements that begin `from_stride` and `to_stride` elements apart. */
 typedef struct {
     int64_t blocks, length, from_stride, to_stride;
 } mla_block_move;
-void mla_move_blocks(mla_grad_mode mode, const mla_block_move *move, const float *from, float *to);
+void mla_move_blocks(mla_grad_mode mode, const mla_block_move *move, mla_values from, mla_values to);
+
+/* The same memory, `elements` further on. */
+mla_values mla_beyond(mla_values x, int64_t elements);
 
 #endif

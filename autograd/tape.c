@@ -1,5 +1,6 @@
 #include "autograd/tape.h"
 #include "autograd/op.h"
+#include "autograd/rows.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -213,6 +214,25 @@ mla_node *mla_op_begin_f32(mla_tape *tape, const mla_op *op, int inputs, mla_ten
     return n;
 }
 
+mla_node *mla_op_begin_real(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in) {
+    mla_node *n = mla_op_begin(tape, op, inputs, in);
+    for (int i = 0; n && i < inputs; i++)
+        if (in[i] && in[i]->dtype == MLA_I32) {
+            mla_op_refuse(n, "inputs must be f32 or bf16");
+            return NULL;
+        }
+    return n;
+}
+
+const void *mla_op_operand(const mla_node *n, int i, mla_dtype type) {
+    const mla_tensor *x = n->in[i];
+    if (x->dtype == type) return x->data;
+    if (!x->half)
+        mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s has no bf16 copy: call mla_params_refresh_half first",
+                 n->op->name, x->name ? x->name : "an input");
+    return x->half;
+}
+
 void *mla_op_attributes(mla_node *n, size_t bytes) {
     static max_align_t nowhere[64]; /* written and never read: the error is on record */
     n->attributes = arena_take(n->tape, bytes);
@@ -314,9 +334,14 @@ mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t 
 
 /* ---- backward ---- */
 
-static void add_into(int64_t count, float *sum, const float *x) {
-    #pragma omp parallel for simd schedule(static) if (count > 1 << 14)
-    for (int64_t i = 0; i < count; i++) sum[i] += x[i];
+static void add_into(const mla_tensor *like, void *sum, const void *x) {
+    const int64_t count = mla_count(like);
+    const mla_values to = {sum, like->dtype}, from = {(void *)(uintptr_t)x, like->dtype};
+    #pragma omp parallel for schedule(static) if (count > MLA_PIECE)
+    for (int64_t i = 0; i < count; i += MLA_PIECE) {
+        float buffer[MLA_PIECE];
+        mla_store(to, MLA_ADD, i, mla_piece(count, i), mla_load(from, i, mla_piece(count, i), buffer));
+    }
 }
 
 /* Memory for x's gradient that nobody else reads: there already, taken anew, or copied from a shared buffer. */
@@ -345,7 +370,7 @@ static void pass_gradient(mla_node *n, int i) {
         x->grad_buffer = out->grad_buffer;
         mla_buffer_hold(x->grad_buffer);
     } else if (own_gradient(n->tape, x) && !shapes_only) {
-        if (x->has_grad) add_into(mla_count(x), x->grad, out->grad);
+        if (x->has_grad) add_into(x, x->grad, out->grad);
         else memcpy(x->grad, out->grad, (size_t)mla_size(x));
     }
 }
@@ -371,7 +396,7 @@ static void take_gradient(mla_node *n, int i) {
     if (!mla_op_differentiates(n, i)) return;
     if (n->op->passes & MLA_INPUT(i)) pass_gradient(n, i);
     x->has_grad = true;
-    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(mla_count(x), x->grad, n->grad[i]);
+    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(x, x->grad, n->grad[i]);
 }
 
 /* One recorded use of input i less; with the last one a parameter's gradient is final. */

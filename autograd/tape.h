@@ -27,6 +27,7 @@ typedef struct {
     uint64_t seed;
     uint64_t step;
     int64_t first_sample; /* place of this microbatch's first sample in the global batch */
+    mla_dtype precision;  /* of what goes into matrix products, and of what they give: MLA_F32 or MLA_BF16 */
     bool training;        /* dropout is active */
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */

@@ -22,6 +22,7 @@ typedef struct mla_tensor {
     int64_t shape[MLA_MAX_DIMS];
     const char *name;    /* of parameters and inputs; NULL for results of ops */
     void *data;          /* NULL in a run on shapes alone */
+    const void *half;    /* of f32 parameters: a bf16 copy for matrix products, or NULL */
     void *grad;          /* f32 or bf16 like data; read it only where has_grad */
     bool is_parameter;   /* data and grad are in the registry's flat blocks */
     bool needs_grad;     /* a gradient flows to it */

@@ -27,15 +27,17 @@ static mla_tensor *attend(mla_tape *tape, const mla_block *block, mla_tensor *x,
 
 mla_tensor *mla_block_apply(mla_tape *tape, const mla_block *block, mla_tensor *x, mla_layer_cache *cache) {
     const float p = (float)block->config->dropout;
+    const mla_dtype type = mla_tape_step(tape)->precision; /* of the norms' results before products */
     const int64_t scope = mla_scope_open(tape);
     if (block->config->norm_position == MLA_NORM_PRE) {
-        x = mla_residual_add(tape, x, attend(tape, block, mla_norm_apply(tape, &block->input_norm, x), cache), p);
-        mla_tensor *h = mla_norm_apply(tape, &block->post_attention_norm, x);
+        x = mla_residual_add(tape, x, attend(tape, block, mla_norm_apply(tape, &block->input_norm, x, type), cache), p);
+        mla_tensor *h = mla_norm_apply(tape, &block->post_attention_norm, x, type);
         x = mla_residual_add(tape, x, mla_feed_forward_apply(tape, &block->feed_forward, h), p);
     } else {
-        x = mla_norm_apply(tape, &block->input_norm, mla_residual_add(tape, x, attend(tape, block, x, cache), p));
+        x = mla_residual_add(tape, x, attend(tape, block, x, cache), p);
+        x = mla_norm_apply(tape, &block->input_norm, x, MLA_F32);
         mla_tensor *y = mla_feed_forward_apply(tape, &block->feed_forward, x);
-        x = mla_norm_apply(tape, &block->post_attention_norm, mla_residual_add(tape, x, y, p));
+        x = mla_norm_apply(tape, &block->post_attention_norm, mla_residual_add(tape, x, y, p), MLA_F32);
     }
     return mla_scope_close(tape, scope, x);
 }

@@ -89,12 +89,13 @@ mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_ten
                  (long long)(first + ids->shape[ids->ndim > 1]));
         return mla_inert(tape);
     }
+    if (mla_tape_step(tape)->precision == MLA_BF16 && mla_params_refresh_half(model->params)) return mla_inert(tape);
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
     if (model->embed_positions) x = add_positions(tape, model, x, first);
     if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);
     for (int64_t i = 0; i < model->config.num_hidden_layers; i++)
         x = mla_block_apply(tape, &model->blocks[i], x, cache ? mla_kv_cache_layer(cache, i) : NULL);
-    if (model->config.final_norm) x = mla_norm_apply(tape, &model->norm, x);
+    if (model->config.final_norm) x = mla_norm_apply(tape, &model->norm, x, mla_tape_step(tape)->precision);
     return mla_scope_close(tape, scope, x);
 }
 

@@ -50,7 +50,7 @@ mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_
 }
 
 static mla_tensor *norm_if(mla_tape *tape, const mla_norm *norm, mla_tensor *x) {
-    return norm->gain ? mla_norm_apply(tape, norm, x) : x;
+    return norm->gain ? mla_norm_apply(tape, norm, x, mla_tape_step(tape)->precision) : x;
 }
 
 /* (B,T,D) -> (B,T,H,N+R), turned. */

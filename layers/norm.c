@@ -16,7 +16,7 @@ mla_status mla_norm_build(mla_context *context, mla_params *params, mla_norm *no
     return mla_error_status(context);
 }
 
-mla_tensor *mla_norm_apply(mla_tape *tape, const mla_norm *norm, mla_tensor *x) {
-    return norm->kind == MLA_NORM_RMSNORM ? mla_rmsnorm(tape, x, norm->gain, norm->eps)
-                                          : mla_layernorm(tape, x, norm->gain, norm->bias, norm->eps);
+mla_tensor *mla_norm_apply(mla_tape *tape, const mla_norm *norm, mla_tensor *x, mla_dtype out) {
+    return norm->kind == MLA_NORM_RMSNORM ? mla_rmsnorm(tape, x, norm->gain, norm->eps, out)
+                                          : mla_layernorm(tape, x, norm->gain, norm->bias, norm->eps, out);
 }

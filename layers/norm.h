@@ -16,6 +16,7 @@ typedef struct {
 mla_status mla_norm_build(mla_context *context, mla_params *params, mla_norm *norm, mla_norm_kind kind,
                           const char *prefix, const char *name, int64_t width, double eps);
 
-mla_tensor *mla_norm_apply(mla_tape *tape, const mla_norm *norm, mla_tensor *x);
+/* x f32 or bf16; the result is of type `out`: the step's precision where it goes into products. */
+mla_tensor *mla_norm_apply(mla_tape *tape, const mla_norm *norm, mla_tensor *x, mla_dtype out);
 
 #endif

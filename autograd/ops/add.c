@@ -27,7 +27,7 @@ static void row_forward(const mla_node *n) {
 
 static void row_backward(const mla_node *n) {
     if (n->mode[B])
-        mla_sum_rows(n->mode[B], mla_rows(n->out), mla_width(n->out), n->out->grad, NULL, n->grad[B]);
+        mla_sum_rows(n->mode[B], mla_rows(n->out), mla_width(n->out), mla_out_gradient(n), NULL, n->grad[B]);
 }
 
 static const mla_op add_same = {.name = "add", .forward = same_forward, .passes = MLA_INPUT(A) | MLA_INPUT(B)};

@@ -45,6 +45,7 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_te
     if (k->shape[0] != q->shape[0] || v->shape[0] != q->shape[0]) return "q, k and v must have one batch size";
     if (k->shape[1] != v->shape[1] || k->shape[2] != v->shape[2]) return "k and v must have the same positions and heads";
     if (k->shape[3] != q->shape[3]) return "q and k must have one width";
+    if (q->dtype != k->dtype || q->dtype != v->dtype) return "q, k and v must have one type";
     if (q->shape[2] % k->shape[2]) return "the number of key heads must divide the number of query heads";
     if (causal && q->shape[1] != k->shape[1]) return "a causal mask needs as many keys as queries";
     return NULL;
@@ -52,17 +53,17 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_te
 
 mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tensor *v,
                           const mla_attention_options *options) {
-    mla_node *n = mla_op_begin(tape, &attention, 3, (mla_tensor *[]){q, k, v});
+    mla_node *n = mla_op_begin_real(tape, &attention, 3, (mla_tensor *[]){q, k, v});
     if (!n) return mla_inert(tape);
     const char *why = misfit(q, k, v, options->causal);
     if (why) return mla_op_refuse(n, "%s", why);
     mla_blockwise *a = mla_op_attributes(n, sizeof *a);
     *a = (mla_blockwise){.batch = q->shape[0], .heads = q->shape[2], .key_heads = k->shape[2], .queries = q->shape[1],
                          .keys = k->shape[1], .key_width = q->shape[3], .value_width = v->shape[3],
-                         .causal = options->causal,
+                         .causal = options->causal, .type = q->dtype,
                          .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)q->shape[3])};
     mla_op_save(n, 0, a->batch * a->heads * a->queries * (int64_t)sizeof(float));
     n->forward_scratch = (int64_t)sizeof(float) * mla_blockwise_forward_scratch(mla_tape_context(tape), a);
     n->backward_scratch = (int64_t)sizeof(float) * mla_blockwise_backward_scratch(mla_tape_context(tape), a);
-    return mla_op_finish(n, MLA_F32, 3, (int64_t[]){a->batch, a->queries, a->heads * a->value_width});
+    return mla_op_finish(n, q->dtype, 3, (int64_t[]){a->batch, a->queries, a->heads * a->value_width});
 }

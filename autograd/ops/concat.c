@@ -23,19 +23,19 @@ static layout plan_layout(const mla_node *n) {
 static void concat_forward(const mla_node *n) {
     const layout l = plan_layout(n);
     const int64_t length = l.a_length + l.b_length;
-    float *y = n->out->data;
-    mla_move_blocks(MLA_SET, &(mla_block_move){l.blocks, l.a_length, l.a_length, length}, n->in[A]->data, y);
-    mla_move_blocks(MLA_SET, &(mla_block_move){l.blocks, l.b_length, l.b_length, length}, n->in[B]->data,
-                    y + l.a_length);
+    const mla_values y = mla_data(n->out);
+    mla_move_blocks(MLA_SET, &(mla_block_move){l.blocks, l.a_length, l.a_length, length}, mla_data(n->in[A]), y);
+    mla_move_blocks(MLA_SET, &(mla_block_move){l.blocks, l.b_length, l.b_length, length}, mla_data(n->in[B]),
+                    mla_beyond(y, l.a_length));
 }
 
 static void concat_backward(const mla_node *n) {
     const layout l = plan_layout(n);
     const int64_t length = l.a_length + l.b_length;
-    const float *dy = n->out->grad;
-    mla_move_blocks(n->mode[A], &(mla_block_move){l.blocks, l.a_length, length, l.a_length}, dy, n->grad[A]);
-    mla_move_blocks(n->mode[B], &(mla_block_move){l.blocks, l.b_length, length, l.b_length}, dy + l.a_length,
-                    n->grad[B]);
+    const mla_values dy = mla_out_gradient(n);
+    mla_move_blocks(n->mode[A], &(mla_block_move){l.blocks, l.a_length, length, l.a_length}, dy, mla_in_gradient(n, A));
+    mla_move_blocks(n->mode[B], &(mla_block_move){l.blocks, l.b_length, length, l.b_length},
+                    mla_beyond(dy, l.a_length), mla_in_gradient(n, B));
 }
 
 static const mla_op concat = {.name = "concat", .forward = concat_forward, .backward = concat_backward};

@@ -2,11 +2,11 @@
 #ifndef MLA_AUTOGRAD_OPS_DROPOUT_H
 #define MLA_AUTOGRAD_OPS_DROPOUT_H
 
-#include "autograd/op.h"
+#include "autograd/rows.h"
 
-/* y = mask x / (1-p), plus base where it is not NULL; delivered to y by the mode. All have the shape of n->out.
+/* y = mask x / (1-p), plus base (f32) where it is not NULL; put into y by the mode. All have the shape of n->out.
  * The mask is drawn anew from the op's site, the step and the sample: the same forward and backward. */
-void mla_drop(const mla_node *n, float p, const float *base, const float *x, mla_grad_mode mode, float *y);
+void mla_drop(const mla_node *n, float p, const float *base, mla_values x, mla_grad_mode mode, mla_values y);
 
 /* Whether p is a probability below 1. */
 bool mla_drop_is_valid(float p);

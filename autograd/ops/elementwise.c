@@ -62,31 +62,39 @@ static inline float gelu_tanh_slope(float x) {
 typedef struct {
     mla_op op; /* first, so that a node's op is also its elementwise */
     void (*value)(int64_t count, const float *x, float *y);
-    void (*gradient)(int64_t count, const float *kept, const float *dy, mla_grad_mode mode, float *dx);
+    void (*gradient)(int64_t count, const float *kept, const float *dy, float *dx);
 } elementwise;
 
 static void elementwise_forward(const mla_node *n) {
     const elementwise *e = (const elementwise *)n->op;
-    const float *x = n->in[0]->data;
-    float *y = n->out->data;
+    const mla_values x = mla_data(n->in[0]), y = mla_data(n->out);
     const int64_t count = mla_count(n->out);
     #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += MLA_PIECE) e->value(mla_piece(count, i), x + i, y + i);
+    for (int64_t i = 0; i < count; i += MLA_PIECE) {
+        float buffer[2][MLA_PIECE], *out = mla_target(y, MLA_SET, i, buffer[1]);
+        const int64_t length = mla_piece(count, i);
+        e->value(length, mla_load(x, i, length, buffer[0]), out);
+        mla_store(y, MLA_SET, i, length, out);
+    }
 }
 
 static void elementwise_backward(const mla_node *n) {
     const elementwise *e = (const elementwise *)n->op;
-    const float *kept = e->op.keeps == MLA_OUTPUT ? n->out->data : n->in[0]->data, *dy = n->out->grad;
-    float *dx = n->grad[0];
+    const mla_values kept = mla_data(e->op.keeps == MLA_OUTPUT ? n->out : n->in[0]);
+    const mla_values dy = mla_out_gradient(n), dx = mla_in_gradient(n, 0);
     const int64_t count = mla_count(n->out);
     #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += MLA_PIECE)
-        e->gradient(mla_piece(count, i), kept + i, dy + i, n->mode[0], dx + i);
+    for (int64_t i = 0; i < count; i += MLA_PIECE) {
+        float buffer[3][MLA_PIECE], *out = mla_target(dx, n->mode[0], i, buffer[2]);
+        const int64_t length = mla_piece(count, i);
+        e->gradient(length, mla_load(kept, i, length, buffer[0]), mla_load(dy, i, length, buffer[1]), out);
+        mla_store(dx, n->mode[0], i, length, out);
+    }
 }
 
 static mla_tensor *apply(mla_tape *tape, const elementwise *e, mla_tensor *x) {
-    mla_node *n = mla_op_begin_f32(tape, &e->op, 1, &x);
-    return n ? mla_op_finish(n, MLA_F32, x->ndim, x->shape) : mla_inert(tape);
+    mla_node *n = mla_op_begin_real(tape, &e->op, 1, &x);
+    return n ? mla_op_finish(n, x->dtype, x->ndim, x->shape) : mla_inert(tape);
 }
 
 #define ELEMENTWISE(NAME, KEPT)                                                                                \
@@ -95,9 +103,9 @@ static mla_tensor *apply(mla_tape *tape, const elementwise *e, mla_tensor *x) {
         for (int64_t j = 0; j < count; j++) y[j] = NAME##_value(x[j]);                                         \
     }                                                                                                          \
     MLA_VECTOR static void NAME##_gradients(int64_t count, const float *kept, const float *dy,                 \
-                                            mla_grad_mode mode, float *dx) {                                   \
+                                            float *dx) {                                                       \
         MLA_SIMD                                                                                               \
-        for (int64_t j = 0; j < count; j++) mla_put(mode, dx + j, dy[j] * NAME##_slope(kept[j]));              \
+        for (int64_t j = 0; j < count; j++) dx[j] = dy[j] * NAME##_slope(kept[j]);                             \
     }                                                                                                          \
     static const elementwise NAME##_elementwise = {                                                            \
         {.name = #NAME, .forward = elementwise_forward, .backward = elementwise_backward, .keeps = (KEPT)},    \

@@ -8,8 +8,8 @@
  *     dkv = [dk_nope; dv],  dc = dkv kv_b,  dkv_b = dkvᵀ c,  dk_rope = sum over heads of dk's last R */
 #include "autograd/blockwise.h"
 #include "autograd/gemm.h"
-#include "autograd/op.h"
 #include "autograd/ops.h"
+#include "autograd/rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,17 +24,21 @@ typedef struct {
 static int64_t kv_width(const attributes *w) { return w->a.heads * (w->nope + w->a.value_width); }
 static int64_t k_width(const attributes *w) { return w->a.heads * (w->nope + w->rope); }
 
-/* Where expanded keys and values (or their gradients) stand in scratch. Without rotary part, the keys are used
- * where the expansion left them. */
+/* Where expanded keys and values (or their gradients) stand in scratch, of the type of the inputs. Without rotary
+ * part, the keys are used where the expansion left them. */
 typedef struct {
-    float *kv; /* (rows, H, N+V) */
-    float *k;  /* (rows, H, N+R); kv where R = 0 */
+    void *kv; /* (rows, H, N+V) */
+    void *k;  /* (rows, H, N+R); kv where R = 0 */
 } expansion;
 
-static int64_t expansion_floats(const attributes *w) { return w->rows * (kv_width(w) + (w->rope ? k_width(w) : 0)); }
+static int64_t bytes_of(const attributes *w, int64_t count) { return count * (int64_t)mla_dtype_size(w->a.type); }
 
-static expansion expansion_at(const attributes *w, float *scratch) {
-    return (expansion){scratch, w->rope ? scratch + w->rows * kv_width(w) : scratch};
+static int64_t expansion_size(const attributes *w) {
+    return bytes_of(w, w->rows * (kv_width(w) + (w->rope ? k_width(w) : 0)));
+}
+
+static expansion expansion_at(const attributes *w, void *scratch) {
+    return (expansion){scratch, w->rope ? (char *)scratch + bytes_of(w, w->rows * kv_width(w)) : scratch};
 }
 
 static mla_heads keys_of(const attributes *w, expansion e) {
@@ -43,7 +47,7 @@ static mla_heads keys_of(const attributes *w, expansion e) {
 }
 
 static mla_heads values_of(const attributes *w, expansion e) {
-    return (mla_heads){e.kv + w->nope, kv_width(w), w->nope + w->a.value_width};
+    return (mla_heads){(char *)e.kv + bytes_of(w, w->nope), kv_width(w), w->nope + w->a.value_width};
 }
 
 static mla_heads queries_of(const attributes *w, void *data) {
@@ -54,19 +58,36 @@ static mla_heads out_of(const attributes *w, void *data) {
     return (mla_heads){data, w->a.heads * w->a.value_width, w->a.value_width};
 }
 
+/* Byte addresses of a position's and head's key, and of its expansion. */
+static char *key_at(const attributes *w, expansion e, int64_t row, int64_t h) {
+    return (char *)e.k + bytes_of(w, row * k_width(w) + h * (w->nope + w->rope));
+}
+
+static char *expanded_at(const attributes *w, expansion e, int64_t row, int64_t h) {
+    return (char *)e.kv + bytes_of(w, row * kv_width(w) + h * (w->nope + w->a.value_width));
+}
+
 static void expand(const mla_node *n, expansion e) {
     const attributes *w = n->attributes;
-    const mla_gemm_shape shape = {.m = w->rows, .n = kv_width(w), .k = w->latent, .b_transposed = true};
-    mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[LATENT]->data, n->in[KV_B]->data, e.kv, NULL);
+    const mla_dtype type = w->a.type;
+    const mla_gemm_shape shape = {.m = w->rows, .n = kv_width(w), .k = w->latent, .b_transposed = true,
+                                  .a_type = type, .b_type = type, .c_type = type};
+    const void *weight = mla_op_operand(n, KV_B, type);
+    if (!weight) return;
+    mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[LATENT]->data, weight, e.kv, NULL);
     if (!w->rope) return;
     #pragma omp parallel for
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t h = 0; h < w->a.heads; h++) {
-            float *k = e.k + i * k_width(w) + h * (w->nope + w->rope);
-            memcpy(k, e.kv + i * kv_width(w) + h * (w->nope + w->a.value_width), (size_t)w->nope * sizeof *k);
-            memcpy(k + w->nope, mla_row(n->in[K_ROPE], i), (size_t)w->rope * sizeof *k);
+            char *k = key_at(w, e, i, h);
+            memcpy(k, expanded_at(w, e, i, h), (size_t)bytes_of(w, w->nope));
+            memcpy(k + bytes_of(w, w->nope), (char *)n->in[K_ROPE]->data + bytes_of(w, i * w->rope),
+                   (size_t)bytes_of(w, w->rope));
         }
 }
+
+/* What lies behind `used` bytes of scratch, on a boundary of 64. */
+static void *scratch_behind(const mla_node *n, int64_t used) { return (char *)n->scratch + (used + 63) / 64 * 64; }
 
 static void latent_attention_forward(const mla_node *n) {
     const attributes *w = n->attributes;
@@ -74,39 +95,45 @@ static void latent_attention_forward(const mla_node *n) {
     expand(n, e);
     mla_blockwise_forward(mla_tape_context(n->tape), &w->a, queries_of(w, n->in[Q]->data), keys_of(w, e),
                           values_of(w, e), out_of(w, n->out->data), n->saved[0],
-                          (float *)n->scratch + expansion_floats(w));
+                          scratch_behind(n, expansion_size(w)));
 }
 
 /* The mirror of expand: gradients of k go to the nope part of dkv and, summed over heads, to dk_rope. */
-static void collect_keys(const mla_node *n, expansion d) {
+static void collect_keys(const mla_node *n, expansion d, float *sums) {
     const attributes *w = n->attributes;
+    const mla_values dk_rope = mla_in_gradient(n, K_ROPE);
     #pragma omp parallel for
     for (int64_t i = 0; i < w->rows; i++) {
-        float *dk_rope = n->mode[K_ROPE] ? (float *)n->grad[K_ROPE] + i * w->rope : NULL;
-        if (n->mode[K_ROPE] == MLA_SET) memset(dk_rope, 0, (size_t)w->rope * sizeof *dk_rope);
+        float *buffer = mla_thread_rows(sums, 2, w->rope), *sum = buffer + w->rope;
+        memset(sum, 0, (size_t)w->rope * sizeof *sum);
         for (int64_t h = 0; h < w->a.heads; h++) {
-            const float *dk = d.k + i * k_width(w) + h * (w->nope + w->rope);
-            memcpy(d.kv + i * kv_width(w) + h * (w->nope + w->a.value_width), dk, (size_t)w->nope * sizeof *dk);
-            for (int64_t j = 0; dk_rope && j < w->rope; j++) dk_rope[j] += dk[w->nope + j];
+            char *dk = key_at(w, d, i, h);
+            memcpy(expanded_at(w, d, i, h), dk, (size_t)bytes_of(w, w->nope));
+            const mla_values turned = {dk + bytes_of(w, w->nope), w->a.type};
+            mla_deliver(MLA_ADD, w->rope, mla_load(turned, 0, w->rope, buffer), sum);
         }
+        mla_store(dk_rope, n->mode[K_ROPE], i * w->rope, w->rope, sum);
     }
 }
 
-static void collect(const mla_node *n, expansion d) {
+static void collect(const mla_node *n, expansion d, float *sums) {
     const attributes *w = n->attributes;
     mla_context *context = mla_tape_context(n->tape);
-    const mla_gemm_shape dc = {.m = w->rows, .n = w->latent, .k = kv_width(w), .accumulate = n->mode[LATENT] == MLA_ADD};
+    const mla_dtype type = w->a.type;
+    const mla_gemm_shape dc = {.m = w->rows, .n = w->latent, .k = kv_width(w), .a_type = type, .b_type = type,
+                               .c_type = type, .accumulate = n->mode[LATENT] == MLA_ADD};
     const mla_gemm_shape dkv_b = {.m = kv_width(w), .n = w->latent, .k = w->rows, .a_transposed = true,
-                                  .accumulate = n->mode[KV_B] == MLA_ADD};
-    if (w->rope) collect_keys(n, d);
-    if (n->mode[LATENT]) mla_gemm_now(context, &dc, d.kv, n->in[KV_B]->data, n->grad[LATENT], NULL);
+                                  .a_type = type, .b_type = type, .accumulate = n->mode[KV_B] == MLA_ADD};
+    if (w->rope) collect_keys(n, d, sums);
+    if (n->mode[LATENT]) mla_gemm_now(context, &dc, d.kv, mla_op_operand(n, KV_B, type), n->grad[LATENT], NULL);
     if (n->mode[KV_B]) mla_gemm_now(context, &dkv_b, d.kv, n->in[LATENT]->data, n->grad[KV_B], NULL);
 }
 
 static void latent_attention_backward(const mla_node *n) {
     const attributes *w = n->attributes;
     const expansion e = expansion_at(w, n->scratch);
-    const expansion d = expansion_at(w, (float *)n->scratch + expansion_floats(w));
+    const expansion d = expansion_at(w, scratch_behind(n, expansion_size(w)));
+    float *work = scratch_behind(n, 2 * expansion_size(w) + 64);
     const mla_blockwise_gradients gradients = {.q = queries_of(w, n->mode[Q] ? n->grad[Q] : NULL),
                                                .add_q = n->mode[Q] == MLA_ADD,
                                                .k = keys_of(w, d),
@@ -114,14 +141,14 @@ static void latent_attention_backward(const mla_node *n) {
     expand(n, e);
     mla_blockwise_backward(mla_tape_context(n->tape), &w->a, queries_of(w, n->in[Q]->data), keys_of(w, e),
                            values_of(w, e), out_of(w, n->out->data), out_of(w, n->out->grad), n->saved[0], &gradients,
-                           (float *)n->scratch + 2 * expansion_floats(w));
-    collect(n, d);
+                           work);
+    collect(n, d, work);
 }
 
 static mla_cost latent_attention_cost(const mla_node *n) {
     const attributes *w = n->attributes;
     const double expansion_flops = 2 * (double)w->rows * (double)kv_width(w) * (double)w->latent;
-    const double moved = (double)(expansion_floats(w) * (int64_t)sizeof(float));
+    const double moved = (double)expansion_size(w);
     mla_cost cost = mla_blockwise_cost(&w->a);
     cost.forward_flops += expansion_flops;
     cost.backward_flops += expansion_flops * (mla_op_differentiates(n, LATENT) + mla_op_differentiates(n, KV_B));
@@ -140,6 +167,7 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_te
     if (q->ndim != 4 || c->ndim != 3 || w->ndim != 2) return "q, latent, kv_b must be (B,T,H,N+R), (B,T,C), (H*(N+V),C)";
     if (q->shape[2] != heads || w->shape[0] % heads) return "q and kv_b must fit the number of heads";
     if (c->shape[0] != q->shape[0] || c->shape[1] != q->shape[1]) return "q and latent must have one batch and length";
+    if (q->dtype != c->dtype || (r && r->dtype != c->dtype)) return "q, latent and k_rope must have one type";
     if (w->shape[1] != c->shape[2]) return "kv_b must be as wide as the latent";
     if (r && (r->ndim != 3 || r->shape[0] != q->shape[0] || r->shape[1] != q->shape[1]))
         return "k_rope must be (B,T,R)";
@@ -150,7 +178,7 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_te
 
 mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
                                  mla_tensor *kv_b, int64_t heads, const mla_attention_options *options) {
-    mla_node *n = mla_op_begin(tape, &latent_attention, 4, (mla_tensor *[]){q, latent, k_rope, kv_b});
+    mla_node *n = mla_op_begin_real(tape, &latent_attention, 4, (mla_tensor *[]){q, latent, k_rope, kv_b});
     if (!n) return mla_inert(tape);
     const char *why = misfit(q, latent, k_rope, kv_b, heads);
     if (why) return mla_op_refuse(n, "%s", why);
@@ -160,11 +188,11 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     *w = (attributes){.rows = q->shape[0] * positions, .latent = latent->shape[2], .nope = nope, .rope = rope,
                       .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,
                             .keys = positions, .key_width = nope + rope, .value_width = kv_b->shape[0] / heads - nope,
-                            .causal = options->causal,
+                            .causal = options->causal, .type = q->dtype,
                             .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
-    n->forward_scratch = (int64_t)sizeof(float) * (expansion_floats(w) + mla_blockwise_forward_scratch(context, &w->a));
-    n->backward_scratch =
-        (int64_t)sizeof(float) * (2 * expansion_floats(w) + mla_blockwise_backward_scratch(context, &w->a));
-    return mla_op_finish(n, MLA_F32, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
+    n->forward_scratch = expansion_size(w) + 64 + (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
+    n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(tape, 2, rope) +
+                          (int64_t)sizeof(float) * mla_blockwise_backward_scratch(context, &w->a);
+    return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
 }

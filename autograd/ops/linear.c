@@ -1,29 +1,39 @@
 /* y = x Wᵀ + b:  x (rows,in), W (out,in), b (out), y (rows,out)
- * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy */
+ * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy
+ *
+ * The products are of the step's precision. Where x comes in f32 and the product is of bf16, x is rounded once and
+ * saved: backward needs it again. */
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
 #include "autograd/rows.h"
 
 enum { X, W, B };
+enum { ROUNDED }; /* saved */
+
+static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
 
 static void linear_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
+    const mla_dtype type = n->out->dtype;
     const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
-                                  .a_type = x->dtype, .b_type = w->dtype, .c_type = n->out->dtype, .bias = b != NULL};
-    mla_gemm_now(mla_tape_context(n->tape), &shape, x->data, w->data, n->out->data, b ? b->data : NULL);
+                                  .a_type = type, .b_type = type, .c_type = type, .bias = b != NULL};
+    const void *weight = mla_op_operand(n, W, type);
+    if (!weight) return;
+    if (n->saved[ROUNDED]) mla_narrow_all(mla_count(x), x->data, n->saved[ROUNDED]);
+    mla_gemm_now(mla_tape_context(n->tape), &shape, product_input(n), weight, n->out->data, b ? b->data : NULL);
 }
 
 static void linear_backward(const mla_node *n) {
     mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *x = n->in[X], *w = n->in[W], *y = n->out;
     const int64_t rows = mla_rows(x), in = w->shape[1], out = w->shape[0];
-    const mla_gemm_shape dx = {.m = rows, .n = in, .k = out, .a_type = y->dtype, .b_type = w->dtype,
+    const mla_gemm_shape dx = {.m = rows, .n = in, .k = out, .a_type = y->dtype, .b_type = y->dtype,
                                .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
     const mla_gemm_shape dw = {.m = out, .n = in, .k = rows, .a_transposed = true, .a_type = y->dtype,
-                               .b_type = x->dtype, .accumulate = n->mode[W] == MLA_ADD};
-    if (n->mode[X]) mla_gemm_now(context, &dx, y->grad, w->data, n->grad[X], NULL);
-    if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, x->data, n->grad[W], NULL);
-    if (n->mode[B]) mla_sum_rows(n->mode[B], rows, out, y->grad, NULL, n->grad[B]);
+                               .b_type = y->dtype, .accumulate = n->mode[W] == MLA_ADD};
+    if (n->mode[X]) mla_gemm_now(context, &dx, y->grad, mla_op_operand(n, W, y->dtype), n->grad[X], NULL);
+    if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, product_input(n), n->grad[W], NULL);
+    if (n->mode[B]) mla_sum_rows(n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
 }
 
 static mla_cost linear_cost(const mla_node *n) {
@@ -35,16 +45,21 @@ static mla_cost linear_cost(const mla_node *n) {
 
 static const mla_op linear = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
                               .cost = linear_cost, .keeps = MLA_INPUT(X) | MLA_INPUT(W)};
+static const mla_op rounding = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
+                                .cost = linear_cost, .keeps = MLA_INPUT(W)};
 
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
-    mla_node *n = mla_op_begin(tape, &linear, 3, (mla_tensor *[]){x, weight, bias});
+    const mla_dtype type = mla_tape_step(tape)->precision;
+    const bool rounds = x->dtype == MLA_F32 && type == MLA_BF16;
+    mla_node *n = mla_op_begin_real(tape, rounds ? &rounding : &linear, 3, (mla_tensor *[]){x, weight, bias});
     if (!n) return mla_inert(tape);
-    if (x->dtype == MLA_I32) return mla_op_refuse(n, "x must be f32 or bf16");
     if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
         return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
         return mla_op_refuse(n, "the bias must be as wide as the weight has rows");
+    if (x->dtype == MLA_BF16 && type == MLA_F32) return mla_op_refuse(n, "x is bf16 in a step of f32");
+    if (rounds) mla_op_save(n, ROUNDED, mla_count(x) * (int64_t)mla_dtype_size(MLA_BF16));
     int64_t shape[MLA_MAX_DIMS];
     for (int i = 0; i < x->ndim; i++) shape[i] = i == x->ndim - 1 ? weight->shape[0] : x->shape[i];
-    return mla_op_finish(n, x->dtype, x->ndim, shape);
+    return mla_op_finish(n, type, x->ndim, shape);
 }

@@ -2,10 +2,12 @@
  * dz = scale * (softmax(z) - onehot(target)),  dx = dz W,  dW = dzᵀ x;  rows with target -1 count for nothing
  *
  * Rows are taken in chunks, and a chunk's gradients are computed while its logits are there: forward writes dx
- * (saved) and adds to dW, which is right because the loss is where mla_backward starts, with gradient 1. */
+ * (saved) and adds to dW, which is right because the loss is where mla_backward starts, with gradient 1.
+ *
+ * The products are of the step's precision; the logits and the softmax are f32 in any case. */
 #include "autograd/gemm.h"
-#include "autograd/op.h"
 #include "autograd/ops.h"
+#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
@@ -16,7 +18,30 @@ enum { CHUNK = 256 }; /* rows: logits of a chunk stay in the L3 cache for vocabu
 typedef struct {
     float scale;
     mla_grad_mode dw;
+    mla_dtype type; /* of what goes into the products */
 } attributes;
+
+/* What a chunk works with. */
+typedef struct {
+    double *row_loss;  /* (CHUNK) */
+    float *z;          /* (CHUNK,V): logits, then their gradient */
+    void *x, *dz;      /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,V) */
+} workspace;
+
+static int64_t workspace_size(const mla_node *n, const attributes *at) {
+    const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
+    const int64_t rounded = at->type == MLA_BF16 ? (vocabulary + width) * (int64_t)mla_dtype_size(MLA_BF16) : 0;
+    return CHUNK * ((int64_t)sizeof(double) + vocabulary * (int64_t)sizeof(float) + rounded);
+}
+
+static workspace workspace_of(const mla_node *n) {
+    const int64_t vocabulary = n->in[W]->shape[0];
+    workspace w = {.row_loss = n->scratch};
+    w.z = (float *)(w.row_loss + CHUNK);
+    w.dz = w.z + CHUNK * vocabulary;
+    w.x = (char *)w.dz + CHUNK * vocabulary * (int64_t)mla_dtype_size(MLA_BF16);
+    return w;
+}
 
 /* A row of logits to its loss and, in place, to its gradient. */
 MLA_VECTOR static double loss_row(int64_t vocabulary, float *restrict z, int32_t target, float scale) {
@@ -63,39 +88,59 @@ static bool targets_fit(const mla_node *n) {
     return true;
 }
 
-static void output_loss_forward(const mla_node *n) {
+/* Rows begin ... of x as they go into a product. */
+static const void *product_rows(const mla_node *n, int64_t begin, int64_t rows, void *rounded) {
+    const int64_t width = n->in[W]->shape[1];
+    const mla_values x = mla_beyond(mla_data(n->in[X]), begin * width);
+    if (x.type == ((const attributes *)n->attributes)->type) return x.data;
+    mla_narrow_all(rows * width, x.data, rounded);
+    return rounded;
+}
+
+/* The gradients of a chunk, from dz in w->z. */
+static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, const void *x, const void *weight,
+                            const workspace *w) {
     mla_context *context = mla_tape_context(n->tape);
     const attributes *at = n->attributes;
-    const mla_tensor *x = n->in[X], *w = n->in[W];
-    const int64_t rows = mla_rows(x), vocabulary = w->shape[0], width = w->shape[1];
-    double *row_loss = n->scratch;
-    float *z = (float *)(row_loss + CHUNK);
+    const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
+    const mla_dtype type = at->type, x_type = n->in[X]->dtype;
+    const mla_gemm_shape dx = {.m = rows, .n = width, .k = vocabulary, .a_type = type, .b_type = type, .c_type = x_type};
+    const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .a_type = type,
+                               .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
+    if (!n->saved[0] && !at->dw) return;
+    if (type == MLA_BF16) mla_narrow_all(rows * vocabulary, w->z, w->dz);
+    const void *dz = type == MLA_BF16 ? w->dz : w->z;
+    if (n->saved[0])
+        mla_gemm_now(context, &dx, dz, weight, mla_beyond((mla_values){n->saved[0], x_type}, begin * width).data, NULL);
+    if (at->dw) mla_gemm_now(context, &dw, dz, x, n->in[W]->grad, NULL);
+}
+
+static void output_loss_forward(const mla_node *n) {
+    const attributes *at = n->attributes;
+    const int64_t rows = mla_rows(n->in[X]), vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
+    const workspace w = workspace_of(n);
+    const void *weight = mla_op_operand(n, W, at->type);
     double sum = 0;
-    if (!targets_fit(n)) return;
+    if (!weight || !targets_fit(n)) return;
     for (int64_t begin = 0; begin < rows; begin += CHUNK) {
         const int64_t count = rows - begin < CHUNK ? rows - begin : CHUNK;
-        const mla_gemm_shape logits = {.m = count, .n = vocabulary, .k = width, .b_transposed = true};
-        const mla_gemm_shape dx = {.m = count, .n = width, .k = vocabulary};
-        const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = count, .a_transposed = true,
-                                   .accumulate = begin > 0 || at->dw == MLA_ADD};
-        mla_gemm_now(context, &logits, mla_row(x, begin), w->data, z, NULL);
-        sum += loss_of_chunk(n, begin, count, z, row_loss);
-        if (n->saved[0]) mla_gemm_now(context, &dx, z, w->data, (float *)n->saved[0] + begin * width, NULL);
-        if (at->dw) mla_gemm_now(context, &dw, z, mla_row(x, begin), w->grad, NULL);
+        const mla_gemm_shape logits = {.m = count, .n = vocabulary, .k = width, .b_transposed = true,
+                                       .a_type = at->type, .b_type = at->type};
+        const void *x = product_rows(n, begin, count, w.x);
+        mla_gemm_now(mla_tape_context(n->tape), &logits, x, weight, w.z, NULL);
+        sum += loss_of_chunk(n, begin, count, w.z, w.row_loss);
+        chunk_gradients(n, begin, count, x, weight, &w);
     }
     *(float *)n->out->data = (float)(sum * (double)at->scale);
 }
 
 static void output_loss_backward(const mla_node *n) {
-    const int64_t count = mla_count(n->in[X]);
-    const float *from = n->saved[0];
-    float *dx = n->grad[X];
+    const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]);
+    const mla_values from = {n->saved[0], n->in[X]->dtype};
     if (*(const float *)n->out->grad != 1)
         mla_fail(mla_tape_context(n->tape), MLA_ERROR_ARGUMENT,
                  "output_loss: its result was scaled; its gradients are computed already, so set options.scale instead");
-    if (n->mode[X] == MLA_SET) memcpy(dx, from, (size_t)count * sizeof *dx);
-    else if (n->mode[X] == MLA_ADD)
-        for (int64_t i = 0; i < count; i++) dx[i] += from[i];
+    if (n->mode[X]) mla_move_blocks(n->mode[X], &(mla_block_move){rows, width, width, width}, from, mla_in_gradient(n, X));
 }
 
 static mla_cost output_loss_cost(const mla_node *n) {
@@ -128,8 +173,8 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
     if (weight->needs_grad && !weight->is_parameter)
         return mla_op_refuse(n, "the weight must be a parameter, or need no gradient");
     attributes *at = mla_op_attributes(n, sizeof *at);
-    *at = (attributes){options->scale, claim_weight_gradient(n)};
-    if (mla_op_differentiates(n, X)) mla_op_save(n, 0, mla_size(x));
-    n->forward_scratch = CHUNK * ((int64_t)sizeof(double) + weight->shape[0] * (int64_t)sizeof(float));
+    *at = (attributes){options->scale, claim_weight_gradient(n), mla_tape_step(tape)->precision};
+    if (mla_op_differentiates(n, X) && !mla_tape_is_inference(tape)) mla_op_save(n, 0, mla_size(x));
+    n->forward_scratch = workspace_size(n, at);
     return mla_op_finish(n, MLA_F32, 1, (int64_t[]){1});
 }

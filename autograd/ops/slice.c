@@ -26,7 +26,7 @@ static mla_block_move plan_move(const mla_node *n, int64_t *offset) {
 static void slice_forward(const mla_node *n) {
     int64_t offset;
     const mla_block_move move = plan_move(n, &offset);
-    mla_move_blocks(MLA_SET, &move, (float *)n->in[0]->data + offset, n->out->data);
+    mla_move_blocks(MLA_SET, &move, mla_beyond(mla_data(n->in[0]), offset), mla_data(n->out));
 }
 
 static void slice_backward(const mla_node *n) {
@@ -34,13 +34,13 @@ static void slice_backward(const mla_node *n) {
     const mla_block_move there = plan_move(n, &offset);
     const mla_block_move back = {there.blocks, there.length, there.to_stride, there.from_stride};
     if (n->mode[0] == MLA_SET) memset(n->grad[0], 0, (size_t)mla_size(n->in[0]));
-    mla_move_blocks(n->mode[0], &back, n->out->grad, (float *)n->grad[0] + offset);
+    mla_move_blocks(n->mode[0], &back, mla_out_gradient(n), mla_beyond(mla_in_gradient(n, 0), offset));
 }
 
 static const mla_op slice = {.name = "slice", .forward = slice_forward, .backward = slice_backward};
 
 mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begin, int64_t length) {
-    mla_node *n = mla_op_begin_f32(tape, &slice, 1, &x);
+    mla_node *n = mla_op_begin_real(tape, &slice, 1, &x);
     if (!n) return mla_inert(tape);
     if (dimension < 0 || dimension >= x->ndim) return mla_op_refuse(n, "x has no dimension %d", dimension);
     if (begin < 0 || length < 1 || length > x->shape[dimension] - begin)
@@ -50,5 +50,5 @@ mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begi
     memcpy(shape, x->shape, sizeof shape);
     shape[dimension] = length;
     *(attributes *)mla_op_attributes(n, sizeof(attributes)) = (attributes){dimension, begin};
-    return mla_op_finish(n, MLA_F32, x->ndim, shape);
+    return mla_op_finish(n, x->dtype, x->ndim, shape);
 }

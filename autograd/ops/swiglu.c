@@ -12,11 +12,15 @@ MLA_VECTOR static void value_piece(int64_t count, const float *gate, const float
 }
 
 static void swiglu_forward(const mla_node *n) {
-    const float *gate = n->in[GATE]->data, *up = n->in[UP]->data;
-    float *y = n->out->data;
+    const mla_values gate = mla_data(n->in[GATE]), up = mla_data(n->in[UP]), y = mla_data(n->out);
     const int64_t count = mla_count(n->out);
     #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < count; i += MLA_PIECE) value_piece(mla_piece(count, i), gate + i, up + i, y + i);
+    for (int64_t i = 0; i < count; i += MLA_PIECE) {
+        float buffer[3][MLA_PIECE], *out = mla_target(y, MLA_SET, i, buffer[2]);
+        const int64_t length = mla_piece(count, i);
+        value_piece(length, mla_load(gate, i, length, buffer[0]), mla_load(up, i, length, buffer[1]), out);
+        mla_store(y, MLA_SET, i, length, out);
+    }
 }
 
 MLA_VECTOR static void gradient_piece(int64_t count, const float *gate, const float *up, const float *dy,
@@ -30,16 +34,16 @@ MLA_VECTOR static void gradient_piece(int64_t count, const float *gate, const fl
 }
 
 static void swiglu_backward(const mla_node *n) {
-    const float *gate = n->in[GATE]->data, *up = n->in[UP]->data, *dy = n->out->grad;
-    float *dgate = n->grad[GATE], *dup = n->grad[UP];
+    const mla_values gate = mla_data(n->in[GATE]), up = mla_data(n->in[UP]), dy = mla_out_gradient(n);
     const int64_t count = mla_count(n->out);
     #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
-        float gate_piece[MLA_PIECE], up_piece[MLA_PIECE];
+        float buffer[3][MLA_PIECE], dgate[MLA_PIECE], dup[MLA_PIECE];
         const int64_t length = mla_piece(count, i);
-        gradient_piece(length, gate + i, up + i, dy + i, gate_piece, up_piece);
-        if (dgate) mla_deliver(n->mode[GATE], length, gate_piece, dgate + i);
-        if (dup) mla_deliver(n->mode[UP], length, up_piece, dup + i);
+        gradient_piece(length, mla_load(gate, i, length, buffer[0]), mla_load(up, i, length, buffer[1]),
+                       mla_load(dy, i, length, buffer[2]), dgate, dup);
+        mla_store(mla_in_gradient(n, GATE), n->mode[GATE], i, length, dgate);
+        mla_store(mla_in_gradient(n, UP), n->mode[UP], i, length, dup);
     }
 }
 
@@ -47,8 +51,8 @@ static const mla_op swiglu = {.name = "swiglu", .forward = swiglu_forward, .back
                               .keeps = MLA_INPUT(GATE) | MLA_INPUT(UP)};
 
 mla_tensor *mla_swiglu(mla_tape *tape, mla_tensor *gate, mla_tensor *up) {
-    mla_node *n = mla_op_begin_f32(tape, &swiglu, 2, (mla_tensor *[]){gate, up});
+    mla_node *n = mla_op_begin_real(tape, &swiglu, 2, (mla_tensor *[]){gate, up});
     if (!n) return mla_inert(tape);
-    if (!mla_same_shape(gate, up)) return mla_op_refuse(n, "gate and up must have one shape");
-    return mla_op_finish(n, MLA_F32, gate->ndim, gate->shape);
+    if (!mla_same_shape(gate, up) || gate->dtype != up->dtype) return mla_op_refuse(n, "gate and up must have one shape and type");
+    return mla_op_finish(n, gate->dtype, gate->ndim, gate->shape);
 }

@@ -34,7 +34,7 @@ static void gradient_of_linear(void **state) {
 }
 
 static mla_tensor *build_rmsnorm(mla_tape *tape, mla_tensor *const *in, const void *user) {
-    return mla_rmsnorm(tape, in[0], in[1], *(const float *)user);
+    return mla_rmsnorm(tape, in[0], in[1], *(const float *)user, MLA_F32);
 }
 
 static void gradient_of_rmsnorm(void **state) {
@@ -43,11 +43,11 @@ static void gradient_of_rmsnorm(void **state) {
 }
 
 static mla_tensor *build_layernorm(mla_tape *tape, mla_tensor *const *in, const void *user) {
-    return mla_layernorm(tape, in[0], in[1], in[2], *(const float *)user);
+    return mla_layernorm(tape, in[0], in[1], in[2], *(const float *)user, MLA_F32);
 }
 
 static mla_tensor *build_layernorm_without_bias(mla_tape *tape, mla_tensor *const *in, const void *user) {
-    return mla_layernorm(tape, in[0], in[1], NULL, *(const float *)user);
+    return mla_layernorm(tape, in[0], in[1], NULL, *(const float *)user, MLA_F32);
 }
 
 static void gradient_of_layernorm(void **state) {

@@ -145,8 +145,8 @@ static void normalisations(void **state) {
     mla_tensor *x = mla_input(f->tape, MLA_F32, 2, matrix, f->a);
     mla_tensor *gain = mla_input(f->tape, MLA_F32, 1, vector, f->row);
     mla_tensor *bias = mla_input(f->tape, MLA_F32, 1, vector, f->row2);
-    check_values(f, mla_rmsnorm(f->tape, x, gain, 0.25f), rms, 2e-6);
-    check_values(f, mla_layernorm(f->tape, x, gain, bias, 0.25f), layer, 2e-6);
+    check_values(f, mla_rmsnorm(f->tape, x, gain, 0.25f, MLA_F32), rms, 2e-6);
+    check_values(f, mla_layernorm(f->tape, x, gain, bias, 0.25f, MLA_F32), layer, 2e-6);
 }
 
 static void softmaxes(void **state) {
@@ -327,13 +327,13 @@ static mla_tensor *over_rms(mla_tape *tape, mla_tensor *x) {
     return mla_mul(tape, x, mla_exp(tape, mla_scale(tape, mla_log(tape, moved), -0.5f)));
 }
 
-static mla_tensor *fused_rmsnorm(mla_tape *t, mla_tensor *const *in) { return mla_rmsnorm(t, in[0], in[2], 0.25f); }
+static mla_tensor *fused_rmsnorm(mla_tape *t, mla_tensor *const *in) { return mla_rmsnorm(t, in[0], in[2], 0.25f, MLA_F32); }
 static mla_tensor *composed_rmsnorm(mla_tape *t, mla_tensor *const *in) {
     return mla_mul(t, over_rms(t, in[0]), in[2]);
 }
 
 static mla_tensor *fused_layernorm(mla_tape *t, mla_tensor *const *in) {
-    return mla_layernorm(t, in[0], in[2], in[3], 0.25f);
+    return mla_layernorm(t, in[0], in[2], in[3], 0.25f, MLA_F32);
 }
 static mla_tensor *composed_layernorm(mla_tape *t, mla_tensor *const *in) {
     mla_tensor *centred = mla_add(t, in[0], mla_scale(t, row_means(t, in[0]), -1));
@@ -399,7 +399,7 @@ static mla_tensor *sums_over_rows(mla_tape *t, mla_tensor *const *in) {
     static int32_t ids[ROWS];
     for (int i = 0; i < ROWS; i++) ids[i] = i * i % 7;
     mla_tensor *x = mla_gather(t, in[0], mla_input(t, MLA_I32, 1, (const int64_t[]){ROWS}, ids));
-    x = mla_layernorm(t, mla_rmsnorm(t, x, in[2], 1e-6f), in[2], in[3], 1e-6f);
+    x = mla_layernorm(t, mla_rmsnorm(t, x, in[2], 1e-6f, MLA_F32), in[2], in[3], 1e-6f, MLA_F32);
     x = mla_add(t, mla_mul(t, x, in[2]), in[3]);
     return mla_linear(t, mla_dropout(t, x, 0.1f), mla_slice(t, mla_concat(t, in[1], in[0], 0), 0, 0, WIDTH), in[3]);
 }
@@ -436,13 +436,13 @@ static void refuses_what_does_not_fit(void **state) {
     mla_tensor *small = mla_input(t, MLA_F32, 2, (const int64_t[]){2, 3}, f->b);
     mla_tensor *ids = mla_input(t, MLA_I32, 1, (const int64_t[]){4}, whole);
     mla_tensor *heads = mla_input(t, MLA_F32, 4, (const int64_t[]){1, 3, 1, 4}, f->a);
-    check_refused(f, mla_exp(t, ids), "exp: inputs must be f32; got (4) i32");
+    check_refused(f, mla_exp(t, ids), "exp: inputs must be f32 or bf16; got (4) i32");
     check_refused(f, mla_linear(t, ids, small, NULL), "linear");
     check_refused(f, mla_add(t, a, small), "add: b must have the shape of a, or be one row as wide; got (70,131)");
     check_refused(f, mla_mul(t, small, row), "mul");
-    check_refused(f, mla_rmsnorm(t, small, row, 0), "the gain must be one row");
-    check_refused(f, mla_rmsnorm(t, a, row, NAN), "eps");
-    check_refused(f, mla_layernorm(t, a, row, small, 0), "gain and bias");
+    check_refused(f, mla_rmsnorm(t, small, row, 0, MLA_F32), "the gain must be one row");
+    check_refused(f, mla_rmsnorm(t, a, row, NAN, MLA_F32), "eps");
+    check_refused(f, mla_layernorm(t, a, row, small, 0, MLA_F32), "gain and bias");
     check_refused(f, mla_swiglu(t, a, small), "one shape");
     check_refused(f, mla_dropout(t, a, 1), "p must be at least 0 and below 1, not 1");
     check_refused(f, mla_dropout(t, a, NAN), "p must be");

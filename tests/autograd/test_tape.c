@@ -193,7 +193,7 @@ static mla_status create_model(mla_context *context, model *m) {
 
 static mla_tensor *feed_forward(mla_tape *t, const model *m, mla_tensor *x) {
     const int64_t scope = mla_scope_open(t);
-    mla_tensor *normed = mla_rmsnorm(t, x, m->gain, 1e-6f);
+    mla_tensor *normed = mla_rmsnorm(t, x, m->gain, 1e-6f, MLA_F32);
     mla_tensor *hidden = mla_swiglu(t, mla_linear(t, normed, m->gate, NULL), mla_linear(t, normed, m->up, NULL));
     mla_tensor *y = mla_residual_add(t, x, mla_linear(t, hidden, m->down, m->bias), 0.1f);
     return mla_scope_close(t, scope, y);
@@ -204,7 +204,7 @@ static mla_tensor *model_loss(mla_tape *t, const model *m) {
     static const int32_t ids[TOKENS] = {1, 0, 5, 8, 8, 2, 3, 1, 7, 6, 4, 0};
     mla_tensor *x = mla_gather(t, m->table, mla_input(t, MLA_I32, 2, (const int64_t[]){2, TOKENS / 2}, ids));
     x = feed_forward(t, m, feed_forward(t, m, x));
-    mla_tensor *logits = mla_linear(t, mla_layernorm(t, x, m->gain, m->bias, 1e-5f), m->table, NULL);
+    mla_tensor *logits = mla_linear(t, mla_layernorm(t, x, m->gain, m->bias, 1e-5f, MLA_F32), m->table, NULL);
     mla_tensor *flat = mla_reshape(t, logits, 2, (const int64_t[]){TOKENS, VOCABULARY});
     return mla_sum(t, mla_softmax(t, mla_tanh(t, flat), false));
 }
