@@ -11,6 +11,7 @@ typedef struct {
     dnnl_memory_t a, b, c, bias, scratch;
     dnnl_stream_t stream;
     void *scratch_data;
+    int64_t runs;
 } handles;
 
 struct mla_gemm {
@@ -82,6 +83,11 @@ const char *mla_gemm_library(void) {
     const dnnl_version_t *version = dnnl_version();
     snprintf(name, sizeof name, "oneDNN %d.%d.%d", version->major, version->minor, version->patch);
     return name;
+}
+
+bool mla_gemm_has_bf16(void) {
+    const unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16;
+    return ((unsigned)dnnl_get_effective_cpu_isa() & bf16) == bf16;
 }
 
 /* ---- planning ---- */
@@ -266,7 +272,8 @@ static void bind(dnnl_exec_arg_t *args, int *count, int kind, dnnl_memory_t memo
 }
 
 void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias) {
-    const handles *h = &gemm->slots[gemm->shape.single_thread ? omp_get_thread_num() : 0];
+    handles *h = &gemm->slots[gemm->shape.single_thread ? omp_get_thread_num() : 0];
+    h->runs++;
     dnnl_exec_arg_t args[5];
     int count = 0;
     bind(args, &count, DNNL_ARG_SRC, h->a, a);
@@ -284,4 +291,15 @@ void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void 
                   const float *bias) {
     const mla_gemm *gemm = mla_gemm_plan(context, shape);
     if (gemm) mla_gemm_run(gemm, a, b, c, bias);
+}
+
+void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
+                                                       int64_t runs), void *user) {
+    const cache *c = *mla_context_gemm_cache(context);
+    for (int64_t i = 0; c && i < c->capacity; i++) {
+        const mla_gemm *gemm = c->plans[i];
+        int64_t runs = 0;
+        for (int k = 0; gemm && k < gemm->slot_count; k++) runs += gemm->slots[k].runs;
+        if (gemm) visit(user, gemm, &gemm->shape, runs);
+    }
 }

@@ -34,6 +34,13 @@ void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, c
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
                   const float *bias);
 
+/* Calls visit for every plan of the context, with how often it was run since the context was made. */
+void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
+                                                       int64_t runs), void *user);
+
+/* Whether the processor multiplies bf16 natively (AVX-512 bf16 or AMX), so that bf16 is faster than f32. */
+bool mla_gemm_has_bf16(void);
+
 /* "oneDNN 2.6.3" */
 const char *mla_gemm_library(void);
 

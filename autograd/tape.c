@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { ARENA_BLOCK = 1 << 16 };
 
@@ -268,8 +269,10 @@ static mla_cost default_cost(const mla_node *n) {
     return (mla_cost){.forward_bytes = bytes, .backward_bytes = bytes};
 }
 
+static mla_cost cost_of(const mla_node *n) { return n->op->cost ? n->op->cost(n) : default_cost(n); }
+
 static void add_cost(const mla_node *n) {
-    const mla_cost cost = n->op->cost ? n->op->cost(n) : default_cost(n);
+    const mla_cost cost = cost_of(n);
     mla_cost *sum = &n->tape->cost;
     sum->forward_flops += cost.forward_flops;
     sum->forward_bytes += cost.forward_bytes;
@@ -278,12 +281,29 @@ static void add_cost(const mla_node *n) {
     sum->backward_bytes += cost.backward_bytes;
 }
 
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void run_timed(const mla_node *n, void (*pass)(const mla_node *)) {
+    const mla_step *step = &n->tape->step;
+    const mla_cost cost = cost_of(n);
+    const double begin = seconds_now();
+    pass(n);
+    step->timed(step->user, n->op->name, pass == n->op->backward, seconds_now() - begin, &cost);
+}
+
 /* Runs forward or backward with the scratch memory it asked for. */
 static void run(mla_node *n, void (*pass)(const mla_node *), int64_t scratch_bytes) {
     if (!pass) return;
     mla_buffer *scratch = scratch_bytes ? mla_pool_take(n->tape->pool, scratch_bytes) : NULL;
     n->scratch = scratch ? scratch->data : NULL;
-    if (!n->tape->options.shapes_only && !mla_error_status(n->tape->context)) pass(n);
+    if (!n->tape->options.shapes_only && !mla_error_status(n->tape->context)) {
+        if (n->tape->step.timed) run_timed(n, pass);
+        else pass(n);
+    }
     n->scratch = NULL;
     mla_buffer_release(n->tape->pool, scratch);
 }

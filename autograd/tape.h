@@ -22,6 +22,12 @@ typedef struct {
     bool shapes_only; /* compute nothing: shapes, errors, costs and memory only (the pool counts) */
 } mla_tape_options;
 
+/* FLOPs (a multiply-add is 2) and bytes moved, forward and backward. */
+typedef struct {
+    double forward_flops, backward_flops;
+    double forward_bytes, backward_bytes;
+} mla_cost;
+
 /* What random numbers depend on, and how the step is used. */
 typedef struct {
     uint64_t seed;
@@ -32,14 +38,10 @@ typedef struct {
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
+    /* Called after each pass of each op, with its time. May be NULL: then no clock is read. */
+    void (*timed)(void *user, const char *op, bool backward, double seconds, const mla_cost *cost);
     void *user;
 } mla_step;
-
-/* FLOPs (a multiply-add is 2) and bytes moved, forward and backward, of all ops since mla_tape_begin. */
-typedef struct {
-    double forward_flops, backward_flops;
-    double forward_bytes, backward_bytes;
-} mla_cost;
 
 /* The tape owns its pool and everything made on it. options may be NULL. Only error: MLA_ERROR_MEMORY. */
 mla_status mla_tape_create(mla_context *context, mla_tape **out, const mla_tape_options *options);
@@ -52,7 +54,7 @@ mla_context *mla_tape_context(const mla_tape *tape);
 const mla_step *mla_tape_step(const mla_tape *tape);
 const mla_pool *mla_tape_pool(const mla_tape *tape);
 bool mla_tape_is_inference(const mla_tape *tape);
-mla_cost mla_tape_cost(const mla_tape *tape);
+mla_cost mla_tape_cost(const mla_tape *tape); /* of all ops since mla_tape_begin */
 
 /* A tensor over the caller's memory, which must outlive the step (NULL in a run on shapes alone). */
 mla_tensor *mla_input(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape, const void *data);

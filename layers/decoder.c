@@ -89,7 +89,9 @@ mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_ten
                  (long long)(first + ids->shape[ids->ndim > 1]));
         return mla_inert(tape);
     }
-    if (mla_tape_step(tape)->precision == MLA_BF16 && mla_params_refresh_half(model->params)) return mla_inert(tape);
+    const bool has_values = mla_params_values(model->params) != NULL; /* not in a run on shapes alone */
+    if (mla_tape_step(tape)->precision == MLA_BF16 && has_values && mla_params_refresh_half(model->params))
+        return mla_inert(tape);
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
     if (model->embed_positions) x = add_positions(tape, model, x, first);
     if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);

@@ -19,7 +19,7 @@ static int64_t load(const mla_token_stream *stream, int64_t first, int64_t windo
 }
 
 mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
-                        int64_t length, int64_t batches, mla_evaluation *out) {
+                        int64_t length, int64_t batches, mla_dtype precision, mla_evaluation *out) {
     mla_context *context = mla_tape_context(tape);
     const int64_t windows = mla_window_count(stream, length), shape[] = {batch, length};
     int32_t *ids = mla_alloc(context, batch * length, sizeof *ids, "a batch");
@@ -29,7 +29,7 @@ mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_toke
     if (windows < 1) mla_fail(context, MLA_ERROR_ARGUMENT, "there is no held-out text to evaluate on");
     for (int64_t i = 0; i * batch < windows && !(batches && i >= batches) && !mla_error_status(context); i++) {
         out->tokens += load(stream, i * batch, windows, batch, length, ids, targets);
-        mla_tape_begin(tape, &(mla_step){.inference = true});
+        mla_tape_begin(tape, &(mla_step){.inference = true, .precision = precision});
         mla_tensor *loss = mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
                                             mla_input(tape, MLA_I32, 2, shape, targets), 1);
         if (!mla_error_status(context)) sum += (double)*(const float *)loss->data;

@@ -11,9 +11,9 @@ typedef struct {
 } mla_evaluation;
 
 /* Goes through the stream in windows of `sequence` tokens, `batch` at a time, at most `batches` times (0: all of
- * it), with a tape that is free to be used. Errors: of the graph, or a stream too short for one token. */
+ * it), in products of `precision`, with a tape that is free to be used. Errors: of the graph, or a stream too short for one token. */
 mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
-                        int64_t sequence, int64_t batches, mla_evaluation *out);
+                        int64_t sequence, int64_t batches, mla_dtype precision, mla_evaluation *out);
 
 /* Bits per byte of text: nats per token over ln 2, times tokens per byte. NaN where the bytes are unknown. */
 double mla_bits_per_byte(double loss, const mla_token_stream *stream);

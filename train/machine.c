@@ -1,6 +1,6 @@
 #include "train/machine.h"
-#include "autograd/gemm.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -10,19 +10,87 @@ double mla_seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-mla_status mla_measure_peak_flops(mla_context *context, double *out) {
+/* Operands of a product, for one thread. */
+typedef struct {
+    void *a, *b, *c;
+    float *bias;
+} operands;
+
+static int64_t stored_bytes(int64_t rows, int64_t columns, bool transposed, int64_t ld, mla_dtype type) {
+    const int64_t stored_rows = transposed ? columns : rows, width = transposed ? rows : columns;
+    return stored_rows * (ld > width ? ld : width) * (int64_t)mla_dtype_size(type);
+}
+
+static bool make_operands(mla_context *context, const mla_gemm_shape *s, operands *o) {
+    o->a = mla_alloc(context, stored_bytes(s->m, s->k, s->a_transposed, s->lda, s->a_type), 1, "a measurement");
+    o->b = mla_alloc(context, stored_bytes(s->k, s->n, s->b_transposed, s->ldb, s->b_type), 1, "a measurement");
+    o->c = mla_alloc(context, stored_bytes(s->m, s->n, false, s->ldc, s->c_type), 1, "a measurement");
+    o->bias = mla_alloc(context, s->n, sizeof(float), "a measurement");
+    return o->a && o->b && o->c && o->bias;
+}
+
+static void free_operands(operands *o) {
+    free(o->a);
+    free(o->b);
+    free(o->c);
+    free(o->bias);
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Each thread of a single-thread plan repeats it for itself. */
+static double seconds_of(const mla_gemm *gemm, const mla_gemm_shape *s, const operands *o, int threads, int repeats) {
+    const double begin = mla_seconds();
+    if (s->single_thread) {
+        #pragma omp parallel num_threads(threads)
+        for (int i = 0; i < repeats; i++) {
+            const operands *mine = &o[omp_get_thread_num()];
+            mla_gemm_run(gemm, mine->a, mine->b, mine->c, mine->bias);
+        }
+    } else
+        for (int i = 0; i < repeats; i++) mla_gemm_run(gemm, o->a, o->b, o->c, o->bias);
+    return (mla_seconds() - begin) / repeats / (s->single_thread ? threads : 1);
+}
+
+mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *s, double *seconds) {
+    enum { RUNS = 7 };
+    const int threads = s->single_thread ? mla_context_threads(context) : 1;
+    const double flops = 2 * (double)s->m * (double)s->n * (double)s->k;
+    const int repeats = 1 + (int)(2e8 / flops); /* small products: some milliseconds together */
+    double times[RUNS];
+    operands *o = mla_alloc(context, threads, sizeof *o, "a measurement");
+    bool good = o != NULL;
+    for (int i = 0; i < threads && good; i++) good = make_operands(context, s, &o[i]);
+    for (int i = 0; i < RUNS && good; i++) times[i] = seconds_of(gemm, s, o, threads, repeats);
+    if (good) qsort(times, RUNS, sizeof *times, ascending);
+    *seconds = good ? times[RUNS / 2] : 0;
+    for (int i = 0; i < threads && o; i++) free_operands(&o[i]);
+    free(o);
+    return mla_error_status(context);
+}
+
+mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out) {
     enum { SIZE = 1024, RUNS = 8 };
-    const mla_gemm_shape shape = {.m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true};
-    float *memory = mla_alloc(context, 3 * SIZE * SIZE, sizeof *memory, "a measurement");
-    const mla_gemm *gemm = memory ? mla_gemm_plan(context, &shape) : NULL;
+    const mla_gemm_shape shape = {.m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
+    const mla_gemm *gemm = mla_gemm_plan(context, &shape);
+    operands o = {0};
     double best = 0;
-    for (int i = 0; gemm && i < RUNS; i++) {
-        const double begin = mla_seconds();
-        mla_gemm_run(gemm, memory, memory + SIZE * SIZE, memory + 2 * SIZE * SIZE, NULL);
-        const double rate = 2.0 * SIZE * SIZE * SIZE / (mla_seconds() - begin);
+    const bool good = gemm && make_operands(context, &shape, &o);
+    for (int i = 0; good && i < RUNS; i++) {
+        const double rate = 2.0 * SIZE * SIZE * SIZE / seconds_of(gemm, &shape, &o, 1, 1);
         best = rate > best ? rate : best;
     }
-    free(memory);
+    free_operands(&o);
     *out = best;
     return mla_error_status(context);
+}
+
+mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {
+    const bool native = mla_gemm_has_bf16();
+    if (wanted == MLA_PRECISION_BF16 && !native)
+        mla_warn(context, "this processor has no bf16 arithmetic: train.precision=bf16 will be slower than f32");
+    return wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
 }

@@ -13,7 +13,7 @@ int64_t mla_memory_resident(void);
 int64_t mla_memory_available(void);
 
 typedef struct {
-    int64_t parameters, gradients, moments; /* the model's blocks */
+    int64_t parameters, gradients, moments; /* the model's blocks; parameters with their bf16 copies, if any */
     int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
@@ -21,7 +21,7 @@ typedef struct {
 /* Runs one training step of (batch, sequence) tokens and one evaluation on shapes alone. Errors: those of the
  * model and of its graph. */
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, int64_t batch, int64_t sequence,
-                              mla_memory_plan *plan);
+                              mla_dtype precision, mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
 /* MLA_ERROR_MEMORY, with the figures, where the plan does not fit into what is available. */

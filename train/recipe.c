@@ -157,10 +157,6 @@ static mla_status check_batch(mla_context *context, const char *where, mla_recip
 
 static mla_status check_train(mla_context *context, const char *where, mla_recipe *recipe) {
     mla_recipe_train *train = &recipe->train;
-    if (train->precision == MLA_PRECISION_BF16)
-        return mla_fail(
-            context, MLA_ERROR_ARGUMENT,
-            "%strain.precision: bf16 is not supported yet; use f32, or auto for the best there is", where);
     if (train->sequence > recipe->model.max_position_embeddings)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%strain.sequence: %lld is longer than model.max_position_embeddings %lld", where,

@@ -62,9 +62,11 @@ static mla_status open_data(trainer *t) {
 static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     const int64_t before = mla_memory_resident();
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence, &t->plan.memory);
+    t->plan.precision = mla_precision_choose(t->context, r->precision);
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence,
+                                           t->plan.precision, &t->plan.memory);
     if (!status) status = mla_memory_check(t->context, &t->plan.memory);
-    if (!status) status = mla_measure_peak_flops(t->context, &t->plan.peak_flops);
+    if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
     t->plan.steps = r->steps;
     t->plan.train_tokens = t->data.train.count;
     t->plan.held_out_tokens = t->data.held_out.count;
@@ -165,7 +167,8 @@ static mla_status microbatch(trainer *t, int64_t place, double *loss) {
     const int64_t shape[] = {r->microbatch, r->sequence};
     load(t, t->state.samples + place);
     mla_tape_begin(t->tape, &(mla_step){.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step,
-                                        .first_sample = place, .training = true});
+                                        .first_sample = place, .precision = t->plan.precision,
+                                        .training = true});
     mla_tensor *result = mla_decoder_loss(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, shape, t->ids),
                                           mla_input(t->tape, MLA_I32, 2, shape, t->targets),
                                           1.0f / (float)(r->batch * r->sequence));
@@ -226,7 +229,8 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     *loss = NAN;
     if (t->data.held_out.count < 2) return MLA_OK;
     const mla_status status =
-        mla_evaluate(t->tape, t->model, &t->data.held_out, r->microbatch, r->sequence, batches, &result);
+        mla_evaluate(t->tape, t->model, &t->data.held_out, r->microbatch, r->sequence, batches,
+                     t->plan.precision, &result);
     if (!status) *loss = result.loss;
     return status;
 }

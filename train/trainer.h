@@ -19,7 +19,8 @@ typedef struct {
     int64_t train_tokens, held_out_tokens; /* in the data */
     mla_memory_plan memory;
     int64_t predicted_memory; /* bytes, with what the process took before */
-    double peak_flops;        /* of this machine's matrix products, per second, measured */
+    mla_dtype precision;      /* chosen: MLA_F32 or MLA_BF16 */
+    double peak_flops;        /* of this machine's matrix products of that type, per second, measured */
 } mla_run_plan;
 
 typedef struct {

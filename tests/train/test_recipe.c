@@ -106,7 +106,6 @@ static void names_what_is_wrong(void **state) {
         {DATA TRAIN "  microbatch: 3\n", "train.microbatch: 3 does not divide batch 8", MLA_ERROR_ARGUMENT},
         {DATA TRAIN "  sequence: 4096\n", "train.sequence: 4096 is longer than model.max_position",
          MLA_ERROR_ARGUMENT},
-        {DATA TRAIN "  precision: bf16\n", "bf16 is not supported yet", MLA_ERROR_ARGUMENT},
         {DATA TRAIN "optim:\n  warmup_steps: 11\n", "optim.warmup_steps: 11 is more than",
          MLA_ERROR_ARGUMENT},
         {DATA TRAIN "optim:\n  drop_at: 0.95\n", "optim.drop_at: 0.95 comes after", MLA_ERROR_ARGUMENT},

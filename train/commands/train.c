@@ -55,8 +55,8 @@ static void show_plan(void *user, const mla_run_plan *plan) {
     if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every})) return;
     mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
                       (long long)plan->first_step + 1, (long long)plan->steps);
-    mla_progress_note(w->progress, "predicted memory %s; matrix products here reach %.0f GFLOP/s in f32", memory,
-                      plan->peak_flops / 1e9);
+    mla_progress_note(w->progress, "predicted memory %s; matrix products here reach %.0f GFLOP/s in %s", memory,
+                      plan->peak_flops / 1e9, mla_dtype_name(plan->precision));
 }
 
 static void show_step(void *user, const mla_metrics *metrics) {

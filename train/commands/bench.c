@@ -1,0 +1,290 @@
+/* mla bench: the time of a training step of a recipe's model, by op; its share of the peak; its memory by kind.
+ *
+ * The ids are random and nothing is read or saved. With --interactive it makes one step for each line "step" on
+ * its input and answers with a line of JSON, so that another program can be timed in turns with it
+ * (tests/bench/interleave.py). */
+#include "autograd/random.h"
+#include "layers/decoder.h"
+#include "optim/adamw.h"
+#include "optim/clip.h"
+#include "train/commands/commands.h"
+#include "train/commands/report.h"
+#include "train/machine.h"
+#include "train/memory.h"
+#include "train/recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    mla_list set;
+    int64_t steps;
+    bool json, interactive;
+} options;
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
+    {"steps", MLA_FIELD_INT, AT(steps), 5, 1, 10000, .help = "steps to measure, after one that is not counted"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
+    {"interactive", MLA_FIELD_BOOL, AT(interactive), .help = "one step for each line \"step\" on standard input"},
+};
+#undef AT
+static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+enum { MOST_OPS = 64 };
+
+typedef struct {
+    const char *name;
+    double seconds[2], flops[2]; /* forward, backward */
+    int64_t runs;
+} op_time;
+
+typedef struct {
+    mla_context *context;
+    mla_recipe recipe;
+    mla_dtype precision;
+    mla_decoder *model;
+    mla_adamw_state moments;
+    mla_tape *tape;
+    mla_memory_plan plan;
+    int32_t *ids; /* (microbatch, sequence), also the targets */
+    op_time ops[MOST_OPS];
+    int op_count;
+    double optimizer_seconds;
+    int64_t step, base_memory;
+} bench;
+
+/* ---- a step ---- */
+
+static void add_time(void *user, const char *op, bool backward, double seconds, const mla_cost *cost) {
+    bench *b = user;
+    int i = 0;
+    while (i < b->op_count && strcmp(b->ops[i].name, op)) i++;
+    if (i == MOST_OPS) return;
+    if (i == b->op_count) b->ops[b->op_count++] = (op_time){.name = op};
+    b->ops[i].seconds[backward] += seconds;
+    b->ops[i].flops[backward] += backward ? cost->backward_flops : cost->forward_flops;
+    b->ops[i].runs += !backward;
+}
+
+static void update(bench *b) {
+    const mla_recipe_optim *o = &b->recipe.optim;
+    const double begin = mla_seconds(), norm = mla_gradient_norm(b->model->params);
+    mla_adamw_step(&b->moments, b->model->params,
+                   &(mla_adamw_options){(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay},
+                   (float)o->lr, mla_clip_scale(norm, o->clip));
+    b->optimizer_seconds += mla_seconds() - begin;
+}
+
+static mla_status step(bench *b, double *seconds, double *loss) {
+    const mla_recipe_train *r = &b->recipe.train;
+    const int64_t shape[] = {r->microbatch, r->sequence};
+    const double begin = mla_seconds();
+    mla_params_clear_gradients(b->model->params);
+    *loss = 0;
+    for (int64_t place = 0; place < r->batch; place += r->microbatch) {
+        mla_tape_begin(b->tape, &(mla_step){.seed = 1, .step = (uint64_t)b->step, .first_sample = place, .training = true,
+                                            .precision = b->precision, .timed = add_time, .user = b});
+        mla_tensor *ids = mla_input(b->tape, MLA_I32, 2, shape, b->ids);
+        mla_tensor *result = mla_decoder_loss(b->tape, b->model, ids, ids, 1.0f / (float)(r->batch * r->sequence));
+        const mla_status status = mla_backward(b->tape, result);
+        if (status) return status;
+        *loss += (double)*(const float *)result->data;
+    }
+    update(b);
+    b->step++;
+    *seconds = mla_seconds() - begin;
+    return MLA_OK;
+}
+
+/* ---- setting up ---- */
+
+static void fill_ids(bench *b, int64_t count) {
+    const int64_t vocabulary = b->recipe.model.vocab_size;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits[4];
+        mla_random_bits(mla_random_stream(1, "bench", 0, 0, 0), (uint64_t)i, bits);
+        b->ids[i] = (int32_t)(bits[0] % (uint64_t)vocabulary);
+    }
+}
+
+static mla_status set_up(bench *b) {
+    const mla_recipe_train *r = &b->recipe.train;
+    mla_model_config *config = &b->recipe.model;
+    if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
+    b->base_memory = mla_memory_resident();
+    b->precision = mla_precision_choose(b->context, r->precision);
+    mla_status status = mla_memory_predict(b->context, config, r->microbatch, r->sequence, b->precision, &b->plan);
+    if (!status) status = mla_memory_check(b->context, &b->plan);
+    if (!status) status = mla_decoder_create(b->context, &b->model, config);
+    if (!status) status = mla_params_allocate(b->model->params, true);
+    if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
+    if (!status) status = mla_tape_create(b->context, &b->tape, NULL);
+    if (!status) b->ids = mla_alloc(b->context, r->microbatch * r->sequence, sizeof *b->ids, "a microbatch");
+    if (status || !b->ids) return mla_error_status(b->context);
+    mla_params_initialise(b->model->params, 1);
+    fill_ids(b, r->microbatch * r->sequence);
+    return MLA_OK;
+}
+
+static void tear_down(bench *b) {
+    mla_tape_destroy(b->tape);
+    mla_adamw_state_free(&b->moments);
+    mla_decoder_destroy(b->model);
+    free(b->ids);
+}
+
+static double model_flops(const bench *b) {
+    return (b->plan.cost.forward_flops + b->plan.cost.backward_flops) *
+           (double)(b->recipe.train.batch / b->recipe.train.microbatch);
+}
+
+/* ---- what oneDNN's own products of this step take ---- */
+
+typedef struct {
+    mla_context *context;
+    double seconds, flops;
+} products;
+
+static void add_product(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs) {
+    products *p = user;
+    double seconds;
+    if (!runs || mla_measure_gemm(p->context, gemm, shape, &seconds)) return;
+    p->seconds += seconds * (double)runs;
+    p->flops += 2 * (double)shape->m * (double)shape->n * (double)shape->k * (double)runs;
+}
+
+/* FLOPs per second of all products of the steps so far, each run by itself, weighted by its FLOPs. */
+static double rate_of_products(mla_context *context) {
+    products p = {.context = context};
+    mla_gemm_each(context, add_product, &p);
+    return p.seconds > 0 ? p.flops / p.seconds : 0;
+}
+
+/* ---- results ---- */
+
+typedef struct {
+    double ms, flops_per_second, fraction;
+    int64_t peak;
+} result;
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static mla_status measure(bench *b, int64_t steps, result *out) {
+    double *seconds = mla_alloc(b->context, steps, sizeof *seconds, "the times"), warm_up, loss;
+    mla_status status = seconds ? step(b, &warm_up, &loss) : MLA_ERROR_MEMORY;
+    b->op_count = 0;
+    b->optimizer_seconds = 0;
+    for (int64_t i = 0; i < steps && !status; i++) status = step(b, &seconds[i], &loss);
+    if (!status) {
+        qsort(seconds, (size_t)steps, sizeof *seconds, ascending);
+        out->ms = 1e3 * seconds[steps / 2];
+        out->peak = mla_memory_peak();
+        out->flops_per_second = model_flops(b) / seconds[steps / 2];
+        out->fraction = out->flops_per_second / rate_of_products(b->context);
+    }
+    free(seconds);
+    return status;
+}
+
+static int slowest_first(const void *a, const void *b) {
+    const op_time *x = a, *y = b;
+    const double s = x->seconds[0] + x->seconds[1], t = y->seconds[0] + y->seconds[1];
+    return (s < t) - (s > t);
+}
+
+static void print_ops(FILE *out, bench *b, int64_t steps) {
+    qsort(b->ops, (size_t)b->op_count, sizeof *b->ops, slowest_first);
+    fprintf(out, "%-20s %6s %12s %12s %12s %12s\n", "op", "runs", "forward ms", "GFLOP/s", "backward ms", "GFLOP/s");
+    for (int i = 0; i < b->op_count; i++) {
+        const op_time *t = &b->ops[i];
+        fprintf(out, "%-20s %6lld", t->name, (long long)(t->runs / steps));
+        for (int k = 0; k < 2; k++)
+            fprintf(out, " %12.2f %12.1f", 1e3 * t->seconds[k] / (double)steps,
+                    t->seconds[k] > 0 ? t->flops[k] / t->seconds[k] / 1e9 : 0);
+        fputc('\n', out);
+    }
+    fprintf(out, "%-20s %6d %12.2f\n\n", "adamw and clipping", 1, 1e3 * b->optimizer_seconds / (double)steps);
+}
+
+static void print_text(FILE *out, bench *b, const result *r, int64_t steps) {
+    const double mib = 1 << 20;
+    print_ops(out, b, steps);
+    fprintf(out, "step             %.1f ms (median of %lld), %s, %d threads, %s\n", r->ms, (long long)steps,
+            mla_dtype_name(b->precision), mla_context_threads(b->context), mla_gemm_library());
+    fprintf(out, "model            %.1f GFLOP a step, %.1f GFLOP/s\n", model_flops(b) / 1e9, r->flops_per_second / 1e9);
+    fprintf(out, "oneDNN fraction  %.3f of what the step's own matrix products reach by themselves\n", r->fraction);
+    fprintf(out, "memory           %.0f MiB peak; predicted %.0f: parameters %.0f, gradients %.0f, moments %.0f, step %.0f, "
+                 "program %.0f\n", (double)r->peak / mib, (double)(mla_memory_total(&b->plan) + b->base_memory) / mib,
+            (double)b->plan.parameters / mib, (double)b->plan.gradients / mib, (double)b->plan.moments / mib,
+            (double)b->plan.step / mib, (double)b->base_memory / mib);
+}
+
+static void print_json(FILE *out, const bench *b, const result *r) {
+    json_t *json = json_object();
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(b->precision)));
+    json_object_set_new(json, "threads", json_integer(mla_context_threads(b->context)));
+    json_object_set_new(json, "library", json_string(mla_gemm_library()));
+    mla_report_number(json, "ms", r->ms);
+    mla_report_number(json, "model_gflop", model_flops(b) / 1e9);
+    mla_report_number(json, "onednn_fraction", r->fraction);
+    mla_report_number(json, "peak_mib", (double)r->peak / (1 << 20));
+    mla_report_print(out, json);
+}
+
+/* The protocol of tests/bench/interleave.py. */
+static mla_status answer(bench *b, FILE *out) {
+    char line[64];
+    mla_status status = MLA_OK;
+    fprintf(out, "{\"ready\":true,\"library\":\"%s\",\"precision\":\"%s\",\"threads\":%d}\n", mla_gemm_library(),
+            mla_dtype_name(b->precision), mla_context_threads(b->context));
+    fflush(out);
+    while (!status && fgets(line, sizeof line, stdin)) {
+        double seconds, loss;
+        if (!strncmp(line, "fraction", 8)) {
+            fprintf(out, "{\"products_gflops\":%.3f,\"model_gflop\":%.3f}\n", rate_of_products(b->context) / 1e9,
+                    model_flops(b) / 1e9);
+        } else if (!(status = step(b, &seconds, &loss)))
+            fprintf(out, "{\"ms\":%.3f,\"peak_mib\":%.1f,\"loss\":%.6f}\n", 1e3 * seconds,
+                    (double)mla_memory_peak() / (1 << 20), loss);
+        fflush(out);
+    }
+    return status;
+}
+
+static mla_status run(const mla_call *call) {
+    const options *o = call->options;
+    bench b = {.context = call->context};
+    result r;
+    mla_status status = mla_recipe_load(call->context, &b.recipe, call->operands->items[1],
+                                        (const char *const *)o->set.items, o->set.count);
+    if (strcmp(call->operands->items[0], "step"))
+        status = mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: unknown benchmark %s: use step", call->operands->items[0]);
+    if (status) return status;
+    mla_context_set_threads(call->context, (int)b.recipe.train.threads);
+    status = set_up(&b);
+    if (!status && o->interactive) status = answer(&b, call->out);
+    else if (!status && !(status = measure(&b, o->steps, &r))) {
+        if (o->json) print_json(call->out, &b, &r);
+        else print_text(call->out, &b, &r, o->steps);
+    }
+    tear_down(&b);
+    mla_recipe_free(&b.recipe);
+    return status;
+}
+
+const mla_command mla_command_bench = {
+    .name = "bench",
+    .summary = "Measure a training step: time by op, share of the peak, memory",
+    .operands = "step RECIPE.yaml",
+    .min_operands = 2,
+    .max_operands = 2,
+    .example = "  mla bench step train/recipes/decoder-d512x8.yaml --set train.precision=bf16\n",
+    .options = &table,
+    .run = run,
+};
