@@ -254,7 +254,7 @@ mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) {
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    for (int i = 0, length = 0; i < n->inputs; i++)
+    for (int i = 0, length = 0; i < n->inputs && length < (int)sizeof inputs; i++) /* long names: cut off */
         length += snprintf(inputs + length, sizeof inputs - (size_t)length, "%s%s%s", i ? ", " : "",
                            n->in[i] && n->in[i]->name ? n->in[i]->name : "",
                            n->in[i] ? mla_shape_text(n->in[i], text) : "none");

@@ -53,7 +53,8 @@ mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla
     if (!model) return MLA_ERROR_MEMORY;
     model->context = context;
     model->config = *config;
-    mla_status status = mla_params_create(context, &model->params);
+    mla_status status = mla_model_config_check(context, "", &model->config);
+    if (!status) status = mla_params_create(context, &model->params);
     if (!status) status = make_rope(model);
     if (!status) model->blocks = mla_alloc(context, config->num_hidden_layers, sizeof *model->blocks, "the blocks");
     if (!status) status = model->blocks ? build(model) : MLA_ERROR_MEMORY;
@@ -80,18 +81,35 @@ static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_t
     return mla_reshape(tape, x, 3, (int64_t[]){b, t, d});
 }
 
+static mla_status check_length(const mla_decoder *model, int64_t length) {
+    const int64_t longest = model->config.max_position_embeddings;
+    if (length <= longest) return MLA_OK;
+    return mla_fail(model->context, MLA_ERROR_SHAPE, "a sequence of %lld tokens is longer than max_position_embeddings "
+                    "%lld: make it shorter, or the model for longer ones", (long long)length, (long long)longest);
+}
+
+static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int64_t first, bool cached) {
+    char text[MLA_SHAPE_TEXT];
+    if (ids->ndim != 2)
+        return mla_fail(model->context, MLA_ERROR_SHAPE, "ids must be (B,T); got %s", mla_shape_text(ids, text));
+    if (cached && !model->config.causal)
+        return mla_fail(model->context, MLA_ERROR_ARGUMENT, "a model with causal: false cannot use a cache: its first "
+                        "tokens depend on those that follow");
+    if (cached && (ids->shape[0] != 1 || (first && ids->shape[1] != 1)))
+        return mla_fail(model->context, MLA_ERROR_SHAPE, "with a cache, ids must be (1,T) at first, then (1,1); got %s",
+                        mla_shape_text(ids, text));
+    return check_length(model, first + ids->shape[1]);
+}
+
+/* Nothing in f32, and in a run on shapes alone. */
+static mla_status refresh_half(mla_tape *tape, const mla_decoder *model) {
+    const bool uses_half = mla_tape_step(tape)->precision == MLA_BF16 && mla_params_values(model->params);
+    return uses_half ? mla_params_refresh_half(model->params) : MLA_OK;
+}
+
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
     const int64_t first = cache ? mla_kv_cache_length(cache) : 0, scope = mla_scope_open(tape);
-    const bool too_long = ids->ndim == 2 && first + ids->shape[1] > model->config.max_position_embeddings;
-    if (ids->ndim != 2 || too_long) {
-        mla_fail(model->context, MLA_ERROR_SHAPE, "ids must be (B,T) with at most %lld positions "
-                 "(max_position_embeddings); got %lld", (long long)model->config.max_position_embeddings,
-                 (long long)(first + ids->shape[ids->ndim > 1]));
-        return mla_inert(tape);
-    }
-    const bool has_values = mla_params_values(model->params) != NULL; /* not in a run on shapes alone */
-    if (mla_tape_step(tape)->precision == MLA_BF16 && has_values && mla_params_refresh_half(model->params))
-        return mla_inert(tape);
+    if (check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model)) return mla_inert(tape);
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
     if (model->embed_positions) x = add_positions(tape, model, x, first);
     if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);

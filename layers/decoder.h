@@ -16,12 +16,14 @@ typedef struct {
     mla_tensor *lm_head; /* embed_tokens where tied */
 } mla_decoder;
 
-/* Builds the model of a checked configuration: parameters are registered, not allocated (mla_params_allocate,
- * then mla_params_initialise or a checkpoint). The caller owns it. Errors: configuration, memory. */
+/* Builds the model of a configuration, which is checked: parameters are registered, not allocated
+ * (mla_params_allocate, then mla_params_initialise or a checkpoint). The caller owns it. Errors: those of
+ * mla_model_config_check, memory. */
 mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config);
 void mla_decoder_destroy(mla_decoder *model);
 
-/* ids i32 (B,T) -> (B,T,D) after the last norm. cache (B = 1) or NULL: its length is the first position. */
+/* ids i32 (B,T) -> (B,T,D) after the last norm; T up to max_position_embeddings. cache or NULL: its length is the
+ * first position; then B is 1, T is 1 but for the first time, and the model is causal. */
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache);
 
 /* As above -> logits (B,T,V). */

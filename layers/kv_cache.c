@@ -24,6 +24,9 @@ int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config) {
 mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
                                int64_t capacity) {
     const int64_t layers = config->num_hidden_layers, width = row_width(config);
+    *out = NULL;
+    if (capacity < 1)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "a cache must hold at least 1 position, not %lld", (long long)capacity);
     mla_kv_cache *cache = *out = mla_alloc(context, 1, sizeof *cache + (size_t)layers * sizeof *cache->layer, "the cache");
     if (!cache) return MLA_ERROR_MEMORY;
     cache->layers = layers;
@@ -47,9 +50,20 @@ void mla_kv_cache_destroy(mla_kv_cache *cache) {
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer) { return &cache->layer[layer]; }
 int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cache->layers - 1].length; }
 
+static mla_status misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
+                         const mla_tensor *second) {
+    char text[2][MLA_SHAPE_TEXT];
+    return mla_fail(context, MLA_ERROR_SHAPE, "the cache takes (1,T,%lld) and (1,T,%lld); got %s and %s",
+                    (long long)cache->first, (long long)(cache->width - cache->first), mla_shape_text(first, text[0]),
+                    second ? mla_shape_text(second, text[1]) : "none");
+}
+
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second) {
     const int64_t count = mla_count(first) / cache->first, rest = cache->width - cache->first;
+    if (first->shape[0] != 1 || mla_count(first) != count * cache->first ||
+        (second ? mla_count(second) : 0) != count * rest)
+        return misfit(context, cache, first, second);
     if (cache->length + count > cache->capacity)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the cache holds %lld positions, and %lld are needed",
                         (long long)cache->capacity, (long long)(cache->length + count));

@@ -17,7 +17,8 @@ typedef struct {
 
 typedef struct mla_kv_cache mla_kv_cache;
 
-/* For one sequence of up to `capacity` positions. The caller owns it. Errors: MLA_ERROR_MEMORY. */
+/* For one sequence of up to `capacity` positions; the configuration has been checked. The caller owns it. Errors: a
+ * capacity below 1, memory. */
 mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
                                int64_t capacity);
 void mla_kv_cache_destroy(mla_kv_cache *cache);
@@ -26,7 +27,7 @@ mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
 int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
 
 /* Appends (1,T,first) and (1,T,width-first) to a layer's rows; second may be NULL where that part is empty.
- * Error: MLA_ERROR_ARGUMENT where the capacity does not suffice. */
+ * Errors: MLA_ERROR_ARGUMENT where the capacity does not suffice, MLA_ERROR_SHAPE; then nothing was appended. */
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second);
 

@@ -6,8 +6,8 @@
 
 typedef enum {
     MLA_SCHEDULE_CONSTANT,
-    MLA_SCHEDULE_COSINE,  /* half a cosine down to min_ratio at the last step */
-    MLA_SCHEDULE_LINEAR,  /* a line down to min_ratio at the last step */
+    MLA_SCHEDULE_COSINE,  /* half a cosine down to min_ratio at step total_steps */
+    MLA_SCHEDULE_LINEAR,  /* a line down to min_ratio at step total_steps */
     MLA_SCHEDULE_WSD,     /* warm-up, stable, decay: constant, then a line over the last decay_steps (Hu et al. 2024) */
     MLA_SCHEDULE_DEEPSEEK /* constant, dropping twice (DeepSeek-AI 2024, "DeepSeek-V2", section 3.1.2) */
 } mla_schedule_kind;

@@ -1,0 +1,202 @@
+/* The cache: its size, its limits, and that a sequence token by token gives what it gives as a whole. */
+#include "tests/support/layercheck.h"
+#include "tests/support/small_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { T = 12 };
+
+static void bytes_per_token(void **state) {
+    static const struct {
+        const char *settings;
+        int64_t floats;
+    } cases[] = {{"", 2 * (7 + 4)},
+                 {"position=none", 2 * 7},
+                 {"num_hidden_layers=5 kv_lora_rank=512 qk_rope_head_dim=64", 5 * 576},
+                 {"attention=multi_head", 2 * 2 * 4 * 4},
+                 {"attention=multi_head num_key_value_heads=2", 2 * 2 * 2 * 4},
+                 {"attention=multi_head num_key_value_heads=1 head_dim=6", 2 * 2 * 6}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const mla_model_config config = small_config(*state, cases[i].settings);
+        assert_int_equal(mla_kv_cache_bytes_per_token(&config), 4 * cases[i].floats);
+    }
+}
+
+/* ---- rows ---- */
+
+static void rows_stand_side_by_side(void **state) {
+    const mla_model_config config = small_config(*state, "");
+    static const float latent[] = {0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16}, keys[] = {7, 8, 9, -1, 17, 18, 19, -2};
+    const mla_tensor first = {.ndim = 3, .shape = {1, 2, 7}, .data = (void *)(uintptr_t)latent};
+    const mla_tensor second = {.ndim = 3, .shape = {1, 2, 4}, .data = (void *)(uintptr_t)keys};
+    mla_kv_cache *cache;
+    check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
+    mla_layer_cache *layer = mla_kv_cache_layer(cache, 1);
+    assert_int_equal(layer->width, 11);
+    check_ok(*state, mla_layer_cache_append(*state, layer, &first, &second));
+    check_ok(*state, mla_layer_cache_append(*state, layer, &first, &second));
+    assert_int_equal(mla_kv_cache_length(cache), 4);
+    for (int t = 0; t < 4; t++) {
+        assert_memory_equal(layer->rows + t * 11, latent + t % 2 * 7, 7 * sizeof *latent);
+        assert_memory_equal(layer->rows + t * 11 + 7, keys + t % 2 * 4, 4 * sizeof *keys);
+    }
+    check_error(*state, mla_layer_cache_append(*state, layer, &first, &second), MLA_ERROR_ARGUMENT,
+                "the cache holds 5 positions, and 6 are needed");
+    assert_int_equal(layer->length, 4);
+    assert_int_equal(mla_kv_cache_layer(cache, 0)->length, 0);
+    mla_kv_cache_destroy(cache);
+}
+
+static void refuses_what_does_not_fit(void **state) {
+    const mla_model_config config = small_config(*state, "");
+    const mla_tensor two = {.ndim = 3, .shape = {2, 1, 7}}, narrow = {.ndim = 3, .shape = {1, 1, 6}};
+    const mla_tensor first = {.ndim = 3, .shape = {1, 1, 7}}, second = {.ndim = 3, .shape = {1, 1, 4}};
+    const mla_tensor longer = {.ndim = 3, .shape = {1, 2, 4}}, pair = {.ndim = 3, .shape = {2, 1, 4}};
+    const struct {
+        const mla_tensor *first, *second;
+    } cases[] = {{&two, &pair}, {&narrow, &second}, {&first, &longer}, {&first, NULL}};
+    mla_kv_cache *cache;
+    check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
+    for (int i = 0; i < 4; i++)
+        check_error(*state, mla_layer_cache_append(*state, mla_kv_cache_layer(cache, 0), cases[i].first, cases[i].second),
+                    MLA_ERROR_SHAPE, "the cache takes (1,T,7) and (1,T,4); got (");
+    assert_int_equal(mla_kv_cache_layer(cache, 0)->length, 0);
+    mla_kv_cache_destroy(cache);
+}
+
+static void refuses_impossible_capacities(void **state) {
+    const mla_model_config config = small_config(*state, "");
+    mla_kv_cache *cache;
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, 0), MLA_ERROR_ARGUMENT, "at least 1 position, not 0");
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, -3), MLA_ERROR_ARGUMENT, "not -3");
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, INT64_MAX), MLA_ERROR_MEMORY, "the cache");
+    assert_null(cache);
+}
+
+/* ---- sequences ---- */
+
+typedef struct {
+    mla_decoder *model;
+    mla_tape *tape;
+    mla_kv_cache *cache;
+    int32_t ids[T + 1];
+} sequence;
+
+static void create_sequence(mla_context *context, sequence *s, const char *settings, int64_t capacity) {
+    s->model = small_decoder(context, settings);
+    check_ok(context, mla_tape_create(context, &s->tape, NULL));
+    check_ok(context, mla_kv_cache_create(context, &s->cache, &s->model->config, capacity));
+    fill_ids(T + 1, s->ids);
+}
+
+static void destroy_sequence(sequence *s) {
+    mla_kv_cache_destroy(s->cache);
+    mla_tape_destroy(s->tape);
+    mla_decoder_destroy(s->model);
+}
+
+/* The logits of positions from `first`; they live until the next call. */
+static const mla_tensor *logits_of(sequence *s, int64_t first, int64_t count, mla_kv_cache *cache) {
+    mla_tape_begin(s->tape, &(mla_step){.inference = true});
+    mla_tensor *ids = mla_input(s->tape, MLA_I32, 2, (int64_t[]){1, count}, s->ids + first);
+    return mla_decoder_logits(s->tape, s->model, ids, cache);
+}
+
+static mla_status status_of(const sequence *s) { return mla_error_status(s->model->context); }
+
+/* The first `prompt` tokens at once, the others one by one. */
+static void check_sequence(mla_context *context, const char *settings, int64_t prompt) {
+    static float whole[T * SMALL_VOCABULARY];
+    sequence s;
+    create_sequence(context, &s, settings, T);
+    const mla_tensor *logits = logits_of(&s, 0, T, NULL);
+    check_ok(context, status_of(&s));
+    memcpy(whole, logits->data, sizeof whole);
+    for (int64_t t = 0; t < T; t += t ? 1 : prompt) {
+        const int64_t count = t ? 1 : prompt;
+        logits = logits_of(&s, t, count, s.cache);
+        check_ok(context, status_of(&s));
+        assert_int_equal(mla_kv_cache_length(s.cache), t + count);
+        const double error = relative_error(count * SMALL_VOCABULARY, logits->data, whole + t * SMALL_VOCABULARY);
+        if (!(error < 1e-5)) fail_msg("%s, prompt %d: error %.3g at position %d", settings, (int)prompt, error, (int)t);
+    }
+    destroy_sequence(&s);
+}
+
+static void token_by_token_is_as_the_whole(void **state) {
+    static const char *const settings[] = {
+        "", "q_lora_rank=6 rope_interleave=false attention_bias=true", "latent_norm=false position=learned",
+        "position=none", "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "
+        "rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7",
+        "attention=multi_head", "attention=multi_head num_key_value_heads=2 rope_interleave=false",
+        "attention=multi_head num_key_value_heads=1 position=learned norm_position=post dropout=0.5"};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        check_sequence(*state, settings[i], 1);
+        check_sequence(*state, settings[i], 7);
+    }
+}
+
+static void sequences_end_with_the_cache(void **state) {
+    static const char *const settings[] = {"", "attention=multi_head"};
+    for (int i = 0; i < 2; i++) {
+        sequence s;
+        create_sequence(*state, &s, settings[i], 4);
+        logits_of(&s, 0, 5, s.cache);
+        check_error(*state, status_of(&s), MLA_ERROR_ARGUMENT, "the cache holds 4 positions, and 5 are needed");
+        assert_int_equal(mla_kv_cache_length(s.cache), 0);
+        logits_of(&s, 0, 4, s.cache);
+        check_ok(*state, status_of(&s));
+        logits_of(&s, 4, 1, s.cache);
+        check_error(*state, status_of(&s), MLA_ERROR_ARGUMENT, "the cache holds 4 positions, and 5 are needed");
+        destroy_sequence(&s);
+    }
+}
+
+static void sequences_end_with_the_model(void **state) {
+    sequence s;
+    create_sequence(*state, &s, "max_position_embeddings=6", 100);
+    logits_of(&s, 0, 5, s.cache);
+    logits_of(&s, 5, 1, s.cache);
+    check_ok(*state, status_of(&s));
+    logits_of(&s, 6, 1, s.cache);
+    check_error(*state, status_of(&s), MLA_ERROR_SHAPE,
+                "a sequence of 7 tokens is longer than max_position_embeddings 6");
+    destroy_sequence(&s);
+}
+
+static void refuses_other_uses(void **state) {
+    sequence s;
+    create_sequence(*state, &s, "", T);
+    mla_tape_begin(s.tape, &(mla_step){.inference = true});
+    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){2, 3}, s.ids), s.cache);
+    check_error(*state, status_of(&s), MLA_ERROR_SHAPE, "with a cache, ids must be (1,T) at first, then (1,1); got (2,3)");
+    logits_of(&s, 0, 3, s.cache);
+    check_ok(*state, status_of(&s));
+    logits_of(&s, 3, 2, s.cache);
+    check_error(*state, status_of(&s), MLA_ERROR_SHAPE, "then (1,1); got (1,2)");
+    destroy_sequence(&s);
+    create_sequence(*state, &s, "causal=false", T);
+    logits_of(&s, 0, 3, s.cache);
+    check_error(*state, status_of(&s), MLA_ERROR_ARGUMENT, "a model with causal: false cannot use a cache");
+    destroy_sequence(&s);
+}
+
+/* One thread: there is too little to share. */
+static int create(void **state) {
+    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
+}
+
+static int destroy(void **state) {
+    mla_context_destroy(*state);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_per_token), cmocka_unit_test(rows_stand_side_by_side),
+        cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(refuses_impossible_capacities),
+        cmocka_unit_test(token_by_token_is_as_the_whole), cmocka_unit_test(sequences_end_with_the_cache),
+        cmocka_unit_test(sequences_end_with_the_model), cmocka_unit_test(refuses_other_uses)};
+    return cmocka_run_group_tests(tests, create, destroy);
+}
