@@ -137,10 +137,9 @@ mla_status mla_h5_open_id(mla_h5_file *file, const char *path) {
 }
 
 static mla_status check_origin(mla_h5_file *file, mla_h5_origin origin) {
-    bool sealed = false;
-    mla_status status = mla_seal_find(file->context, file->descriptor, file->path, &sealed);
+    mla_status status = mla_seal_find(file->context, file->descriptor, file->path, &file->sealed);
     if (status) return status;
-    if (sealed) return mla_seal_check(file->context, file->descriptor, file->path, MLA_SEAL_QUICK);
+    if (file->sealed) return mla_seal_check(file->context, file->descriptor, file->path, MLA_SEAL_QUICK);
     if (origin == MLA_H5_ANY) return MLA_OK;
     return mla_fail(file->context, MLA_ERROR_FORMAT,
                     "%s was written by another program: it has no seal of mla", file->path);
@@ -158,6 +157,8 @@ done:
     if (status) mla_h5_close(file), *out = NULL;
     return status;
 }
+
+bool mla_h5_is_sealed(const mla_h5_file *file) { return file->sealed; }
 
 void mla_h5_close(mla_h5_file *file) {
     if (!file) return;

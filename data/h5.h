@@ -93,6 +93,9 @@ mla_status mla_h5_commit(mla_h5_file *file);
  * damaged or no HDF5 file. */
 mla_status mla_h5_open(mla_context *context, mla_h5_file **out, const char *path, mla_h5_origin origin);
 
+/* Whether an opened file has a seal, which opening it has verified. */
+bool mla_h5_is_sealed(const mla_h5_file *file);
+
 /* What a dataset is. MLA_ERROR_FORMAT if there is none of that name. */
 mla_status mla_h5_describe(mla_h5_file *file, const char *name, mla_h5_info *out);
 

@@ -20,6 +20,7 @@ struct mla_h5_file {
     char *path;
     int descriptor;
     hid_t id;
+    bool sealed; /* of a reader's file */
     /* A reader's whole file, once mla_h5_map was called. */
     void *map;
     int64_t bytes;

@@ -1,6 +1,7 @@
 #include "data/split.h"
 
 #include "data/split_pattern.h"
+#include "data/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -106,24 +107,11 @@ void mla_split_scratch_destroy(mla_split_scratch *scratch) {
     free(scratch);
 }
 
-/* The length of the valid UTF-8 character at s (of n bytes), 0 if there is none. Unicode 15, table 3-7. */
-static int64_t character_length(const unsigned char *s, int64_t n) {
-    if (s[0] < 0x80) return 1;
-    const int64_t length = s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
-    if (length == 0 || length > n) return 0;
-    const unsigned char low = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
-    const unsigned char high = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
-    if (s[1] < low || s[1] > high) return 0;
-    for (int64_t i = 2; i < length; i++)
-        if ((s[i] & 0xC0) != 0x80) return 0;
-    return length;
-}
-
 /* How many bytes from `at` on are all valid characters (wanted) or all no characters (not wanted). */
 static int64_t stretch(const char *at, int64_t n, bool wanted) {
     int64_t length = 0, next;
     while (length < n) {
-        next = character_length((const unsigned char *)at + length, n - length);
+        next = mla_utf8_length(at + length, n - length);
         if ((next > 0) != wanted) break;
         length += wanted ? next : 1;
     }

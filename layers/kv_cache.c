@@ -21,6 +21,11 @@ int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config) {
     return config->num_hidden_layers * row_width(config) * (int64_t)sizeof(float);
 }
 
+int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *c) {
+    const int64_t head = c->attention == MLA_ATTENTION_LATENT ? c->qk_nope_head_dim : c->head_dim;
+    return c->num_hidden_layers * 2 * c->num_attention_heads * head * (int64_t)sizeof(float);
+}
+
 mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
                                int64_t capacity) {
     const int64_t layers = config->num_hidden_layers, width = row_width(config);
@@ -37,7 +42,8 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
         return MLA_ERROR_MEMORY;
     }
     for (int64_t i = 0; i < layers; i++)
-        cache->layer[i] = (mla_layer_cache){cache->rows + i * capacity * width, width, first_width(config), 0, capacity};
+        cache->layer[i] = (mla_layer_cache){.rows = cache->rows + i * capacity * width, .width = width,
+                                            .first = first_width(config), .capacity = capacity};
     return MLA_OK;
 }
 
@@ -48,6 +54,11 @@ void mla_kv_cache_destroy(mla_kv_cache *cache) {
 }
 
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer) { return &cache->layer[layer]; }
+
+void mla_kv_cache_expand(mla_kv_cache *cache) {
+    for (int64_t i = 0; i < cache->layers; i++) cache->layer[i].expanded = true;
+}
+
 int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cache->layers - 1].length; }
 
 static mla_status misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,

@@ -13,6 +13,7 @@ typedef struct {
     int64_t first;      /* elements of the first part: C, or G K */
     int64_t length;     /* positions filled */
     int64_t capacity;
+    bool expanded;      /* see mla_kv_cache_expand */
 } mla_layer_cache;
 
 typedef struct mla_kv_cache mla_kv_cache;
@@ -26,6 +27,10 @@ void mla_kv_cache_destroy(mla_kv_cache *cache);
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
 int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
 
+/* From now on latent attention expands the keys and values of all cached latents again for each new position,
+ * instead of absorbing the expansion into the query: the definition, and slow; for checks. */
+void mla_kv_cache_expand(mla_kv_cache *cache);
+
 /* Appends (1,T,first) and (1,T,width-first) to a layer's rows; second may be NULL where that part is empty.
  * Errors: MLA_ERROR_ARGUMENT where the capacity does not suffice, MLA_ERROR_SHAPE; then nothing was appended. */
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
@@ -33,5 +38,7 @@ mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, 
 
 /* Bytes a position takes over all layers, in f32. */
 int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config);
+/* The same if every head cached keys and values of its own, of the head's width (N for latent attention). */
+int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *config);
 
 #endif

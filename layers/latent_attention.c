@@ -86,6 +86,34 @@ static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_t
     return mla_expand_values(tape, summed, layer->kv_b_proj.weight, c->num_attention_heads, c->qk_nope_head_dim);
 }
 
+/* (1,S,R), one key for all heads -> (1,S,H,R). */
+static mla_tensor *for_all_heads(mla_tape *tape, mla_tensor *k_rope, int64_t heads) {
+    mla_tensor *one = mla_reshape(tape, k_rope, 4, (int64_t[]){1, k_rope->shape[1], 1, k_rope->shape[2]}), *all = one;
+    for (int64_t h = 1; h < heads; h++) all = mla_concat(tape, all, one, 2);
+    return all;
+}
+
+/* The same by the definition: keys and values of all cached positions are expanded. */
+static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, const mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const int64_t s = cache->length, h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
+    mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, s, cache->width}, cache->rows);
+    mla_tensor *latent = mla_slice(tape, rows, 2, 0, c->kv_lora_rank);
+    mla_tensor *kv = mla_linear_apply(tape, &layer->kv_b_proj, latent);
+    kv = mla_reshape(tape, kv, 4, (int64_t[]){1, s, h, n + v});
+    mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
+    if (layer->rope) {
+        mla_tensor *k_rope = mla_slice(tape, rows, 2, c->kv_lora_rank, c->qk_rope_head_dim);
+        keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
+    }
+    return mla_attention(tape, q, keys, values, &(mla_attention_options){.scale = layer->scale});
+}
+
+static mla_tensor *attend_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
+                                const mla_layer_cache *cache) {
+    return (cache->expanded ? expanded : absorbed)(tape, layer, q, cache);
+}
+
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
                                    mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
@@ -98,7 +126,7 @@ mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer
     mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
     if (cache && !mla_error_status(mla_tape_context(tape)))
         mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);
-    mla_tensor *o = position > 0 ? absorbed(tape, layer, q, cache)
+    mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
                                  : mla_latent_attention(tape, q, latent, k_rope, layer->kv_b_proj.weight,
                                                         c->num_attention_heads,
                                                         &(mla_attention_options){c->causal, layer->scale});

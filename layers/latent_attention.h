@@ -28,7 +28,7 @@ mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_
                                   const mla_model_config *config, const mla_rope_table *rope, const char *prefix);
 
 /* x (B,T,D) -> (B,T,D). cache (B = 1; NULL in training) gets the new positions; where it has some already, T
- * must be 1 and the absorbed form is used. */
+ * must be 1 and the absorbed form is used, or the expanded one where the cache says so. */
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
                                    mla_layer_cache *cache);
 

@@ -17,7 +17,7 @@ struct mla_checkpoint {
     char path[PATH_MAX];
     mla_model_config config;
     char *recipe, *tokenizer;
-    bool has_moments;
+    bool has_moments, has_state;
 };
 
 /* The members of mla_run_state and their names in the file. */
@@ -181,18 +181,26 @@ static mla_status read_texts(mla_checkpoint *c) {
     if (!status && has(all, count, "/config/recipe")) status = mla_h5_read_text(c->file, "/config/recipe", &c->recipe);
     if (!status && has(all, count, "/tokenizer")) status = mla_h5_read_text(c->file, "/tokenizer", &c->tokenizer);
     c->has_moments = has_below(all, count, "/optim/m/");
+    c->has_state = has_below(all, count, "/state/");
     mla_list_free(&ignored);
     free(config);
     free(all);
     return status;
 }
 
-static mla_status open_file(mla_context *context, mla_checkpoint **out, const char *path) {
+static mla_status check_seal(const mla_checkpoint *c, mla_h5_origin origin) {
+    if (origin == MLA_H5_ANY || mla_h5_is_sealed(c->file)) return MLA_OK;
+    return mla_fail(c->context, MLA_ERROR_FORMAT, "%s: was written by another program and has no seal, so damage in it "
+                    "would not be found; --unsealed accepts it all the same", c->path);
+}
+
+static mla_status open_file(mla_context *context, mla_checkpoint **out, const char *path, mla_h5_origin origin) {
     mla_checkpoint *c = *out = mla_alloc(context, 1, sizeof *c, "the checkpoint");
     if (!c) return MLA_ERROR_MEMORY;
     c->context = context;
     snprintf(c->path, sizeof c->path, "%s", path);
-    mla_status status = mla_h5_open(context, &c->file, path, MLA_H5_SEALED);
+    mla_status status = mla_h5_open(context, &c->file, path, MLA_H5_ANY);
+    if (!status) status = check_seal(c, origin);
     if (!status) status = read_texts(c);
     if (status) {
         mla_checkpoint_close(c);
@@ -202,7 +210,7 @@ static mla_status open_file(mla_context *context, mla_checkpoint **out, const ch
 }
 
 /* The newest good one; the others are named. */
-static mla_status open_newest(mla_context *context, mla_checkpoint **out, const char *dir) {
+static mla_status open_newest(mla_context *context, mla_checkpoint **out, const char *dir, mla_h5_origin origin) {
     int64_t *steps, count;
     char path[PATH_MAX];
     mla_status status = list_steps(context, dir, &steps, &count);
@@ -210,7 +218,7 @@ static mla_status open_newest(mla_context *context, mla_checkpoint **out, const 
         status = mla_fail(context, MLA_ERROR_IO, "%s: has no checkpoint (step-*.h5)", dir);
     for (int64_t i = 0; i < count && !mla_error_status(context); i++) {
         step_path(path, dir, steps[i]);
-        status = open_file(context, out, path);
+        status = open_file(context, out, path, origin);
         if (!status || i == count - 1) break;
         mla_warn(context, "%s; going back to the checkpoint before it", mla_error(context));
         mla_clear_error(context);
@@ -219,11 +227,19 @@ static mla_status open_newest(mla_context *context, mla_checkpoint **out, const 
     return status;
 }
 
-mla_status mla_checkpoint_open(mla_context *context, mla_checkpoint **out, const char *path) {
+static mla_status open_path(mla_context *context, mla_checkpoint **out, const char *path, mla_h5_origin origin) {
     struct stat info;
     *out = NULL;
     if (stat(path, &info)) return mla_fail(context, MLA_ERROR_IO, "%s: %s", path, strerror(errno));
-    return S_ISDIR(info.st_mode) ? open_newest(context, out, path) : open_file(context, out, path);
+    return S_ISDIR(info.st_mode) ? open_newest(context, out, path, origin) : open_file(context, out, path, origin);
+}
+
+mla_status mla_checkpoint_open(mla_context *context, mla_checkpoint **out, const char *path) {
+    return open_path(context, out, path, MLA_H5_SEALED);
+}
+
+mla_status mla_checkpoint_open_any(mla_context *context, mla_checkpoint **out, const char *path) {
+    return open_path(context, out, path, MLA_H5_ANY);
 }
 
 void mla_checkpoint_close(mla_checkpoint *c) {
@@ -239,6 +255,8 @@ const mla_model_config *mla_checkpoint_config(const mla_checkpoint *c) { return 
 const char *mla_checkpoint_recipe(const mla_checkpoint *c) { return c->recipe; }
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *c) { return c->tokenizer; }
 bool mla_checkpoint_has_moments(const mla_checkpoint *c) { return c->has_moments; }
+bool mla_checkpoint_has_state(const mla_checkpoint *c) { return c->has_state; }
+bool mla_checkpoint_is_sealed(const mla_checkpoint *c) { return mla_h5_is_sealed(c->file); }
 
 static mla_status read_param(mla_checkpoint *c, const char *group, const mla_param *p, float *out) {
     char name[MLA_H5_MAX_NAME];
@@ -295,16 +313,22 @@ mla_status mla_checkpoint_read_state(mla_checkpoint *c, mla_run_state *state) {
     return status;
 }
 
+mla_status mla_checkpoint_build(mla_checkpoint *c, mla_decoder **model) {
+    mla_status status = mla_decoder_create(c->context, model, &c->config);
+    if (!status) status = mla_params_allocate((*model)->params, false);
+    if (!status) status = mla_checkpoint_read_params(c, (*model)->params);
+    if (!status) return MLA_OK;
+    mla_decoder_destroy(*model);
+    *model = NULL;
+    return status;
+}
+
 mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint, mla_decoder **model) {
     *model = NULL;
     mla_status status = mla_checkpoint_open(context, checkpoint, path);
-    if (!status) status = mla_decoder_create(context, model, &(*checkpoint)->config);
-    if (!status) status = mla_params_allocate((*model)->params, false);
-    if (!status) status = mla_checkpoint_read_params(*checkpoint, (*model)->params);
+    if (!status) status = mla_checkpoint_build(*checkpoint, model);
     if (!status) return MLA_OK;
-    mla_decoder_destroy(*model);
     mla_checkpoint_close(*checkpoint);
-    *model = NULL;
     *checkpoint = NULL;
     return status;
 }

@@ -46,6 +46,9 @@ typedef struct mla_checkpoint mla_checkpoint;
 /* Opens and verifies a file, or the newest good one of a run folder; damaged ones that are passed over are
  * named in warnings. MLA_ERROR_IO where there is none, MLA_ERROR_FORMAT where it is damaged or none of ours. */
 mla_status mla_checkpoint_open(mla_context *context, mla_checkpoint **out, const char *path);
+/* The same, and plain HDF5 files of other programs with the same content are accepted too: damage in those
+ * cannot be found. */
+mla_status mla_checkpoint_open_any(mla_context *context, mla_checkpoint **out, const char *path);
 void mla_checkpoint_close(mla_checkpoint *checkpoint);
 
 /* Its file, its model's configuration, and its texts; NULL where it has none. Owned by the checkpoint. */
@@ -54,6 +57,8 @@ const mla_model_config *mla_checkpoint_config(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_recipe(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);
+bool mla_checkpoint_has_state(const mla_checkpoint *checkpoint);
+bool mla_checkpoint_is_sealed(const mla_checkpoint *checkpoint); /* and so has been verified */
 
 /* Fills allocated parameters: names and shapes must be the model's, and every number finite. */
 mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *params);
@@ -61,7 +66,9 @@ mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *pa
 mla_status mla_checkpoint_read_moments(mla_checkpoint *checkpoint, const mla_params *params, mla_adamw_state *moments);
 mla_status mla_checkpoint_read_state(mla_checkpoint *checkpoint, mla_run_state *state);
 
-/* Opens, builds the model and fills it, for inference: the caller owns both. */
+/* Builds the model and fills it, for inference; the caller owns it. */
+mla_status mla_checkpoint_build(mla_checkpoint *checkpoint, mla_decoder **model);
+/* Opens and builds: the caller owns both. */
 mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint, mla_decoder **model);
 
 #endif

@@ -42,7 +42,7 @@ def mla_logits(mla, folder, config, tensors, ids):
     checkpoint, tokens, logits = (folder / f"{name}.h5" for name in ("checkpoint", "ids", "logits"))
     write_checkpoint(checkpoint, config, tensors)
     write_tokens(tokens, ids)
-    command = [mla, "eval", "--checkpoint", checkpoint, "--tokens", tokens, "--logits", logits]
+    command = [mla, "eval", "--unsealed", "--checkpoint", checkpoint, "--tokens", tokens, "--logits", logits]
     subprocess.run(command, check=True, capture_output=True, text=True)
     with h5py.File(logits) as file:
         return file["logits"][...]

@@ -1,0 +1,22 @@
+/* What the commands that use a model have in common: the checkpoint, its model, its tokenizer. */
+#ifndef MLA_TRAIN_COMMANDS_LOAD_H
+#define MLA_TRAIN_COMMANDS_LOAD_H
+
+#include "data/tokenizer.h"
+#include "train/checkpoint.h"
+
+typedef struct {
+    mla_checkpoint *checkpoint;
+    mla_decoder *model;
+    mla_tokenizer *tokenizer; /* NULL where the checkpoint has none */
+} mla_loaded;
+
+/* Loads a file, or the newest good checkpoint of a run folder; `unsealed` accepts files of other programs. The
+ * caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no path is given. */
+mla_status mla_load(mla_context *context, mla_loaded *out, const char *path, bool unsealed);
+void mla_loaded_close(mla_loaded *loaded);
+
+/* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
+mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *loaded);
+
+#endif
