@@ -39,7 +39,7 @@ choose_steps() {
     speed=$(number tokens_per_second <"$run/speed/metrics.jsonl")
     rm -r "$run/speed"
     awk -v speed="$speed" -v left="$left" -v per_step=2048 \
-        'BEGIN { steps = int(speed * left / per_step); print steps < 60 ? 60 : steps > 1500 ? 1500 : steps }'
+        'BEGIN { steps = int(speed * left / per_step); print (steps < 60 ? 60 : steps > 1500 ? 1500 : steps) }'
 }
 
 bits_per_byte() { # of the held-out text, compressed by the command
@@ -61,7 +61,7 @@ bytes=$(cat "$run"/text/* 2>/dev/null | wc -c)
 data=(--set "data.source=$run/text")
 if [ "$bytes" -ge "$smallest" ]; then
     say "Preparing $(find "$run/text" -type f | wc -l) licence texts, $(kilobytes "$bytes")"
-    share=$(awk -v a="$held_out" -v b="$bytes" 'BEGIN { s = a / b; print s > 0.15 ? 0.15 : s }')
+    share=$(awk -v a="$held_out" -v b="$bytes" 'BEGIN { s = a / b; print (s > 0.15 ? 0.15 : s) }')
     build/mla prepare "$run/text" --vocab-size 2048 --held-out "$share" --out "$run/tokens.h5" --held-out-text "$run/held-out.txt"
 else
     say "This machine has too little text ($(kilobytes "$bytes")): training on a synthetic source of known entropy"
