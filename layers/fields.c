@@ -269,7 +269,7 @@ static mla_status set_member(mla_context *context, const char *where, const char
         return set_string(context, member, text);
     case MLA_FIELD_LIST:
         mla_list_free(member);
-        return mla_list_append(context, member, text);
+        return *text ? mla_list_append(context, member, text) : MLA_OK;
     case MLA_FIELD_GROUP:
         break;
     }

@@ -61,8 +61,8 @@ void mla_fields_free(const mla_field_table *table, void *object);
 /* The field of a dotted key and the address of its member; NULL where there is none. */
 const mla_field *mla_fields_find(const mla_field_table *table, void *object, const char *key, void **member);
 
-/* Sets one member from text as a user writes it; a list becomes that one item. Unknown keys are errors that
- * name the nearest known one, wherever in the table it is. */
+/* Sets one member from text as a user writes it; a list becomes that one item, or empty where the text is.
+ * Unknown keys are errors that name the nearest known one, wherever in the table it is. */
 mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
                           const char *key, const char *text);
 

@@ -1,5 +1,6 @@
 #include "train/prepare.h"
 #include "data/bpe.h"
+#include "data/file.h"
 #include "data/text_source.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
@@ -137,6 +138,28 @@ static mla_status write_tokens(mla_context *context, mla_text_source *source, co
     return status;
 }
 
+static mla_status append_bytes(mla_context *context, const mla_document *document, char **bytes, int64_t *length,
+                               int64_t *capacity) {
+    const mla_status status = mla_grow(context, bytes, capacity, *length + document->length, 1, "the held-out text");
+    if (status) return status;
+    memcpy(*bytes + *length, document->bytes, (size_t)document->length);
+    *length += document->length;
+    return MLA_OK;
+}
+
+static mla_status write_held_out_text(mla_context *context, mla_text_source *source, const char *path) {
+    char *bytes = NULL;
+    int64_t length = 0, capacity = 0;
+    const mla_document *document = NULL;
+    mla_status status;
+    mla_text_rewind(source);
+    while (!(status = mla_text_next(source, &document)) && document)
+        if (document->held_out && (status = append_bytes(context, document, &bytes, &length, &capacity))) break;
+    if (!status) status = mla_file_write(context, path, bytes, length);
+    free(bytes);
+    return status;
+}
+
 /* Training a tokenizer takes a while: find out before it that its result could not be written. */
 static mla_status check_folder_of(mla_context *context, const char *path) {
     const char *slash = strrchr(path, '/');
@@ -161,9 +184,11 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
     if (!report) report = &unused;
     *report = (mla_prepare_report){0};
     mla_status status = check_folder_of(context, path);
+    if (!status && options->held_out_text) status = check_folder_of(context, options->held_out_text);
     if (!status) status = mla_text_open(context, &source, &text);
     if (!status) status = make_tokenizer(context, source, options, &tokenizer);
     if (!status) status = write_tokens(context, source, tokenizer, path, report);
+    if (!status && options->held_out_text) status = write_held_out_text(context, source, options->held_out_text);
     mla_tokenizer_destroy(tokenizer);
     mla_text_close(source);
     return status;

@@ -59,6 +59,11 @@ for i in $(seq 40); do printf 'Document %d says: to be or not to be, that is que
 check 0 "bytes per token" "$mla" prepare texts --out a.h5 --vocab-size 300 --held-out 0.2
 check 0 "documents        40, " "$mla" prepare 'texts/*.txt' --out b.h5 --vocab-size=300 --held-out=0.2
 cmp a.h5 b.h5 || fail "the same text gave different token files"
+check 0 "bytes per token" "$mla" prepare texts --out b.h5 --vocab-size 300 --held-out 0.2 --held-out-text held-out.txt
+held_out=$("$mla" prepare texts --out b.h5 --vocab-size 300 --held-out 0.2 | sed -n 's/^documents .* 40, \([0-9]*\) .*/\1/p')
+[ "$(wc -l <held-out.txt)" -eq "$held_out" ] || fail "held-out.txt has not the $held_out held-out documents"
+[ -z "$(sort held-out.txt | comm -23 - <(cat texts/* | sort))" ] || fail "held-out.txt has other lines than the texts"
+check 1 "nofolder" "$mla" prepare texts --out e.h5 --held-out-text nofolder/a.txt
 check 0 "vocabulary       257 tokens" "$mla" prepare --tokenizer bytes --out c.h5 -- texts
 printf 'text' >--dashes
 check 1 "cannot read --nowhere" "$mla" prepare --tokenizer bytes --out d.h5 -- --nowhere

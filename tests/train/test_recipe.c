@@ -57,6 +57,8 @@ static void takes_one_source_or_a_list(void **state) {
     assert_int_equal(recipe.data.source.count, 1);
     assert_string_equal(recipe.data.source.items[0], "a");
     assert_int_equal(recipe.train.microbatch, recipe.train.batch);
+    check_ok(context, mla_recipe_set(context, &recipe, "data.source=")); /* none: something else is to take its place */
+    assert_int_equal(recipe.data.source.count, 0);
     mla_recipe_free(&recipe);
 }
 

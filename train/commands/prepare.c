@@ -5,7 +5,7 @@
 #include <string.h>
 
 typedef struct {
-    char *out, *tokenizer, *field;
+    char *out, *tokenizer, *field, *held_out_text;
     int64_t vocab_size;
     double held_out;
     mla_recipe_format format;
@@ -19,6 +19,8 @@ static const mla_field fields[] = {
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
     {"vocab-size", MLA_FIELD_INT, AT(vocab_size), 4096, 257, 1 << 20, .help = "tokens of a new BPE"},
     {"held-out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
+    {"held-out-text", MLA_FIELD_STRING, AT(held_out_text),
+     .help = "a file that gets the held-out documents as they are, to hold other programs against"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
      .help = "auto: files named .jsonl are JSONL; text: none is"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
@@ -52,7 +54,8 @@ static mla_status run(const mla_call *call) {
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = o->vocab_size,
-                                         .held_out = o->held_out};
+                                         .held_out = o->held_out,
+                                         .held_out_text = o->held_out_text};
     mla_prepare_report report;
     mla_status status = mla_prepare(call->context, &prepare, o->out, &report);
     if (!status) print_report(call->out, &report, o->out);

@@ -3,6 +3,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/progress.h"
+#include "train/recipe_path.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -104,9 +105,11 @@ static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "train needs a recipe, or --resume and a run folder. For a first model in a few minutes run "
                         "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
-    if (has_recipe) snprintf(path, sizeof path, "%s", call->operands->items[0]);
+    mla_status status = MLA_OK;
+    if (has_recipe) status = mla_recipe_path(call->context, call->operands->items[0], sizeof path, path);
     else snprintf(path, sizeof path, "%s/recipe.yaml", o->resume);
-    return mla_recipe_load(call->context, recipe, path, (const char *const *)o->set.items, o->set.count);
+    if (!status) status = mla_recipe_load(call->context, recipe, path, (const char *const *)o->set.items, o->set.count);
+    return status;
 }
 
 static mla_status train(const mla_call *call, const options *o, const mla_recipe *recipe) {
@@ -140,10 +143,11 @@ static mla_status run(const mla_call *call) {
 const mla_command mla_command_train = {
     .name = "train",
     .summary = "Train a model by a recipe, or go on with a run",
-    .operands = "[RECIPE.yaml]",
+    .operands = "[RECIPE]",
     .min_operands = 0,
     .max_operands = 1,
-    .example = "  mla train train/recipes/quickstart.yaml --set train.steps=1000 --out runs/first\n"
+    .example = "  mla train quickstart --set train.steps=1000 --out runs/first\n"
+               "  mla train my-recipe.yaml --out runs/second\n"
                "  mla train --resume runs/first\n",
     .options = &table,
     .run = run,

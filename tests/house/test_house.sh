@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# The rules of the house: what each folder may include, one file per foreign header, a README everywhere, no
+# file too long, nothing at the top that does not belong there.
+set -uo pipefail
+export LC_ALL=C
+cd "$(dirname "$0")/../.." || exit 1
+failures=0
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# may_include FOLDER PATTERN: every #include "..." below FOLDER matches PATTERN as a whole.
+may_include() {
+    local folder=$1 pattern=$2 line
+    while IFS= read -r line; do
+        [ -z "$line" ] || fail "$line: $folder may include only $pattern"
+    done < <(grep -rnE --include='*.c' --include='*.h' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder" |
+             grep -vE "\"($pattern)\"")
+}
+may_include autograd 'autograd/.*'
+may_include layers '(autograd|layers)/.*'
+may_include optim '(autograd|optim)/.*'
+may_include data 'data/.*|autograd/(status|context|tensor|random|bfloat16)\.h'
+may_include train '(autograd|layers|optim|data|train)/.*'
+
+# only_in FILE HEADER: of the library's files, none but FILE includes HEADER.
+only_in() {
+    local file=$1 header=$2 found
+    found=$(grep -rlE --include='*.c' --include='*.h' "#[[:space:]]*include[[:space:]]*[<\"](.*/)?$header" \
+            autograd layers optim data train)
+    [ -z "$found" ] || [ "$found" = "$file" ] || fail "$header is for $file alone, but is included by:" $found
+}
+only_in autograd/gemm.c dnnl.h
+only_in data/h5_internal.h hdf5.h
+only_in train/yaml.c cyaml.h
+only_in train/comm.c mpi.h
+
+# the top of the house
+for entry in *; do
+    case $entry in
+    autograd | layers | optim | data | train | tests | CMakeLists.txt | README.md | LICENSE) ;;
+    build* | runs | compile_commands.json) ;; # git ignores them
+    *) fail "$entry does not belong at the top" ;;
+    esac
+done
+
+# a README of at most a page: for every folder of the top, and for those of tests that mirror none of them
+for folder in autograd layers optim data train tests tests/*/; do
+    folder=${folder%/}
+    mirrored=${folder#tests/}
+    [ "$folder" != "$mirrored" ] && [ -d "$mirrored" ] && continue
+    case $folder in tests/support | tests/house) continue ;; esac # tests/README.md tells
+    [ -f "$folder/README.md" ] || { fail "$folder has no README.md"; continue; }
+    lines=$(wc -l <"$folder/README.md")
+    [ "$lines" -le 66 ] || fail "$folder/README.md has $lines lines, a page has 66"
+done
+
+# no source that cannot be held in one's head
+while IFS= read -r file; do
+    lines=$(wc -l <"$file")
+    [ "$lines" -le 500 ] || fail "$file has $lines lines; cut it at 500"
+done < <(find autograd layers optim data train tests CMakeLists.txt README.md -type f \
+              \( -name '*.[ch]' -o -name '*.sh' -o -name '*.py' -o -name '*.md' -o -name '*.txt' -o -name '*.yaml' \))
+
+[ $failures -eq 0 ]
