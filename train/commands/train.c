@@ -4,9 +4,12 @@
 #include "train/commands/report.h"
 #include "train/progress.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <string.h>
+#include <unistd.h>
 
 typedef struct {
     char *out, *resume;
@@ -86,7 +89,7 @@ static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
     mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
     mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
     mla_duration_text(r->seconds, sizeof seconds, seconds);
-    fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
+    if (isfinite(r->loss)) fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
     if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
@@ -106,6 +109,9 @@ static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe
                         "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
     if (has_recipe) snprintf(path, sizeof path, "%s", call->operands->items[0]);
     else snprintf(path, sizeof path, "%s/recipe.yaml", o->resume);
+    if (o->resume && access(path, F_OK))
+        return mla_fail(call->context, MLA_ERROR_IO, "%s: %s: there is no run to go on with that had begun; begin it by: mla "
+                        "train RECIPE.yaml --out %s", path, strerror(errno), o->resume);
     return mla_recipe_load(call->context, recipe, path, (const char *const *)o->set.items, o->set.count);
 }
 
