@@ -17,7 +17,7 @@
 
 typedef struct {
     mla_context *context;
-    mla_recipe recipe; /* effective: vocabulary filled in; shares its strings with the caller's */
+    mla_recipe recipe; /* effective: the model completed; shares its strings with the caller's */
     const mla_train_options *options;
     mla_run_folder *folder;
     mla_dataset data;
@@ -41,10 +41,11 @@ static int64_t steps_of(const mla_recipe_train *r, int64_t samples_per_epoch) {
     return (r->tokens + r->batch * r->sequence - 1) / (r->batch * r->sequence);
 }
 
-static mla_status fit_vocabulary(trainer *t) {
+/* The model as it will be built: its vocabulary known, what the recipe left out derived. */
+static mla_status complete_model(trainer *t) {
     mla_model_config *config = &t->recipe.model;
     if (!config->vocab_size) config->vocab_size = t->data.vocabulary_size;
-    if (config->vocab_size >= t->data.vocabulary_size) return MLA_OK;
+    if (config->vocab_size >= t->data.vocabulary_size) return mla_model_config_check(t->context, "model.", config);
     return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                     "model.vocab_size is %lld, but the tokens need %lld: leave it out, or prepare the text with a "
                     "smaller vocabulary", (long long)config->vocab_size, (long long)t->data.vocabulary_size);
@@ -53,7 +54,7 @@ static mla_status fit_vocabulary(trainer *t) {
 static mla_status open_data(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out, t->options->resume);
-    if (!status) status = fit_vocabulary(t);
+    if (!status) status = complete_model(t);
     if (!status)
         status = mla_sampler_init(t->context, &t->sampler, &t->data.train, r->sequence, (uint64_t)r->seed);
     if (!status) t->plan.steps = steps_of(r, t->sampler.samples);
@@ -62,10 +63,10 @@ static mla_status open_data(trainer *t) {
 
 static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    const int64_t before = mla_memory_resident();
     mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence, &t->plan.memory);
     if (!status) status = mla_memory_check(t->context, &t->plan.memory);
     if (!status) status = mla_measure_peak_flops(t->context, &t->plan.peak_flops);
+    const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
     t->plan.train_tokens = t->data.train.count;
     t->plan.held_out_tokens = t->data.held_out.count;
     t->plan.predicted_memory = before + mla_memory_total(&t->plan.memory);

@@ -3,6 +3,7 @@
  * left alone. With the argument `all` each single write is tried, otherwise some of them. */
 #include "tests/support/check.h"
 #include "tests/support/files.h"
+#include "tests/support/tiny_run.h"
 #include "train/trainer.h"
 
 #include <signal.h>
@@ -12,17 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STEPS = 3, KILLED_SAVE = 2, KEPT = 2, SOME = 7 };
+enum { KILLED_SAVE = 2, CHECKPOINTS = 3, SOME = 7 };
 
 static bool all_writes;
-
-static const char *const sets[] = {
-    "model.hidden_size=32",      "model.num_hidden_layers=1", "model.num_attention_heads=2",
-    "model.kv_lora_rank=16",     "model.qk_nope_head_dim=16", "model.qk_rope_head_dim=8",
-    "model.v_head_dim=16",       "model.intermediate_size=64", "model.max_position_embeddings=32",
-    "model.dropout=0.1",         "data.synthetic.tokens=500", "train.steps=3",
-    "train.batch=2",             "train.microbatch=1",        "train.sequence=32",
-    "train.eval_every=2",        "checkpoint.every=1"};
 
 /* Counts the steps of all saves, and kills its process at one of them. */
 typedef struct {
@@ -40,7 +33,7 @@ static void at_step(void *user, const char *name) {
 static mla_status train(mla_context *context, const char *dir, bool resume, killer *k) {
     mla_recipe recipe;
     mla_train_result result;
-    mla_status status = mla_recipe_load(context, &recipe, NULL, sets, sizeof sets / sizeof *sets);
+    mla_status status = tiny_recipe(context, &recipe, NULL);
     if (status) return status;
     const mla_train_options options = {.out = dir, .resume = resume, .save_hook = {at_step, k}};
     status = mla_train(context, &recipe, &options, &result);
@@ -77,7 +70,7 @@ static void check_same_file(const char *dir, const char *other, const char *name
 static void check_clean(const char *dir) {
     char command[256];
     snprintf(command, sizeof command, "[ -z \"$(find %s -name '*.tmp')\" ] && [ $(ls %s | grep -c step-) -eq %d ]", dir, dir,
-             KEPT);
+             CHECKPOINTS);
     assert_int_equal(system(command), 0);
 }
 
