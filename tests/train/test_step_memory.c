@@ -72,7 +72,7 @@ static bool train_and_compare(const char *name, const char *const *more) {
     mla_recipe recipe;
     mla_train_result r;
     char *folder = folder_create();
-    assert_int_equal(mla_context_create(&context, &(mla_context_options){.threads = 2}), MLA_OK);
+    assert_int_equal(mla_context_create(&context, &(mla_context_options){.threads = 1}), MLA_OK);
     check_ok(context, tiny_recipe(context, &recipe, more));
     recipe.checkpoint.every = 0;
     check_ok(context, mla_train(context, &recipe, &(mla_train_options){.out = folder}, &r));
