@@ -27,6 +27,7 @@ static const struct {
 } state_members[] = {{"/state/step", offsetof(mla_run_state, step)},
                      {"/state/samples", offsetof(mla_run_state, samples)},
                      {"/state/tokens", offsetof(mla_run_state, tokens)},
+                     {"/state/data_tokens", offsetof(mla_run_state, data_tokens)},
                      {"/state/skipped_in_a_row", offsetof(mla_run_state, skipped_in_a_row)},
                      {"/state/seed", offsetof(mla_run_state, seed)}};
 enum { STATE_MEMBERS = sizeof state_members / sizeof *state_members };
@@ -132,11 +133,12 @@ static void step_path(char path[PATH_MAX], const char *dir, int64_t step) {
     snprintf(path, PATH_MAX, "%s/step-%08lld.h5", dir, (long long)step);
 }
 
-static mla_status remove_old(mla_context *context, const char *dir, int64_t keep) {
-    int64_t *steps, count;
+static mla_status remove_old(mla_context *context, const char *dir, int64_t newest, int64_t keep) {
+    int64_t *steps, count, later = 0;
     char path[PATH_MAX];
     const mla_status status = list_steps(context, dir, &steps, &count);
-    for (int64_t i = keep; !status && i < count; i++) {
+    while (!status && later < count && steps[later] > newest) later++;
+    for (int64_t i = later + keep; !status && i < count; i++) {
         step_path(path, dir, steps[i]);
         unlink(path);
     }
@@ -150,7 +152,7 @@ mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const
     step_path(path, dir, content->state->step);
     mla_status status = mla_checkpoint_save(context, path, content, hook);
     if (!status) status = write_latest(context, dir, strrchr(path, '/') + 1, hook);
-    if (!status && keep > 0) status = remove_old(context, dir, keep);
+    if (!status && keep > 0) status = remove_old(context, dir, content->state->step, keep);
     return status;
 }
 
@@ -209,18 +211,31 @@ static mla_status open_file(mla_context *context, mla_checkpoint **out, const ch
     return status;
 }
 
-/* The newest good one; the others are named. */
+/* After the last of them failed: its error, and that there is no other. */
+static mla_status none_is_whole(mla_context *context, const char *dir, int64_t count) {
+    char last[1024];
+    snprintf(last, sizeof last, "%s", mla_error(context));
+    mla_clear_error(context);
+    return mla_fail(context, MLA_ERROR_FORMAT, "%s: no whole checkpoint is left, of %lld; the last that was tried: %s", dir,
+                    (long long)count, last);
+}
+
+/* The newest good one; each that is passed over is named in a warning, with the one that is tried next. */
 static mla_status open_newest(mla_context *context, mla_checkpoint **out, const char *dir, mla_h5_origin origin) {
     int64_t *steps, count;
-    char path[PATH_MAX];
+    char path[PATH_MAX], next[PATH_MAX];
     mla_status status = list_steps(context, dir, &steps, &count);
-    if (!status && !count)
-        status = mla_fail(context, MLA_ERROR_IO, "%s: has no checkpoint (step-*.h5)", dir);
-    for (int64_t i = 0; i < count && !mla_error_status(context); i++) {
+    if (!status && !count) status = mla_fail(context, MLA_ERROR_IO, "%s: has no checkpoint (step-*.h5)", dir);
+    for (int64_t i = 0; i < count; i++) {
         step_path(path, dir, steps[i]);
         status = open_file(context, out, path, origin);
-        if (!status || i == count - 1) break;
-        mla_warn(context, "%s; going back to the checkpoint before it", mla_error(context));
+        if (!status || status == MLA_ERROR_MEMORY) break;
+        if (i == count - 1) {
+            status = none_is_whole(context, dir, count);
+            break;
+        }
+        step_path(next, dir, steps[i + 1]);
+        mla_warn(context, "%s; going back to %s", mla_error(context), next);
         mla_clear_error(context);
     }
     free(steps);

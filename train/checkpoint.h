@@ -2,7 +2,7 @@
  *
  *     /model/NAME              the parameters, whole, f32, under Hugging Face's names
  *     /optim/m/NAME  .../v/    AdamW's moments
- *     /state/...               step, samples, tokens, optimizer_steps, skipped_in_a_row, seed
+ *     /state/...               step, samples, tokens, data_tokens, optimizer_steps, skipped_in_a_row, seed
  *     /config/model  recipe    JSON texts
  *     /tokenizer               tokenizer.json as a text, where the run has one
  *
@@ -18,6 +18,7 @@ typedef struct {
     int64_t step;             /* steps done, skipped ones included */
     int64_t samples;          /* sequences taken from the data so far: the place in it */
     int64_t tokens;           /* targets trained on */
+    int64_t data_tokens;      /* tokens there are to train on: whether the data is still the same */
     int64_t skipped_in_a_row; /* steps with a loss or gradient that is no number, up to now */
     int64_t seed;
 } mla_run_state;
@@ -34,7 +35,9 @@ typedef struct {
 mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla_checkpoint_content *content,
                                mla_step_hook hook);
 
-/* Writes DIR/step-N.h5, points DIR/latest to it, and then removes all but the newest `keep` (0: keeps all). */
+/* Writes DIR/step-N.h5, points DIR/latest to it, and then removes all but the newest `keep` (0: keeps all). Those
+ * of later steps neither count nor go: a run that fell back from a damaged one has such files, and will replace
+ * them. */
 mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
                                     int64_t keep, mla_step_hook hook);
 

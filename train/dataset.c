@@ -40,19 +40,22 @@ static mla_status open_synthetic(mla_context *context, mla_dataset *d, const mla
     return MLA_OK;
 }
 
-static mla_status open_text(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir) {
+static mla_status open_text(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir,
+                            bool resume) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/tokens.h5", dir);
     const mla_prepare_options options = mla_prepare_options_of(&recipe->data);
-    mla_status status = access(path, F_OK) ? mla_prepare(context, &options, path, NULL) : MLA_OK;
+    const bool prepared = resume && !access(path, F_OK);
+    mla_status status = prepared ? MLA_OK : mla_prepare(context, &options, path, NULL);
     return status ? status : open_file(context, d, path);
 }
 
-mla_status mla_dataset_open(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir) {
+mla_status mla_dataset_open(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir,
+                            bool resume) {
     *d = (mla_dataset){.entropy = NAN};
     if (recipe->data.synthetic.tokens > 0) return open_synthetic(context, d, recipe);
     if (recipe->data.tokens) return open_file(context, d, recipe->data.tokens);
-    return open_text(context, d, recipe, dir);
+    return open_text(context, d, recipe, dir, resume);
 }
 
 void mla_dataset_close(mla_dataset *d) {

@@ -15,8 +15,10 @@ typedef struct {
     double entropy;        /* of a synthetic source, nats per token; NaN otherwise */
 } mla_dataset;
 
-/* Opens the data of a checked recipe. Text is prepared once, into DIR/tokens.h5. The caller closes it. */
-mla_status mla_dataset_open(mla_context *context, mla_dataset *dataset, const mla_recipe *recipe, const char *dir);
+/* Opens the data of a checked recipe. Text is prepared into DIR/tokens.h5; a run that goes on (`resume`) uses what
+ * is there, a new one replaces what another recipe may have left. The caller closes it. */
+mla_status mla_dataset_open(mla_context *context, mla_dataset *dataset, const mla_recipe *recipe, const char *dir,
+                            bool resume);
 void mla_dataset_close(mla_dataset *dataset);
 
 #endif

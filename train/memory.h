@@ -15,6 +15,7 @@ int64_t mla_memory_available(void);
 typedef struct {
     int64_t parameters, gradients, moments; /* the model's blocks; parameters with their bf16 copies, if any */
     int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
+    int64_t products;                       /* what oneDNN generates and sets aside for the products of a model */
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 

@@ -2,8 +2,10 @@
 #include "data/tokenizer.h"
 #include "train/checkpoint.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,19 +18,22 @@ struct mla_run_folder {
     mla_context *context;
     char path[PATH_MAX - 64], metrics[PATH_MAX];
     int handle; /* the lock goes with it, also when the process dies */
+    bool made;  /* by us */
 };
 
-static mla_status make_folders(mla_context *context, const char *path) {
+static mla_status make_folders(mla_run_folder *folder) {
     char part[PATH_MAX];
-    snprintf(part, sizeof part, "%s", path);
+    snprintf(part, sizeof part, "%s", folder->path);
     for (char *slash = part + 1; *slash; slash++) {
         if (*slash != '/') continue;
         *slash = '\0';
         mkdir(part, 0777);
         *slash = '/';
     }
-    if (!mkdir(part, 0777) || errno == EEXIST) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_IO, "%s: the folder cannot be made: %s", path, strerror(errno));
+    folder->made = !mkdir(part, 0777);
+    if (folder->made || errno == EEXIST) return MLA_OK;
+    return mla_fail(folder->context, MLA_ERROR_IO, "%s: the folder cannot be made: %s; choose another with --out",
+                    folder->path, strerror(errno));
 }
 
 static mla_status lock(mla_run_folder *folder) {
@@ -53,6 +58,23 @@ static mla_status refuse_used(const mla_run_folder *folder) {
                     "--out", folder->path, folder->path);
 }
 
+/* Whether a file is one of ours that was not finished. Others are left alone. */
+static bool is_leftover(const char *name) {
+    static const char *const ours[] = {"step-*.h5.tmp", "latest.tmp", "recipe.yaml.tmp", "tokenizer.json.tmp",
+                                       "tokens.h5.tmp"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!fnmatch(ours[i], name, 0)) return true;
+    return false;
+}
+
+static void remove_leftovers(const mla_run_folder *folder) {
+    DIR *entries = opendir(folder->path);
+    if (!entries) return;
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (is_leftover(entry->d_name)) unlinkat(folder->handle, entry->d_name, 0);
+    closedir(entries);
+}
+
 mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const char *path, bool resume) {
     mla_run_folder *folder = *out = mla_alloc(context, 1, sizeof *folder, "the run folder");
     if (!folder) return MLA_ERROR_MEMORY;
@@ -61,14 +83,16 @@ mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const
     if (snprintf(folder->path, sizeof folder->path, "%s", path) >= (int)sizeof folder->path)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the path of the run folder is too long");
     snprintf(folder->metrics, sizeof folder->metrics, "%s/metrics.jsonl", path);
-    mla_status status = resume ? MLA_OK : make_folders(context, path);
+    mla_status status = resume ? MLA_OK : make_folders(folder);
     if (!status) status = lock(folder);
     if (!status && !resume) status = refuse_used(folder);
+    if (!status) remove_leftovers(folder);
     return status;
 }
 
 void mla_run_folder_close(mla_run_folder *folder) {
     if (!folder) return;
+    if (folder->made) rmdir(folder->path); /* succeeds only where it is empty */
     if (folder->handle >= 0) close(folder->handle);
     free(folder);
 }

@@ -7,8 +7,10 @@
 typedef struct mla_run_folder mla_run_folder;
 
 /* Makes the folder (and those above it) where it is missing, and locks it. MLA_ERROR_ARGUMENT where another run
- * uses it, or where it has checkpoints and `resume` is false; MLA_ERROR_IO where it cannot be written to. */
+ * uses it, or where it has checkpoints and `resume` is false; MLA_ERROR_IO where it cannot be written to. Files
+ * that a killed run was still writing (step-*.h5.tmp and the like) are removed. */
 mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const char *path, bool resume);
+/* A folder that was made for the run and got no file is removed again. */
 void mla_run_folder_close(mla_run_folder *folder);
 
 const char *mla_run_folder_metrics(const mla_run_folder *folder); /* the path of metrics.jsonl */

@@ -9,6 +9,7 @@
 #include "train/machine.h"
 #include "train/run_folder.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@
 
 typedef struct {
     mla_context *context;
-    mla_recipe recipe; /* effective: vocabulary and steps filled in; shares its strings with the caller's */
+    mla_recipe recipe; /* effective: the model completed; shares its strings with the caller's */
     const mla_train_options *options;
     mla_run_folder *folder;
     mla_dataset data;
@@ -40,10 +41,11 @@ static int64_t steps_of(const mla_recipe_train *r, int64_t samples_per_epoch) {
     return (r->tokens + r->batch * r->sequence - 1) / (r->batch * r->sequence);
 }
 
-static mla_status fit_vocabulary(trainer *t) {
+/* The model as it will be built: its vocabulary known, what the recipe left out derived. */
+static mla_status complete_model(trainer *t) {
     mla_model_config *config = &t->recipe.model;
     if (!config->vocab_size) config->vocab_size = t->data.vocabulary_size;
-    if (config->vocab_size >= t->data.vocabulary_size) return MLA_OK;
+    if (config->vocab_size >= t->data.vocabulary_size) return mla_model_config_check(t->context, "model.", config);
     return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                     "model.vocab_size is %lld, but the tokens need %lld: leave it out, or prepare the text with a "
                     "smaller vocabulary", (long long)config->vocab_size, (long long)t->data.vocabulary_size);
@@ -51,23 +53,22 @@ static mla_status fit_vocabulary(trainer *t) {
 
 static mla_status open_data(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    mla_status status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out);
-    if (!status) status = fit_vocabulary(t);
+    mla_status status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out, t->options->resume);
+    if (!status) status = complete_model(t);
     if (!status)
         status = mla_sampler_init(t->context, &t->sampler, &t->data.train, r->sequence, (uint64_t)r->seed);
-    if (!status) t->recipe.train.steps = steps_of(r, t->sampler.samples);
+    if (!status) t->plan.steps = steps_of(r, t->sampler.samples);
     return status;
 }
 
 static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    const int64_t before = mla_memory_resident();
     t->plan.precision = mla_precision_choose(t->context, r->precision);
     mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence,
                                            t->plan.precision, &t->plan.memory);
     if (!status) status = mla_memory_check(t->context, &t->plan.memory);
     if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
-    t->plan.steps = r->steps;
+    const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
     t->plan.train_tokens = t->data.train.count;
     t->plan.held_out_tokens = t->data.held_out.count;
     t->plan.predicted_memory = before + mla_memory_total(&t->plan.memory);
@@ -99,6 +100,16 @@ static mla_status same_model(trainer *t, const mla_checkpoint *checkpoint) {
     return status;
 }
 
+/* The place in the data means something only in the same data. */
+static mla_status same_data(trainer *t, const mla_checkpoint *checkpoint) {
+    const char *saved = mla_checkpoint_tokenizer(checkpoint), *wanted = t->data.tokenizer;
+    const bool same_tokenizer = saved && wanted ? !strcmp(saved, wanted) : saved == wanted;
+    if (same_tokenizer && t->state.data_tokens == t->data.train.count) return MLA_OK;
+    return mla_fail(t->context, MLA_ERROR_ARGUMENT, "%s: was trained on other data: %s; bring back the data of the run, or "
+                    "start a new run with --out", mla_checkpoint_path(checkpoint),
+                    same_tokenizer ? "the number of tokens has changed" : "the tokenizer has changed");
+}
+
 static mla_status resume(trainer *t) {
     mla_checkpoint *checkpoint;
     mla_status status = mla_checkpoint_open(t->context, &checkpoint, t->options->out);
@@ -106,16 +117,25 @@ static mla_status resume(trainer *t) {
     if (!status) status = mla_checkpoint_read_params(checkpoint, t->model->params);
     if (!status) status = mla_checkpoint_read_moments(checkpoint, t->model->params, &t->moments);
     if (!status) status = mla_checkpoint_read_state(checkpoint, &t->state);
+    if (!status) status = same_data(t, checkpoint);
     mla_checkpoint_close(checkpoint);
     return status;
 }
 
 static mla_status start(trainer *t) {
     t->state.seed = t->recipe.train.seed;
+    t->state.data_tokens = t->data.train.count;
     mla_params_initialise(t->model->params, (uint64_t)t->recipe.train.seed);
-    mla_status status = mla_run_folder_write_recipe(t->folder, &t->recipe);
-    if (!status && t->data.tokenizer) status = mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer);
-    return status;
+    return t->data.tokenizer ? mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer) : MLA_OK;
+}
+
+/* A run that ended before its first checkpoint is gone on with from its beginning. */
+static mla_status start_or_resume(trainer *t) {
+    int64_t checkpoints = 0;
+    mla_status status = MLA_OK;
+    if (t->options->resume) status = mla_checkpoint_count(t->context, t->options->out, &checkpoints);
+    if (!status) status = checkpoints ? resume(t) : start(t);
+    return status ? status : mla_run_folder_write_recipe(t->folder, &t->recipe);
 }
 
 static mla_status set_up(trainer *t) {
@@ -123,7 +143,7 @@ static mla_status set_up(trainer *t) {
     if (!status) status = open_data(t);
     if (!status) status = plan_run(t);
     if (!status) status = build_model(t);
-    if (!status) status = t->options->resume ? resume(t) : start(t);
+    if (!status) status = start_or_resume(t);
     if (!status) status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
     if (!status && !(t->recipe_json = mla_recipe_json(t->context, &t->recipe))) status = MLA_ERROR_MEMORY;
     t->plan.first_step = t->state.step;
@@ -147,7 +167,7 @@ static void tear_down(trainer *t) {
 
 static double learning_rate(const trainer *t) {
     const mla_recipe_optim *o = &t->recipe.optim;
-    const int64_t steps = t->recipe.train.steps;
+    const int64_t steps = t->plan.steps;
     const mla_schedule schedule = {.kind = o->schedule, .warmup_steps = o->warmup_steps, .total_steps = steps,
                                    .decay_steps = (int64_t)(o->decay_fraction * (double)steps),
                                    .drop_at = o->drop_at, .drop_again_at = o->drop_again_at,
@@ -177,21 +197,29 @@ static mla_status microbatch(trainer *t, int64_t place, double *loss) {
     return status;
 }
 
+/* A finite gradient may still be too large: AdamW keeps its square in f32. */
+static bool can_be_used(double loss, double grad_norm, double scale) {
+    return isfinite(loss) && isfinite(grad_norm) && grad_norm * scale < sqrt((double)FLT_MAX);
+}
+
 /* Changes the weights, or skips the step where the loss or the gradient is no number. */
-static mla_status update(trainer *t, mla_metrics *m) {
+static void update(trainer *t, mla_metrics *m) {
     const mla_recipe_optim *o = &t->recipe.optim;
     const mla_adamw_options adamw = {(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay};
     m->lr = learning_rate(t);
     m->grad_norm = mla_gradient_norm(t->model->params);
-    m->skipped = !isfinite(m->loss) || !isfinite(m->grad_norm);
-    if (!m->skipped) {
-        mla_adamw_step(&t->moments, t->model->params, &adamw, (float)m->lr, mla_clip_scale(m->grad_norm, o->clip));
-        t->state.skipped_in_a_row = 0;
-        return MLA_OK;
-    }
-    mla_warn(t->context, "step %lld: the loss or the gradient is not a finite number; the step is skipped",
-             (long long)m->step);
-    if (++t->state.skipped_in_a_row < t->recipe.train.max_skipped) return MLA_OK;
+    const float scale = mla_clip_scale(m->grad_norm, o->clip);
+    m->skipped = !can_be_used(m->loss, m->grad_norm, (double)scale);
+    t->state.skipped_in_a_row = m->skipped ? t->state.skipped_in_a_row + 1 : 0;
+    if (m->skipped)
+        mla_warn(t->context, "step %lld: the loss or the gradient is not a finite number; the step is skipped",
+                 (long long)m->step);
+    else
+        mla_adamw_step(&t->moments, t->model->params, &adamw, (float)m->lr, scale);
+}
+
+static mla_status check_skipped(const trainer *t) {
+    if (t->state.skipped_in_a_row < t->recipe.train.max_skipped || !t->state.skipped_in_a_row) return MLA_OK;
     return mla_fail(t->context, MLA_ERROR_NUMERIC,
                     "%lld steps in a row had a loss or gradient that is not a finite number (train.max_skipped): lower "
                     "optim.lr or optim.clip, and resume from the last checkpoint", (long long)t->state.skipped_in_a_row);
@@ -206,7 +234,7 @@ static mla_status step(trainer *t, mla_metrics *m) {
         const mla_status status = microbatch(t, place, &m->loss);
         if (status) return status;
     }
-    const mla_status status = update(t, m);
+    update(t, m);
     t->state.step++;
     t->state.samples += r->batch;
     t->state.tokens += r->batch * r->sequence;
@@ -216,7 +244,7 @@ static mla_status step(trainer *t, mla_metrics *m) {
     m->share_of_peak = (t->plan.memory.cost.forward_flops + t->plan.memory.cost.backward_flops) *
                        (double)(r->batch / r->microbatch) / m->seconds / t->plan.peak_flops;
     m->memory = mla_memory_peak();
-    return status;
+    return MLA_OK;
 }
 
 /* ---- after a step ---- */
@@ -251,8 +279,8 @@ static mla_status log_step(trainer *t, const mla_metrics *m) {
 
 static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->options->stop; }
 
-static mla_status stop(trainer *t) {
-    const mla_status status = save(t);
+static mla_status stop(trainer *t, bool saved) {
+    const mla_status status = saved ? MLA_OK : save(t);
     return status ? status : mla_fail(t->context, MLA_ERROR_STOPPED, "stopped after step %lld, which is saved; go on "
                                       "with: mla train --resume %s", (long long)t->state.step, t->options->out);
 }
@@ -261,13 +289,14 @@ static mla_status train(trainer *t, mla_train_result *result) {
     const mla_recipe *r = &t->recipe;
     mla_metrics m = {.loss = NAN};
     bool saved = t->options->resume;
-    while (t->state.step < r->train.steps) {
+    while (t->state.step < t->plan.steps) {
         mla_status status = step(t, &m);
         if (!status && due(t, r->train.eval_every)) status = evaluate(t, r->train.eval_batches, &m.held_out_loss);
         if (!status) status = log_step(t, &m);
-        saved = !status && due(t, r->checkpoint.every);
+        if (!status) status = check_skipped(t);
+        saved = !status && !m.skipped && due(t, r->checkpoint.every); /* a skipped step: the last one is as good */
         if (saved) status = save(t);
-        if (!status && asked_to_stop(t)) status = stop(t);
+        if (!status && asked_to_stop(t)) status = stop(t, saved);
         if (status) return status;
     }
     result->step = t->state.step;

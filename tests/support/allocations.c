@@ -29,13 +29,13 @@ void __libc_free(void *memory);
 enum { MOST_LIVE = 1 << 12 };
 
 static atomic_bool watching, failed;
-static atomic_llong made, failing_at;
+static atomic_llong made, others, failing_at;
 static atomic_uintptr_t live[MOST_LIVE]; /* where memory that is counted lies; 0: free place */
 
 bool allocations_can_be_watched(void) { return true; }
 
 void allocations_watch(int64_t fail_at) {
-    made = 0;
+    made = others = 0;
     for (int i = 0; i < MOST_LIVE; i++) live[i] = 0;
     failing_at = fail_at;
     failed = false;
@@ -44,24 +44,27 @@ void allocations_watch(int64_t fail_at) {
 
 allocation_count allocations_stop(void) {
     watching = false;
-    allocation_count count = {.made = made, .failed = failed};
+    allocation_count count = {.made = made, .others = others, .failed = failed};
     for (int i = 0; i < MOST_LIVE; i++) count.live += live[i] != 0;
     return count;
 }
 
 static bool is_ours(const void *caller) {
-    static const char *const others[] = {"libdnnl", "libgomp", "libstdc++", "ld-linux"};
+    static const char *const libraries[] = {"libdnnl", "libgomp", "libstdc++", "ld-linux"};
     Dl_info place;
     if (!watching) return false;
     if (!dladdr(caller, &place) || !place.dli_fname) return true;
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strstr(place.dli_fname, others[i])) return false;
+    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
+        if (strstr(place.dli_fname, libraries[i])) return false;
     return true;
 }
 
 /* Counts one allocation; true where it shall fail. */
 static bool shall_fail(const void *caller) {
-    if (!is_ours(caller)) return false;
+    if (!is_ours(caller)) {
+        others += watching;
+        return false;
+    }
     if (++made != failing_at) return false;
     failed = true;
     return true;
@@ -99,6 +102,11 @@ void *realloc(void *old, size_t bytes) {
     if (shall_fail(caller)) return NULL;
     forget_live(old);
     return count_live(caller, __libc_realloc(old, bytes));
+}
+
+void *aligned_alloc(size_t alignment, size_t bytes) {
+    const void *caller = __builtin_return_address(0);
+    return shall_fail(caller) ? NULL : count_live(caller, __libc_memalign(alignment, bytes));
 }
 
 int posix_memalign(void **memory, size_t alignment, size_t bytes) {

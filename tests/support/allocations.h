@@ -1,5 +1,5 @@
 /* Watches allocations: counts them, and makes one fail. Inert until a test starts it. Those made within oneDNN,
- * the OpenMP run time and the C++ library are neither counted nor failed: they are not ours to answer for.
+ * the OpenMP run time and the C++ library are never failed, and counted apart: they are not ours to answer for.
  * Under the address sanitizer, whose own allocator must stay in place, nothing can be watched. */
 #ifndef MLA_TESTS_SUPPORT_ALLOCATIONS_H
 #define MLA_TESTS_SUPPORT_ALLOCATIONS_H
@@ -14,6 +14,7 @@ void allocations_watch(int64_t fail_at);
 
 typedef struct {
     int64_t made, live; /* live: made and not freed */
+    int64_t others;     /* made within those libraries */
     bool failed;        /* whether one was made to fail */
 } allocation_count;
 

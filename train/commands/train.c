@@ -5,9 +5,12 @@
 #include "train/progress.h"
 #include "train/recipe_path.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <string.h>
+#include <unistd.h>
 
 typedef struct {
     char *out, *resume;
@@ -87,7 +90,7 @@ static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
     mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
     mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
     mla_duration_text(r->seconds, sizeof seconds, seconds);
-    fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
+    if (isfinite(r->loss)) fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
     if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
@@ -108,6 +111,9 @@ static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe
     mla_status status = MLA_OK;
     if (has_recipe) status = mla_recipe_path(call->context, call->operands->items[0], sizeof path, path);
     else snprintf(path, sizeof path, "%s/recipe.yaml", o->resume);
+    if (!status && o->resume && access(path, F_OK))
+        status = mla_fail(call->context, MLA_ERROR_IO, "%s: %s: there is no run to go on with that had begun; begin it by: "
+                          "mla train RECIPE.yaml --out %s", path, strerror(errno), o->resume);
     if (!status) status = mla_recipe_load(call->context, recipe, path, (const char *const *)o->set.items, o->set.count);
     return status;
 }

@@ -1,0 +1,66 @@
+# What the scripts that interrupt runs share. Sourced with `mla` set to the command; works in a folder of its own,
+# which goes at the end.
+export LC_ALL=C OMP_NUM_THREADS=1
+mla=$(realpath "$mla")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+failures=0
+
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# check CODE WORDS COMMAND...: the command ends with CODE and prints WORDS (on either stream); `printed` keeps all.
+check() {
+    local code=$1 words=$2 status
+    shift 2
+    printed=$("$@" 2>&1)
+    status=$?
+    [ $status -eq "$code" ] && [[ $printed == *"$words"* ]] && return
+    fail "$*: exit code $status (expected $code), printed: $printed (expected: $words)"
+}
+
+# A tiny model on a few epochs of synthetic tokens, with all that a resumed run could get wrong: dropout, four
+# microbatches a step, a learning rate that changes, evaluations in between.
+cat >tiny.yaml <<'END'
+model:
+  hidden_size: 32
+  num_hidden_layers: 2
+  num_attention_heads: 2
+  kv_lora_rank: 16
+  qk_nope_head_dim: 16
+  qk_rope_head_dim: 8
+  v_head_dim: 16
+  intermediate_size: 64
+  max_position_embeddings: 64
+  dropout: 0.1
+data:
+  synthetic:
+    tokens: 1000
+  held_out: 0.2
+optim:
+  lr: 3e-3
+  warmup_steps: 3
+train:
+  steps: 40
+  batch: 4
+  microbatch: 1
+  sequence: 32
+  eval_every: 5
+  threads: 1
+checkpoint:
+  every: 4
+END
+
+# The lines of a log without what depends on the clock.
+steps_of() { sed 's/, "time": .*//' "$1/metrics.jsonl"; }
+
+# Whether two runs ended in the same bits: model, moments, state, recipe; and the log of their steps.
+same_end() {
+    local last
+    last=$(cat "$1/latest") || return 1
+    cmp "$1/$last" "$2/$last" && cmp "$1/latest" "$2/latest" && cmp "$1/recipe.yaml" "$2/recipe.yaml" &&
+        cmp <(steps_of "$1") <(steps_of "$2") && [ -z "$(find "$2" -name '*.tmp')" ]
+}

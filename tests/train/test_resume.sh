@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# A run loses nothing: the same run twice, stopped by a signal, killed, begun anew, ends in the same bits.
+# $1: the mla command.
+set -uo pipefail
+mla=$1
+faults=$(realpath "$(dirname "$0")/../faults")
+. "$faults/runs.sh"
+
+# Waits until a running job has done some steps.
+wait_for_steps() {
+    local pid=$1 dir=$2 count=$3
+    while [ "$(wc -l 2>/dev/null <"$dir/metrics.jsonl" || echo 0)" -lt "$count" ] && kill -0 "$pid" 2>/dev/null; do :; done
+}
+
+# stop_at DIR COUNT COMMAND...: SIGTERM after COUNT steps in the log; `code` is how the run ended.
+stop_at() {
+    local dir=$1 count=$2
+    shift 2
+    "$@" >printed 2>&1 &
+    wait_for_steps $! "$dir" "$count"
+    kill -TERM $! 2>/dev/null
+    wait $!
+    code=$?
+}
+
+# twice the same
+check 0 "" "$mla" train tiny.yaml --out once
+check 0 "" "$mla" train tiny.yaml --out twice
+same_end once twice || fail "the same run twice differs"
+[ "$(wc -l <once/metrics.jsonl)" -eq 40 ] || fail "the log has not a line a step"
+check 0 "" "$mla" train tiny.yaml --set train.seed=2 --out other
+same_end once other 2>/dev/null && fail "another seed gives the same run"
+
+# stopped by a signal, gone on with, stopped again: as if it had never stopped
+long=(--set train.steps=600 --set checkpoint.every=100)
+check 0 "" "$mla" train tiny.yaml "${long[@]}" --out whole
+stop_at stopped 50 "$mla" train tiny.yaml "${long[@]}" --out stopped
+[ $code -eq 75 ] || fail "stopped by SIGTERM: exit code $code, not 75: $(cat printed)"
+grep -q "go on with: mla train --resume stopped" printed || fail "a stopped run does not say how to go on"
+step=$(wc -l <stopped/metrics.jsonl)
+[ "$(cat stopped/latest)" = "$(printf 'step-%08d.h5' "$step")" ] || fail "stopped after step $step, saved $(cat stopped/latest)"
+stop_at stopped $((step + 50)) "$mla" train --resume stopped
+[ $code -eq 75 ] || fail "stopped again: exit code $code, not 75: $(cat printed)"
+check 0 "" "$mla" train --resume stopped
+same_end whole stopped || fail "a stopped run ends in other bits"
+[ "$(ls stopped/step-*.h5 | wc -l)" -eq 2 ] || fail "not the last 2 checkpoints are kept: $(ls stopped)"
+check 0 "held-out loss" "$mla" train --resume stopped
+same_end whole stopped || fail "resuming a finished run changes it"
+
+# the length as epochs stays what it was
+check 0 "" "$mla" train tiny.yaml --set train.steps=0 --set train.epochs=2.5 --out epochs
+check 0 "" "$mla" train --resume epochs
+
+# more steps than the recipe said, remembered by the run
+check 0 "" "$mla" train tiny.yaml --set optim.schedule=constant --out longer
+check 0 "" "$mla" train --resume longer --set train.steps=44
+grep -q "steps: 44" longer/recipe.yaml || fail "a prolonged run forgets its length"
+check 0 "" "$mla" train tiny.yaml --set optim.schedule=constant --set train.steps=44 --out straight
+cmp <(steps_of straight) <(steps_of longer) || fail "a prolonged run ends in other bits"
+
+# a run that has no checkpoint yet begins; one that is nowhere says so
+mkdir early
+cp once/recipe.yaml early
+touch early/step-00000004.h5.tmp early/latest.tmp early/recipe.yaml.tmp early/mine.tmp
+check 0 "" "$mla" train --resume early
+[ -e early/mine.tmp ] || fail "a file that is not ours was removed"
+rm -f early/mine.tmp
+same_end once early || fail "a run without a checkpoint is not begun anew"
+check 1 "begin it by: mla train RECIPE.yaml --out nowhere" "$mla" train --resume nowhere
+
+# other data than the run's is refused
+check 2 "the number of tokens has changed" "$mla" train --resume once --set data.synthetic.tokens=2000
+check 2 "another model" "$mla" train --resume once --set model.kv_lora_rank=8
+
+bash "$faults/kill.sh" "$mla" --runs 6 || fail "killed runs"
+[ $failures -eq 0 ]
