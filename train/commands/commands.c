@@ -1,7 +1,9 @@
 #include "train/commands/commands.h"
 
-extern const mla_command mla_command_prepare, mla_command_train, mla_command_plot;
+extern const mla_command mla_command_prepare, mla_command_train, mla_command_import, mla_command_export,
+    mla_command_plot;
 
-const mla_command *const mla_commands[] = {&mla_command_prepare, &mla_command_train, &mla_command_plot, NULL};
+const mla_command *const mla_commands[] = {&mla_command_prepare, &mla_command_train, &mla_command_import,
+                                           &mla_command_export,  &mla_command_plot,  NULL};
 
 const char *mla_version(void) { return MLA_VERSION; }
