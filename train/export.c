@@ -139,9 +139,9 @@ static const char *type_word(mla_safetensors_type type) {
 /* Ids that transformers would otherwise take from the defaults of the architecture. */
 static void set_special_ids(json_t *config, const mla_tokenizer *tokenizer) {
     const int32_t separator = tokenizer ? mla_tokenizer_separator(tokenizer) : -1;
-    if (json_object_get(config, "eos_token_id")) return;
-    json_object_set_new(config, "bos_token_id", json_null());
-    json_object_set_new(config, "eos_token_id", separator >= 0 ? json_integer(separator) : json_null());
+    if (!json_object_get(config, "bos_token_id")) json_object_set_new(config, "bos_token_id", json_null());
+    if (!json_object_get(config, "eos_token_id"))
+        json_object_set_new(config, "eos_token_id", separator >= 0 ? json_integer(separator) : json_null());
 }
 
 static mla_status write_config(const job *j, mla_export_report *report) {
