@@ -35,7 +35,7 @@ static mla_status sync_folder_of(mla_context *context, const char *path) {
 
 mla_status mla_replace(mla_context *context, const char *temporary, const char *path, mla_step_hook hook) {
     step(hook, "fsync");
-    mla_status status = sync_path(context, temporary, O_RDWR);
+    mla_status status = sync_path(context, temporary, O_RDONLY);
     if (status) return status;
     step(hook, "rename");
     if (rename(temporary, path)) return failed(context, "rename to", path);

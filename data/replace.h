@@ -10,8 +10,9 @@ typedef struct {
     void *user;
 } mla_step_hook;
 
-/* Puts `temporary`, written and closed, in the place of `path`: syncs it, renames it, syncs the folder (the
- * steps fsync, rename, folder). Both are in one folder. The caller removes `temporary` after MLA_ERROR_IO. */
+/* Puts `temporary`, a file written and closed (or a folder, and `path` an empty one or none), in the place of
+ * `path`: syncs it, renames it, syncs the folder around (the steps fsync, rename, folder). Both are in one folder.
+ * The caller removes `temporary` after MLA_ERROR_IO. */
 mla_status mla_replace(mla_context *context, const char *temporary, const char *path, mla_step_hook hook);
 
 #endif

@@ -7,7 +7,7 @@ static const char *const positions[] = {"rope", "learned", "none", NULL};
 static const char *const norms[] = {"rmsnorm", "layernorm", NULL};
 static const char *const norm_positions[] = {"pre", "post", NULL};
 static const char *const activations[] = {"silu", "relu", "gelu", "gelu_new", NULL};
-static const char *const scalings[] = {"none", "yarn", NULL};
+static const char *const scalings[] = {"none", "yarn", "llama3", NULL};
 
 /* Bounds on sizes keep every product of two or three of them far from overflow. */
 #define AT(member) offsetof(mla_rope_scaling, member)
@@ -21,10 +21,16 @@ static const mla_field scaling_fields[] = {
      .help = "turns above which an angle stays as it is"},
     {"beta_slow", MLA_FIELD_FLOAT, AT(beta_slow), 1, 1e-6, 1e6,
      .help = "turns below which an angle is divided by factor"},
-    {"mscale", MLA_FIELD_FLOAT, AT(mscale), 1, 0, 1e3,
-     .help = "weight of log(factor) in the scale of cos and sin"},
+    {"mscale", MLA_FIELD_FLOAT, AT(mscale), 0, 0, 1e3,
+     .help = "weight of log(factor) in the scale of cos and sin; 0: 1, whatever mscale_all_dim"},
     {"mscale_all_dim", MLA_FIELD_FLOAT, AT(mscale_all_dim), 0, 0, 1e3,
      .help = "the same for the softmax scale"},
+    {"attention_factor", MLA_FIELD_FLOAT, AT(attention_factor), 0, 0, 1e3,
+     .help = "scale of cos and sin; 0: follows from factor and mscale"},
+    {"low_freq_factor", MLA_FIELD_FLOAT, AT(low_freq_factor), 1, 1e-6, 1e6,
+     .help = "llama3: turns over the original sequence below which an angle is divided by factor"},
+    {"high_freq_factor", MLA_FIELD_FLOAT, AT(high_freq_factor), 4, 1e-6, 1e6,
+     .help = "llama3: turns above which an angle stays as it is"},
 };
 #undef AT
 static const mla_field_table scaling_table = {scaling_fields, sizeof scaling_fields / sizeof *scaling_fields,
@@ -58,7 +64,7 @@ static const mla_field model_fields[] = {
      .help = "longest sequence in tokens"},
     {"rope_theta", MLA_FIELD_FLOAT, AT(rope_theta), 10000, 1, 1e12, .help = "base of the rotary angles"},
     {"rope_scaling", MLA_FIELD_GROUP, AT(rope_scaling), .group = &scaling_table, .nullable = true,
-     .help = "YaRN, for longer sequences than trained on"},
+     .help = "for longer sequences than trained on"},
     {"rope_interleave", MLA_FIELD_BOOL, AT(rope_interleave), 1, .help = "rotary pairs are neighbours"},
     {"rms_norm_eps", MLA_FIELD_FLOAT, AT(rms_norm_eps), 1e-6, 1e-12, 1,
      .help = "added to the variance in the norms", .alias = "layer_norm_eps"},
@@ -75,6 +81,8 @@ static const mla_field model_fields[] = {
     {"attention", MLA_FIELD_ENUM, AT(attention), .names = attentions, .help = "kind of attention"},
     {"position", MLA_FIELD_ENUM, AT(position), .names = positions, .help = "how the model knows positions"},
     {"latent_norm", MLA_FIELD_BOOL, AT(latent_norm), 1, .help = "RMSNorm on the latents"},
+    {"qkv_bias", MLA_FIELD_BOOL, AT(qkv_bias), 0, .help = "multi_head: biases of queries, keys and values"},
+    {"qk_norm", MLA_FIELD_BOOL, AT(qk_norm), 0, .help = "multi_head: RMSNorm on queries and keys"},
     {"causal", MLA_FIELD_BOOL, AT(causal), 1, .help = "a token sees only those before it"},
     {"norm", MLA_FIELD_ENUM, AT(norm), .names = norms, .help = "of the blocks"},
     {"norm_position", MLA_FIELD_ENUM, AT(norm_position), .names = norm_positions,
@@ -145,9 +153,14 @@ static mla_status check_rope_scaling(mla_context *context, const char *where, co
     if (s->type == MLA_ROPE_SCALING_NONE) return MLA_OK;
     if (c->position != MLA_POSITION_ROPE)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%srope_scaling.type: yarn, but position is %s; set it to none", where,
-                        positions[c->position]);
-    if (s->beta_fast <= s->beta_slow)
+                        "%srope_scaling.type: %s, but position is %s; set it to none", where,
+                        scalings[s->type], positions[c->position]);
+    if (s->type == MLA_ROPE_SCALING_LLAMA3 && s->high_freq_factor <= s->low_freq_factor)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%srope_scaling.high_freq_factor: %g must be larger than low_freq_factor %g (usual: "
+                        "4 and 1)",
+                        where, s->high_freq_factor, s->low_freq_factor);
+    if (s->type == MLA_ROPE_SCALING_YARN && s->beta_fast <= s->beta_slow)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%srope_scaling.beta_fast: %g must be larger than beta_slow %g (usual: 32 and 1)",
                         where, s->beta_fast, s->beta_slow);

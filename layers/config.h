@@ -17,15 +17,17 @@ typedef enum { MLA_POSITION_ROPE, MLA_POSITION_LEARNED, MLA_POSITION_NONE } mla_
 typedef enum { MLA_NORM_RMSNORM, MLA_NORM_LAYERNORM } mla_norm_kind;
 typedef enum { MLA_NORM_PRE, MLA_NORM_POST } mla_norm_position;
 typedef enum { MLA_ACT_SILU, MLA_ACT_RELU, MLA_ACT_GELU, MLA_ACT_GELU_NEW } mla_activation;
-typedef enum { MLA_ROPE_SCALING_NONE, MLA_ROPE_SCALING_YARN } mla_rope_scaling_type;
+typedef enum { MLA_ROPE_SCALING_NONE, MLA_ROPE_SCALING_YARN, MLA_ROPE_SCALING_LLAMA3 } mla_rope_scaling_type;
 
-/* YaRN (Peng et al. 2023), as DeepSeek uses it. */
+/* Longer contexts than trained on: YaRN (Peng et al. 2023) as DeepSeek uses it, or Llama 3's rule. */
 typedef struct {
     mla_rope_scaling_type type; /* NONE: the other members mean nothing */
     double factor;
     int64_t original_max_position_embeddings;
-    double beta_fast, beta_slow;
-    double mscale, mscale_all_dim; /* 0: that factor is 1 */
+    double beta_fast, beta_slow;             /* yarn */
+    double mscale, mscale_all_dim;           /* yarn; 0: not given, see layers/rope.h */
+    double attention_factor;                 /* yarn: of cos and sin; 0: follows from mscale */
+    double low_freq_factor, high_freq_factor; /* llama3 */
 } mla_rope_scaling;
 
 typedef struct {
@@ -47,7 +49,7 @@ typedef struct {
     bool rope_interleave;
     double rms_norm_eps; /* of LayerNorm as well; the norms on the latents always use 1e-6 */
     bool tie_word_embeddings;
-    bool attention_bias;
+    bool attention_bias;      /* latent: of q_a_proj, kv_a_proj_with_mqa and o_proj; multi_head: of all four */
     double attention_dropout; /* of Hugging Face's files; only 0 is supported */
     double initializer_range; /* standard deviation of initial weights */
     mla_activation hidden_act;
@@ -56,6 +58,8 @@ typedef struct {
     mla_attention_kind attention;
     mla_position_kind position;
     bool latent_norm; /* RMSNorm on the latents of queries, keys and values */
+    bool qkv_bias;    /* multi_head: biases of q_proj, k_proj and v_proj only, as Qwen2 */
+    bool qk_norm;     /* multi_head: RMSNorm on each head of queries and keys before RoPE, as Qwen3 */
     bool causal;
     mla_norm_kind norm;
     mla_norm_position norm_position;

@@ -14,19 +14,10 @@ static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows
 
 static mla_status make_rope(mla_decoder *model) {
     const mla_model_config *c = &model->config;
-    const mla_rope_scaling *s = &c->rope_scaling;
-    mla_rope_options options = {.rotary = c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : c->head_dim,
+    const mla_rope_options options = {.rotary = c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : c->head_dim,
                                 .positions = c->max_position_embeddings, .theta = c->rope_theta,
-                                .interleaved = c->rope_interleave};
+                                .interleaved = c->rope_interleave, .scaling = c->rope_scaling};
     if (c->position != MLA_POSITION_ROPE || !options.rotary) return MLA_OK;
-    if (s->type == MLA_ROPE_SCALING_YARN) {
-        options.factor = s->factor;
-        options.beta_fast = s->beta_fast;
-        options.beta_slow = s->beta_slow;
-        options.mscale = s->mscale;
-        options.mscale_all_dim = s->mscale_all_dim;
-        options.original_positions = s->original_max_position_embeddings;
-    }
     return mla_rope_create(model->context, &model->rope, &options);
 }
 

@@ -16,7 +16,7 @@ struct mla_checkpoint {
     mla_h5_file *file;
     char path[PATH_MAX];
     mla_model_config config;
-    char *recipe, *tokenizer;
+    char *recipe, *tokenizer, *hugging_face;
     bool has_moments, has_state;
 };
 
@@ -66,6 +66,7 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
     if (content->state) write_state(file, content->state, content->moments ? content->moments->steps : 0);
     mla_h5_write_text(file, "/config/model", config);
     if (content->recipe) mla_h5_write_text(file, "/config/recipe", content->recipe);
+    if (content->hugging_face) mla_h5_write_text(file, "/config/hugging_face", content->hugging_face);
     if (content->tokenizer) mla_h5_write_text(file, "/tokenizer", content->tokenizer);
     status = mla_h5_commit(file);
 done:
@@ -182,6 +183,8 @@ static mla_status read_texts(mla_checkpoint *c) {
     if (!status) status = mla_model_config_parse_json(c->context, c->path, config, &c->config, &ignored);
     if (!status && has(all, count, "/config/recipe")) status = mla_h5_read_text(c->file, "/config/recipe", &c->recipe);
     if (!status && has(all, count, "/tokenizer")) status = mla_h5_read_text(c->file, "/tokenizer", &c->tokenizer);
+    if (!status && has(all, count, "/config/hugging_face"))
+        status = mla_h5_read_text(c->file, "/config/hugging_face", &c->hugging_face);
     c->has_moments = has_below(all, count, "/optim/m/");
     c->has_state = has_below(all, count, "/state/");
     mla_list_free(&ignored);
@@ -262,6 +265,7 @@ void mla_checkpoint_close(mla_checkpoint *c) {
     mla_h5_close(c->file);
     free(c->recipe);
     free(c->tokenizer);
+    free(c->hugging_face);
     free(c);
 }
 
@@ -269,6 +273,7 @@ const char *mla_checkpoint_path(const mla_checkpoint *c) { return c->path; }
 const mla_model_config *mla_checkpoint_config(const mla_checkpoint *c) { return &c->config; }
 const char *mla_checkpoint_recipe(const mla_checkpoint *c) { return c->recipe; }
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *c) { return c->tokenizer; }
+const char *mla_checkpoint_hugging_face(const mla_checkpoint *c) { return c->hugging_face; }
 bool mla_checkpoint_has_moments(const mla_checkpoint *c) { return c->has_moments; }
 bool mla_checkpoint_has_state(const mla_checkpoint *c) { return c->has_state; }
 bool mla_checkpoint_is_sealed(const mla_checkpoint *c) { return mla_h5_is_sealed(c->file); }

@@ -4,6 +4,7 @@
  *     /optim/m/NAME  .../v/    AdamW's moments
  *     /state/...               step, samples, tokens, data_tokens, optimizer_steps, skipped_in_a_row, seed
  *     /config/model  recipe    JSON texts
+ *     /config/hugging_face     JSON text, where the model came from Hugging Face's files (train/import.h)
  *     /tokenizer               tokenizer.json as a text, where the run has one
  *
  * A run folder holds step-00001000.h5 files and `latest`, a text file with the name of the newest good one. */
@@ -23,12 +24,12 @@ typedef struct {
     int64_t seed;
 } mla_run_state;
 
-/* What is saved. moments, recipe and tokenizer may be NULL: a model alone. */
+/* What is saved. moments, state and the texts may be NULL: a model alone. */
 typedef struct {
     const mla_decoder *model;
     const mla_adamw_state *moments;
     const mla_run_state *state;
-    const char *recipe, *tokenizer; /* JSON texts */
+    const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
 } mla_checkpoint_content;
 
 /* Writes a file; what was at `path` is replaced only when the new one is whole and verified. */
@@ -59,6 +60,7 @@ const char *mla_checkpoint_path(const mla_checkpoint *checkpoint);
 const mla_model_config *mla_checkpoint_config(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_recipe(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_hugging_face(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_state(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_is_sealed(const mla_checkpoint *checkpoint); /* and so has been verified */

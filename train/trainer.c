@@ -264,7 +264,8 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
 }
 
 static mla_status save(trainer *t) {
-    const mla_checkpoint_content content = {t->model, &t->moments, &t->state, t->recipe_json, t->data.tokenizer};
+    const mla_checkpoint_content content = {.model = t->model, .moments = &t->moments, .state = &t->state,
+                                            .recipe = t->recipe_json, .tokenizer = t->data.tokenizer};
     const mla_status status = mla_metrics_sync(t->log);
     return status ? status
                   : mla_checkpoint_save_step(t->context, t->options->out, &content, t->recipe.checkpoint.keep,

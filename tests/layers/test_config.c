@@ -48,6 +48,9 @@ static void refuses_what_does_not_fit(void **state) {
         {{"rope_scaling.type", "rope_scaling.beta_fast"},
          {"yarn", "1"},
          "beta_fast: 1 must be larger than beta_slow 1"},
+        {{"rope_scaling.type", "rope_scaling.high_freq_factor"},
+         {"llama3", "1"},
+         "high_freq_factor: 1 must be larger than low_freq_factor 1"},
         {{"rope_scaling.type", "position", "qk_rope_head_dim"},
          {"yarn", "none", "0"},
          "yarn, but position is none"},
@@ -130,7 +133,7 @@ static void assert_same(mla_context *context, const mla_model_config *a, const m
 static void json_returns_the_same(void **state) {
     mla_context *context = *state;
     mla_model_config config = valid(context), again;
-    config.rope_scaling = (mla_rope_scaling){MLA_ROPE_SCALING_YARN, 40, 4096, 32, 1, 0.707, 1.0 / 3};
+    config.rope_scaling = (mla_rope_scaling){MLA_ROPE_SCALING_YARN, 40, 4096, 32, 1, 0.707, 1.0 / 3, 0, 1, 4};
     config.rms_norm_eps = 1e-6;
     config.dropout = 0.1;
     check_ok(context, mla_model_config_check(context, "", &config));
@@ -191,7 +194,7 @@ static void refuses_wrong_json(void **state) {
         {"{\"hidden_size\": [64]}", "hidden_size: expected a whole number", MLA_ERROR_ARGUMENT},
         {"{\"hidden_act\": 1}", "hidden_act: expected one of silu", MLA_ERROR_ARGUMENT},
         {"{\"rope_scaling\": 1}", "rope_scaling: expected a group", MLA_ERROR_ARGUMENT},
-        {"{\"rope_scaling\": {\"type\": \"linear\"}}", "expected one of none, yarn, got \"linear\"",
+        {"{\"rope_scaling\": {\"type\": \"linear\"}}", "expected one of none, yarn, llama3, got \"linear\"",
          MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_rank\": -4}", "kv_lora_rank: -4 is too small", MLA_ERROR_ARGUMENT},
         {"[1]", "expected a JSON object", MLA_ERROR_FORMAT},
