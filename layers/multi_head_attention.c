@@ -30,7 +30,7 @@ static mla_tensor *heads_of(mla_tape *tape, const mla_multi_head_layer *layer, c
 /* Queries or keys as they meet: normed where the layer has a norm for them, turned where it has RoPE. */
 static mla_tensor *place(mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *heads, const mla_norm *norm,
                          int64_t position) {
-    if (norm->gain) heads = mla_norm_apply(tape, norm, heads);
+    if (norm->gain) heads = mla_norm_apply(tape, norm, heads, mla_tape_step(tape)->precision);
     return layer->rope ? mla_rope(tape, heads, layer->rope, position) : heads;
 }
 

@@ -43,7 +43,7 @@ static mla_tensor *apply(mla_tape *tape, const subject *s, mla_tensor *x) {
     case LATENT: return mla_latent_layer_apply(tape, &s->block.latent, x, NULL);
     case MULTI_HEAD: return mla_multi_head_layer_apply(tape, &s->block.multi_head, x, NULL);
     case FEED_FORWARD: return mla_feed_forward_apply(tape, &s->block.feed_forward, x);
-    case NORM: return mla_norm_apply(tape, &s->block.input_norm, x);
+    case NORM: return mla_norm_apply(tape, &s->block.input_norm, x, MLA_F32);
     case BLOCK: break;
     }
     return mla_block_apply(tape, &s->block, x, NULL);

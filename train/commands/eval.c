@@ -126,7 +126,7 @@ static mla_status open_own(const mla_call *call, const mla_loaded *l, const mla_
     if (!recipe->data.synthetic.tokens)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s: there is no tokens.h5 beside it; name what to evaluate "
                         "on: --tokens FILE.h5, or text files", mla_checkpoint_path(l->checkpoint));
-    const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir);
+    const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir, true);
     m->stream = m->own.held_out;
     m->entropy = m->own.entropy;
     return status;
@@ -193,7 +193,7 @@ static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_r
     mla_status status = check_sequence(call->context, r->sequence, c);
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
     const double begin = mla_seconds();
-    if (!status) status = mla_evaluate(tape, l->model, &m->stream, batch, r->sequence, 0, &r->evaluation);
+    if (!status) status = mla_evaluate(tape, l->model, &m->stream, batch, r->sequence, 0, MLA_F32, &r->evaluation);
     r->seconds = mla_seconds() - begin;
     const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
     r->bits_per_byte = mla_bits_per_byte(r->evaluation.loss, &counted);
@@ -246,7 +246,7 @@ static mla_status run(const mla_call *call) {
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
     mla_loaded l;
-    mla_status status = mla_load(call->context, &l, o->checkpoint, o->unsealed);
+    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed);
     if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);
     mla_loaded_close(&l);
     return status;

@@ -199,7 +199,7 @@ static mla_status run(const mla_call *call) {
     mla_loaded l;
     if (o->no_cache && o->expanded)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
-    mla_status status = mla_load(call->context, &l, o->checkpoint, o->unsealed);
+    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed);
     if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
     if (!status) status = run_loaded(call, &l);
     mla_loaded_close(&l);

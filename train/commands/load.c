@@ -12,7 +12,7 @@ static mla_status load_tokenizer(mla_context *context, mla_loaded *l) {
                     mla_checkpoint_path(l->checkpoint), (long long)size, (long long)l->model->config.vocab_size);
 }
 
-mla_status mla_load(mla_context *context, mla_loaded *l, const char *path, bool unsealed) {
+mla_status mla_load_model(mla_context *context, mla_loaded *l, const char *path, bool unsealed) {
     *l = (mla_loaded){0};
     if (!path || !path[0])
         return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");

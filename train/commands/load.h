@@ -13,7 +13,7 @@ typedef struct {
 
 /* Loads a file, or the newest good checkpoint of a run folder; `unsealed` accepts files of other programs. The
  * caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no path is given. */
-mla_status mla_load(mla_context *context, mla_loaded *out, const char *path, bool unsealed);
+mla_status mla_load_model(mla_context *context, mla_loaded *out, const char *path, bool unsealed);
 void mla_loaded_close(mla_loaded *loaded);
 
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
