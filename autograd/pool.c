@@ -4,8 +4,9 @@
 #include <sys/mman.h>
 
 /* Classes step by an eighth of a power of two from 256 bytes up: at most 12.5 % above what was asked for,
- * and what is never touched is never resident. */
-enum { SMALLEST_SHIFT = 8, STEPS = 8, CLASSES = 40 * STEPS, LARGER_CLASSES_TRIED = STEPS };
+ * and what is never touched is never resident. A class serves only its own requests, so that a step that asks for
+ * the same as the last one finds it all. (Handing out larger buffers too was tried: it took more memory, not less.) */
+enum { SMALLEST_SHIFT = 8, STEPS = 8, CLASSES = 40 * STEPS };
 static const int64_t huge_page = 2 << 20;
 
 struct mla_pool {
@@ -75,27 +76,15 @@ static mla_buffer *new_buffer(mla_pool *pool, int size_class) {
     return buffer;
 }
 
-/* A free buffer of the class, or of one up to twice as large: cheaper than more memory. */
-static mla_buffer *free_buffer(mla_pool *pool, int size_class) {
-    const int last = size_class + LARGER_CLASSES_TRIED < CLASSES ? size_class + LARGER_CLASSES_TRIED : CLASSES - 1;
-    for (int c = size_class; c <= last; c++) {
-        mla_buffer *buffer = pool->free[c];
-        if (!buffer) continue;
-        pool->free[c] = buffer->next;
-        return buffer;
-    }
-    return NULL;
-}
-
 mla_buffer *mla_pool_take(mla_pool *pool, int64_t bytes) {
     const int size_class = class_of(bytes);
     if (size_class == CLASSES) {
         mla_fail(pool->context, MLA_ERROR_MEMORY, "a buffer of %lld bytes is beyond any machine", (long long)bytes);
         return NULL;
     }
-    mla_buffer *buffer = free_buffer(pool, size_class);
-    if (!buffer) buffer = new_buffer(pool, size_class);
-    if (!buffer) return NULL;
+    mla_buffer *buffer = pool->free[size_class];
+    if (buffer) pool->free[size_class] = buffer->next;
+    else if (!(buffer = new_buffer(pool, size_class))) return NULL;
     buffer->holders = 1;
     buffer->next = NULL;
     pool->held += buffer->bytes;
