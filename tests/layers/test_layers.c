@@ -201,17 +201,17 @@ static void decoder(void **state) {
 
 /* ---- the sharpness of the checks: ops that pass values on and gradients wrongly ---- */
 
-typedef enum { FLIPPED, DROPPED, SCALED, FAULTS } fault;
+typedef enum { FLIPPED, DROPPED, SCALED, RIGHT } fault;
 
 static void pass_on(const mla_node *n) { memcpy(n->out->data, n->in[0]->data, (size_t)mla_size(n->out)); }
 
-/* Of the wrong sign, a quarter missing, or a little too large; FAULTS: right. */
+/* Of the wrong sign, a quarter missing, or a little too large; RIGHT: right. */
 static float spoilt(fault f, int64_t i, int64_t count, float dy) {
     switch (f) {
     case FLIPPED: return -dy;
     case DROPPED: return i < count - count / 4 ? dy : 0;
     case SCALED: return 1.02f * dy;
-    case FAULTS: break;
+    case RIGHT: break;
     }
     return dy;
 }
@@ -270,12 +270,12 @@ static void faults_behind_parameters_are_found(void **state) {
     subject s;
     create_subject(*state, &s, LATENT, "q_lora_rank=6 attention_bias=true");
     for (int place = 0; place < PLACES; place++)
-        for (fault f = FLIPPED; f <= FAULTS; f++) {
+        for (fault f = FLIPPED; f <= RIGHT; f++) {
             char why[GRADCHECK_WORDS] = "";
             const spoilt_layer spoilt = {&s, place, f};
             const bool right =
                 layer_is_right(*state, &(layercheck){s.params, apply_spoilt_to_own_input, &spoilt}, why);
-            if (right != (f == FAULTS)) fail_msg("fault %d at place %d: %s", (int)f, place, right ? "not found" : why);
+            if (right != (f == RIGHT)) fail_msg("fault %d at place %d: %s", (int)f, place, right ? "not found" : why);
             if (!right && !strstr(why, (*member(&s.block.latent, place))->name))
                 fail_msg("fault %d at place %d gave: %s", (int)f, place, why);
         }
@@ -285,13 +285,13 @@ static void faults_behind_parameters_are_found(void **state) {
 static void faults_behind_the_input_are_found(void **state) {
     subject s;
     create_subject(*state, &s, LATENT, "");
-    for (fault f = FLIPPED; f <= FAULTS; f++) {
+    for (fault f = FLIPPED; f <= RIGHT; f++) {
         char why[GRADCHECK_WORDS] = "";
         const spoilt_layer spoilt = {&s, -1, f};
         const gradcheck check = {apply_spoilt, &spoilt, {{3, {B, T, SMALL_WIDTH}}}, .tolerance = 5e-4,
                                  .step = 0x1p-8f};
         const bool right = gradients_are_right(*state, &check, why);
-        if (right != (f == FAULTS)) fail_msg("fault %d: %s", (int)f, right ? "not found" : why);
+        if (right != (f == RIGHT)) fail_msg("fault %d: %s", (int)f, right ? "not found" : why);
     }
     destroy_subject(&s);
 }
