@@ -132,7 +132,7 @@ static void token_by_token_is_as_the_whole(void **state) {
         "", "q_lora_rank=6 rope_interleave=false attention_bias=true", "latent_norm=false position=learned",
         "position=none", "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "
         "rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7",
-        "attention=multi_head", "attention=multi_head num_key_value_heads=2 rope_interleave=false",
+        "attention=multi_head", "attention=multi_head num_key_value_heads=2 rope_interleave=false qk_norm=true",
         "attention=multi_head num_key_value_heads=1 position=learned norm_position=post dropout=0.5"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         check_sequence(*state, settings[i], 1);

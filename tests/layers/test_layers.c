@@ -105,6 +105,10 @@ static void check_each(mla_context *context, layer_kind kind, int count, const c
     "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "                    \
     "rope_scaling.beta_fast=2 rope_scaling.beta_slow=0.1 rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7"
 
+#define LLAMA3                                                                                                         \
+    "rope_scaling.type=llama3 rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=64 "                 \
+    "rope_scaling.low_freq_factor=1 rope_scaling.high_freq_factor=4"
+
 static void latent_attention(void **state) {
     static const char *const settings[] = {
         "",
@@ -131,7 +135,9 @@ static void multi_head_attention(void **state) {
         "attention=multi_head num_key_value_heads=2 position=none head_dim=3",
         "attention=multi_head num_key_value_heads=2 causal=false attention_bias=true " YARN,
         "attention=multi_head num_key_value_heads=1 rope_interleave=false",
-        "attention=multi_head num_key_value_heads=1 position=learned"};
+        "attention=multi_head num_key_value_heads=1 position=learned",
+        "attention=multi_head num_key_value_heads=2 qk_norm=true head_dim=8",
+        "attention=multi_head num_key_value_heads=2 qkv_bias=true qk_norm=true head_dim=8 rope_interleave=false " LLAMA3};
     CHECK_EACH(*state, MULTI_HEAD, settings);
 }
 
