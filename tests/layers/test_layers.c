@@ -137,7 +137,8 @@ static void multi_head_attention(void **state) {
         "attention=multi_head num_key_value_heads=1 rope_interleave=false",
         "attention=multi_head num_key_value_heads=1 position=learned",
         "attention=multi_head num_key_value_heads=2 qk_norm=true head_dim=8",
-        "attention=multi_head num_key_value_heads=2 qkv_bias=true qk_norm=true head_dim=8 rope_interleave=false " LLAMA3};
+        "attention=multi_head num_key_value_heads=2 qkv_bias=true "
+        "qk_norm=true head_dim=8 rope_interleave=false " LLAMA3};
     CHECK_EACH(*state, MULTI_HEAD, settings);
 }
 
