@@ -31,7 +31,8 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
     const int64_t layers = config->num_hidden_layers, width = row_width(config);
     *out = NULL;
     if (capacity < 1)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "a cache must hold at least 1 position, not %lld", (long long)capacity);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "a cache must hold at least 1 position, not %lld",
+                        (long long)capacity);
     mla_kv_cache *cache = *out = mla_alloc(context, 1, sizeof *cache + (size_t)layers * sizeof *cache->layer, "the cache");
     if (!cache) return MLA_ERROR_MEMORY;
     cache->layers = layers;

@@ -34,13 +34,13 @@ static mla_tensor *project(mla_tape *tape, const composed *m, const char *weight
     return mla_reshape(tape, y, 3, (int64_t[]){B, T, w->shape[0]});
 }
 
-/* gain * x * exp(-log(mean(x²) + eps) / 2): sums over rows are products with ones. */
+/* Row by row gain * x * exp(-log(mean(x²) + eps) / 2): sums over rows are products with ones. */
 static mla_tensor *rms_norm(mla_tape *tape, const composed *m, const char *name, mla_tensor *x) {
     static const float eps = 1e-6f;
     static float ones[64];
     mla_tensor *gain = param(m, name);
     if (!gain) return x;
-    const int64_t width = mla_width(x), rows[] = {B * T, width}, column[] = {width, 1}, row[] = {1, width};
+    const int64_t width = mla_width(x), rows[] = {mla_rows(x), width}, column[] = {width, 1}, row[] = {1, width};
     for (int i = 0; i < 64; i++) ones[i] = 1;
     mla_tensor *flat = mla_reshape(tape, x, 2, rows);
     mla_tensor *sums = mla_matmul(tape, mla_mul(tape, flat, flat), mla_input(tape, MLA_F32, 2, column, ones));
@@ -48,7 +48,7 @@ static mla_tensor *rms_norm(mla_tape *tape, const composed *m, const char *name,
                                mla_input(tape, MLA_F32, 1, (int64_t[]){1}, &eps));
     mla_tensor *inverse = mla_exp(tape, mla_scale(tape, mla_log(tape, mean), -0.5f));
     mla_tensor *spread = mla_matmul(tape, inverse, mla_input(tape, MLA_F32, 2, row, ones));
-    return mla_reshape(tape, mla_mul(tape, mla_mul(tape, flat, spread), gain), 3, (int64_t[]){B, T, width});
+    return mla_reshape(tape, mla_mul(tape, mla_mul(tape, flat, spread), gain), x->ndim, x->shape);
 }
 
 /* x (B,T,heads,R): each row times its position's matrix. */
@@ -113,18 +113,24 @@ static mla_tensor *latent_composed(mla_tape *tape, const composed *m, mla_tensor
 }
 
 static mla_tensor *heads_of(mla_tape *tape, const composed *m, const char *weight, const char *bias, mla_tensor *x,
-                            int64_t heads, bool turned) {
-    mla_tensor *y = mla_reshape(tape, project(tape, m, weight, bias, x), 4,
-                                (int64_t[]){B, T, heads, m->config->head_dim});
-    return turned ? turn(tape, m, y) : y;
+                            int64_t heads) {
+    return mla_reshape(tape, project(tape, m, weight, bias, x), 4, (int64_t[]){B, T, heads, m->config->head_dim});
+}
+
+/* Queries or keys normed and turned, where the layer does so. */
+static mla_tensor *place(mla_tape *tape, const composed *m, mla_tensor *heads, const char *norm) {
+    heads = rms_norm(tape, m, norm, heads);
+    return m->rotary ? turn(tape, m, heads) : heads;
 }
 
 static mla_tensor *multi_head_composed(mla_tape *tape, const composed *m, mla_tensor *x) {
     const mla_model_config *c = m->config;
     const int64_t h = c->num_attention_heads, g = c->num_key_value_heads;
-    mla_tensor *q = heads_of(tape, m, "q_proj.weight", "q_proj.bias", x, h, m->rotary > 0);
-    mla_tensor *k = heads_of(tape, m, "k_proj.weight", "k_proj.bias", x, g, m->rotary > 0);
-    mla_tensor *v = heads_of(tape, m, "v_proj.weight", "v_proj.bias", x, g, false);
+    mla_tensor *q = heads_of(tape, m, "q_proj.weight", "q_proj.bias", x, h);
+    mla_tensor *k = heads_of(tape, m, "k_proj.weight", "k_proj.bias", x, g);
+    mla_tensor *v = heads_of(tape, m, "v_proj.weight", "v_proj.bias", x, g);
+    q = place(tape, m, q, "q_norm.weight");
+    k = place(tape, m, k, "k_norm.weight");
     mla_tensor *o = attend(tape, q, repeat_heads(tape, k, h / g), repeat_heads(tape, v, h / g),
                            1 / sqrtf((float)c->head_dim), c->causal);
     return project(tape, m, "o_proj.weight", "o_proj.bias", o);
@@ -286,7 +292,8 @@ static void multi_head_attention_equals_its_composition(void **state) {
         "attention=multi_head", "attention=multi_head rope_interleave=false attention_bias=true",
         "attention=multi_head num_key_value_heads=2 position=none causal=false",
         "attention=multi_head num_key_value_heads=1 attention_bias=true",
-        "attention=multi_head num_key_value_heads=2 position=learned head_dim=5"};
+        "attention=multi_head num_key_value_heads=2 position=learned head_dim=5",
+        "attention=multi_head num_key_value_heads=2 qkv_bias=true qk_norm=true rms_norm_eps=1e-6"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) compare(*state, settings[i]);
 }
 

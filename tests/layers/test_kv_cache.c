@@ -27,7 +27,8 @@ static void bytes_per_token(void **state) {
 
 static void rows_stand_side_by_side(void **state) {
     const mla_model_config config = small_config(*state, "");
-    static const float latent[] = {0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16}, keys[] = {7, 8, 9, -1, 17, 18, 19, -2};
+    static const float latent[] = {0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16};
+    static const float keys[] = {7, 8, 9, -1, 17, 18, 19, -2};
     const mla_tensor first = {.ndim = 3, .shape = {1, 2, 7}, .data = (void *)(uintptr_t)latent};
     const mla_tensor second = {.ndim = 3, .shape = {1, 2, 4}, .data = (void *)(uintptr_t)keys};
     mla_kv_cache *cache;
@@ -59,7 +60,8 @@ static void refuses_what_does_not_fit(void **state) {
     mla_kv_cache *cache;
     check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
     for (int i = 0; i < 4; i++)
-        check_error(*state, mla_layer_cache_append(*state, mla_kv_cache_layer(cache, 0), cases[i].first, cases[i].second),
+        check_error(*state,
+                    mla_layer_cache_append(*state, mla_kv_cache_layer(cache, 0), cases[i].first, cases[i].second),
                     MLA_ERROR_SHAPE, "the cache takes (1,T,7) and (1,T,4); got (");
     assert_int_equal(mla_kv_cache_layer(cache, 0)->length, 0);
     mla_kv_cache_destroy(cache);
@@ -68,7 +70,8 @@ static void refuses_what_does_not_fit(void **state) {
 static void refuses_impossible_capacities(void **state) {
     const mla_model_config config = small_config(*state, "");
     mla_kv_cache *cache;
-    check_error(*state, mla_kv_cache_create(*state, &cache, &config, 0), MLA_ERROR_ARGUMENT, "at least 1 position, not 0");
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, 0), MLA_ERROR_ARGUMENT,
+                "at least 1 position, not 0");
     check_error(*state, mla_kv_cache_create(*state, &cache, &config, -3), MLA_ERROR_ARGUMENT, "not -3");
     check_error(*state, mla_kv_cache_create(*state, &cache, &config, INT64_MAX), MLA_ERROR_MEMORY, "the cache");
     assert_null(cache);
@@ -129,7 +132,7 @@ static void token_by_token_is_as_the_whole(void **state) {
         "", "q_lora_rank=6 rope_interleave=false attention_bias=true", "latent_norm=false position=learned",
         "position=none", "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "
         "rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7",
-        "attention=multi_head", "attention=multi_head num_key_value_heads=2 rope_interleave=false",
+        "attention=multi_head", "attention=multi_head num_key_value_heads=2 rope_interleave=false qk_norm=true",
         "attention=multi_head num_key_value_heads=1 position=learned norm_position=post dropout=0.5"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         check_sequence(*state, settings[i], 1);
@@ -170,7 +173,8 @@ static void refuses_other_uses(void **state) {
     create_sequence(*state, &s, "", T);
     mla_tape_begin(s.tape, &(mla_step){.inference = true});
     mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){2, 3}, s.ids), s.cache);
-    check_error(*state, status_of(&s), MLA_ERROR_SHAPE, "with a cache, ids must be (1,T) at first, then (1,1); got (2,3)");
+    check_error(*state, status_of(&s), MLA_ERROR_SHAPE,
+                "with a cache, ids must be (1,T) at first, then (1,1); got (2,3)");
     logits_of(&s, 0, 3, s.cache);
     check_ok(*state, status_of(&s));
     logits_of(&s, 3, 2, s.cache);

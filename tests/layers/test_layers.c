@@ -105,6 +105,10 @@ static void check_each(mla_context *context, layer_kind kind, int count, const c
     "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "                    \
     "rope_scaling.beta_fast=2 rope_scaling.beta_slow=0.1 rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7"
 
+#define LLAMA3                                                                                                         \
+    "rope_scaling.type=llama3 rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=64 "                 \
+    "rope_scaling.low_freq_factor=1 rope_scaling.high_freq_factor=4"
+
 static void latent_attention(void **state) {
     static const char *const settings[] = {
         "",
@@ -131,7 +135,10 @@ static void multi_head_attention(void **state) {
         "attention=multi_head num_key_value_heads=2 position=none head_dim=3",
         "attention=multi_head num_key_value_heads=2 causal=false attention_bias=true " YARN,
         "attention=multi_head num_key_value_heads=1 rope_interleave=false",
-        "attention=multi_head num_key_value_heads=1 position=learned"};
+        "attention=multi_head num_key_value_heads=1 position=learned",
+        "attention=multi_head num_key_value_heads=2 qk_norm=true head_dim=8",
+        "attention=multi_head num_key_value_heads=2 qkv_bias=true "
+        "qk_norm=true head_dim=8 rope_interleave=false " LLAMA3};
     CHECK_EACH(*state, MULTI_HEAD, settings);
 }
 
@@ -201,17 +208,17 @@ static void decoder(void **state) {
 
 /* ---- the sharpness of the checks: ops that pass values on and gradients wrongly ---- */
 
-typedef enum { FLIPPED, DROPPED, SCALED, FAULTS } fault;
+typedef enum { FLIPPED, DROPPED, SCALED, RIGHT } fault;
 
 static void pass_on(const mla_node *n) { memcpy(n->out->data, n->in[0]->data, (size_t)mla_size(n->out)); }
 
-/* Of the wrong sign, a quarter missing, or a little too large; FAULTS: right. */
+/* Of the wrong sign, a quarter missing, or a little too large; RIGHT: right. */
 static float spoilt(fault f, int64_t i, int64_t count, float dy) {
     switch (f) {
     case FLIPPED: return -dy;
     case DROPPED: return i < count - count / 4 ? dy : 0;
     case SCALED: return 1.02f * dy;
-    case FAULTS: break;
+    case RIGHT: break;
     }
     return dy;
 }
@@ -270,12 +277,12 @@ static void faults_behind_parameters_are_found(void **state) {
     subject s;
     create_subject(*state, &s, LATENT, "q_lora_rank=6 attention_bias=true");
     for (int place = 0; place < PLACES; place++)
-        for (fault f = FLIPPED; f <= FAULTS; f++) {
+        for (fault f = FLIPPED; f <= RIGHT; f++) {
             char why[GRADCHECK_WORDS] = "";
             const spoilt_layer spoilt = {&s, place, f};
             const bool right =
                 layer_is_right(*state, &(layercheck){s.params, apply_spoilt_to_own_input, &spoilt}, why);
-            if (right != (f == FAULTS)) fail_msg("fault %d at place %d: %s", (int)f, place, right ? "not found" : why);
+            if (right != (f == RIGHT)) fail_msg("fault %d at place %d: %s", (int)f, place, right ? "not found" : why);
             if (!right && !strstr(why, (*member(&s.block.latent, place))->name))
                 fail_msg("fault %d at place %d gave: %s", (int)f, place, why);
         }
@@ -285,13 +292,13 @@ static void faults_behind_parameters_are_found(void **state) {
 static void faults_behind_the_input_are_found(void **state) {
     subject s;
     create_subject(*state, &s, LATENT, "");
-    for (fault f = FLIPPED; f <= FAULTS; f++) {
+    for (fault f = FLIPPED; f <= RIGHT; f++) {
         char why[GRADCHECK_WORDS] = "";
         const spoilt_layer spoilt = {&s, -1, f};
         const gradcheck check = {apply_spoilt, &spoilt, {{3, {B, T, SMALL_WIDTH}}}, .tolerance = 5e-4,
                                  .step = 0x1p-8f};
         const bool right = gradients_are_right(*state, &check, why);
-        if (right != (f == FAULTS)) fail_msg("fault %d: %s", (int)f, right ? "not found" : why);
+        if (right != (f == RIGHT)) fail_msg("fault %d: %s", (int)f, right ? "not found" : why);
     }
     destroy_subject(&s);
 }

@@ -113,7 +113,8 @@ static void ids_must_fit(void **state) {
         mla_status status;
         const char *message;
     } cases[] = {
-        {good, 2, {B, SMALL_LENGTH + 1}, MLA_ERROR_SHAPE, "a sequence of 17 tokens is longer than max_position_embeddings 16"},
+        {good, 2, {B, SMALL_LENGTH + 1}, MLA_ERROR_SHAPE,
+         "a sequence of 17 tokens is longer than max_position_embeddings 16"},
         {good, 1, {T}, MLA_ERROR_SHAPE, "ids must be (B,T); got (5) i32"},
         {good, 3, {1, T, 1}, MLA_ERROR_SHAPE, "ids must be (B,T); got (1,5,1) i32"},
         {large, 2, {1, T}, MLA_ERROR_ARGUMENT, "23"},
