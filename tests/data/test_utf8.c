@@ -21,7 +21,8 @@ static void every_character_is_known(void **state) {
         if (mla_utf8_length(text, length + 1) != (valid ? length : 0)) fail_msg("U+%04X", c);
         for (int cut = 1; cut < length; cut++) {
             if (mla_utf8_length(text, cut)) fail_msg("U+%04X cut to %d bytes", c, cut);
-            if (valid && mla_utf8_unfinished(text, cut) != cut) fail_msg("U+%04X cut to %d bytes is not held back", c, cut);
+            if (valid && mla_utf8_unfinished(text, cut) != cut)
+                fail_msg("U+%04X cut to %d bytes is not held back", c, cut);
         }
         if (mla_utf8_unfinished(text, length)) fail_msg("U+%04X is held back", c);
     }
@@ -32,12 +33,24 @@ static void only_what_may_be_finished_is_held_back(void **state) {
     static const struct {
         const char *bytes;
         int64_t count, unfinished;
-    } cases[] = {{"", 0, 0},         {"abc", 3, 0},          {"\xC3", 1, 1},        {"a\xE2\x82", 3, 2},
-                 {"\xE2\x82\xAC", 3, 0}, {"\xF0\x9F\x98", 3, 3}, {"\x80\x80", 2, 0},    {"\xFF", 1, 0},
-                 {"\xC0", 1, 0},     {"\xE0\x80", 2, 0},     {"\xED\xA0", 2, 0},    {"\xF4\x90", 2, 0},
-                 {"\xC3\xC3", 2, 1}, {"\x80\x80\x80\x80", 4, 0}, {"\xE2\x82\xAC\x82", 4, 0}};
+    } cases[] = {{"", 0, 0},
+                 {"abc", 3, 0},
+                 {"\xC3", 1, 1},
+                 {"a\xE2\x82", 3, 2},
+                 {"\xE2\x82\xAC", 3, 0},
+                 {"\xF0\x9F\x98", 3, 3},
+                 {"\x80\x80", 2, 0},
+                 {"\xFF", 1, 0},
+                 {"\xC0", 1, 0},
+                 {"\xE0\x80", 2, 0},
+                 {"\xED\xA0", 2, 0},
+                 {"\xF4\x90", 2, 0},
+                 {"\xC3\xC3", 2, 1},
+                 {"\x80\x80\x80\x80", 4, 0},
+                 {"\xE2\x82\xAC\x82", 4, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (mla_utf8_unfinished(cases[i].bytes, cases[i].count) != cases[i].unfinished) fail_msg("case %zu", i);
+        if (mla_utf8_unfinished(cases[i].bytes, cases[i].count) != cases[i].unfinished)
+            fail_msg("case %zu", i);
 }
 
 int main(void) {

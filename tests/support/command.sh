@@ -37,7 +37,7 @@ near() {
 
 tiny_sizes=(model.hidden_size=32 model.intermediate_size=48 model.num_hidden_layers=2 model.num_attention_heads=2
     model.kv_lora_rank=8 model.qk_nope_head_dim=16 model.qk_rope_head_dim=4 model.v_head_dim=8
-    model.max_position_embeddings=64 train.steps=3 train.batch=4 train.sequence=32)
+    model.max_position_embeddings=64 train.steps=3 train.batch=4 train.sequence=32 train.precision=f32)
 
 # tiny_run DIR KEY=VALUE...: a run of three steps of a model with 2 layers, which takes a moment.
 tiny_run() {
