@@ -73,7 +73,7 @@ cp -r run damaged
 printf 'X' | dd of=damaged/step-00000003.h5 bs=1 seek=20000 conv=notrunc status=none
 check 1 "step-00000003.h5" "$mla" eval --checkpoint damaged
 cp $checkpoint damaged/step-00000002.h5
-check 0 "going back to the checkpoint before it" "$mla" eval --checkpoint damaged
+check 0 "going back to damaged/step-00000002.h5" "$mla" eval --checkpoint damaged
 head -c 30000 $checkpoint >cut.h5
 check 1 "cut.h5" "$mla" eval --checkpoint cut.h5
 
