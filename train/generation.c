@@ -17,15 +17,18 @@ typedef struct {
 
 static mla_status check(mla_context *context, const mla_model_config *c, const mla_generation_options *o) {
     if (!c->causal)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "the model was made without a mask (model.causal: false): every "
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "the model was made without a mask (model.causal: false): every "
                         "position sees those after it, so it cannot continue a text");
     if (o->prompt_count < 1) return mla_fail(context, MLA_ERROR_ARGUMENT, "the prompt has no token");
     if (o->prompt_count >= c->max_position_embeddings)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "the prompt has %lld tokens, and the model has %lld positions "
-                        "(max_position_embeddings): shorten the prompt", (long long)o->prompt_count,
-                        (long long)c->max_position_embeddings);
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "the prompt has %lld tokens, and the model has %lld positions "
+                        "(max_position_embeddings): shorten the prompt",
+                        (long long)o->prompt_count, (long long)c->max_position_embeddings);
     if (o->vocabulary < 0 || o->vocabulary > c->vocab_size || o->tokens < 0)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%lld tokens of a vocabulary of %lld were asked of a model of %lld",
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%lld tokens of a vocabulary of %lld were asked of a model of %lld",
                         (long long)o->tokens, (long long)o->vocabulary, (long long)c->vocab_size);
     return mla_sampling_check(context, &o->sampling);
 }
@@ -43,7 +46,8 @@ static mla_status set_up(generator *g) {
     if (!g->ids || !g->candidates) return MLA_ERROR_MEMORY;
     memcpy(g->ids, o->prompt, (size_t)g->length * sizeof *g->ids);
     status = mla_tape_create(g->context, &g->tape, NULL);
-    if (!status && o->form != MLA_DECODE_FULL) status = mla_kv_cache_create(g->context, &g->cache, c, g->capacity);
+    if (!status && o->form != MLA_DECODE_FULL)
+        status = mla_kv_cache_create(g->context, &g->cache, c, g->capacity);
     if (!status && o->form == MLA_DECODE_EXPANDED) mla_kv_cache_expand(g->cache);
     return status;
 }
@@ -91,7 +95,9 @@ static mla_status generate(generator *g, mla_generation *out) {
     }
     out->seconds = mla_seconds() - begin - out->prompt_seconds;
     out->tokens = g->length - g->options->prompt_count;
-    out->end = ended ? MLA_END_SEPARATOR : out->tokens == g->options->tokens ? MLA_END_TOKENS : MLA_END_POSITIONS;
+    out->end = ended                               ? MLA_END_SEPARATOR
+               : out->tokens == g->options->tokens ? MLA_END_TOKENS
+                                                   : MLA_END_POSITIONS;
     return MLA_OK;
 }
 

@@ -8,26 +8,32 @@ static mla_status read_shape(mla_context *context, mla_h5_file *file, const char
     const mla_status status = mla_h5_describe(file, "/ids", &info);
     if (status) return status;
     if (info.type != MLA_H5_I32 || info.ndim != 2 || info.shape[0] < 1 || info.shape[1] < 1)
-        return mla_fail(context, MLA_ERROR_FORMAT, "%s: /ids must be i32 of shape (N,T) with at least one id; it is %s of "
-                        "%d dimensions", path, mla_h5_type_name(info.type), info.ndim);
+        return mla_fail(context, MLA_ERROR_FORMAT,
+                        "%s: /ids must be i32 of shape (N,T) with at least one id; it is %s of "
+                        "%d dimensions",
+                        path, mla_h5_type_name(info.type), info.ndim);
     shape[0] = info.shape[0];
     shape[1] = info.shape[1];
     return MLA_OK;
 }
 
-static mla_status check_length(mla_context *context, const char *path, int64_t length, const mla_decoder *model) {
+static mla_status check_length(mla_context *context, const char *path, int64_t length,
+                               const mla_decoder *model) {
     if (length <= model->config.max_position_embeddings) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: sequences of %lld ids; the model has %lld positions "
-                    "(max_position_embeddings)", path, (long long)length,
-                    (long long)model->config.max_position_embeddings);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%s: sequences of %lld ids; the model has %lld positions "
+                    "(max_position_embeddings)",
+                    path, (long long)length, (long long)model->config.max_position_embeddings);
 }
 
 static mla_status check_ids(mla_context *context, const char *path, int64_t sequence, int64_t length,
                             const int32_t *ids, int64_t vocabulary) {
     for (int64_t i = 0; i < length; i++)
         if (ids[i] < 0 || ids[i] >= vocabulary)
-            return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: id %ld at [%lld,%lld] is not in the vocabulary of %lld "
-                            "tokens", path, (long)ids[i], (long long)sequence, (long long)i, (long long)vocabulary);
+            return mla_fail(context, MLA_ERROR_ARGUMENT,
+                            "%s: id %ld at [%lld,%lld] is not in the vocabulary of %lld "
+                            "tokens",
+                            path, (long)ids[i], (long long)sequence, (long long)i, (long long)vocabulary);
     return MLA_OK;
 }
 

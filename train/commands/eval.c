@@ -22,14 +22,18 @@ typedef struct {
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
-    {"checkpoint", MLA_FIELD_STRING, AT(checkpoint), .help = "a checkpoint, or a run folder: its newest good one; needed"},
-    {"tokens", MLA_FIELD_STRING, AT(tokens), .help = "a token file, of which the held-out half counts; default: the run's"},
+    {"checkpoint", MLA_FIELD_STRING, AT(checkpoint),
+     .help = "a checkpoint, or a run folder: its newest good one; needed"},
+    {"tokens", MLA_FIELD_STRING, AT(tokens),
+     .help = "a token file, of which the held-out half counts; default: the run's"},
     {"logits", MLA_FIELD_STRING, AT(logits),
      .help = "write the logits (N,T,V) of the dataset ids, i32 (N,T), in --tokens to this file instead"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
     {"batch", MLA_FIELD_INT, AT(batch), 0, 0, 1 << 20, .help = "sequences at a time; 0: as in training"},
-    {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30, .help = "tokens that are seen together; 0: as in training"},
-    {"unsealed", MLA_FIELD_BOOL, AT(unsealed), .help = "accept a checkpoint that another program wrote, without a seal"},
+    {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
+     .help = "tokens that are seen together; 0: as in training"},
+    {"unsealed", MLA_FIELD_BOOL, AT(unsealed),
+     .help = "accept a checkpoint that another program wrote, without a seal"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
 };
 #undef AT
@@ -74,16 +78,19 @@ static mla_status encode_documents(mla_context *context, mla_text_source *source
 static mla_status open_texts(const mla_call *call, const mla_loaded *l, material *m) {
     const options *o = call->options;
     const mla_text_options text = {.paths = (const char *const *)call->operands->items,
-                                   .count = call->operands->count, .jsonl_field = o->field};
+                                   .count = call->operands->count,
+                                   .jsonl_field = o->field};
     mla_text_source *source = NULL;
     mla_encoder *encoder = NULL;
     mla_status status = mla_loaded_expect_tokenizer(call->context, l);
     if (!status) status = mla_text_open(call->context, &source, &text);
     if (!status) status = mla_encoder_create(call->context, &encoder, l->tokenizer, NULL);
     if (!status)
-        status = encode_documents(call->context, source, encoder, mla_tokenizer_separator(l->tokenizer), &m->ids);
+        status =
+            encode_documents(call->context, source, encoder, mla_tokenizer_separator(l->tokenizer), &m->ids);
     if (!status) {
-        m->stream = (mla_token_stream){.count = m->ids.count, .wide = m->ids.ids, .bytes = mla_text_bytes(source)};
+        m->stream =
+            (mla_token_stream){.count = m->ids.count, .wide = m->ids.ids, .bytes = mla_text_bytes(source)};
         m->tokens = m->ids.count - 1; /* all but the first separator */
     }
     mla_encoder_destroy(encoder);
@@ -91,13 +98,16 @@ static mla_status open_texts(const mla_call *call, const mla_loaded *l, material
     return status;
 }
 
-static mla_status check_file(mla_context *context, const mla_loaded *l, const mla_token_file *file, const char *path) {
+static mla_status check_file(mla_context *context, const mla_loaded *l, const mla_token_file *file,
+                             const char *path) {
     const char *tokenizer = mla_checkpoint_tokenizer(l->checkpoint);
     const int64_t size = mla_token_file_vocabulary_size(file), known = l->model->config.vocab_size;
     if (tokenizer) return mla_token_file_expect_tokenizer(file, tokenizer);
     if (size <= known) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: has a vocabulary of %lld tokens, and the model one of %lld: prepare "
-                    "the text with the model's tokenizer", path, (long long)size, (long long)known);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%s: has a vocabulary of %lld tokens, and the model one of %lld: prepare "
+                    "the text with the model's tokenizer",
+                    path, (long long)size, (long long)known);
 }
 
 static mla_status open_tokens(const mla_call *call, const mla_loaded *l, const char *path, material *m) {
@@ -112,8 +122,10 @@ static mla_status open_tokens(const mla_call *call, const mla_loaded *l, const c
 static void folder_of(const mla_checkpoint *checkpoint, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%s", mla_checkpoint_path(checkpoint));
     char *slash = strrchr(out, '/');
-    if (slash) slash[slash == out] = '\0';
-    else snprintf(out, PATH_MAX, ".");
+    if (slash)
+        slash[slash == out] = '\0';
+    else
+        snprintf(out, PATH_MAX, ".");
 }
 
 /* The held-out data of the run that made the checkpoint. */
@@ -124,15 +136,18 @@ static mla_status open_own(const mla_call *call, const mla_loaded *l, const mla_
     if (recipe->data.tokens) return open_tokens(call, l, recipe->data.tokens, m);
     if (!access(path, F_OK)) return open_tokens(call, l, path, m);
     if (!recipe->data.synthetic.tokens)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s: there is no tokens.h5 beside it; name what to evaluate "
-                        "on: --tokens FILE.h5, or text files", mla_checkpoint_path(l->checkpoint));
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "%s: there is no tokens.h5 beside it; name what to evaluate "
+                        "on: --tokens FILE.h5, or text files",
+                        mla_checkpoint_path(l->checkpoint));
     const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir, true);
     m->stream = m->own.held_out;
     m->entropy = m->own.entropy;
     return status;
 }
 
-static mla_status open_material(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m) {
+static mla_status open_material(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe,
+                                material *m) {
     const options *o = call->options;
     if (o->tokens && call->operands->count)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --tokens or text files, not both");
@@ -168,7 +183,8 @@ static void print_text(const mla_call *call, const mla_loaded *l, const material
             (long long)r->evaluation.tokens);
     fprintf(call->out, "perplexity       %.3f\n", exp(r->evaluation.loss));
     if (isfinite(r->bits_per_byte))
-        fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte, (long long)m->stream.bytes);
+        fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte,
+                (long long)m->stream.bytes);
     if (isfinite(m->entropy)) fprintf(call->out, "source entropy   %.4f nats per token\n", m->entropy);
     fprintf(call->out, "speed            %.0f tokens/s\n", (double)r->evaluation.tokens / r->seconds);
 }
@@ -177,14 +193,15 @@ static void print_text(const mla_call *call, const mla_loaded *l, const material
 
 static mla_status check_sequence(mla_context *context, int64_t sequence, const mla_model_config *config) {
     if (sequence <= config->max_position_embeddings) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "--sequence %lld: the model has %lld positions (max_position_embeddings)",
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "--sequence %lld: the model has %lld positions (max_position_embeddings)",
                     (long long)sequence, (long long)config->max_position_embeddings);
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, const material *m,
-                          result *r) {
+static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe,
+                          const material *m, result *r) {
     const options *o = call->options;
     const mla_model_config *c = &l->model->config;
     const int64_t batch = o->batch ? o->batch : recipe->train.microbatch;
@@ -193,7 +210,8 @@ static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_r
     mla_status status = check_sequence(call->context, r->sequence, c);
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
     const double begin = mla_seconds();
-    if (!status) status = mla_evaluate(tape, l->model, &m->stream, batch, r->sequence, 0, MLA_F32, &r->evaluation);
+    if (!status)
+        status = mla_evaluate(tape, l->model, &m->stream, batch, r->sequence, 0, MLA_F32, &r->evaluation);
     r->seconds = mla_seconds() - begin;
     const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
     r->bits_per_byte = mla_bits_per_byte(r->evaluation.loss, &counted);
@@ -229,13 +247,15 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
     const mla_status status = mla_logits_write(call->context, l->model, o->tokens, o->logits, shape);
     if (status) return status;
     if (!o->json) {
-        fprintf(call->out, "logits           %lld x %lld x %lld, f32, in %s\n", (long long)shape[0], (long long)shape[1],
-                (long long)shape[2], o->logits);
+        fprintf(call->out, "logits           %lld x %lld x %lld, f32, in %s\n", (long long)shape[0],
+                (long long)shape[1], (long long)shape[2], o->logits);
         return MLA_OK;
     }
     json_t *json = json_object();
     json_object_set_new(json, "logits", json_string(o->logits));
-    json_object_set_new(json, "shape", json_pack("[I,I,I]", (json_int_t)shape[0], (json_int_t)shape[1], (json_int_t)shape[2]));
+    json_object_set_new(
+        json, "shape",
+        json_pack("[I,I,I]", (json_int_t)shape[0], (json_int_t)shape[1], (json_int_t)shape[2]));
     mla_report_print(call->out, json);
     return MLA_OK;
 }
@@ -243,8 +263,9 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
     if (o->logits && (!o->tokens || call->operands->count || !strcmp(o->logits, o->tokens)))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
+        return mla_fail(
+            call->context, MLA_ERROR_ARGUMENT,
+            "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
     mla_loaded l;
     mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed);
     if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);

@@ -21,25 +21,32 @@ typedef struct {
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
-    {"checkpoint", MLA_FIELD_STRING, AT(checkpoint), .help = "a checkpoint, or a run folder: its newest good one; needed"},
-    {"prompt", MLA_FIELD_STRING, AT(prompt), .help = "the text to go on from; default: the start of a document"},
+    {"checkpoint", MLA_FIELD_STRING, AT(checkpoint),
+     .help = "a checkpoint, or a run folder: its newest good one; needed"},
+    {"prompt", MLA_FIELD_STRING, AT(prompt),
+     .help = "the text to go on from; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
-    {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30, .help = "draw from the k most probable tokens; 0: all"},
-    {"top-p", MLA_FIELD_FLOAT, AT(top_p), 0.95, 1e-6, 1, .help = "draw from the fewest with this share of the probability"},
+    {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30,
+     .help = "draw from the k most probable tokens; 0: all"},
+    {"top-p", MLA_FIELD_FLOAT, AT(top_p), 0.95, 1e-6, 1,
+     .help = "draw from the fewest with this share of the probability"},
     {"seed", MLA_FIELD_INT, AT(seed), 0, 0, INT32_MAX, .help = "another seed, another text"},
     {"greedy", MLA_FIELD_BOOL, AT(greedy), .help = "always the most probable token, as --temperature 0"},
-    {"no-cache", MLA_FIELD_BOOL, AT(no_cache), .help = "for checks: run the whole text through the model for each token"},
-    {"expanded", MLA_FIELD_BOOL, AT(expanded), .help = "for checks: expand keys and values from the cached latents each time"},
-    {"unsealed", MLA_FIELD_BOOL, AT(unsealed), .help = "accept a checkpoint that another program wrote, without a seal"},
+    {"no-cache", MLA_FIELD_BOOL, AT(no_cache),
+     .help = "for checks: run the whole text through the model for each token"},
+    {"expanded", MLA_FIELD_BOOL, AT(expanded),
+     .help = "for checks: expand keys and values from the cached latents each time"},
+    {"unsealed", MLA_FIELD_BOOL, AT(unsealed),
+     .help = "accept a checkpoint that another program wrote, without a seal"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the ids, the text and the figures as JSON, at the end"},
 };
 #undef AT
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
-static const char *const ends[] = {[MLA_END_TOKENS] = "tokens", [MLA_END_SEPARATOR] = "separator",
-                                   [MLA_END_POSITIONS] = "positions"};
+static const char *const ends[] = {
+    [MLA_END_TOKENS] = "tokens", [MLA_END_SEPARATOR] = "separator", [MLA_END_POSITIONS] = "positions"};
 
 /* ---- the prompt */
 
@@ -48,8 +55,10 @@ static mla_status encode_file(const mla_call *call, const mla_loaded *l, const c
     int64_t length = 0;
     mla_status status = mla_file_read(call->context, &text, &length, path, LONGEST_PROMPT);
     if (!status && !length)
-        status = mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s: the prompt is empty; without --prompt-file the text "
-                          "starts a new document", path);
+        status = mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                          "%s: the prompt is empty; without --prompt-file the text "
+                          "starts a new document",
+                          path);
     if (!status) status = mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
     free(text);
     return status;
@@ -63,7 +72,8 @@ static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_i
     if (o->prompt_file) return encode_file(call, l, o->prompt_file, out);
     if (o->prompt && o->prompt[0])
         return mla_tokenizer_encode(call->context, l->tokenizer, o->prompt, (int64_t)strlen(o->prompt), out);
-    const mla_status status = mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
+    const mla_status status =
+        mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
     if (!status) out->ids[out->count++] = separator;
     return status;
 }
@@ -104,7 +114,9 @@ static mla_status take(void *user, int32_t id, const float *logits) {
 /* ---- the result */
 
 /* Tokens that were computed one by one, per second: the first comes with the prompt. */
-static double rate(const mla_generation *g) { return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN; }
+static double rate(const mla_generation *g) {
+    return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN;
+}
 
 /* The text with U+FFFD in the place of bytes that are no characters: JSON takes only those. */
 static json_t *json_text(mla_context *context, const mla_bytes *text) {
@@ -151,7 +163,8 @@ static void print_figures(const mla_call *call, const mla_loaded *l, const mla_g
     fprintf(stderr, "%lld tokens", (long long)g->tokens);
     if (isfinite(rate(g))) fprintf(stderr, ", %.0f per second", rate(g));
     fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n",
-            (long long)mla_kv_cache_bytes_per_token(c), (long long)mla_kv_cache_multi_head_bytes_per_token(c));
+            (long long)mla_kv_cache_bytes_per_token(c),
+            (long long)mla_kv_cache_multi_head_bytes_per_token(c));
 }
 
 /* ---- running */
@@ -213,7 +226,8 @@ const mla_command mla_command_generate = {
     .min_operands = 0,
     .max_operands = 0,
     .example = "  mla generate --checkpoint runs/quickstart --prompt 'The licensee may' --tokens 100\n"
-               "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k 40 --seed 7\n"
+               "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k "
+               "40 --seed 7\n"
                "  mla generate --checkpoint runs/quickstart --greedy --json\n",
     .options = &table,
     .run = run,

@@ -23,7 +23,8 @@ typedef struct {
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"params", MLA_FIELD_BOOL, AT(params), .help = "list the parameters of a model: name, shape, count"},
-    {"unsealed", MLA_FIELD_BOOL, AT(unsealed), .help = "accept a checkpoint that another program wrote, without a seal"},
+    {"unsealed", MLA_FIELD_BOOL, AT(unsealed),
+     .help = "accept a checkpoint that another program wrote, without a seal"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print as JSON"},
 };
 #undef AT
@@ -71,7 +72,8 @@ static mla_status describe_params(const mla_call *call, const mla_model_config *
 static mla_status describe_model(const mla_call *call, const mla_model_config *config, json_t *json) {
     json_t *all = NULL;
     char *text = mla_model_config_json(call->context, config);
-    mla_status status = text ? mla_json_parse(call->context, "the configuration", text, &all) : MLA_ERROR_MEMORY;
+    mla_status status =
+        text ? mla_json_parse(call->context, "the configuration", text, &all) : MLA_ERROR_MEMORY;
     free(text);
     if (status) return status;
     json_object_set_new(json, "model", all);
@@ -124,7 +126,8 @@ static mla_status describe_state(mla_checkpoint *checkpoint, json_t *json) {
 static mla_status checkpoint_info(const mla_call *call, const char *path, json_t *json) {
     const options *o = call->options;
     mla_checkpoint *checkpoint;
-    mla_status status = (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(call->context, &checkpoint, path);
+    mla_status status =
+        (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(call->context, &checkpoint, path);
     if (status) return status;
     const char *tokenizer = mla_checkpoint_tokenizer(checkpoint);
     set_text(json, "checkpoint", mla_checkpoint_path(checkpoint));
@@ -158,7 +161,8 @@ static mla_status folder_info(const mla_call *call, const char *path, json_t *js
     if (status) return status;
     set_text(json, "kind", "run folder");
     set_integer(json, "checkpoints", checkpoints);
-    return !checkpoints && !access(recipe, F_OK) ? recipe_info(call, recipe, json) : checkpoint_info(call, path, json);
+    return !checkpoints && !access(recipe, F_OK) ? recipe_info(call, recipe, json)
+                                                 : checkpoint_info(call, path, json);
 }
 
 /* ---- token files */
@@ -208,8 +212,10 @@ static mla_status h5_info(const mla_call *call, const char *path, json_t *json) 
         set_text(json, "kind", "checkpoint");
         return checkpoint_info(call, path, json);
     }
-    return mla_fail(call->context, MLA_ERROR_FORMAT, "%s: an HDF5 file, but neither a checkpoint (/config/model) nor a "
-                    "token file (/train/tokens)", path);
+    return mla_fail(call->context, MLA_ERROR_FORMAT,
+                    "%s: an HDF5 file, but neither a checkpoint (/config/model) nor a "
+                    "token file (/train/tokens)",
+                    path);
 }
 
 static bool ends_in(const char *path, const char *ending) {
@@ -235,8 +241,8 @@ static void print_params(FILE *out, const json_t *params) {
     json_array_foreach(params, i, param) {
         char shape[112] = "";
         size_t used = 0;
-        json_array_foreach(json_object_get(param, "shape"), j, size)
-            used += (size_t)snprintf(shape + used, sizeof shape - used, j ? " x %lld" : "%lld", (long long)json_integer_value(size));
+        json_array_foreach(json_object_get(param, "shape"), j, size) used += (size_t)snprintf(
+            shape + used, sizeof shape - used, j ? " x %lld" : "%lld", (long long)json_integer_value(size));
         fprintf(out, "  %-58s %-16s %12lld\n", json_string_value(json_object_get(param, "name")), shape,
                 (long long)json_integer_value(json_object_get(param, "count")));
     }
@@ -281,7 +287,8 @@ static mla_status run(const mla_call *call) {
 
 const mla_command mla_command_info = {
     .name = "info",
-    .summary = "Say what a checkpoint, run folder, token file, tokenizer.json or recipe.yaml holds, and verify it",
+    .summary =
+        "Say what a checkpoint, run folder, token file, tokenizer.json or recipe.yaml holds, and verify it",
     .operands = "FILE-OR-DIR",
     .min_operands = 1,
     .max_operands = 1,

@@ -11,8 +11,8 @@ typedef struct {
     mla_tokenizer *tokenizer; /* NULL where the checkpoint has none */
 } mla_loaded;
 
-/* Loads a file, or the newest good checkpoint of a run folder; `unsealed` accepts files of other programs. The
- * caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no path is given. */
+/* Loads a file, or the newest good checkpoint of a run folder; `unsealed` accepts files of other programs.
+ * The caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no path is given. */
 mla_status mla_load_model(mla_context *context, mla_loaded *out, const char *path, bool unsealed);
 void mla_loaded_close(mla_loaded *loaded);
 
