@@ -67,7 +67,7 @@ static int set_up(void **state) {
     read_content(f, f->path, &c);
     float *weight = mla_params_find(c.model->params, "model.layers.0.mlp.down_proj.weight")->tensor.data;
     for (int i = 0; i < 64; i++) weight[i] = 3e38f;
-    const mla_checkpoint_content saved = {c.model, &c.moments, &c.state, mla_checkpoint_recipe(c.checkpoint), NULL};
+    const mla_checkpoint_content saved = {c.model, &c.moments, &c.state, mla_checkpoint_recipe(c.checkpoint), NULL, NULL};
     check_ok(f->context, mla_checkpoint_save(f->context, f->path, &saved, (mla_step_hook){0}));
     free_content(&c);
     return 0;
