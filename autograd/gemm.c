@@ -258,9 +258,11 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
         return NULL;
     }
     cache *c = cache_of(context);
+    mla_gemm **slot = c && c->capacity ? find_slot(c->plans, c->capacity, shape) : NULL;
+    if (slot && *slot) return *slot;
     if (!c || !make_room(context, c)) return NULL;
-    mla_gemm **slot = find_slot(c->plans, c->capacity, shape);
-    if (!*slot && (*slot = make_plan(context, c->engine, shape))) c->count++;
+    slot = find_slot(c->plans, c->capacity, shape);
+    if ((*slot = make_plan(context, c->engine, shape))) c->count++;
     return *slot;
 }
 
