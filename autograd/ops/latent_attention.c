@@ -123,7 +123,8 @@ static void collect(const mla_node *n, expansion d, float *sums) {
     const mla_gemm_shape dc = {.m = w->rows, .n = w->latent, .k = kv_width(w), .a_type = type, .b_type = type,
                                .c_type = type, .accumulate = n->mode[LATENT] == MLA_ADD};
     const mla_gemm_shape dkv_b = {.m = kv_width(w), .n = w->latent, .k = w->rows, .a_transposed = true,
-                                  .a_type = type, .b_type = type, .accumulate = n->mode[KV_B] == MLA_ADD};
+                                  .a_type = type, .b_type = type, .c_type = n->in[KV_B]->dtype,
+                                  .accumulate = n->mode[KV_B] == MLA_ADD};
     if (w->rope) collect_keys(n, d, sums);
     if (n->mode[LATENT]) mla_gemm_now(context, &dc, d.kv, mla_op_operand(n, KV_B, type), n->grad[LATENT], NULL);
     if (n->mode[KV_B]) mla_gemm_now(context, &dkv_b, d.kv, n->in[LATENT]->data, n->grad[KV_B], NULL);

@@ -30,7 +30,7 @@ static void linear_backward(const mla_node *n) {
     const mla_gemm_shape dx = {.m = rows, .n = in, .k = out, .a_type = y->dtype, .b_type = y->dtype,
                                .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
     const mla_gemm_shape dw = {.m = out, .n = in, .k = rows, .a_transposed = true, .a_type = y->dtype,
-                               .b_type = y->dtype, .accumulate = n->mode[W] == MLA_ADD};
+                               .b_type = y->dtype, .c_type = w->dtype, .accumulate = n->mode[W] == MLA_ADD};
     if (n->mode[X]) mla_gemm_now(context, &dx, y->grad, mla_op_operand(n, W, y->dtype), n->grad[X], NULL);
     if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, product_input(n), n->grad[W], NULL);
     if (n->mode[B]) mla_sum_rows(n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
