@@ -161,7 +161,6 @@ done:
 
 void mla_h5_close(mla_h5_file *file) {
     if (!file) return;
-    if (file->temporary && file->id >= 0) mla_h5_give_back(file);
     if (file->type >= 0) H5Tclose(file->type);
     if (file->dataset >= 0) H5Dclose(file->dataset);
     if (file->id >= 0) H5Fclose(file->id);
