@@ -162,7 +162,6 @@ bool mla_h5_is_sealed(const mla_h5_file *file) { return file->sealed; }
 
 void mla_h5_close(mla_h5_file *file) {
     if (!file) return;
-    if (file->temporary && file->id >= 0) mla_h5_give_back(file);
     if (file->type >= 0) H5Tclose(file->type);
     if (file->dataset >= 0) H5Dclose(file->dataset);
     if (file->id >= 0) H5Fclose(file->id);

@@ -48,9 +48,6 @@ mla_status mla_h5_open_id(mla_h5_file *file, const char *path);
 mla_status mla_h5_failed(mla_h5_file *file, const char *action, const char *name);
 mla_status mla_h5_system_failed(mla_h5_file *file, const char *action, const char *path);
 
-/* Frees the blocks of a file that is being given up, before HDF5 closes it. */
-void mla_h5_give_back(mla_h5_file *file);
-
 /* A new HDF5 type for all but text and others, to be closed. */
 hid_t mla_h5_type_id(mla_h5_type type);
 /* Bytes of a dataset, or -1 if it is none or its bytes do not fit an int64_t. */

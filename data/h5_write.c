@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void step(const mla_h5_file *file, const char *name) {
@@ -13,44 +14,52 @@ static void step(const mla_h5_file *file, const char *name) {
 }
 
 /* ---- Disk space: HDF5 1.10 does not survive a full disk. A close that cannot write leaves the process to
- * crash at its exit, or reports success. So the blocks are taken before HDF5 writes to them, and when the
- * disk is full, those of the data are given back, so that HDF5 can write its records into a file that is then
- * removed. */
+ * crash at its exit, or reports success. So the blocks of a dataset, and of the records that HDF5 will write
+ * about it, are taken before HDF5 gives them a place: when they are not to be had, all that HDF5 has still to
+ * write fits into those taken before. */
 
-/* Where a file system cannot reserve, the writes themselves will tell. */
+enum { BLOCK = 4096, RECORDS = 1 << 16 }; /* RECORDS: more than those of an empty file, or of one dataset */
+
+/* Where a file system cannot reserve (or only behind our back, as a limit on the size of files is no matter of
+ * blocks to it), a byte in each block does it. Behind what is reserved nothing was written yet. */
+static int fill_blocks(int descriptor, int64_t from, int64_t end) {
+    for (int64_t at = from; at < end; at += BLOCK)
+        if (pwrite(descriptor, "", 1, at) != 1) return errno ? errno : ENOSPC;
+    return 0;
+}
+
+static int allocate_blocks(int descriptor, int64_t from, int64_t end) {
+    struct rlimit limit;
+    if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY && (rlim_t)end > limit.rlim_cur) return EFBIG;
+    int failed;
+    do failed = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, from, end - from) ? errno : 0;
+    while (failed == EINTR);
+    return failed == EOPNOTSUPP || failed == ENOSYS ? fill_blocks(descriptor, from, end) : failed;
+}
+
 static mla_status take_blocks(mla_h5_file *file, int64_t end) {
     if (end <= file->reserved) return MLA_OK;
-    int failed;
-    do failed = fallocate(file->descriptor, FALLOC_FL_KEEP_SIZE, file->reserved, end - file->reserved);
-    while (failed && errno == EINTR);
-    if (failed && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-        return mla_fail(file->context, MLA_ERROR_IO, "cannot write %s: %s at %" PRId64 " bytes", file->path,
-                        strerror(errno), end);
-    file->reserved = end;
+    const int64_t rounded = (end + BLOCK - 1) / BLOCK * BLOCK;
+    const int failed = allocate_blocks(file->descriptor, file->reserved, rounded);
+    if (failed)
+        return mla_fail(file->context, MLA_ERROR_IO, "cannot write %s: %s at %" PRId64 " bytes: %s", file->path,
+                        strerror(failed), end,
+                        failed == EFBIG ? "raise the limit on files (ulimit -f)" : "free space there, or use another disk");
+    file->reserved = rounded;
     return MLA_OK;
 }
 
-/* Takes the blocks of all that HDF5 has given out a place to. */
-static mla_status reserve(mla_h5_file *file) {
-    hsize_t bytes = 0;
-    if (H5Fget_filesize(file->id, &bytes) < 0) return mla_h5_failed(file, "write", file->temporary);
-    return take_blocks(file, (int64_t)bytes);
-}
-
-void mla_h5_give_back(mla_h5_file *file) {
-    const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    for (int64_t i = 0; i < file->count + (file->dataset >= 0); i++) {
-        mla_seal_range range = file->entries[i].range;
-        if (range.bytes && fallocate(file->descriptor, punch, range.offset, range.bytes)) return;
-    }
+/* Takes the blocks of a dataset that will be created next. */
+static mla_status reserve(mla_h5_file *file, int64_t bytes) {
+    hsize_t used = 0;
+    if (H5Fget_filesize(file->id, &used) < 0) return mla_h5_failed(file, "write", file->temporary);
+    return take_blocks(file, (int64_t)used + bytes + RECORDS);
 }
 
 /* ---- Creating */
 
-enum { FIRST_BLOCKS = 1 << 16 }; /* more than HDF5's records in an empty file */
-
 static mla_status create_id(mla_h5_file *file) {
-    mla_status status = take_blocks(file, FIRST_BLOCKS);
+    mla_status status = take_blocks(file, RECORDS);
     if (status) return status;
     hid_t access = mla_h5_access(), creation = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_userblock(creation, MLA_SEAL_BYTES);
@@ -59,7 +68,7 @@ static mla_status create_id(mla_h5_file *file) {
     H5Pclose(access);
     if (file->id < 0) return mla_h5_failed(file, "create", file->temporary);
     file->reserved = 0;
-    return take_blocks(file, FIRST_BLOCKS);
+    return take_blocks(file, RECORDS);
 }
 
 mla_status mla_h5_create(mla_context *context, mla_h5_file **out, const char *path,
@@ -127,6 +136,7 @@ static mla_status begin(mla_h5_file *file, int64_t bytes) {
     step(file, "write");
     mla_status status = mla_grow(file->context, &file->entries, &file->capacity, file->count + 1,
                                  sizeof *file->entries, "the table of datasets");
+    if (!status) status = reserve(file, bytes);
     if (status) return status;
     hid_t space = mla_h5_space(info->ndim, info->shape);
     file->dataset = dataset_create(file->id, info->name, file->type, space);
@@ -138,7 +148,7 @@ static mla_status begin(mla_h5_file *file, int64_t bytes) {
     memcpy(entry->name, info->name, sizeof entry->name);
     file->rows = 0;
     XXH3_64bits_reset(file->hash);
-    return reserve(file);
+    return MLA_OK;
 }
 
 static mla_status append(mla_h5_file *file, int64_t rows, const void *data) {
@@ -243,6 +253,16 @@ static mla_status close_id(mla_h5_file *file) {
     return H5Fclose(id) < 0 ? mla_h5_failed(file, "close", file->temporary) : MLA_OK;
 }
 
+/* Closes the file and cuts off what was reserved behind its end. */
+static mla_status close_at_end(mla_h5_file *file) {
+    hsize_t bytes = 0;
+    if (H5Fflush(file->id, H5F_SCOPE_LOCAL) < 0 || H5Fget_filesize(file->id, &bytes) < 0)
+        return mla_h5_failed(file, "write", file->temporary);
+    const mla_status status = close_id(file);
+    if (status) return status;
+    return ftruncate(file->descriptor, (off_t)bytes) ? mla_h5_system_failed(file, "cut", file->temporary) : MLA_OK;
+}
+
 /* HDF5 finds each dataset where it was written: its own records have reached the file as well. */
 static mla_status check_places(mla_h5_file *file) {
     mla_status status = mla_h5_open_id(file, file->temporary);
@@ -266,7 +286,7 @@ static mla_status commit(mla_h5_file *file) {
     if (!status) status = write_table(file, &table);
     if (status) return status;
     step(file, "close");
-    status = close_id(file);
+    status = close_at_end(file);
     if (!status) status = mla_seal_write(file->context, file->descriptor, file->temporary, table);
     if (status) return status;
     step(file, "verify");

@@ -37,6 +37,7 @@ static mla_status open_synthetic(mla_context *context, mla_dataset *d, const mla
     if (status) return status;
     d->vocabulary_size = mla_synthetic_vocabulary(d->synthetic);
     d->entropy = mla_synthetic_entropy(d->synthetic);
+    if (held_out > s->order) d->source_loss = mla_synthetic_loss(d->synthetic, held_out, d->held_out.wide);
     return MLA_OK;
 }
 
@@ -52,7 +53,7 @@ static mla_status open_text(mla_context *context, mla_dataset *d, const mla_reci
 
 mla_status mla_dataset_open(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir,
                             bool resume) {
-    *d = (mla_dataset){.entropy = NAN};
+    *d = (mla_dataset){.entropy = NAN, .source_loss = NAN};
     if (recipe->data.synthetic.tokens > 0) return open_synthetic(context, d, recipe);
     if (recipe->data.tokens) return open_file(context, d, recipe->data.tokens);
     return open_text(context, d, recipe, dir, resume);

@@ -13,6 +13,7 @@ typedef struct {
     int64_t vocabulary_size;
     const char *tokenizer; /* JSON; NULL for a synthetic source */
     double entropy;        /* of a synthetic source, nats per token; NaN otherwise */
+    double source_loss;    /* of that source itself on the held-out tokens: the entropy with their sampling error */
 } mla_dataset;
 
 /* Opens the data of a checked recipe. Text is prepared into DIR/tokens.h5; a run that goes on (`resume`) uses what

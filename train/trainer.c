@@ -309,7 +309,8 @@ mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_t
                      mla_train_result *result) {
     trainer t = {.context = context, .recipe = *recipe, .options = options};
     const double begin = mla_seconds();
-    *result = (mla_train_result){.loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN};
+    *result = (mla_train_result){.loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN,
+                                  .source_loss = NAN};
     mla_status status = set_up(&t);
     if (!status) status = train(&t, result);
     if (!status) status = evaluate(&t, 0, &result->held_out_loss);
@@ -317,6 +318,7 @@ mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_t
         result->plan = t.plan;
         result->bits_per_byte = mla_bits_per_byte(result->held_out_loss, &t.data.held_out);
         result->entropy = t.data.entropy;
+        result->source_loss = t.data.source_loss;
         result->peak_memory = mla_memory_peak();
         result->seconds = mla_seconds() - begin;
     }

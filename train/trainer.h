@@ -41,6 +41,7 @@ typedef struct {
     double held_out_loss; /* over all of the held-out text, nats per token; NaN without any */
     double bits_per_byte; /* of the held-out text; NaN where its bytes are unknown */
     double entropy;       /* of a synthetic source, nats per token; NaN otherwise */
+    double source_loss;   /* of that source itself on the held-out tokens: no model can be better, but by chance */
     int64_t peak_memory;  /* bytes */
     double seconds;
 } mla_train_result;

@@ -79,6 +79,7 @@ static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
     mla_report_number(json, "held_out_loss", r->held_out_loss);
     mla_report_number(json, "bits_per_byte", r->bits_per_byte);
     mla_report_number(json, "entropy", r->entropy);
+    mla_report_number(json, "source_loss", r->source_loss);
     json_object_set_new(json, "predicted_memory", json_integer(r->plan.predicted_memory));
     json_object_set_new(json, "peak_memory", json_integer(r->peak_memory));
     mla_report_number(json, "seconds", r->seconds);
@@ -94,6 +95,7 @@ static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
     if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
+    if (isfinite(r->source_loss)) fprintf(out, "                 %.4f on the held-out tokens\n", r->source_loss);
     fprintf(out, "peak memory      %s (predicted %s)\n", peak, predicted);
     fprintf(out, "time             %s\n", seconds);
     fprintf(out, "run folder       %s\n", dir);
