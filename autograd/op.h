@@ -33,6 +33,7 @@ typedef struct {
     unsigned keeps;                      /* MLA_INPUT(i) | MLA_OUTPUT: values that backward reads */
     unsigned passes;                     /* inputs whose gradient is the output's, shared and not copied */
     bool aliases;                        /* the output is input 0's memory under another shape */
+    bool composite;                      /* a graph of other ops, run again by the tape: mla_recompute */
 } mla_op;
 
 struct mla_node {

@@ -1,6 +1,4 @@
-#include "autograd/tape.h"
-#include "autograd/op.h"
-#include "autograd/rows.h"
+#include "autograd/tape_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,35 +8,8 @@
 
 enum { ARENA_BLOCK = 1 << 16 };
 
-/* Nodes, tensors and attributes of one step; blocks are kept from step to step. */
-typedef struct {
-    char **blocks;
-    int64_t count, capacity, used_blocks;
-    size_t used;
-} arena;
-
-typedef struct {
-    void *items;
-    int64_t count, capacity;
-} list;
-
-struct mla_tape {
-    mla_context *context;
-    mla_pool *pool;
-    mla_tape_options options;
-    mla_step step;
-    mla_cost cost;
-    uint64_t sites;
-    arena arena;
-    mla_node **nodes; /* recorded, in order */
-    int64_t node_count, node_capacity;
-    mla_tensor **open; /* tensors that the caller may still use, in order of their making */
-    int64_t open_count, open_capacity;
-    mla_tensor inert;
-};
-
 static void *arena_take(mla_tape *tape, size_t bytes) {
-    arena *a = &tape->arena;
+    mla_arena *a = &tape->arena;
     bytes = (bytes + 15) & ~(size_t)15;
     if (!a->used_blocks || a->used + bytes > ARENA_BLOCK) {
         if (a->used_blocks == a->count) {
@@ -90,7 +61,7 @@ static void drop_value(mla_tape *tape, mla_tensor *x) {
     mla_buffer_release(tape->pool, x->value_buffer);
 }
 
-static void drop_gradient(mla_tape *tape, mla_tensor *x) {
+void mla_tape_drop_gradient(mla_tape *tape, mla_tensor *x) {
     mla_buffer_release(tape->pool, x->grad_buffer);
     x->grad_buffer = NULL;
     x->grad = NULL;
@@ -102,7 +73,7 @@ static void release_saved(mla_node *n) {
 }
 
 /* Gives back the node's own memory and its hold on the values that backward read. */
-static void release_node(mla_node *n) {
+void mla_tape_release_node(mla_node *n) {
     release_saved(n);
     for (int i = 0; i < n->inputs; i++) mla_buffer_release(n->tape->pool, n->grad_buffer[i]);
     for (int i = 0; i < n->inputs; i++)
@@ -115,11 +86,11 @@ void mla_tape_begin(mla_tape *tape, const mla_step *step) {
         mla_node *n = tape->nodes[i];
         for (int k = 0; k < n->inputs; k++)
             if (n->in[k]) n->in[k]->uses = 0;
-        drop_gradient(tape, n->out);
-        release_node(n);
+        mla_tape_drop_gradient(tape, n->out);
+        mla_tape_release_node(n);
     }
     for (int64_t i = 0; i < tape->open_count; i++) {
-        drop_gradient(tape, tape->open[i]);
+        mla_tape_drop_gradient(tape, tape->open[i]);
         drop_value(tape, tape->open[i]);
     }
     tape->node_count = tape->open_count = 0;
@@ -132,7 +103,7 @@ void mla_tape_begin(mla_tape *tape, const mla_step *step) {
 
 /* ---- tensors and scopes ---- */
 
-static mla_tensor *new_tensor(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape) {
+mla_tensor *mla_tape_new_tensor(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape) {
     mla_tensor *x = arena_take(tape, sizeof *x);
     if (!x || mla_grow(tape->context, &tape->open, &tape->open_capacity, tape->open_count + 1, sizeof *tape->open,
                        "the tape"))
@@ -152,7 +123,7 @@ mla_tensor *mla_input(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *
         mla_fail(tape->context, MLA_ERROR_SHAPE, "an input needs 1 to %d dimensions of at least 1", MLA_MAX_DIMS);
         return mla_inert(tape);
     }
-    mla_tensor *x = new_tensor(tape, dtype, ndim, shape);
+    mla_tensor *x = mla_tape_new_tensor(tape, dtype, ndim, shape);
     if (!x) return mla_inert(tape);
     x->data = (void *)(uintptr_t)data; /* ops read their inputs and never write them */
     return x;
@@ -296,7 +267,7 @@ static void run_timed(const mla_node *n, void (*pass)(const mla_node *)) {
 }
 
 /* Runs forward or backward with the scratch memory it asked for. */
-static void run(mla_node *n, void (*pass)(const mla_node *), int64_t scratch_bytes) {
+void mla_tape_run(mla_node *n, void (*pass)(const mla_node *), int64_t scratch_bytes) {
     if (!pass) return;
     mla_buffer *scratch = scratch_bytes ? mla_pool_take(n->tape->pool, scratch_bytes) : NULL;
     n->scratch = scratch ? scratch->data : NULL;
@@ -320,7 +291,7 @@ static void give_memory(mla_node *n) {
     if (out->value_buffer) out->data = out->value_buffer->data;
 }
 
-static void record(mla_node *n) {
+void mla_tape_record(mla_node *n) {
     mla_tape *tape = n->tape;
     if (mla_grow(tape->context, &tape->nodes, &tape->node_capacity, tape->node_count + 1, sizeof *tape->nodes,
                  "the tape")) {
@@ -339,116 +310,15 @@ static void record(mla_node *n) {
 mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape) {
     mla_tape *tape = n->tape;
     if (mla_shape_count(ndim, shape) < 0) return mla_op_refuse(n, "the result would have an impossible shape");
-    mla_tensor *out = n->out = new_tensor(tape, dtype, ndim, shape);
+    mla_tensor *out = n->out = mla_tape_new_tensor(tape, dtype, ndim, shape);
     if (!out) return mla_inert(tape);
     for (int i = 0; i < n->inputs && (n->op->backward || n->op->passes); i++)
         out->needs_grad |= mla_op_differentiates(n, i) && !tape->step.inference;
     give_memory(n);
-    run(n, n->op->forward, n->forward_scratch);
+    mla_tape_run(n, n->op->forward, n->forward_scratch);
     const bool failed = mla_error_status(tape->context) != MLA_OK;
     if (!failed) add_cost(n);
-    if (!failed && out->needs_grad) record(n);
+    if (!failed && out->needs_grad) mla_tape_record(n);
     else release_saved(n);
     return mla_error_status(tape->context) ? mla_inert(tape) : out;
-}
-
-/* ---- backward ---- */
-
-static void add_into(const mla_tensor *like, void *sum, const void *x) {
-    const int64_t count = mla_count(like);
-    const mla_values to = {sum, like->dtype}, from = {(void *)(uintptr_t)x, like->dtype};
-    #pragma omp parallel for schedule(static) if (count > MLA_PIECE)
-    for (int64_t i = 0; i < count; i += MLA_PIECE) {
-        float buffer[MLA_PIECE];
-        mla_store(to, MLA_ADD, i, mla_piece(count, i), mla_load(from, i, mla_piece(count, i), buffer));
-    }
-}
-
-/* Memory for x's gradient that nobody else reads: there already, taken anew, or copied from a shared buffer. */
-static bool own_gradient(mla_tape *tape, mla_tensor *x) {
-    if (x->is_parameter || (x->grad_buffer && x->grad_buffer->holders == 1)) return true;
-    mla_buffer *own = mla_pool_take(tape->pool, mla_size(x));
-    if (!own) return false;
-    if (x->has_grad && own->data) memcpy(own->data, x->grad, (size_t)mla_size(x));
-    mla_buffer_release(tape->pool, x->grad_buffer);
-    x->grad_buffer = own;
-    x->grad = own->data;
-    return true;
-}
-
-static bool is_repeated(const mla_node *n, int i) {
-    for (int j = 0; j < i; j++)
-        if (n->in[j] == n->in[i]) return true;
-    return false;
-}
-
-static void pass_gradient(mla_node *n, int i) {
-    mla_tensor *x = n->in[i], *out = n->out;
-    const bool shapes_only = n->tape->options.shapes_only;
-    if (!x->has_grad && !x->is_parameter) { /* share the output's */
-        x->grad = out->grad;
-        x->grad_buffer = out->grad_buffer;
-        mla_buffer_hold(x->grad_buffer);
-    } else if (own_gradient(n->tape, x) && !shapes_only) {
-        if (x->has_grad) add_into(x, x->grad, out->grad);
-        else memcpy(x->grad, out->grad, (size_t)mla_size(x));
-    }
-}
-
-/* Where backward shall write the gradient of input i, and how. An input that stands twice gets the second
- * part in memory of its own, so that no op need think of it. */
-static void ask_for_gradient(mla_node *n, int i) {
-    mla_tensor *x = n->in[i];
-    n->mode[i] = MLA_SKIP;
-    if (!mla_op_differentiates(n, i) || n->op->passes & MLA_INPUT(i)) return;
-    if (is_repeated(n, i)) {
-        n->grad_buffer[i] = mla_pool_take(n->tape->pool, mla_size(x));
-        n->grad[i] = n->grad_buffer[i] ? n->grad_buffer[i]->data : NULL;
-        n->mode[i] = MLA_SET;
-    } else if (own_gradient(n->tape, x)) {
-        n->grad[i] = x->grad;
-        n->mode[i] = x->has_grad ? MLA_ADD : MLA_SET;
-    }
-}
-
-static void take_gradient(mla_node *n, int i) {
-    mla_tensor *x = n->in[i];
-    if (!mla_op_differentiates(n, i)) return;
-    if (n->op->passes & MLA_INPUT(i)) pass_gradient(n, i);
-    x->has_grad = true;
-    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(x, x->grad, n->grad[i]);
-}
-
-/* One recorded use of input i less; with the last one a parameter's gradient is final. */
-static void settle_use(const mla_node *n, int i) {
-    mla_tensor *x = n->in[i];
-    if (!mla_op_differentiates(n, i)) return;
-    if (--x->uses == 0 && x->is_parameter && n->tape->step.gradient_final)
-        n->tape->step.gradient_final(n->tape->step.user, x);
-}
-
-static void backward_node(mla_node *n) {
-    if (n->out->has_grad) {
-        for (int i = 0; i < n->inputs; i++) ask_for_gradient(n, i);
-        run(n, n->op->backward, n->backward_scratch);
-        for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
-    }
-    for (int i = 0; i < n->inputs; i++) settle_use(n, i);
-    drop_gradient(n->tape, n->out);
-    release_node(n);
-}
-
-mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
-    if (mla_error_status(tape->context)) return mla_error_status(tape->context);
-    if (mla_count(loss) != 1 || loss->dtype != MLA_F32 || !loss->needs_grad) {
-        char text[MLA_SHAPE_TEXT];
-        return mla_fail(tape->context, MLA_ERROR_SHAPE,
-                        "mla_backward needs a loss of one f32 element on which a gradient depends; got %s%s",
-                        mla_shape_text(loss, text), loss->needs_grad ? "" : " that depends on no parameter");
-    }
-    if (!own_gradient(tape, loss)) return mla_error_status(tape->context);
-    if (loss->grad) *(float *)loss->grad = 1;
-    loss->has_grad = true;
-    while (tape->node_count > 0 && !mla_error_status(tape->context)) backward_node(tape->nodes[--tape->node_count]);
-    return mla_error_status(tape->context);
 }

@@ -35,6 +35,7 @@ typedef struct {
     int64_t first_sample; /* place of this microbatch's first sample in the global batch */
     mla_dtype precision;  /* of what goes into matrix products, and of what they give: MLA_F32 or MLA_BF16 */
     bool training;        /* dropout is active */
+    bool recompute;       /* for models: blocks keep their input only and are computed again in the backward pass */
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
@@ -68,6 +69,12 @@ mla_tensor *mla_inert(mla_tape *tape);
  * may no longer be used by the caller; what the backward pass needs of them stays. Returns `result`. */
 int64_t mla_scope_open(mla_tape *tape);
 mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result);
+
+/* Part of a graph: x to a result, from `user`, with the tape's ops. Always the same for the same x and step. */
+typedef mla_tensor *(*mla_graph)(mla_tape *tape, const void *user, mla_tensor *x);
+/* graph(tape, user, x), of which nothing is kept but x: mla_backward computes it again. A parameter may be used in
+ * one such part only. (Chen et al. 2016, "Training deep nets with sublinear memory cost") */
+mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x);
 
 /* Walks the recorded ops in reverse from `loss` (one element), whose gradient is `1`. Gradients of parameters
  * are set where they had none, added to where they had one. Returns the context's first error, of ops too. */

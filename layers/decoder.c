@@ -98,6 +98,10 @@ static mla_status refresh_half(mla_tape *tape, const mla_decoder *model) {
     return uses_half ? mla_params_refresh_half(model->params) : MLA_OK;
 }
 
+static mla_tensor *block_graph(mla_tape *tape, const void *block, mla_tensor *x) {
+    return mla_block_apply(tape, block, x, NULL);
+}
+
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
     const int64_t first = cache ? mla_kv_cache_length(cache) : 0, scope = mla_scope_open(tape);
     if (check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model)) return mla_inert(tape);
@@ -105,7 +109,9 @@ mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_ten
     if (model->embed_positions) x = add_positions(tape, model, x, first);
     if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);
     for (int64_t i = 0; i < model->config.num_hidden_layers; i++)
-        x = mla_block_apply(tape, &model->blocks[i], x, cache ? mla_kv_cache_layer(cache, i) : NULL);
+        x = mla_tape_step(tape)->recompute && !cache
+                ? mla_recompute(tape, block_graph, &model->blocks[i], x)
+                : mla_block_apply(tape, &model->blocks[i], x, cache ? mla_kv_cache_layer(cache, i) : NULL);
     if (model->config.final_norm) x = mla_norm_apply(tape, &model->norm, x, mla_tape_step(tape)->precision);
     return mla_scope_close(tape, scope, x);
 }

@@ -38,13 +38,13 @@ int64_t mla_memory_available(void) {
 }
 
 static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, mla_tape *tape, const int64_t *shape,
-                                mla_dtype precision, mla_cost *cost) {
-    mla_tape_begin(tape, &(mla_step){.training = true, .precision = precision});
+                                const mla_step *step, mla_cost *cost) {
+    mla_tape_begin(tape, &(mla_step){.training = true, .precision = step->precision, .recompute = step->recompute});
     mla_tensor *ids = mla_input(tape, MLA_I32, 2, shape, NULL), *targets = mla_input(tape, MLA_I32, 2, shape, NULL);
     mla_status status = mla_backward(tape, mla_decoder_loss(tape, model, ids, targets, 1));
     if (status) return status;
     *cost = mla_tape_cost(tape);
-    mla_tape_begin(tape, &(mla_step){.inference = true, .precision = precision});
+    mla_tape_begin(tape, &(mla_step){.inference = true, .precision = step->precision});
     ids = mla_input(tape, MLA_I32, 2, shape, NULL);
     targets = mla_input(tape, MLA_I32, 2, shape, NULL);
     mla_decoder_loss(tape, model, ids, targets, 1);
@@ -55,7 +55,7 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
 static const int64_t usual_for_products = 16 << 20;
 
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, int64_t batch, int64_t sequence,
-                              mla_dtype precision, mla_memory_plan *plan) {
+                              const mla_step *step, mla_memory_plan *plan) {
     const int64_t shape[] = {batch, sequence};
     mla_decoder *model = NULL;
     mla_tape *tape = NULL;
@@ -64,9 +64,9 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
     if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
     if (status) goto done;
     mla_params_lay_out(model->params);
-    status = run_on_shapes(context, model, tape, shape, precision, &plan->cost);
+    status = run_on_shapes(context, model, tape, shape, step, &plan->cost);
     plan->parameters = mla_params_values_length(model->params) *
-                       (int64_t)(sizeof(float) + (precision == MLA_BF16 ? mla_dtype_size(MLA_BF16) : 0));
+                       (int64_t)(sizeof(float) + (step->precision == MLA_BF16 ? mla_dtype_size(MLA_BF16) : 0));
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
     plan->moments = 2 * plan->gradients;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));

@@ -19,10 +19,10 @@ typedef struct {
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 
-/* Runs one training step of (batch, sequence) tokens and one evaluation on shapes alone. Errors: those of the
- * model and of its graph. */
+/* Runs one training step of (batch, sequence) tokens, with the precision and recompute of `step`, and one evaluation
+ * on shapes alone. Errors: those of the model and of its graph. */
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, int64_t batch, int64_t sequence,
-                              mla_dtype precision, mla_memory_plan *plan);
+                              const mla_step *step, mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
 /* MLA_ERROR_MEMORY, with the figures, where the plan does not fit into what is available. */

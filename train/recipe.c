@@ -8,6 +8,7 @@
 
 static const char *const formats[] = {"auto", "text", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
+static const char *const recomputes[] = {"none", "block", NULL};
 static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
 
 #define COUNT(array) ((int)(sizeof array / sizeof *array))
@@ -75,6 +76,8 @@ static const mla_field train_fields[] = {
     {"sequence", MLA_FIELD_INT, AT(sequence), 256, 2, 1 << 24, .help = "tokens per sequence"},
     {"seed", MLA_FIELD_INT, AT(seed), 1, 0, 1e15, .help = "of weights, dropout and the order of the data"},
     {"threads", MLA_FIELD_INT, AT(threads), 0, 0, 4096, .help = "processor threads; 0: all"},
+    {"recompute", MLA_FIELD_ENUM, AT(recompute), .names = recomputes,
+     .help = "block: less memory, for a forward pass more per step"},
     {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions, .help = "of the matrix products"},
     {"eval_every", MLA_FIELD_INT, AT(eval_every), 100, 0, 1e12,
      .help = "steps between evaluations; 0: at the end"},

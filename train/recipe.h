@@ -15,6 +15,7 @@
 #include "optim/schedule.h"
 
 typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT } mla_recipe_format;
+typedef enum { MLA_RECOMPUTE_NONE, MLA_RECOMPUTE_BLOCK } mla_recipe_recompute;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
 
 /* A source of known entropy, a random Markov chain: data/synthetic.h. */
@@ -57,6 +58,7 @@ typedef struct {
     int64_t seed;
     int64_t threads; /* 0: all */
     mla_recipe_precision precision;
+    mla_recipe_recompute recompute;
     int64_t eval_every, eval_batches; /* in steps; 0: only at the end */
     int64_t log_every;
     int64_t max_skipped; /* non-finite steps in a row before the run stops */

@@ -65,7 +65,8 @@ static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     t->plan.precision = mla_precision_choose(t->context, r->precision);
     mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence,
-                                           t->plan.precision, &t->plan.memory);
+                                           &(mla_step){.precision = t->plan.precision, .recompute = r->recompute},
+                                           &t->plan.memory);
     if (!status) status = mla_memory_check(t->context, &t->plan.memory);
     if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
     const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
@@ -188,7 +189,7 @@ static mla_status microbatch(trainer *t, int64_t place, double *loss) {
     load(t, t->state.samples + place);
     mla_tape_begin(t->tape, &(mla_step){.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step,
                                         .first_sample = place, .precision = t->plan.precision,
-                                        .training = true});
+                                        .recompute = r->recompute, .training = true});
     mla_tensor *result = mla_decoder_loss(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, shape, t->ids),
                                           mla_input(t->tape, MLA_I32, 2, shape, t->targets),
                                           1.0f / (float)(r->batch * r->sequence));

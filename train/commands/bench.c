@@ -86,7 +86,8 @@ static mla_status step(bench *b, double *seconds, double *loss) {
     *loss = 0;
     for (int64_t place = 0; place < r->batch; place += r->microbatch) {
         mla_tape_begin(b->tape, &(mla_step){.seed = 1, .step = (uint64_t)b->step, .first_sample = place, .training = true,
-                                            .precision = b->precision, .timed = add_time, .user = b});
+                                            .precision = b->precision, .recompute = r->recompute, .timed = add_time,
+                                            .user = b});
         mla_tensor *ids = mla_input(b->tape, MLA_I32, 2, shape, b->ids);
         mla_tensor *result = mla_decoder_loss(b->tape, b->model, ids, ids, 1.0f / (float)(r->batch * r->sequence));
         const mla_status status = mla_backward(b->tape, result);
@@ -116,7 +117,8 @@ static mla_status set_up(bench *b) {
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
-    mla_status status = mla_memory_predict(b->context, config, r->microbatch, r->sequence, b->precision, &b->plan);
+    mla_status status = mla_memory_predict(b->context, config, r->microbatch, r->sequence,
+                                           &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
     if (!status) status = mla_memory_check(b->context, &b->plan);
     if (!status) status = mla_decoder_create(b->context, &b->model, config);
     if (!status) status = mla_params_allocate(b->model->params, true);

@@ -1,0 +1,173 @@
+#include "autograd/rows.h"
+#include "autograd/tape_internal.h"
+
+#include <string.h>
+
+static void add_into(const mla_tensor *like, void *sum, const void *x) {
+    const int64_t count = mla_count(like);
+    const mla_values to = {sum, like->dtype}, from = {(void *)(uintptr_t)x, like->dtype};
+    #pragma omp parallel for schedule(static) if (count > MLA_PIECE)
+    for (int64_t i = 0; i < count; i += MLA_PIECE) {
+        float buffer[MLA_PIECE];
+        mla_store(to, MLA_ADD, i, mla_piece(count, i), mla_load(from, i, mla_piece(count, i), buffer));
+    }
+}
+
+/* Memory for x's gradient that nobody else reads: there already, taken anew, or copied from a shared buffer. */
+static bool own_gradient(mla_tape *tape, mla_tensor *x) {
+    if (x->is_parameter || (x->grad_buffer && x->grad_buffer->holders == 1)) return true;
+    mla_buffer *own = mla_pool_take(tape->pool, mla_size(x));
+    if (!own) return false;
+    if (x->has_grad && own->data) memcpy(own->data, x->grad, (size_t)mla_size(x));
+    mla_buffer_release(tape->pool, x->grad_buffer);
+    x->grad_buffer = own;
+    x->grad = own->data;
+    return true;
+}
+
+static bool is_repeated(const mla_node *n, int i) {
+    for (int j = 0; j < i; j++)
+        if (n->in[j] == n->in[i]) return true;
+    return false;
+}
+
+static void pass_gradient(mla_node *n, int i) {
+    mla_tensor *x = n->in[i], *out = n->out;
+    const bool shapes_only = n->tape->options.shapes_only;
+    if (!x->has_grad && !x->is_parameter) { /* share the output's */
+        x->grad = out->grad;
+        x->grad_buffer = out->grad_buffer;
+        mla_buffer_hold(x->grad_buffer);
+    } else if (own_gradient(n->tape, x) && !shapes_only) {
+        if (x->has_grad) add_into(x, x->grad, out->grad);
+        else memcpy(x->grad, out->grad, (size_t)mla_size(x));
+    }
+}
+
+/* Where backward shall write the gradient of input i, and how. An input that stands twice gets the second
+ * part in memory of its own, so that no op need think of it. */
+static void ask_for_gradient(mla_node *n, int i) {
+    mla_tensor *x = n->in[i];
+    n->mode[i] = MLA_SKIP;
+    if (!mla_op_differentiates(n, i) || n->op->passes & MLA_INPUT(i)) return;
+    if (is_repeated(n, i)) {
+        n->grad_buffer[i] = mla_pool_take(n->tape->pool, mla_size(x));
+        n->grad[i] = n->grad_buffer[i] ? n->grad_buffer[i]->data : NULL;
+        n->mode[i] = MLA_SET;
+    } else if (own_gradient(n->tape, x)) {
+        n->grad[i] = x->grad;
+        n->mode[i] = x->has_grad ? MLA_ADD : MLA_SET;
+    }
+}
+
+static void take_gradient(mla_node *n, int i) {
+    mla_tensor *x = n->in[i];
+    if (!mla_op_differentiates(n, i)) return;
+    if (n->op->passes & MLA_INPUT(i)) pass_gradient(n, i);
+    x->has_grad = true;
+    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(x, x->grad, n->grad[i]);
+}
+
+/* One recorded use of input i less; with the last one a parameter's gradient is final. */
+static void settle_use(const mla_node *n, int i) {
+    mla_tensor *x = n->in[i];
+    if (!mla_op_differentiates(n, i)) return;
+    if (--x->uses == 0 && x->is_parameter && n->tape->step.gradient_final)
+        n->tape->step.gradient_final(n->tape->step.user, x);
+}
+
+static void backward_recompute(mla_node *n);
+
+static void backward_node(mla_node *n) {
+    if (n->out->has_grad && n->op->composite) backward_recompute(n);
+    else if (n->out->has_grad) {
+        for (int i = 0; i < n->inputs; i++) ask_for_gradient(n, i);
+        mla_tape_run(n, n->op->backward, n->backward_scratch);
+        for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
+    }
+    for (int i = 0; i < n->inputs; i++) settle_use(n, i);
+    mla_tape_drop_gradient(n->tape, n->out);
+    mla_tape_release_node(n);
+}
+
+static void backward_down_to(mla_tape *tape, int64_t count) {
+    while (tape->node_count > count && !mla_error_status(tape->context)) backward_node(tape->nodes[--tape->node_count]);
+}
+
+mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
+    if (mla_error_status(tape->context)) return mla_error_status(tape->context);
+    if (mla_count(loss) != 1 || loss->dtype != MLA_F32 || !loss->needs_grad) {
+        char text[MLA_SHAPE_TEXT];
+        return mla_fail(tape->context, MLA_ERROR_SHAPE,
+                        "mla_backward needs a loss of one f32 element on which a gradient depends; got %s%s",
+                        mla_shape_text(loss, text), loss->needs_grad ? "" : " that depends on no parameter");
+    }
+    if (!own_gradient(tape, loss)) return mla_error_status(tape->context);
+    if (loss->grad) *(float *)loss->grad = 1;
+    loss->has_grad = true;
+    backward_down_to(tape, 0);
+    return mla_error_status(tape->context);
+}
+
+/* ---- computing again instead of keeping ---- */
+
+typedef struct {
+    mla_graph graph;
+    const void *user;
+    uint64_t first_site; /* of its ops: the same numbers again, so the same dropout masks */
+} recomputed;
+
+static const mla_op recompute = {.name = "recompute", .composite = true, .keeps = MLA_INPUT(0)};
+
+mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x) {
+    if (tape->step.inference || mla_error_status(tape->context)) return graph(tape, user, x);
+    mla_node *n = mla_op_begin(tape, &recompute, 1, &x);
+    if (!n) return mla_inert(tape);
+    recomputed *r = mla_op_attributes(n, sizeof *r);
+    *r = (recomputed){graph, user, --tape->sites}; /* the sites are those of the graph without this op */
+    const int64_t scope = mla_scope_open(tape);
+    tape->step.inference = true;
+    n->out = mla_scope_close(tape, scope, graph(tape, user, x));
+    tape->step.inference = false;
+    if (mla_error_status(tape->context)) return mla_inert(tape);
+    n->out->needs_grad = true;
+    mla_tape_record(n);
+    return n->out;
+}
+
+/* x again, as the start of a graph of its own. */
+static mla_tensor *leaf_of(mla_tape *tape, const mla_tensor *x) {
+    mla_tensor *leaf = mla_tape_new_tensor(tape, x->dtype, x->ndim, x->shape);
+    if (!leaf) return mla_inert(tape);
+    leaf->data = x->data;
+    leaf->needs_grad = true;
+    return leaf;
+}
+
+/* Runs the graph once more, recording, and goes back through it from the gradient of the result. What that costs
+ * forward has been counted. */
+static void backward_recompute(mla_node *n) {
+    mla_tape *tape = n->tape;
+    const recomputed *r = n->attributes;
+    const int64_t recorded = tape->node_count, scope = mla_scope_open(tape);
+    const uint64_t sites = tape->sites;
+    const mla_cost cost = tape->cost;
+    tape->sites = r->first_site;
+    mla_tensor *x = leaf_of(tape, n->in[0]), *y = r->graph(tape, r->user, x);
+    tape->sites = sites;
+    tape->cost.forward_flops = cost.forward_flops;
+    tape->cost.forward_bytes = cost.forward_bytes;
+    if (mla_error_status(tape->context)) return;
+    y->grad = n->out->grad;
+    y->grad_buffer = n->out->grad_buffer;
+    y->has_grad = true;
+    mla_buffer_hold(y->grad_buffer);
+    backward_down_to(tape, recorded);
+    if (mla_op_differentiates(n, 0) && x->has_grad) {
+        mla_node from = {.tape = tape, .out = x, .inputs = 1, .in = {n->in[0]}};
+        pass_gradient(&from, 0);
+        n->in[0]->has_grad = true;
+    }
+    mla_tape_drop_gradient(tape, x);
+    mla_scope_close(tape, scope, NULL);
+}
