@@ -1,29 +1,48 @@
 /* o_h = sum over s of softmax(scale q_h k_sᵀ)_s v_s, for one new position over a cache. Inference only.
- * Memory bound: each key and value is read once per group of heads that share it. */
+ *
+ * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
+ * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
+ * "Flash-Decoding"). */
 #include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
 
+enum { CHUNK = 256 };
+
 typedef struct {
     mla_cache_view cache;
     float scale;
+    int64_t heads, key_width;
 } attributes;
 
-MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
-    float sum = 0;
-    MLA_SIMD_SUM(sum)
-    for (int64_t i = 0; i < count; i++) sum += x[i] * y[i];
-    return sum;
+static int64_t chunks_of(const attributes *at) { return (at->cache.length + CHUNK - 1) / CHUNK; }
+
+/* What a chunk gives for one head, in scratch: its sum of p v, its largest score and the sum of its p. */
+typedef struct {
+    float *out, *top, *total;
+} partial;
+
+static partial partial_of(const mla_node *n, int64_t chunk, int64_t head) {
+    const attributes *at = n->attributes;
+    float *out = (float *)n->scratch + (chunk * at->heads + head) * (at->cache.value_width + 2);
+    return (partial){out, out + at->cache.value_width, out + at->cache.value_width + 1};
 }
 
-MLA_VECTOR static void add_scaled(int64_t count, float factor, const float *restrict x, float *restrict sum) {
-    MLA_SIMD
-    for (int64_t i = 0; i < count; i++) sum[i] += factor * x[i];
+MLA_VECTOR static void scores_of(int64_t count, int64_t width, int64_t row, float scale, const float *q, const float *keys,
+                                 float *scores) {
+    for (int64_t s = 0; s < count; s++) {
+        const float *k = keys + s * row;
+        float sum = 0;
+        MLA_SIMD_SUM(sum)
+        for (int64_t i = 0; i < width; i++) sum += q[i] * k[i];
+        scores[s] = scale * sum;
+    }
 }
 
-MLA_VECTOR static void softmax_row(int64_t count, float *restrict x) {
+/* Scores to exponentials; returns their sum. */
+MLA_VECTOR static float exponentials(int64_t count, float *x, float *largest) {
     float top = x[0], sum = 0;
     MLA_SIMD_MAX(top)
     for (int64_t i = 0; i < count; i++) top = x[i] > top ? x[i] : top;
@@ -32,30 +51,65 @@ MLA_VECTOR static void softmax_row(int64_t count, float *restrict x) {
         x[i] = expf(x[i] - top);
         sum += x[i];
     }
-    const float inverse = 1 / sum;
-    MLA_SIMD
-    for (int64_t i = 0; i < count; i++) x[i] *= inverse;
+    *largest = top;
+    return sum;
 }
 
-static void attend(const mla_cache_view *cache, float scale, int64_t group, int64_t key_width, const float *q,
-                   float *scores, float *out) {
-    for (int64_t s = 0; s < cache->length; s++)
-        scores[s] = scale * dot(key_width, q, cache->keys + s * cache->key_row + group * key_width);
-    softmax_row(cache->length, scores);
-    memset(out, 0, (size_t)cache->value_width * sizeof *out);
-    for (int64_t s = 0; s < cache->length; s++)
-        add_scaled(cache->value_width, scores[s],
-                   cache->values + s * cache->value_row + group * cache->value_width, out);
+/* out = sum of p_s v_s; four rows at a time, so that out is read and written a quarter as often. */
+MLA_VECTOR static void weigh(int64_t count, int64_t width, int64_t row, const float *p, const float *v, float *out) {
+    int64_t s = 0;
+    for (int64_t i = 0; i < width; i++) out[i] = 0;
+    for (; s + 4 <= count; s += 4) {
+        const float *a = v + s * row, *b = a + row, *c = b + row, *d = c + row;
+        MLA_SIMD
+        for (int64_t i = 0; i < width; i++) out[i] += p[s] * a[i] + p[s + 1] * b[i] + p[s + 2] * c[i] + p[s + 3] * d[i];
+    }
+    for (; s < count; s++) {
+        const float *a = v + s * row;
+        MLA_SIMD
+        for (int64_t i = 0; i < width; i++) out[i] += p[s] * a[i];
+    }
+}
+
+/* One chunk for all heads that share a key head. */
+static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
+    const attributes *at = n->attributes;
+    const mla_cache_view *c = &at->cache;
+    const int64_t first = chunk * CHUNK, count = c->length - first < CHUNK ? c->length - first : CHUNK;
+    const int64_t shared = at->heads / c->key_heads;
+    const float *keys = c->keys + first * c->key_row + group * at->key_width;
+    const float *values = c->values + first * c->value_row + group * c->value_width;
+    float p[CHUNK];
+    for (int64_t h = group * shared; h < (group + 1) * shared; h++) {
+        const partial part = partial_of(n, chunk, h);
+        scores_of(count, at->key_width, c->key_row, at->scale, (const float *)n->in[0]->data + h * at->key_width, keys, p);
+        *part.total = exponentials(count, p, part.top);
+        weigh(count, c->value_width, c->value_row, p, values, part.out);
+    }
+}
+
+static void join_chunks(const mla_node *n, int64_t head, float *out) {
+    const attributes *at = n->attributes;
+    const int64_t width = at->cache.value_width;
+    float top = -INFINITY, total = 0;
+    for (int64_t c = 0; c < chunks_of(at); c++) top = fmaxf(top, *partial_of(n, c, head).top);
+    memset(out, 0, (size_t)width * sizeof *out);
+    for (int64_t c = 0; c < chunks_of(at); c++) {
+        const partial part = partial_of(n, c, head);
+        const float weight = expf(*part.top - top);
+        total += weight * *part.total;
+        for (int64_t i = 0; i < width; i++) out[i] += weight * part.out[i];
+    }
+    for (int64_t i = 0; i < width; i++) out[i] /= total;
 }
 
 static void cached_attention_forward(const mla_node *n) {
     const attributes *at = n->attributes;
-    const mla_tensor *q = n->in[0];
-    const int64_t heads = q->shape[2], width = q->shape[3], shared = heads / at->cache.key_heads;
+    #pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t chunk = 0; chunk < chunks_of(at); chunk++)
+        for (int64_t group = 0; group < at->cache.key_heads; group++) attend_chunk(n, chunk, group);
     #pragma omp parallel for schedule(static)
-    for (int64_t h = 0; h < heads; h++)
-        attend(&at->cache, at->scale, h / shared, width, (const float *)q->data + h * width,
-               (float *)n->scratch + h * at->cache.length, (float *)n->out->data + h * at->cache.value_width);
+    for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
 }
 
 static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward};
@@ -67,7 +121,7 @@ mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_
     if (cache->length < 1 || cache->key_heads < 1 || q->shape[2] % cache->key_heads)
         return mla_op_refuse(n, "the cache must hold a position, and its key heads must divide q's heads");
     attributes *at = mla_op_attributes(n, sizeof *at);
-    *at = (attributes){*cache, scale};
-    n->forward_scratch = q->shape[2] * cache->length * (int64_t)sizeof(float);
+    *at = (attributes){*cache, scale, q->shape[2], q->shape[3]};
+    n->forward_scratch = chunks_of(at) * at->heads * (cache->value_width + 2) * (int64_t)sizeof(float);
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, q->shape[2] * cache->value_width});
 }

@@ -1,4 +1,5 @@
-/* mla bench: the time of a training step of a recipe's model, by op; its share of the peak; its memory by kind.
+/* mla bench: the time of a training step of a recipe's model, by op, its share of the peak and its memory by kind;
+ * or the speed of decoding.
  *
  * The ids are random and nothing is read or saved. With --interactive it makes one step for each line "step" on
  * its input and answers with a line of JSON, so that another program can be timed in turns with it
@@ -9,6 +10,7 @@
 #include "optim/clip.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
+#include "train/decode_bench.h"
 #include "train/machine.h"
 #include "train/memory.h"
 #include "train/recipe.h"
@@ -19,7 +21,7 @@
 
 typedef struct {
     mla_list set;
-    int64_t steps;
+    int64_t steps, context;
     bool json, interactive;
 } options;
 
@@ -27,6 +29,7 @@ typedef struct {
 static const mla_field fields[] = {
     {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
     {"steps", MLA_FIELD_INT, AT(steps), 5, 1, 10000, .help = "steps to measure, after one that is not counted"},
+    {"context", MLA_FIELD_INT, AT(context), 8192, 1, 1 << 24, .help = "decode: positions in the cache"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
     {"interactive", MLA_FIELD_BOOL, AT(interactive), .help = "one step for each line \"step\" on standard input"},
 };
@@ -259,34 +262,68 @@ static mla_status answer(bench *b, FILE *out) {
     return status;
 }
 
+static mla_status bench_step(const mla_call *call, bench *b) {
+    const options *o = call->options;
+    result r;
+    mla_status status = set_up(b);
+    if (!status && o->interactive) status = answer(b, call->out);
+    else if (!status && !(status = measure(b, o->steps, &r))) {
+        if (o->json) print_json(call->out, b, &r);
+        else print_text(call->out, b, &r, o->steps);
+    }
+    tear_down(b);
+    return status;
+}
+
+/* The recipe's model, and multi-head attention of the same heads and width, behind one context. */
+static mla_status bench_decode(const mla_call *call, bench *b) {
+    enum { TOKENS = 16 };
+    const options *o = call->options;
+    mla_model_config own = b->recipe.model, multi_head;
+    if (!own.vocab_size) own.vocab_size = b->recipe.data.vocab_size;
+    own.max_position_embeddings = o->context + TOKENS;
+    multi_head = own;
+    multi_head.attention = MLA_ATTENTION_MULTI_HEAD;
+    multi_head.num_key_value_heads = multi_head.head_dim = 0;
+    mla_status status = mla_model_config_check(call->context, "", &multi_head);
+    mla_decode_speed speed[2];
+    if (!status) status = mla_measure_decode(call->context, &own, o->context, TOKENS, &speed[0]);
+    if (!status) status = mla_measure_decode(call->context, &multi_head, o->context, TOKENS, &speed[1]);
+    if (status) return status;
+    static const char *const names[] = {"this model", "multi-head"};
+    fprintf(call->out, "%-12s %12s %14s %12s\n", "attention", "context", "tokens/s", "cache MiB");
+    for (int i = 0; i < 2; i++)
+        fprintf(call->out, "%-12s %12lld %14.2f %12.1f\n", names[i], (long long)o->context, speed[i].tokens_per_second,
+                (double)speed[i].cache_bytes / (1 << 20));
+    fprintf(call->out, "%-12s %12s %14.2f %12.3f\n", "ratio", "", speed[0].tokens_per_second / speed[1].tokens_per_second,
+            (double)speed[0].cache_bytes / (double)speed[1].cache_bytes);
+    return MLA_OK;
+}
+
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
+    const char *what = call->operands->items[0];
     bench b = {.context = call->context};
-    result r;
+    const bool decodes = !strcmp(what, "decode");
+    if (!decodes && strcmp(what, "step"))
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step or decode", what);
     mla_status status = mla_recipe_load(call->context, &b.recipe, call->operands->items[1],
                                         (const char *const *)o->set.items, o->set.count);
-    if (strcmp(call->operands->items[0], "step"))
-        status = mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: unknown benchmark %s: use step", call->operands->items[0]);
     if (status) return status;
     mla_context_set_threads(call->context, (int)b.recipe.train.threads);
-    status = set_up(&b);
-    if (!status && o->interactive) status = answer(&b, call->out);
-    else if (!status && !(status = measure(&b, o->steps, &r))) {
-        if (o->json) print_json(call->out, &b, &r);
-        else print_text(call->out, &b, &r, o->steps);
-    }
-    tear_down(&b);
+    status = decodes ? bench_decode(call, &b) : bench_step(call, &b);
     mla_recipe_free(&b.recipe);
     return status;
 }
 
 const mla_command mla_command_bench = {
     .name = "bench",
-    .summary = "Measure a training step: time by op, share of the peak, memory",
-    .operands = "step RECIPE.yaml",
+    .summary = "Measure a training step by op, or decoding behind a long context",
+    .operands = "step|decode RECIPE.yaml",
     .min_operands = 2,
     .max_operands = 2,
-    .example = "  mla bench step train/recipes/decoder-d512x8.yaml --set train.precision=bf16\n",
+    .example = "  mla bench step train/recipes/decoder-d512x8.yaml --set train.precision=bf16\n"
+               "  mla bench decode train/recipes/decoder-d512x8.yaml --context 32768\n",
     .options = &table,
     .run = run,
 };
