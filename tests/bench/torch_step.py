@@ -38,6 +38,9 @@ class Geometry:
     theta: float = 10000.0
 
 
+SIZES = {"d512x8": {}, "d256x4": dict(hidden=256, layers=4, heads=4, latent=64, feed_forward=704, vocab=2048)}
+
+
 def rotation(g):
     """cos and sin (T, R/2)."""
     frequency = g.theta ** (-torch.arange(0, g.rope, 2) / g.rope)
@@ -126,7 +129,7 @@ class Decoder(nn.Module):
 
 def decoder_loss(options):
     """(module, function that gives the loss of one batch)."""
-    g = Geometry(length=options.length, batch=options.batch)
+    g = Geometry(length=options.length, batch=options.batch, **SIZES[options.size])
     model = Decoder(g, tied=not options.untied, pad_v=options.pad_v)
     run = torch.compile(model) if options.compile else model
 
@@ -194,6 +197,7 @@ def arguments():
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--untied", action="store_true", help="an output projection of its own")
     parser.add_argument("--pad-v", action="store_true", help="pad values to the keys' width, for the flash kernel")
+    parser.add_argument("--size", choices=SIZES, default="d512x8", help="of the decoder")
     parser.add_argument("--length", type=int, default=Geometry.length, help="tokens per sequence (default 1024)")
     parser.add_argument("--batch", type=int, default=Geometry.batch, help="sequences (default 4)")
     return parser.parse_args()

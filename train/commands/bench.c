@@ -53,6 +53,7 @@ typedef struct {
     mla_tape *tape;
     mla_memory_plan plan;
     int32_t *ids; /* (microbatch, sequence), also the targets */
+    float *x;     /* (microbatch, sequence, D), where one block is measured without a model around it */
     op_time ops[MOST_OPS];
     int op_count;
     double optimizer_seconds;
@@ -81,6 +82,15 @@ static void update(bench *b) {
     b->optimizer_seconds += mla_seconds() - begin;
 }
 
+/* The mean square of the first block's result. */
+static mla_tensor *block_loss(bench *b, const int64_t *shape) {
+    const int64_t width = b->model->config.hidden_size;
+    if (b->precision == MLA_BF16) mla_params_refresh_half(b->model->params);
+    mla_tensor *x = mla_input(b->tape, MLA_F32, 3, (int64_t[]){shape[0], shape[1], width}, b->x);
+    mla_tensor *y = mla_block_apply(b->tape, &b->model->blocks[0], x, NULL);
+    return mla_scale(b->tape, mla_sum(b->tape, mla_mul(b->tape, y, y)), 1 / (float)mla_count(x));
+}
+
 static mla_status step(bench *b, double *seconds, double *loss) {
     const mla_recipe_train *r = &b->recipe.train;
     const int64_t shape[] = {r->microbatch, r->sequence};
@@ -92,7 +102,8 @@ static mla_status step(bench *b, double *seconds, double *loss) {
                                             .precision = b->precision, .recompute = r->recompute, .timed = add_time,
                                             .user = b});
         mla_tensor *ids = mla_input(b->tape, MLA_I32, 2, shape, b->ids);
-        mla_tensor *result = mla_decoder_loss(b->tape, b->model, ids, ids, 1.0f / (float)(r->batch * r->sequence));
+        mla_tensor *result = b->x ? block_loss(b, shape)
+                                  : mla_decoder_loss(b->tape, b->model, ids, ids, 1.0f / (float)(r->batch * r->sequence));
         const mla_status status = mla_backward(b->tape, result);
         if (status) return status;
         *loss += (double)*(const float *)result->data;
@@ -114,9 +125,20 @@ static void fill_ids(bench *b, int64_t count) {
     }
 }
 
-static mla_status set_up(bench *b) {
+static void fill_x(bench *b, int64_t count) { mla_random_normal(mla_random_stream(1, "x", 0, 0, 0), 0, count, b->x); }
+
+/* A model that is one block and next to nothing around it. */
+static void reduce_to_block(mla_model_config *config) {
+    config->num_hidden_layers = config->vocab_size = 1;
+    config->final_norm = false;
+    config->tie_word_embeddings = true;
+    if (config->position == MLA_POSITION_LEARNED) config->position = MLA_POSITION_NONE;
+}
+
+static mla_status set_up(bench *b, bool one_block) {
     const mla_recipe_train *r = &b->recipe.train;
     mla_model_config *config = &b->recipe.model;
+    if (one_block) reduce_to_block(config);
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
@@ -128,7 +150,9 @@ static mla_status set_up(bench *b) {
     if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
     if (!status) status = mla_tape_create(b->context, &b->tape, NULL);
     if (!status) b->ids = mla_alloc(b->context, r->microbatch * r->sequence, sizeof *b->ids, "a microbatch");
-    if (status || !b->ids) return mla_error_status(b->context);
+    if (!status && one_block) b->x = mla_alloc(b->context, r->microbatch * r->sequence, (size_t)config->hidden_size * sizeof *b->x, "x");
+    if (mla_error_status(b->context)) return mla_error_status(b->context);
+    if (b->x) fill_x(b, r->microbatch * r->sequence * config->hidden_size);
     mla_params_initialise(b->model->params, 1);
     fill_ids(b, r->microbatch * r->sequence);
     return MLA_OK;
@@ -139,6 +163,7 @@ static void tear_down(bench *b) {
     mla_adamw_state_free(&b->moments);
     mla_decoder_destroy(b->model);
     free(b->ids);
+    free(b->x);
 }
 
 static double model_flops(const bench *b) {
@@ -265,7 +290,7 @@ static mla_status answer(bench *b, FILE *out) {
 static mla_status bench_step(const mla_call *call, bench *b) {
     const options *o = call->options;
     result r;
-    mla_status status = set_up(b);
+    mla_status status = set_up(b, !strcmp(call->operands->items[0], "block"));
     if (!status && o->interactive) status = answer(b, call->out);
     else if (!status && !(status = measure(b, o->steps, &r))) {
         if (o->json) print_json(call->out, b, &r);
@@ -305,8 +330,8 @@ static mla_status run(const mla_call *call) {
     const char *what = call->operands->items[0];
     bench b = {.context = call->context};
     const bool decodes = !strcmp(what, "decode");
-    if (!decodes && strcmp(what, "step"))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step or decode", what);
+    if (!decodes && strcmp(what, "step") && strcmp(what, "block"))
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode", what);
     mla_status status = mla_recipe_load(call->context, &b.recipe, call->operands->items[1],
                                         (const char *const *)o->set.items, o->set.count);
     if (status) return status;
@@ -318,8 +343,8 @@ static mla_status run(const mla_call *call) {
 
 const mla_command mla_command_bench = {
     .name = "bench",
-    .summary = "Measure a training step by op, or decoding behind a long context",
-    .operands = "step|decode RECIPE.yaml",
+    .summary = "Measure a training step (of a model or one block) by op, or decoding",
+    .operands = "step|block|decode RECIPE.yaml",
     .min_operands = 2,
     .max_operands = 2,
     .example = "  mla bench step train/recipes/decoder-d512x8.yaml --set train.precision=bf16\n"
