@@ -12,7 +12,7 @@ runs=40
 mkdir texts
 for i in $(seq 200); do echo "Document $i says: to be or not to be, that is question $((i * i)) of $((i + 7))." >"texts/$i.txt"; done
 sed '/synthetic:/,/tokens:/d; s/^data:/data:\n  source: texts\n  tokenizer: bpe\n  vocab_size: 300/' tiny.yaml >text.yaml
-every=(--set checkpoint.every=1)
+every=(--set checkpoint.every=1 --set train.steps=80)
 declare -A milliseconds
 for recipe in tiny text; do
     begin=$(date +%s%N)

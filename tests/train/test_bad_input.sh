@@ -35,7 +35,7 @@ with 2 "model.vocab_size is 16, but the tokens need 32" model.vocab_size=16
 refused 1 "nowhere.yaml" nowhere.yaml
 printf 'model: [1, 2]' >broken.yaml
 refused 2 "broken.yaml: line 1: model: expected a group of keys" broken.yaml
-printf 'model: a: b' >broken.yaml
+printf 'model: "hidden' >broken.yaml
 refused 1 "broken.yaml" broken.yaml
 refused 1 "GiB" tiny.yaml --set model.hidden_size=65536 --set model.num_hidden_layers=400 --set model.intermediate_size=262144
 [[ $printed == *"this run needs "*" GiB "*"the machine has "*"lower train.microbatch"* ]] || fail "no figures: $printed"

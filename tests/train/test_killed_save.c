@@ -67,6 +67,21 @@ static void check_same_file(const char *dir, const char *other, const char *name
     free(in_a), free(in_b), free(a), free(b);
 }
 
+/* The logs, but for what depends on the clock. */
+static void check_same_log(mla_context *context, const char *dir, const char *other) {
+    char *a = path_in(dir, "metrics.jsonl"), *b = path_in(other, "metrics.jsonl");
+    mla_metrics *in_a, *in_b;
+    int64_t lines, others;
+    check_ok(context, mla_metrics_read(context, a, &in_a, &lines));
+    check_ok(context, mla_metrics_read(context, b, &in_b, &others));
+    assert_int_equal(lines, others);
+    for (int64_t i = 0; i < lines; i++) {
+        assert_int_equal(in_a[i].step, i + 1);
+        assert_memory_equal(&in_a[i], &in_b[i], offsetof(mla_metrics, skipped));
+    }
+    free(in_a), free(in_b), free(a), free(b);
+}
+
 static void check_clean(const char *dir) {
     char command[256];
     snprintf(command, sizeof command, "[ -z \"$(find %s -name '*.tmp')\" ] && [ $(ls %s | grep -c step-) -eq %d ]", dir, dir,
@@ -74,7 +89,7 @@ static void check_clean(const char *dir) {
     assert_int_equal(system(command), 0);
 }
 
-static void check_kill(const char *folder, const char *whole, int64_t kill_at, const char *name) {
+static void check_kill(mla_context *context, const char *folder, const char *whole, int64_t kill_at, const char *name) {
     char *dir = path_in(folder, "killed"), command[256];
     const int ended = train_apart(dir, false, (killer){.kill_at = kill_at});
     assert_true(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGKILL);
@@ -84,6 +99,7 @@ static void check_kill(const char *folder, const char *whole, int64_t kill_at, c
     check_same_file(dir, whole, "step-00000003.h5");
     check_same_file(dir, whole, "latest");
     check_same_file(dir, whole, "recipe.yaml");
+    check_same_log(context, dir, whole);
     check_clean(dir);
     snprintf(command, sizeof command, "rm -r %s", dir);
     assert_int_equal(system(command), 0);
@@ -93,8 +109,10 @@ static void check_kill(const char *folder, const char *whole, int64_t kill_at, c
 static void a_run_killed_at_any_step_of_a_save_goes_on(void **state) {
     (void)state;
     char *folder = folder_create(), *whole = path_in(folder, "whole"), *list = path_in(folder, "names"), name[32];
+    mla_context *context; /* of this process, which computes nothing: its children do */
     killer names = {.names = fopen(list, "w")};
     assert_non_null(names.names);
+    assert_int_equal(mla_context_create(&context, NULL), MLA_OK);
     assert_int_equal(train_apart(whole, false, names), 0);
     fclose(names.names);
     FILE *steps = fopen(list, "r");
@@ -104,13 +122,14 @@ static void a_run_killed_at_any_step_of_a_save_goes_on(void **state) {
     for (int64_t i = 1; fscanf(steps, "%lld %31s", &save, name) == 2; i++) {
         const bool first_save = save == 1 && strcmp(name, "write"); /* nothing to fall back to yet */
         if (!first_save && (save != KILLED_SAVE || (!all_writes && !strcmp(name, "write") && i % SOME))) continue;
-        check_kill(folder, whole, i, name);
+        check_kill(context, folder, whole, i, name);
         kills++;
     }
     fclose(steps);
     print_message("%lld kills\n", (long long)kills);
     assert_true(kills > 15);
     free(list), free(whole);
+    mla_context_destroy(context);
     folder_remove(folder);
 }
 

@@ -61,7 +61,7 @@ cmp <(steps_of straight) <(steps_of longer) || fail "a prolonged run ends in oth
 # a run that has no checkpoint yet begins; one that is nowhere says so
 mkdir early
 cp once/recipe.yaml early
-touch early/step-00000004.h5.tmp early/latest.tmp early/recipe.yaml.tmp early/mine.tmp
+touch early/step-00999999.h5.tmp early/latest.tmp early/recipe.yaml.tmp early/mine.tmp
 check 0 "" "$mla" train --resume early
 [ -e early/mine.tmp ] || fail "a file that is not ours was removed"
 rm -f early/mine.tmp

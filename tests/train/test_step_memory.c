@@ -29,13 +29,13 @@ static void after_step(void *user, const mla_metrics *m) {
     if (m->step < STEPS) allocations_watch(0);
 }
 
-static void count_run(const char *const *more, const char *name) {
+static void count_run(const char *name, int threads, const char *const *more) {
     mla_context *context;
     mla_recipe recipe;
     mla_train_result result;
     counter c = {0};
     char *folder = folder_create();
-    assert_int_equal(mla_context_create(&context, &(mla_context_options){.threads = 2}), MLA_OK);
+    assert_int_equal(mla_context_create(&context, &(mla_context_options){.threads = threads}), MLA_OK);
     check_ok(context, tiny_recipe(context, &recipe, more));
     recipe.train.steps = STEPS;
     recipe.checkpoint.every = recipe.train.eval_every = 0;
@@ -56,13 +56,13 @@ static void count_run(const char *const *more, const char *name) {
 static void later_steps_allocate_nothing(void **state) {
     (void)state;
     if (!allocations_can_be_watched()) skip();
-    count_run(NULL, "latent attention");
-    count_run((const char *const[]){"model.q_lora_rank=16", "model.num_hidden_layers=2", "train.batch=4",
-                                    "train.microbatch=2", NULL}, "with a query rank");
-    count_run((const char *const[]){"model.attention=multi_head", NULL}, "multi-head attention");
-    count_run((const char *const[]){"model.norm=layernorm", "model.norm_position=post", "model.gated=false",
+    count_run("latent attention", 2, NULL);
+    count_run("with a query rank", 1, (const char *const[]){"model.q_lora_rank=16", "model.num_hidden_layers=2", "train.batch=4",
+                                    "train.microbatch=2", NULL});
+    count_run("multi-head attention", 1, (const char *const[]){"model.attention=multi_head", NULL});
+    count_run("the article's block", 1, (const char *const[]){"model.norm=layernorm", "model.norm_position=post", "model.gated=false",
                                     "model.position=learned", "model.qk_rope_head_dim=0", "model.mlp_bias=true",
-                                    "model.hidden_act=relu", "model.tie_word_embeddings=true", NULL}, "the article's block");
+                                    "model.hidden_act=relu", "model.tie_word_embeddings=true", NULL});
 }
 
 /* ---- the prediction ---- */
