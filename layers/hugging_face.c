@@ -14,11 +14,12 @@ static const char *const common_keys[] = {
 static const char *const latent_keys[] = {"q_lora_rank",      "kv_lora_rank", "qk_nope_head_dim",
                                           "qk_rope_head_dim", "v_head_dim",   NULL};
 static const char *const multi_head_keys[] = {"num_key_value_heads", "head_dim", NULL};
-static const char *const scaling_keys[] = {"factor",           "original_max_position_embeddings",
-                                           "beta_fast",        "beta_slow",
-                                           "mscale",           "mscale_all_dim",
-                                           "attention_factor", "low_freq_factor",
-                                           "high_freq_factor", NULL};
+static const char *const yarn_keys[] = {"factor",           "original_max_position_embeddings",
+                                        "beta_fast",        "beta_slow",
+                                        "mscale",           "mscale_all_dim",
+                                        "attention_factor", NULL};
+static const char *const llama3_keys[] = {"factor", "original_max_position_embeddings", "low_freq_factor",
+                                          "high_freq_factor", NULL};
 /* Those whose defaults in transformers are the sizes of some large model. */
 static const char *const needed_keys[] = {"vocab_size",
                                           "hidden_size",
@@ -192,6 +193,10 @@ static mla_status check_rope(const reader *r, const json_t *rope, const char *ty
     return json_object_get(rope, "factor") ? MLA_OK : refuse(r, "rope_scaling.factor", "is missing");
 }
 
+static const char *const *scaling_keys(const char *type) {
+    return strcmp(type, "yarn") ? llama3_keys : yarn_keys;
+}
+
 /* transformers 5 has rope_parameters with rope_theta inside, older ones rope_scaling and rope_theta beside
  * it. */
 static mla_status translate_rope(reader *r) {
@@ -204,11 +209,11 @@ static mla_status translate_rope(reader *r) {
     if (status) return status;
     if (!says_no(theta)) json_object_set(r->ours, "rope_theta", theta);
     if (!strcmp(name, "default")) return MLA_OK;
-    json_t *scaling = json_object();
-    json_t *original = first_of(json_object_get(r->file, "original_max_position_embeddings"),
-                                json_object_get(r->file, "max_position_embeddings"));
-    json_object_set(scaling, "original_max_position_embeddings", original);
-    copy_keys(scaling, rope, scaling_keys);
+    json_t *scaling = json_object(), *original = json_object_get(r->file, "original_max_position_embeddings");
+    json_object_set(scaling, "original_max_position_embeddings",
+                    json_object_get(r->file, "max_position_embeddings"));
+    copy_keys(scaling, rope, scaling_keys(name));
+    if (!says_no(original)) json_object_set(scaling, "original_max_position_embeddings", original); /* wins */
     json_object_set_new(scaling, "type", json_string(name));
     json_object_set_new(r->ours, "rope_scaling", scaling);
     return MLA_OK;
@@ -302,11 +307,9 @@ static json_t *write_scaling(const json_t *ours) {
     json_t *to = json_object();
     const char *type = json_string_value(json_object_get(from, "type"));
     json_object_set_new(to, "rope_type", json_string(type));
-    for (const char *const *key = scaling_keys; *key; key++) {
-        const bool of_llama3 = strstr(*key, "_freq_factor") != NULL, of_both = key < scaling_keys + 2;
-        const json_t *value = json_object_get(from, *key);
-        if (!says_no(value) && (of_both || of_llama3 == !strcmp(type, "llama3")))
-            json_object_set(to, *key, (json_t *)value);
+    for (const char *const *key = scaling_keys(type); *key; key++) {
+        json_t *value = json_object_get(from, *key);
+        if (!says_no(value)) json_object_set(to, *key, value);
     }
     return to;
 }
@@ -318,6 +321,7 @@ static void write_keys(json_t *file, const family *f, const json_t *ours) {
     copy_keys(file, ours, attention_keys(f));
     copy_keys(file, ours, f->keys);
     json_object_del(file, "rope_parameters");
+    json_object_del(file, "original_max_position_embeddings");
     json_object_del(file, "auto_map"); /* names of program files that do not come along */
     json_object_set(file, "rope_theta", json_object_get(ours, "rope_theta"));
     json_object_set_new(file, "rope_scaling", write_scaling(ours));

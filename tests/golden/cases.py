@@ -22,6 +22,9 @@ YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "
 # The defaults of beta_fast, beta_slow and mscale: cos and sin are scaled, the scores are not.
 YARN_PLAIN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 32}  # fmt: skip
+
 
 def v2(**changes):
     return {"architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2"} | LATENT | changes
@@ -35,6 +38,14 @@ def llama(**changes):
     config = BASE | {"num_key_value_heads": 2, "mlp_bias": False} | changes
     config |= {"attention": "multi_head", "rope_interleave": False}
     return {"architectures": ["LlamaForCausalLM"], "model_type": "llama"} | config
+
+
+def qwen2(**changes):
+    return llama() | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "qkv_bias": True} | changes
+
+
+def qwen3(**changes):
+    return llama() | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "qk_norm": True} | changes
 
 
 def gpt2(**changes):
@@ -58,6 +69,9 @@ GOLDEN = {
     "v3-noq-yarn": v3(q_lora_rank=None, rope_scaling=YARN_PLAIN),
     "v3-half-bias-tied": v3(rope_interleave=False, attention_bias=True, tie_word_embeddings=True),
     "llama": llama(),
+    "llama3-tied": llama(rope_scaling=LLAMA3, rope_theta=100.0, tie_word_embeddings=True),
+    "qwen2": qwen2(),
+    "qwen3": qwen3(head_dim=24),
     "gpt2-gelu-new": gpt2(),
     "gpt2-gelu": gpt2(hidden_act="gelu"),
 }

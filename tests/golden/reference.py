@@ -17,6 +17,8 @@ CLASSES = {
     "deepseek_v2": ("DeepseekV2Config", "DeepseekV2ForCausalLM"),
     "deepseek_v3": ("DeepseekV3Config", "DeepseekV3ForCausalLM"),
     "llama": ("LlamaConfig", "LlamaForCausalLM"),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM"),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM"),
     "gpt2": ("GPT2Config", "GPT2LMHeadModel"),
 }
 
@@ -54,7 +56,8 @@ SINGLE = torch.float32
 def build(config):
     """A model in evaluation mode with eager attention; `config` is a dictionary as in config.json."""
     config_class, model_class = CLASSES[config["model_type"]]
-    ours = {"attention", "rope_interleave"} if config["model_type"] == "llama" else set()
+    latent = config["model_type"].startswith("deepseek")
+    ours = set() if latent else {"attention", "rope_interleave", "qkv_bias", "qk_norm"}
     settings = {k: v for k, v in config.items() if k not in ours | {"architectures", "model_type"}}
     if config["model_type"] == "gpt2":
         settings = gpt2_settings(config)

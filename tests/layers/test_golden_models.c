@@ -76,7 +76,7 @@ static void compare_model(mla_context *context, const char *fixture) {
 
 static void models_of_transformers(void **state) {
     static const char *const fixtures[] = {"v2", "v2-noq", "v2-yarn", "v2-noq-yarn", "v3", "v3-noq", "v3-yarn",
-                                           "v3-noq-yarn", "v3-half-bias-tied", "llama", "gpt2-gelu", "gpt2-gelu-new"};
+                                           "v3-noq-yarn", "v3-half-bias-tied", "llama", "llama3-tied", "qwen2", "qwen3", "gpt2-gelu", "gpt2-gelu-new"};
     for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++) compare_model(*state, fixtures[i]);
 }
 

@@ -70,7 +70,8 @@ static void both_forms_of_rope_are_read(void **state) {
         " \"original_max_position_embeddings\": 32, \"mscale_all_dim\": 0.5, \"beta_fast\": null}}",
         "{\"model_type\": \"llama\", \"original_max_position_embeddings\": 32, \"rope_theta\": 1, "
         "\"rope_parameters\":"
-        " {\"rope_type\": \"yarn\", \"rope_theta\": 5e5, \"factor\": 4, \"mscale_all_dim\": 0.5}, "
+        " {\"rope_type\": \"yarn\", \"rope_theta\": 5e5, \"factor\": 4, \"mscale_all_dim\": 0.5, "
+        "\"original_max_position_embeddings\": 64}, "
         "\"rope_scaling\": null}"};
     for (int i = 0; i < 3; i++) {
         const mla_model_config c = read(context, multi_head, forms[i]);
@@ -228,7 +229,7 @@ static void written_configurations_read_back(void **state) {
          "llama"},
         {multi_head,
          "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
-         " \"low_freq_factor\": 2, \"high_freq_factor\": 3}}",
+         " \"low_freq_factor\": 2, \"high_freq_factor\": 3, \"mscale\": 1}}",
          "llama"},
         {multi_head, "{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true}", "qwen2"},
         {multi_head, "{\"model_type\": \"qwen3\", \"attention_bias\": true}", "qwen3"},

@@ -26,11 +26,9 @@ import transformers
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
 import reference  # noqa: E402
-from cases import BASE, LATENT, YARN, YARN_PLAIN  # noqa: E402
+from cases import BASE, LATENT, LLAMA3, YARN, YARN_PLAIN  # noqa: E402
 from fill import fill_ids  # noqa: E402
 
-LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 32}  # fmt: skip
 GROUPED = BASE | {"num_key_value_heads": 2}
 
 # name -> (class of transformers, its settings)

@@ -204,7 +204,8 @@ static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_r
                           const material *m, result *r) {
     const options *o = call->options;
     const mla_model_config *c = &l->model->config;
-    const int64_t batch = o->batch ? o->batch : recipe->train.microbatch;
+    const int64_t usual = recipe->train.microbatch ? recipe->train.microbatch : recipe->train.batch;
+    const int64_t batch = o->batch ? o->batch : usual;
     mla_tape *tape = NULL;
     r->sequence = o->sequence ? o->sequence : smaller(recipe->train.sequence, c->max_position_embeddings);
     mla_status status = check_sequence(call->context, r->sequence, c);
