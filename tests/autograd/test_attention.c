@@ -257,15 +257,9 @@ static void refuses_shapes_that_do_not_fit(void **state) {
     mla_tape_destroy(tape);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_softmax_attention), cmocka_unit_test(latent_attention_expands_the_latent),
         cmocka_unit_test(absorbed_equals_expanded), cmocka_unit_test(refuses_shapes_that_do_not_fit)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -218,12 +218,6 @@ static void a_parameter_without_copy_is_named(void **state) {
     mla_params_destroy(params);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 /* Where oneDNN has no bf16 products at all, there is nothing to test. */
 static bool bf16_products_work(void) {
     mla_context *context;
@@ -241,5 +235,5 @@ int main(void) {
         print_message("[  SKIPPED ] this processor's oneDNN multiplies no bf16\n");
         return 0;
     }
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

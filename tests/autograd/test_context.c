@@ -25,14 +25,8 @@ static void refuses_sizes_that_overflow(void **state) {
     free(items);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(keeps_the_first_error),
                                        cmocka_unit_test(refuses_sizes_that_overflow)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

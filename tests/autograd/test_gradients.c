@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 /* ---- fused ops ---- */
 
 static mla_tensor *build_linear(mla_tape *tape, mla_tensor *const *in, const void *user) {
@@ -405,5 +399,5 @@ int main(void) {
         GRADCHECK(sum),
         GRADCHECK(softmax),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -101,14 +101,8 @@ static void refuses_a_scaled_result_and_wrong_targets(void **state) {
     mla_tape_destroy(tape);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(equals_whole_logits),
                                        cmocka_unit_test(refuses_a_scaled_result_and_wrong_targets)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

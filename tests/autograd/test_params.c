@@ -6,12 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 static const mla_param_spec specs[] = {
     {.name = "first.weight", .ndim = 2, .shape = {33, 3}, .init = MLA_INIT_NORMAL, .scale = 0.5f, .decay = true},
     {.name = "first.gain", .ndim = 1, .shape = {5}, .init = MLA_INIT_ONE},
@@ -127,5 +121,5 @@ int main(void) {
         cmocka_unit_test(initial_values_depend_on_seed_and_name), cmocka_unit_test(initial_values_have_their_scale),
         cmocka_unit_test(wrong_parameters_are_errors),            cmocka_unit_test(without_gradients_none_flow),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -5,12 +5,6 @@
 
 #include <string.h>
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 static void buffers_are_large_enough_and_aligned(void **state) {
     mla_pool *pool;
     check_ok(*state, mla_pool_create(*state, &pool, false));
@@ -94,5 +88,5 @@ int main(void) {
         cmocka_unit_test(a_class_serves_only_itself), cmocka_unit_test(a_counting_pool_counts_the_same),
         cmocka_unit_test(impossible_sizes_are_errors),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

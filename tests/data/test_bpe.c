@@ -168,12 +168,6 @@ static void text_never_becomes_the_separator(void **state) {
     mla_tokenizer_destroy(tokenizer);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merges_the_most_frequent_pair),
@@ -181,5 +175,5 @@ int main(void) {
         cmocka_unit_test(order_of_documents_does_not_matter),
         cmocka_unit_test(text_never_becomes_the_separator),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

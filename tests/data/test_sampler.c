@@ -130,12 +130,6 @@ static void windows_cover_the_text(void **state) {
     }
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(permutes),
                                        cmocka_unit_test(permutes_evenly),
@@ -143,5 +137,5 @@ int main(void) {
                                        cmocka_unit_test(a_sequence_depends_on_seed_and_index_alone),
                                        cmocka_unit_test(refuses_too_little_text),
                                        cmocka_unit_test(windows_cover_the_text)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -104,17 +104,11 @@ static void refuses_patterns(void **state) {
     }
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits_by_patterns),
         cmocka_unit_test(space_is_the_same_in_and_out_of_a_class),
         cmocka_unit_test(refuses_patterns),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

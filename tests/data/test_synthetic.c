@@ -83,15 +83,9 @@ static void refuses_impossible_options(void **state) {
     check_refused(*state, (mla_synthetic_options){.sharpness = (double)NAN}, "sharpness");
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(text_has_the_entropy_it_is_said_to_have),
                                        cmocka_unit_test(flat_text_has_the_entropy_of_dice),
                                        cmocka_unit_test(refuses_impossible_options)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -360,12 +360,6 @@ static void refuses_ids_and_sizes(void **state) {
     mla_tokenizer_destroy(tokenizer);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_their_own_ids),
@@ -385,5 +379,5 @@ int main(void) {
         cmocka_unit_test(names_bytes_as_others_do),
         cmocka_unit_test(refuses_ids_and_sizes),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -240,12 +240,6 @@ static void measures_distances(void **state) {
     assert_int_equal(mla_word_slip("lr", "lr_ratio"), -1);
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(derives_head_widths),   cmocka_unit_test(refuses_what_does_not_fit),
@@ -253,5 +247,5 @@ int main(void) {
         cmocka_unit_test(json_returns_the_same), cmocka_unit_test(reads_hugging_face_files),
         cmocka_unit_test(refuses_wrong_json),    cmocka_unit_test(tables_are_sound),
         cmocka_unit_test(measures_distances)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -127,14 +127,7 @@ static void layers_of_the_article(void **state) {
     compare_article(*state, "article-layer", whole_block, "");
 }
 
-static int create(void **state) { return (int)mla_context_create((mla_context **)state, NULL); }
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(models_of_transformers), cmocka_unit_test(layers_of_the_article)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

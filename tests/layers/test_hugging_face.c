@@ -297,13 +297,6 @@ static void models_of_no_architecture_are_refused(void **state) {
     }
 }
 
-static int create(void **state) { return (int)mla_context_create((mla_context **)state, NULL); }
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(families_are_told_apart),
                                        cmocka_unit_test(both_forms_of_rope_are_read),
@@ -312,5 +305,5 @@ int main(void) {
                                        cmocka_unit_test(written_configurations_read_back),
                                        cmocka_unit_test(the_origin_is_kept),
                                        cmocka_unit_test(models_of_no_architecture_are_refused)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

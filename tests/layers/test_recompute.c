@@ -92,13 +92,7 @@ static void takes_less_memory(void **state) {
     assert_true(deep < predicted(*state, "num_hidden_layers=10", false));
 }
 
-static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
-static int teardown(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gives_the_same_bits), cmocka_unit_test(takes_less_memory)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -134,16 +134,9 @@ static void wrong_values_are_refused(void **state) {
                 MLA_ERROR_NUMERIC, "token 2 at position 7");
 }
 
-static int create(void **state) { return (int)mla_context_create((mla_context **)state, NULL); }
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies_are_probabilities), cmocka_unit_test(the_measure_is_sharp),
         cmocka_unit_test(greedy_takes_the_first_of_the_largest), cmocka_unit_test(wrong_values_are_refused)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -155,15 +155,8 @@ static void threads_do_not_matter(void **state) {
     omp_set_num_threads(before);
 }
 
-static int create(void **state) { return (int)mla_context_create((mla_context **)state, NULL); }
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(steps_equal_torch), cmocka_unit_test(first_step_is_the_sign),
                                        cmocka_unit_test(no_gradient_is_zero), cmocka_unit_test(threads_do_not_matter)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

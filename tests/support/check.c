@@ -3,6 +3,13 @@
 #include <math.h>
 #include <string.h>
 
+int create_context(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
+
+int destroy_context(void **state) {
+    mla_context_destroy(*state);
+    return 0;
+}
+
 void check_close_at(double a, double b, double tolerance, const char *what, const char *file, int line) {
     double scale = fmax(1, fmax(fabs(a), fabs(b)));
     if (isfinite(a) && isfinite(b) && fabs(a - b) <= tolerance * scale) return;

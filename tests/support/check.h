@@ -11,6 +11,10 @@
 
 #include "autograd/context.h"
 
+/* For cmocka_run_group_tests: the state of the tests is one context. */
+int create_context(void **state);
+int destroy_context(void **state);
+
 /* Fails the test unless |a - b| <= tolerance * max(1, |a|, |b|); NaN and infinity fail. */
 #define check_close(a, b, tolerance) check_close_at((a), (b), (tolerance), #a, __FILE__, __LINE__)
 void check_close_at(double a, double b, double tolerance, const char *what, const char *file, int line);

@@ -162,16 +162,9 @@ static void a_checkpoint_without_seal_is_taken_on_demand_only(void **state) {
     folder_remove(folder);
 }
 
-static int create(void **state) { return (int)mla_context_create((mla_context **)state, NULL); }
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_are_those_of_the_model),
                                        cmocka_unit_test(ids_that_do_not_fit_are_refused),
                                        cmocka_unit_test(a_checkpoint_without_seal_is_taken_on_demand_only)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_context, destroy_context);
 }
