@@ -1,18 +1,26 @@
 #!/usr/bin/env bash
 # Kills runs at random moments and goes on with them: each must end in the bits of a run that was left alone.
-#     tests/faults/kill.sh MLA [--runs N]
+#     tests/faults/kill.sh MLA [--runs N] [--steps N]
 # A third of the runs train on text, which they prepare first; the others on synthetic tokens. All save after every
 # step, so that many kills fall into a save. Every other run is killed a second time after it was resumed.
 set -uo pipefail
 mla=$1
-runs=40
-[ "${2:-}" = --runs ] && runs=$3
+runs=40 steps=80
+shift
+while [ $# -gt 1 ]; do
+    case $1 in
+    --runs) runs=$2 ;;
+    --steps) steps=$2 ;;
+    *) echo "unknown option $1" && exit 2 ;;
+    esac
+    shift 2
+done
 . "$(dirname "$0")/runs.sh"
 
 mkdir texts
 for i in $(seq 200); do echo "Document $i says: to be or not to be, that is question $((i * i)) of $((i + 7))." >"texts/$i.txt"; done
 sed '/synthetic:/,/tokens:/d; s/^data:/data:\n  source: texts\n  tokenizer: bpe\n  vocab_size: 300/' tiny.yaml >text.yaml
-every=(--set checkpoint.every=1 --set train.steps=80)
+every=(--set checkpoint.every=1 --set train.steps="$steps")
 declare -A milliseconds
 for recipe in tiny text; do
     begin=$(date +%s%N)

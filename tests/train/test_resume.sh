@@ -32,7 +32,7 @@ check 0 "" "$mla" train tiny.yaml --set train.seed=2 --out other
 same_end once other 2>/dev/null && fail "another seed gives the same run"
 
 # stopped by a signal, gone on with, stopped again: as if it had never stopped
-long=(--set train.steps=600 --set checkpoint.every=100)
+long=(--set train.steps=400 --set checkpoint.every=100)
 check 0 "" "$mla" train tiny.yaml "${long[@]}" --out whole
 stop_at stopped 50 "$mla" train tiny.yaml "${long[@]}" --out stopped
 [ $code -eq 75 ] || fail "stopped by SIGTERM: exit code $code, not 75: $(cat printed)"
@@ -72,5 +72,5 @@ check 1 "begin it by: mla train RECIPE.yaml --out nowhere" "$mla" train --resume
 check 2 "the number of tokens has changed" "$mla" train --resume once --set data.synthetic.tokens=2000
 check 2 "another model" "$mla" train --resume once --set model.kv_lora_rank=8
 
-bash "$faults/kill.sh" "$mla" --runs 6 || fail "killed runs"
+bash "$faults/kill.sh" "$mla" --runs 4 --steps 20 || fail "killed runs"
 [ $failures -eq 0 ]
