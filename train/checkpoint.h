@@ -37,9 +37,9 @@ typedef struct {
 typedef struct {
     const mla_decoder *model;
     const mla_adamw_state *moments;
-    mla_distant_moments *distant; /* instead of moments; or NULL */
     const mla_run_state *state;
     const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
+    mla_distant_moments *distant; /* instead of moments; or NULL */
 } mla_checkpoint_content;
 
 /* Writes a file; what was at `path` is replaced only when the new one is whole and verified. */
