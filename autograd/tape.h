@@ -39,6 +39,8 @@ typedef struct {
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
+    /* Called after the backward pass of each op: for what has to be looked after meanwhile. May be NULL. */
+    void (*between)(void *user);
     /* Called after each pass of each op, with its time. May be NULL: then no clock is read. */
     void (*timed)(void *user, const char *op, bool backward, double seconds, const mla_cost *cost);
     void *user;

@@ -33,8 +33,27 @@ void mla_adamw_update(const mla_adamw_options *options, float lr, float decay, f
         update_chunk(c, count - i < CHUNK ? count - i : CHUNK, value + i, grad + i, m + i, v + i);
 }
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void mla_adamw_update_range(const mla_adamw_options *options, float lr, float grad_scale, int64_t step,
+                            mla_params *params, int64_t begin, int64_t count, float *m, float *v) {
+    for (int64_t i = 0; i < mla_params_count(params); i++) {
+        const mla_param *p = mla_params_at(params, i);
+        const int64_t from = p->grad_offset > begin ? p->grad_offset : begin;
+        const int64_t to = smaller(p->grad_offset + p->count, begin + count), at = from - p->grad_offset;
+        if (p->spec.frozen || from >= to) continue;
+        mla_adamw_update(options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale, step, to - from,
+                         (float *)p->tensor.data + at, (const float *)p->tensor.grad + at, m + (from - begin),
+                         v + (from - begin));
+    }
+}
+
 mla_status mla_adamw_state_allocate(mla_context *context, mla_adamw_state *state, const mla_params *params) {
-    const size_t bytes = (size_t)(mla_params_gradients_length(params) + 16) * sizeof(float);
+    return mla_adamw_state_allocate_part(context, state, mla_params_gradients_length(params));
+}
+
+mla_status mla_adamw_state_allocate_part(mla_context *context, mla_adamw_state *state, int64_t length) {
+    const size_t bytes = (size_t)(length + 16) * sizeof(float);
     *state = (mla_adamw_state){0};
     if (posix_memalign((void **)&state->m, 64, bytes)) state->m = NULL;
     if (posix_memalign((void **)&state->v, 64, bytes)) state->v = NULL;

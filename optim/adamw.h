@@ -14,6 +14,11 @@ typedef struct {
 void mla_adamw_update(const mla_adamw_options *options, float lr, float decay, float grad_scale, int64_t step,
                       int64_t count, float *value, const float *grad, float *m, float *v);
 
+/* The same for elements begin ... of a registry's block of gradients, and the values that belong to them; m and v
+ * are those of these elements. Gradients must all be set. Does not raise the registry's version. */
+void mla_adamw_update_range(const mla_adamw_options *options, float lr, float grad_scale, int64_t step,
+                            mla_params *params, int64_t begin, int64_t count, float *m, float *v);
+
 /* The moments of a registry's trainable parameters, in the layout of its gradients. */
 typedef struct {
     float *m, *v; /* mla_params_gradients_length floats each, 64-byte aligned */
@@ -22,6 +27,8 @@ typedef struct {
 
 /* The caller frees with mla_adamw_state_free. Only error: MLA_ERROR_MEMORY. */
 mla_status mla_adamw_state_allocate(mla_context *context, mla_adamw_state *state, const mla_params *params);
+/* As above, for `length` elements of the gradients only. */
+mla_status mla_adamw_state_allocate_part(mla_context *context, mla_adamw_state *state, int64_t length);
 void mla_adamw_state_free(mla_adamw_state *state);
 
 /* Updates all trainable parameters: decay on those whose spec asks for it. Those that got no gradient since

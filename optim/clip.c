@@ -10,7 +10,7 @@ MLA_VECTOR static double sum_of_squares(int64_t count, const float *x) {
     return sum;
 }
 
-static double squared_norm(int64_t count, const float *x) {
+double mla_squared_norm(int64_t count, const float *x) {
     double parts[PARTS] = {0}, sum = 0;
     const int64_t size = (count + PARTS - 1) / PARTS;
     #pragma omp parallel for schedule(static) if (count > 1 << 16)
@@ -26,7 +26,7 @@ double mla_gradient_norm(const mla_params *params) {
     double sum = 0;
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         const mla_param *p = mla_params_at(params, i);
-        if (!p->spec.frozen && p->tensor.has_grad) sum += squared_norm(p->count, p->tensor.grad);
+        if (!p->spec.frozen && p->tensor.has_grad) sum += mla_squared_norm(p->count, p->tensor.grad);
     }
     return sqrt(sum);
 }

@@ -45,10 +45,58 @@ static void write_params(mla_h5_file *file, const char *group, const mla_params 
     }
 }
 
+/* ---- moments that are not here: in pieces of some megabytes, whole rows of a parameter ---- */
+
+enum { PIECE = 1 << 20 };
+
+static int64_t row_width(const mla_param *p) { return p->count / p->spec.shape[0]; }
+static int64_t piece_rows(const mla_param *p) { return row_width(p) < PIECE ? PIECE / row_width(p) : 1; }
+
+/* Calls `move` for each piece of each trainable parameter's m and v: rows of the dataset `name`, in a buffer. */
+static mla_status each_piece(mla_context *context, const mla_params *params,
+                             mla_status (*move)(void *user, const char *name, const mla_param *p, int which, int64_t first,
+                                                int64_t rows, float *buffer), void *user) {
+    int64_t capacity = 0;
+    float *buffer = NULL;
+    char name[MLA_H5_MAX_NAME];
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < 2 * mla_params_count(params) && !status; i++) {
+        const mla_param *p = mla_params_at(params, i / 2);
+        const int64_t all = p->spec.shape[0], step = piece_rows(p);
+        if (p->spec.frozen) continue;
+        snprintf(name, sizeof name, "/optim/%c/%s", i % 2 ? 'v' : 'm', p->spec.name);
+        status = mla_grow(context, &buffer, &capacity, step * row_width(p), sizeof *buffer, "a piece of the moments");
+        for (int64_t first = 0; first < all && !status; first += step)
+            status = move(user, name, p, (int)(i % 2), first, step < all - first ? step : all - first, buffer);
+    }
+    free(buffer);
+    return status;
+}
+
+typedef struct {
+    mla_h5_file *file;
+    mla_checkpoint *checkpoint;
+    mla_distant_moments *moments;
+} distance;
+
+static mla_status write_piece(void *user, const char *name, const mla_param *p, int which, int64_t first, int64_t rows,
+                              float *buffer) {
+    const distance *d = user;
+    const int64_t width = row_width(p);
+    mla_status status = first ? MLA_OK : mla_h5_begin(d->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape);
+    if (!status)
+        status = d->moments->read(d->moments->user, which, p->grad_offset + first * width, rows * width, buffer);
+    return status ? status : mla_h5_append(d->file, rows, buffer);
+}
+
 static void write_state(mla_h5_file *file, const mla_run_state *state, int64_t optimizer_steps) {
     for (int i = 0; i < STATE_MEMBERS; i++)
         mla_h5_write_i64(file, state_members[i].name, *(const int64_t *)((const char *)state + state_members[i].offset));
     mla_h5_write_i64(file, "/state/optimizer_steps", optimizer_steps);
+}
+
+static int64_t steps_of_moments(const mla_checkpoint_content *content) {
+    return content->distant ? content->distant->steps : content->moments ? content->moments->steps : 0;
 }
 
 mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla_checkpoint_content *content,
@@ -63,7 +111,10 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
         write_params(file, "/optim/m", params, content->moments->m);
         write_params(file, "/optim/v", params, content->moments->v);
     }
-    if (content->state) write_state(file, content->state, content->moments ? content->moments->steps : 0);
+    if (content->distant)
+        status = each_piece(context, params, write_piece, &(distance){.file = file, .moments = content->distant});
+    if (status) goto done;
+    if (content->state) write_state(file, content->state, steps_of_moments(content));
     mla_h5_write_text(file, "/config/model", config);
     if (content->recipe) mla_h5_write_text(file, "/config/recipe", content->recipe);
     if (content->hugging_face) mla_h5_write_text(file, "/config/hugging_face", content->hugging_face);
@@ -278,16 +329,20 @@ bool mla_checkpoint_has_moments(const mla_checkpoint *c) { return c->has_moments
 bool mla_checkpoint_has_state(const mla_checkpoint *c) { return c->has_state; }
 bool mla_checkpoint_is_sealed(const mla_checkpoint *c) { return mla_h5_is_sealed(c->file); }
 
+static mla_status check_finite(const mla_checkpoint *c, const char *name, int64_t first, int64_t count,
+                               const float *values) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return mla_fail(c->context, MLA_ERROR_NUMERIC, "%s: %s: element %lld is not a finite number", c->path, name,
+                            (long long)(first + i));
+    return MLA_OK;
+}
+
 static mla_status read_param(mla_checkpoint *c, const char *group, const mla_param *p, float *out) {
     char name[MLA_H5_MAX_NAME];
     snprintf(name, sizeof name, "%s/%s", group, p->spec.name);
     const mla_status status = mla_h5_read(c->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, out);
-    if (status) return status;
-    for (int64_t i = 0; i < p->count; i++)
-        if (!isfinite(out[i]))
-            return mla_fail(c->context, MLA_ERROR_NUMERIC, "%s: %s: element %lld is not a finite number", c->path, name,
-                            (long long)i);
-    return MLA_OK;
+    return status ? status : check_finite(c, name, 0, p->count, out);
 }
 
 /* The file must not hold parameters that the model has no place for. */
@@ -320,6 +375,24 @@ mla_status mla_checkpoint_read_moments(mla_checkpoint *c, const mla_params *para
         if (!status) status = read_param(c, "/optim/v", p, moments->v + p->grad_offset);
     }
     return status;
+}
+
+static mla_status read_piece(void *user, const char *name, const mla_param *p, int which, int64_t first, int64_t rows,
+                             float *buffer) {
+    const distance *d = user;
+    const int64_t width = row_width(p);
+    mla_status status = mla_h5_read_rows(d->checkpoint->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, first, rows,
+                                         buffer);
+    if (!status) status = check_finite(d->checkpoint, name, first * width, rows * width, buffer);
+    if (status) return status;
+    return d->moments->write(d->moments->user, which, p->grad_offset + first * width, rows * width, buffer);
+}
+
+mla_status mla_checkpoint_read_distant_moments(mla_checkpoint *c, const mla_params *params,
+                                               mla_distant_moments *moments) {
+    const mla_status status = mla_h5_read_i64(c->file, "/state/optimizer_steps", &moments->steps);
+    return status ? status
+                  : each_piece(c->context, params, read_piece, &(distance){.checkpoint = c, .moments = moments});
 }
 
 mla_status mla_checkpoint_read_state(mla_checkpoint *c, mla_run_state *state) {

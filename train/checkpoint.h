@@ -24,12 +24,22 @@ typedef struct {
     int64_t seed;
 } mla_run_state;
 
+/* AdamW's moments where they do not lie in this process's memory as a whole: piece by piece, elements begin ... of m
+ * (which: 0) or v (1) in the layout of the gradients. */
+typedef struct {
+    mla_status (*read)(void *user, int which, int64_t begin, int64_t count, float *out);
+    mla_status (*write)(void *user, int which, int64_t begin, int64_t count, const float *in);
+    void *user;
+    int64_t steps; /* updates done */
+} mla_distant_moments;
+
 /* What is saved. moments, state and the texts may be NULL: a model alone. */
 typedef struct {
     const mla_decoder *model;
     const mla_adamw_state *moments;
     const mla_run_state *state;
     const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
+    mla_distant_moments *distant; /* instead of moments; or NULL */
 } mla_checkpoint_content;
 
 /* Writes a file; what was at `path` is replaced only when the new one is whole and verified. */
@@ -69,6 +79,8 @@ bool mla_checkpoint_is_sealed(const mla_checkpoint *checkpoint); /* and so has b
 mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *params);
 /* Fills allocated moments and the state. */
 mla_status mla_checkpoint_read_moments(mla_checkpoint *checkpoint, const mla_params *params, mla_adamw_state *moments);
+mla_status mla_checkpoint_read_distant_moments(mla_checkpoint *checkpoint, const mla_params *params,
+                                               mla_distant_moments *moments);
 mla_status mla_checkpoint_read_state(mla_checkpoint *checkpoint, mla_run_state *state);
 
 /* Builds the model and fills it, for inference; the caller owns it. */

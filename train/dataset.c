@@ -42,21 +42,24 @@ static mla_status open_synthetic(mla_context *context, mla_dataset *d, const mla
 }
 
 static mla_status open_text(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir,
-                            bool resume) {
+                            mla_dataset_text text) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/tokens.h5", dir);
     const mla_prepare_options options = mla_prepare_options_of(&recipe->data);
-    const bool prepared = resume && !access(path, F_OK);
+    const bool prepared = text != MLA_TEXT_PREPARE && !access(path, F_OK);
+    if (!prepared && text == MLA_TEXT_PREPARED)
+        return mla_fail(context, MLA_ERROR_IO, "%s: cannot be seen here, but on the host of rank 0: the run folder must be "
+                        "in a file system that all hosts share", path);
     mla_status status = prepared ? MLA_OK : mla_prepare(context, &options, path, NULL);
     return status ? status : open_file(context, d, path);
 }
 
 mla_status mla_dataset_open(mla_context *context, mla_dataset *d, const mla_recipe *recipe, const char *dir,
-                            bool resume) {
+                            mla_dataset_text text) {
     *d = (mla_dataset){.entropy = NAN, .source_loss = NAN};
     if (recipe->data.synthetic.tokens > 0) return open_synthetic(context, d, recipe);
     if (recipe->data.tokens) return open_file(context, d, recipe->data.tokens);
-    return open_text(context, d, recipe, dir, resume);
+    return open_text(context, d, recipe, dir, text);
 }
 
 void mla_dataset_close(mla_dataset *d) {

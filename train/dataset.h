@@ -16,10 +16,14 @@ typedef struct {
     double source_loss;    /* of that source itself on the held-out tokens: the entropy with their sampling error */
 } mla_dataset;
 
-/* Opens the data of a checked recipe. Text is prepared into DIR/tokens.h5; a run that goes on (`resume`) uses what
- * is there, a new one replaces what another recipe may have left. The caller closes it. */
+/* What is done about text: a new run prepares it, one that goes on does so where no file is there, and a rank that
+ * leaves this to another one never does. */
+typedef enum { MLA_TEXT_PREPARE, MLA_TEXT_PREPARE_MISSING, MLA_TEXT_PREPARED } mla_dataset_text;
+
+/* Opens the data of a checked recipe. Text is prepared into DIR/tokens.h5.
+ * The caller closes it. */
 mla_status mla_dataset_open(mla_context *context, mla_dataset *dataset, const mla_recipe *recipe, const char *dir,
-                            bool resume);
+                            mla_dataset_text text);
 void mla_dataset_close(mla_dataset *dataset);
 
 #endif

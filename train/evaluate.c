@@ -18,26 +18,39 @@ static int64_t load(const mla_token_stream *stream, int64_t first, int64_t windo
     return valid;
 }
 
-mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
-                        int64_t length, int64_t batches, mla_dtype precision, mla_evaluation *out) {
+mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
+                                int64_t length, int64_t first, int64_t end, mla_dtype precision, double *sum,
+                                int64_t *tokens) {
     mla_context *context = mla_tape_context(tape);
-    const int64_t windows = mla_window_count(stream, length), shape[] = {batch, length};
+    const int64_t shape[] = {batch, length};
     int32_t *ids = mla_alloc(context, batch * length, sizeof *ids, "a batch");
     int32_t *targets = mla_alloc(context, batch * length, sizeof *targets, "a batch");
-    double sum = 0;
-    *out = (mla_evaluation){.loss = NAN};
-    if (windows < 1) mla_fail(context, MLA_ERROR_ARGUMENT, "there is no held-out text to evaluate on");
-    for (int64_t i = 0; i * batch < windows && !(batches && i >= batches) && !mla_error_status(context); i++) {
-        out->tokens += load(stream, i * batch, windows, batch, length, ids, targets);
+    *sum = 0;
+    *tokens = 0;
+    for (int64_t i = first; i < end && !mla_error_status(context); i += batch) {
+        *tokens += load(stream, i, end, batch, length, ids, targets);
         mla_tape_begin(tape, &(mla_step){.inference = true, .precision = precision});
         mla_tensor *loss = mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
                                             mla_input(tape, MLA_I32, 2, shape, targets), 1);
-        if (!mla_error_status(context)) sum += (double)*(const float *)loss->data;
+        if (!mla_error_status(context)) *sum += (double)*(const float *)loss->data;
     }
-    if (out->tokens) out->loss = sum / (double)out->tokens;
     free(ids);
     free(targets);
     return mla_error_status(context);
+}
+
+mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
+                        int64_t length, int64_t batches, mla_dtype precision, mla_evaluation *out) {
+    int64_t windows = mla_window_count(stream, length);
+    double sum;
+    *out = (mla_evaluation){.loss = NAN};
+    if (windows < 1)
+        return mla_fail(mla_tape_context(tape), MLA_ERROR_ARGUMENT, "there is no held-out text to evaluate on");
+    if (batches && batches <= windows / batch) windows = batches * batch;
+    const mla_status status = mla_evaluate_windows(tape, model, stream, batch, length, 0, windows, precision, &sum,
+                                                   &out->tokens);
+    if (out->tokens) out->loss = sum / (double)out->tokens;
+    return status;
 }
 
 double mla_bits_per_byte(double loss, const mla_token_stream *stream) {

@@ -15,6 +15,11 @@ typedef struct {
 mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
                         int64_t sequence, int64_t batches, mla_dtype precision, mla_evaluation *out);
 
+/* The sum of the losses of windows first ... end - 1, in nats, and how many tokens count in them. */
+mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream, int64_t batch,
+                                int64_t sequence, int64_t first, int64_t end, mla_dtype precision, double *sum,
+                                int64_t *tokens);
+
 /* Bits per byte of text: nats per token over ln 2, times tokens per byte. NaN where the bytes are unknown. */
 double mla_bits_per_byte(double loss, const mla_token_stream *stream);
 

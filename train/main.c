@@ -26,13 +26,14 @@ static void print_warning(void *user, const char *message) {
     fprintf(stderr, "mla: warning: %s\n", message);
 }
 
-static mla_status run_command(mla_context *context, const mla_command *command, int count, char **words) {
+static mla_status run_command(mla_context *context, mla_comm **comm, const mla_command *command, int count,
+                              char **words) {
     mla_arguments arguments;
     mla_status status = mla_arguments_parse(context, command, count, words, &arguments);
     if (!status && arguments.help)
         mla_help_command(context, stdout, command);
     else if (!status) {
-        const mla_call call = {context, arguments.options, &arguments.operands, stdout};
+        const mla_call call = {context, arguments.options, &arguments.operands, comm, stdout};
         status = command->run(&call);
     }
     mla_arguments_free(command, &arguments);
@@ -50,7 +51,7 @@ static mla_status print_help(mla_context *context, const char *topic) {
     return mla_error_status(context);
 }
 
-static mla_status run(mla_context *context, int count, char **words) {
+static mla_status run(mla_context *context, mla_comm **comm, int count, char **words) {
     const mla_command *command;
     const char *first = count ? words[0] : "";
     if (!count) {
@@ -61,7 +62,15 @@ static mla_status run(mla_context *context, int count, char **words) {
     if (!strcmp(first, "--help") || !strcmp(first, "-h")) return print_help(context, NULL);
     if (!strcmp(first, "help")) return print_help(context, count > 1 ? words[1] : NULL);
     mla_status status = mla_command_find(context, first, &command);
-    return status ? status : run_command(context, command, count - 1, words + 1);
+    return status ? status : run_command(context, comm, command, count - 1, words + 1);
+}
+
+/* With several ranks: whose error it is. That all have stopped is said once. */
+static void print_error(const mla_context *context, const mla_comm *comm, mla_status status) {
+    const int rank = mla_comm_rank(comm);
+    if (status == MLA_ERROR_STOPPED && rank) return;
+    const bool named = comm && status != MLA_ERROR_STOPPED;
+    fprintf(stderr, "mla: %s%s%s\n", named ? mla_comm_name(comm, rank) : "", named ? ": " : "", mla_error(context));
 }
 
 /* OpenMP's threads wait for each other by spinning, by default for so long that on a machine with other work they take
@@ -75,14 +84,16 @@ static void spin_less(char **argv) {
 int main(int argc, char **argv) {
     spin_less(argv);
     mla_context *context;
+    mla_comm *comm = NULL;
     if (mla_context_create(&context, &(mla_context_options){.warn = print_warning})) {
         fputs("mla: no memory\n", stderr);
         return FAILED;
     }
-    mla_status status = run(context, argc - 1, argv + 1);
+    mla_status status = run(context, &comm, argc - 1, argv + 1);
     if (!status && (fflush(stdout) || ferror(stdout)))
         status = mla_fail(context, MLA_ERROR_IO, "cannot write the output");
-    if (status) fprintf(stderr, "mla: %s\n", mla_error(context));
+    if (status) print_error(context, comm, status);
+    mla_comm_end(comm, exit_code(status));
     mla_context_destroy(context);
     return exit_code(status);
 }

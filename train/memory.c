@@ -78,7 +78,7 @@ done:
 }
 
 int64_t mla_memory_total(const mla_memory_plan *plan) {
-    return plan->parameters + plan->gradients + plan->moments + plan->step + plan->products;
+    return plan->parameters + plan->gradients + plan->moments + plan->reduction + plan->step + plan->products;
 }
 
 mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan) {

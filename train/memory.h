@@ -14,6 +14,7 @@ int64_t mla_memory_available(void);
 
 typedef struct {
     int64_t parameters, gradients, moments; /* the model's blocks; parameters with their bf16 copies, if any */
+    int64_t reduction;                      /* gradients of other ranks on their way; 0 for one rank */
     int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
     int64_t products;                       /* what oneDNN generates and sets aside for the products of a model */
     mla_cost cost;                          /* of one microbatch */

@@ -43,6 +43,7 @@ static bool parse_line(const char *line, size_t length, mla_metrics *out) {
                          .grad_norm = number_of(json, "grad_norm"),
                          .skipped = json_is_true(json_object_get(json, "skipped")),
                          .seconds = number_of(time, "seconds"),
+                         .waited = number_of(time, "waited"),
                          .tokens_per_second = number_of(time, "tokens_per_second"),
                          .share_of_peak = number_of(time, "share_of_peak"),
                          .memory = whole_of(time, "memory")};
@@ -61,18 +62,20 @@ static const char *number_text(double value, size_t size, char *out) {
 
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     enum { WIDTH = 40 };
-    char loss[WIDTH], held_out[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
-    const bool evaluated = isfinite(m->held_out_loss);
+    char loss[WIDTH], held_out[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], waited[WIDTH], speed[WIDTH], share[WIDTH];
+    const bool evaluated = isfinite(m->held_out_loss), alone = !isfinite(m->waited);
     return snprintf(
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": "
         "%s, "
-        "\"time\": {\"seconds\": %s, \"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+        "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
         evaluated ? "\"held_out_loss\": " : "",
         evaluated ? number_text(m->held_out_loss, WIDTH, held_out) : "", evaluated ? ", " : "",
         number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
-        number_text(m->seconds, WIDTH, seconds), number_text(m->tokens_per_second, WIDTH, speed),
+        number_text(m->seconds, WIDTH, seconds), alone ? "" : "\"waited\": ",
+        alone ? "" : number_text(m->waited, WIDTH, waited), alone ? "" : ", ",
+        number_text(m->tokens_per_second, WIDTH, speed),
         number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
 }
 

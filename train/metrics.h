@@ -16,6 +16,7 @@ typedef struct {
     bool skipped; /* loss or gradient were not finite: nothing was changed */
     /* dependent on time and machine */
     double seconds; /* of this step */
+    double waited;  /* of these, for other ranks; NaN: there are none (absent in the file) */
     double tokens_per_second;
     double share_of_peak; /* of the processor's arithmetic, 0 to 1; NaN: not known */
     int64_t memory;       /* bytes, at most so far */

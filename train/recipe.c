@@ -60,6 +60,7 @@ static const mla_field optim_fields[] = {
      .help = "deepseek: share of the steps at the second drop"},
     {"drop_factor", MLA_FIELD_FLOAT, AT(drop_factor), 0.316, 1e-6, 1,
      .help = "deepseek: lr is multiplied by it"},
+    {"shard", MLA_FIELD_BOOL, AT(shard), .help = "several ranks: each keeps its part of AdamW's memory only"},
 };
 #undef AT
 static const mla_field_table optim_table = {optim_fields, COUNT(optim_fields), sizeof(mla_recipe_optim)};
@@ -84,6 +85,12 @@ static const mla_field train_fields[] = {
     {"eval_batches", MLA_FIELD_INT, AT(eval_batches), 16, 1, 1e9, .help = "held-out batches per evaluation"},
     {"log_every", MLA_FIELD_INT, AT(log_every), 10, 1, 1e9,
      .help = "steps between lines where there is no terminal"},
+    {"comm_timeout", MLA_FIELD_FLOAT, AT(comm_timeout), 60, 0.5, 86400,
+     .help = "several ranks: seconds without a sign of life until one counts as lost"},
+    {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
+     .help = "several ranks: megabytes of gradients that are sent at once"},
+    {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,
+     .help = "several ranks: steps between comparisons of their parameters; 0: never"},
     {"max_skipped", MLA_FIELD_INT, AT(max_skipped), 10, 0, 1e9,
      .help = "steps in a row whose loss is not finite before the run stops"},
 };

@@ -45,6 +45,7 @@ typedef struct {
     int64_t warmup_steps;
     double decay_fraction;                      /* wsd: the last share of the steps */
     double drop_at, drop_again_at, drop_factor; /* deepseek: shares of the steps */
+    bool shard;                                 /* each rank keeps a part of the moments only */
 } mla_recipe_optim;
 
 /* Exactly one of steps, epochs and tokens is above 0. */
@@ -61,6 +62,9 @@ typedef struct {
     mla_recipe_recompute recompute;
     int64_t eval_every, eval_batches; /* in steps; 0: only at the end */
     int64_t log_every;
+    double comm_timeout;  /* seconds */
+    double bucket_mb;     /* megabytes of gradients that ranks exchange at once */
+    int64_t verify_every; /* steps between comparisons of the ranks' parameters; 0: never */
     int64_t max_skipped; /* non-finite steps in a row before the run stops */
 } mla_recipe_train;
 

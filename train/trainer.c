@@ -8,6 +8,7 @@
 #include "train/evaluate.h"
 #include "train/machine.h"
 #include "train/run_folder.h"
+#include "train/team.h"
 
 #include <float.h>
 #include <math.h>
@@ -23,16 +24,22 @@ typedef struct {
     mla_dataset data;
     mla_sampler sampler;
     mla_decoder *model;
-    mla_adamw_state moments;
+    mla_team *team;
+    mla_range mine; /* this rank's samples in a batch */
+    int64_t rows;   /* samples of its microbatches, the last one may have fewer */
     mla_tape *tape;
     mla_metrics_log *log;
     mla_run_state state;
     mla_run_plan plan;
     char *recipe_json;
-    int32_t *ids, *targets; /* (microbatch, sequence) */
+    int32_t *ids, *targets; /* (rows, sequence) */
+    bool stopping;          /* some rank was asked to stop */
 } trainer;
 
 /* ---- setting up ---- */
+
+static bool is_first(const trainer *t) { return mla_comm_rank(t->options->comm) == 0; }
+static bool is_alone(const trainer *t) { return mla_comm_world(t->options->comm) == 1; }
 
 /* Steps may be given as such, as epochs or as tokens. */
 static int64_t steps_of(const mla_recipe_train *r, int64_t samples_per_epoch) {
@@ -51,9 +58,18 @@ static mla_status complete_model(trainer *t) {
                     "smaller vocabulary", (long long)config->vocab_size, (long long)t->data.vocabulary_size);
 }
 
+/* The first rank prepares what the others then open. */
+static mla_status open_dataset(trainer *t) {
+    const mla_dataset_text text = !is_first(t) ? MLA_TEXT_PREPARED
+                                  : t->options->resume ? MLA_TEXT_PREPARE_MISSING : MLA_TEXT_PREPARE;
+    mla_status status = is_first(t) ? MLA_OK : mla_comm_meet(t->options->comm);
+    if (!status) status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out, text);
+    return !status && is_first(t) ? mla_comm_meet(t->options->comm) : status;
+}
+
 static mla_status open_data(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    mla_status status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out, t->options->resume);
+    mla_status status = open_dataset(t);
     if (!status) status = complete_model(t);
     if (!status)
         status = mla_sampler_init(t->context, &t->sampler, &t->data.train, r->sequence, (uint64_t)r->seed);
@@ -64,9 +80,13 @@ static mla_status open_data(trainer *t) {
 static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     t->plan.precision = mla_precision_choose(t->context, r->precision);
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, r->microbatch, r->sequence,
-                                           &(mla_step){.precision = t->plan.precision, .recompute = r->recompute},
-                                           &t->plan.memory);
+    t->mine = mla_team_share(t->options->comm, r->batch);
+    t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
+    mla_memory_plan *memory = &t->plan.memory;
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, t->rows, r->sequence,
+                                           &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
+    memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
+    memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
     if (!status) status = mla_memory_check(t->context, &t->plan.memory);
     if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
     const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
@@ -80,12 +100,12 @@ static mla_status build_model(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
     if (!status) status = mla_params_allocate(t->model->params, true);
-    if (!status) status = mla_adamw_state_allocate(t->context, &t->moments, t->model->params);
+    if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
     if (!status) status = mla_tape_create(t->context, &t->tape, NULL);
     if (status) return status;
     t->plan.parameters = mla_params_elements(t->model->params, false);
-    t->ids = mla_alloc(t->context, r->microbatch * r->sequence, sizeof *t->ids, "a microbatch");
-    t->targets = mla_alloc(t->context, r->microbatch * r->sequence, sizeof *t->targets, "a microbatch");
+    t->ids = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->ids, "a microbatch");
+    t->targets = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->targets, "a microbatch");
     return mla_error_status(t->context);
 }
 
@@ -111,14 +131,18 @@ static mla_status same_data(trainer *t, const mla_checkpoint *checkpoint) {
                     same_tokenizer ? "the number of tokens has changed" : "the tokenizer has changed");
 }
 
+static mla_status read_checkpoint(trainer *t, mla_checkpoint **checkpoint) {
+    mla_status status = mla_checkpoint_open(t->context, checkpoint, t->options->out);
+    if (!status) status = same_model(t, *checkpoint);
+    if (!status) status = mla_checkpoint_read_params(*checkpoint, t->model->params);
+    if (!status) status = mla_checkpoint_read_state(*checkpoint, &t->state);
+    return status ? status : same_data(t, *checkpoint);
+}
+
 static mla_status resume(trainer *t) {
-    mla_checkpoint *checkpoint;
-    mla_status status = mla_checkpoint_open(t->context, &checkpoint, t->options->out);
-    if (!status) status = same_model(t, checkpoint);
-    if (!status) status = mla_checkpoint_read_params(checkpoint, t->model->params);
-    if (!status) status = mla_checkpoint_read_moments(checkpoint, t->model->params, &t->moments);
-    if (!status) status = mla_checkpoint_read_state(checkpoint, &t->state);
-    if (!status) status = same_data(t, checkpoint);
+    mla_checkpoint *checkpoint = NULL;
+    mla_status status = is_first(t) ? read_checkpoint(t, &checkpoint) : MLA_OK;
+    if (!status) status = mla_team_resume(t->team, checkpoint, &t->state);
     mla_checkpoint_close(checkpoint);
     return status;
 }
@@ -127,25 +151,30 @@ static mla_status start(trainer *t) {
     t->state.seed = t->recipe.train.seed;
     t->state.data_tokens = t->data.train.count;
     mla_params_initialise(t->model->params, (uint64_t)t->recipe.train.seed);
-    return t->data.tokenizer ? mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer) : MLA_OK;
+    return t->data.tokenizer && is_first(t) ? mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer) : MLA_OK;
 }
 
 /* A run that ended before its first checkpoint is gone on with from its beginning. */
 static mla_status start_or_resume(trainer *t) {
     int64_t checkpoints = 0;
     mla_status status = MLA_OK;
-    if (t->options->resume) status = mla_checkpoint_count(t->context, t->options->out, &checkpoints);
+    if (t->options->resume && is_first(t)) status = mla_checkpoint_count(t->context, t->options->out, &checkpoints);
+    if (!status) status = mla_comm_broadcast(t->options->comm, &checkpoints, sizeof checkpoints);
     if (!status) status = checkpoints ? resume(t) : start(t);
-    return status ? status : mla_run_folder_write_recipe(t->folder, &t->recipe);
+    return status || !is_first(t) ? status : mla_run_folder_write_recipe(t->folder, &t->recipe);
 }
 
 static mla_status set_up(trainer *t) {
-    mla_status status = mla_run_folder_open(t->context, &t->folder, t->options->out, t->options->resume);
+    mla_status status = mla_team_check(t->context, t->options->comm, &t->recipe);
+    if (!status) status = mla_comm_watch(t->options->comm, t->recipe.train.comm_timeout);
+    if (!status && is_first(t))
+        status = mla_run_folder_open(t->context, &t->folder, t->options->out, t->options->resume);
     if (!status) status = open_data(t);
     if (!status) status = plan_run(t);
     if (!status) status = build_model(t);
     if (!status) status = start_or_resume(t);
-    if (!status) status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    if (!status && is_first(t))
+        status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
     if (!status && !(t->recipe_json = mla_recipe_json(t->context, &t->recipe))) status = MLA_ERROR_MEMORY;
     t->plan.first_step = t->state.step;
     if (!status && t->options->started) t->options->started(t->options->user, &t->plan);
@@ -155,7 +184,7 @@ static mla_status set_up(trainer *t) {
 static void tear_down(trainer *t) {
     mla_metrics_close(t->log);
     mla_tape_destroy(t->tape);
-    mla_adamw_state_free(&t->moments);
+    mla_team_destroy(t->team);
     mla_decoder_destroy(t->model);
     mla_dataset_close(&t->data);
     mla_run_folder_close(t->folder);
@@ -176,25 +205,31 @@ static double learning_rate(const trainer *t) {
     return o->lr * mla_schedule_factor(&schedule, t->state.step);
 }
 
-static void load(trainer *t, int64_t first_sample) {
+/* Fills a microbatch, and tells how many of its targets count. */
+static int64_t load(trainer *t, int64_t first_sample, int64_t rows) {
     const int64_t length = t->recipe.train.sequence;
-    for (int64_t i = 0; i < t->recipe.train.microbatch; i++)
+    int64_t valid = 0;
+    for (int64_t i = 0; i < rows; i++)
         mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length);
+    for (int64_t i = 0; i < rows * length; i++) valid += t->targets[i] >= 0;
+    return valid;
 }
 
 /* Forward and backward of one microbatch: adds to the gradients and to the loss. */
-static mla_status microbatch(trainer *t, int64_t place, double *loss) {
+static mla_status microbatch(trainer *t, int64_t place, mla_team_sums *sums) {
     const mla_recipe_train *r = &t->recipe.train;
-    const int64_t shape[] = {r->microbatch, r->sequence};
-    load(t, t->state.samples + place);
-    mla_tape_begin(t->tape, &(mla_step){.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step,
-                                        .first_sample = place, .precision = t->plan.precision,
-                                        .recompute = r->recompute, .training = true});
+    const int64_t end = t->mine.first + t->mine.count, rows = end - place < t->rows ? end - place : t->rows;
+    const int64_t shape[] = {rows, r->sequence};
+    mla_step step = {.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step, .first_sample = place,
+                     .precision = t->plan.precision, .recompute = r->recompute, .training = true};
+    if (place + rows == end) mla_team_follow(t->team, &step);
+    sums->valid += load(t, t->state.samples + place, rows);
+    mla_tape_begin(t->tape, &step);
     mla_tensor *result = mla_decoder_loss(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, shape, t->ids),
                                           mla_input(t->tape, MLA_I32, 2, shape, t->targets),
                                           1.0f / (float)(r->batch * r->sequence));
     const mla_status status = mla_backward(t->tape, result);
-    if (!status) *loss += (double)*(const float *)result->data;
+    if (!status) sums->loss += (double)*(const float *)result->data;
     return status;
 }
 
@@ -203,20 +238,22 @@ static bool can_be_used(double loss, double grad_norm, double scale) {
     return isfinite(loss) && isfinite(grad_norm) && grad_norm * scale < sqrt((double)FLT_MAX);
 }
 
-/* Changes the weights, or skips the step where the loss or the gradient is no number. */
-static void update(trainer *t, mla_metrics *m) {
-    const mla_recipe_optim *o = &t->recipe.optim;
-    const mla_adamw_options adamw = {(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay};
+/* Changes the weights, or skips the step where the loss or the gradient is no number. The sums are over all tokens
+ * of the batch; where some do not count, the mean is over fewer. */
+static mla_status update(trainer *t, const mla_team_sums *sums, mla_metrics *m) {
+    const mla_recipe_train *r = &t->recipe.train;
+    const double fewer = (double)(r->batch * r->sequence) / (double)sums->valid;
     m->lr = learning_rate(t);
-    m->grad_norm = mla_gradient_norm(t->model->params);
-    const float scale = mla_clip_scale(m->grad_norm, o->clip);
+    m->loss = sums->loss * fewer;
+    m->grad_norm = sums->grad_norm * fewer;
+    const float scale = (float)(mla_clip_scale(m->grad_norm, t->recipe.optim.clip) * fewer);
     m->skipped = !can_be_used(m->loss, m->grad_norm, (double)scale);
     t->state.skipped_in_a_row = m->skipped ? t->state.skipped_in_a_row + 1 : 0;
-    if (m->skipped)
+    if (!m->skipped) return mla_team_update(t->team, (float)m->lr, scale);
+    if (is_first(t))
         mla_warn(t->context, "step %lld: the loss or the gradient is not a finite number; the step is skipped",
                  (long long)m->step);
-    else
-        mla_adamw_step(&t->moments, t->model->params, &adamw, (float)m->lr, scale);
+    return MLA_OK;
 }
 
 static mla_status check_skipped(const trainer *t) {
@@ -226,24 +263,29 @@ static mla_status check_skipped(const trainer *t) {
                     "optim.lr or optim.clip, and resume from the last checkpoint", (long long)t->state.skipped_in_a_row);
 }
 
+static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->options->stop; }
+
 static mla_status step(trainer *t, mla_metrics *m) {
     const mla_recipe_train *r = &t->recipe.train;
     const double begin = mla_seconds();
     *m = (mla_metrics){.step = t->state.step + 1, .held_out_loss = NAN};
-    mla_params_clear_gradients(t->model->params);
-    for (int64_t place = 0; place < r->batch; place += r->microbatch) {
-        const mla_status status = microbatch(t, place, &m->loss);
-        if (status) return status;
-    }
-    update(t, m);
+    mla_team_sums sums = {.stop = asked_to_stop(t)};
+    mla_status status = MLA_OK;
+    mla_team_begin(t->team);
+    for (int64_t i = 0; i < t->mine.count && !status; i += t->rows) status = microbatch(t, t->mine.first + i, &sums);
+    if (!status) status = mla_team_sum(t->team, m->step, &sums);
+    if (!status) status = update(t, &sums, m);
+    if (status) return status;
+    t->stopping = sums.stop;
     t->state.step++;
     t->state.samples += r->batch;
     t->state.tokens += r->batch * r->sequence;
     m->tokens = t->state.tokens;
     m->seconds = mla_seconds() - begin;
+    m->waited = mla_team_waited(t->team);
     m->tokens_per_second = (double)(r->batch * r->sequence) / m->seconds;
     m->share_of_peak = (t->plan.memory.cost.forward_flops + t->plan.memory.cost.backward_flops) *
-                       (double)(r->batch / r->microbatch) / m->seconds / t->plan.peak_flops;
+                       ((double)t->mine.count / (double)t->rows) / m->seconds / t->plan.peak_flops;
     m->memory = mla_memory_peak();
     return MLA_OK;
 }
@@ -254,38 +296,41 @@ static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.
 
 static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     const mla_recipe_train *r = &t->recipe.train;
-    mla_evaluation result;
+    int64_t windows = mla_window_count(&t->data.held_out, r->sequence), tokens;
+    double sum;
     *loss = NAN;
-    if (t->data.held_out.count < 2) return MLA_OK;
-    const mla_status status =
-        mla_evaluate(t->tape, t->model, &t->data.held_out, r->microbatch, r->sequence, batches,
-                     t->plan.precision, &result);
-    if (!status) *loss = result.loss;
+    if (windows < 1) return MLA_OK;
+    if (batches && batches <= windows / r->microbatch) windows = batches * r->microbatch;
+    const mla_range mine = mla_team_share(t->options->comm, windows);
+    mla_status status = mla_evaluate_windows(t->tape, t->model, &t->data.held_out, t->rows, r->sequence, mine.first,
+                                             mine.first + mine.count, t->plan.precision, &sum, &tokens);
+    if (!status) status = mla_team_add(t->team, &sum, &tokens);
+    if (!status && tokens) *loss = sum / (double)tokens;
     return status;
 }
 
 static mla_status save(trainer *t) {
-    const mla_checkpoint_content content = {.model = t->model, .moments = &t->moments, .state = &t->state,
-                                            .recipe = t->recipe_json, .tokenizer = t->data.tokenizer};
-    const mla_status status = mla_metrics_sync(t->log);
-    return status ? status
-                  : mla_checkpoint_save_step(t->context, t->options->out, &content, t->recipe.checkpoint.keep,
-                                             t->options->save_hook);
+    const mla_checkpoint_content content = {.model = t->model, .state = &t->state, .recipe = t->recipe_json,
+                                            .tokenizer = t->data.tokenizer};
+    const mla_status status = is_first(t) ? mla_metrics_sync(t->log) : MLA_OK;
+    return status ? status : mla_team_save(t->team, t->options->out, content, t->recipe.checkpoint.keep, t->options->save_hook);
 }
 
 static mla_status log_step(trainer *t, const mla_metrics *m) {
+    if (!is_first(t)) return MLA_OK;
     const mla_status status = mla_metrics_write(t->log, m);
     if (!status && t->options->stepped) t->options->stepped(t->options->user, m);
     return status;
 }
-
-static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->options->stop; }
 
 static mla_status stop(trainer *t, bool saved) {
     const mla_status status = saved ? MLA_OK : save(t);
     return status ? status : mla_fail(t->context, MLA_ERROR_STOPPED, "stopped after step %lld, which is saved; go on "
                                       "with: mla train --resume %s", (long long)t->state.step, t->options->out);
 }
+
+/* All ranks after the same step: the signal is known to all one step later than to one. */
+static bool must_stop(const trainer *t) { return is_alone(t) ? asked_to_stop(t) : t->stopping; }
 
 static mla_status train(trainer *t, mla_train_result *result) {
     const mla_recipe *r = &t->recipe;
@@ -298,7 +343,7 @@ static mla_status train(trainer *t, mla_train_result *result) {
         if (!status) status = check_skipped(t);
         saved = !status && !m.skipped && due(t, r->checkpoint.every); /* a skipped step: the last one is as good */
         if (saved) status = save(t);
-        if (!status && asked_to_stop(t)) status = stop(t, saved);
+        if (!status && must_stop(t)) status = stop(t, saved);
         if (status) return status;
     }
     result->step = t->state.step;

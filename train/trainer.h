@@ -6,6 +6,7 @@
 #define MLA_TRAIN_TRAINER_H
 
 #include "data/replace.h"
+#include "train/comm.h"
 #include "train/memory.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
@@ -24,6 +25,7 @@ typedef struct {
 } mla_run_plan;
 
 typedef struct {
+    mla_comm *comm;  /* the ranks that train together, which all call mla_train; NULL: this process alone */
     const char *out; /* the run folder; made where it is missing */
     bool resume;     /* go on from the newest good checkpoint in it */
     const volatile sig_atomic_t *stop; /* not 0: save after this step and return MLA_ERROR_STOPPED. NULL: never */
@@ -46,7 +48,8 @@ typedef struct {
     double seconds;
 } mla_train_result;
 
-/* Trains. A new run needs a folder without checkpoints. Errors are those of all parts; after any of them the
+/* Trains. Rank 0 prepares the data, reads and writes the checkpoints and the log; the others need to see the folder
+ * only for the tokens in it. A new run needs a folder without checkpoints. Errors are those of all parts; after any of them the
  * folder has every checkpoint that was saved, and the run can be resumed. */
 mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,
                      mla_train_result *result);

@@ -7,6 +7,7 @@
 #define MLA_TRAIN_COMMANDS_H
 
 #include "layers/fields.h"
+#include "train/comm.h"
 #include <stdio.h>
 
 /* One use of a command. */
@@ -14,6 +15,7 @@ typedef struct {
     mla_context *context;
     const void *options; /* the struct of the command's table */
     const mla_list *operands;
+    mla_comm **comm; /* set by a command that works on several ranks; the caller ends it */
     FILE *out; /* for results; the library itself prints nowhere */
 } mla_call;
 

@@ -140,7 +140,7 @@ static mla_status open_own(const mla_call *call, const mla_loaded *l, const mla_
                         "%s: there is no tokens.h5 beside it; name what to evaluate "
                         "on: --tokens FILE.h5, or text files",
                         mla_checkpoint_path(l->checkpoint));
-    const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir, true);
+    const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir, MLA_TEXT_PREPARE_MISSING);
     m->stream = m->own.held_out;
     m->entropy = m->own.entropy;
     return status;

@@ -126,14 +126,15 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     mla_train_result result;
     if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
     catch_signals();
-    mla_train_options train = {.out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
-    if (!o->json) {
+    mla_train_options train = {.comm = *call->comm, .out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
+    const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one talks */
+    if (!o->json && first) {
         train.started = show_plan;
         train.stepped = show_step;
     }
     const mla_status status = mla_train(call->context, recipe, &train, &result);
     if (watch.progress) mla_progress_end(watch.progress);
-    if (!status) (o->json ? print_json : print_text)(call->out, &result, dir);
+    if (!status && first) (o->json ? print_json : print_text)(call->out, &result, dir);
     return status;
 }
 
@@ -142,8 +143,11 @@ static mla_status run(const mla_call *call) {
     mla_recipe recipe;
     mla_status status = load_recipe(call, o, &recipe);
     if (status) return status;
-    mla_context_set_threads(call->context, (int)recipe.train.threads);
-    status = train(call, o, &recipe);
+    status = mla_comm_start(call->context, call->comm);
+    if (!status) {
+        mla_context_set_threads(call->context, mla_comm_threads(*call->comm, call->context, (int)recipe.train.threads));
+        status = train(call, o, &recipe);
+    }
     mla_recipe_free(&recipe);
     return status;
 }
@@ -156,7 +160,8 @@ const mla_command mla_command_train = {
     .max_operands = 1,
     .example = "  mla train quickstart --set train.steps=1000 --out runs/first\n"
                "  mla train my-recipe.yaml --out runs/second\n"
-               "  mla train --resume runs/first\n",
+               "  mla train --resume runs/first\n"
+               "  mpirun -n 4 mla train my-recipe.yaml --out runs/third\n",
     .options = &table,
     .run = run,
 };

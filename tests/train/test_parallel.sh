@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Several ranks train the model that one would: the same curve, the same bits twice, checkpoints that any number of
+# ranks goes on from, a stop that all make at the same step. $1: the mla command.
+set -uo pipefail
+mla=$1
+here=$(realpath "$(dirname "$0")")
+. "$here/../faults/runs.sh"
+. "$here/../support/ranks.sh"
+command -v mpirun >/dev/null || { fail "mpirun is not installed: train/install-packages.sh"; exit 1; }
+
+# A batch that no number of ranks divides evenly, in microbatches that do not fit; buckets that cut parameters.
+sed -i 's/batch: 4$/batch: 6/; s/microbatch: 1/microbatch: 2/; s/threads: 1/threads: 1\n  bucket_mb: 0.005\n  verify_every: 10/' tiny.yaml
+steps=(--set train.steps=200 --set checkpoint.every=100 --set train.eval_every=50)
+train() { local n=$1 out=$2; shift 2; check 0 "" ranks "$n" train tiny.yaml "${steps[@]}" "$@" --out "$out"; }
+
+check 0 "" "$mla" train tiny.yaml "${steps[@]}" --out alone
+for n in 1 2 3 4; do
+    train $n "world$n"
+    curves_near alone "world$n" 1e-5 || fail "$n ranks: another curve"
+done
+same_end alone world1 || fail "mpirun with one rank ends in other bits than no mpirun"
+train 2 again
+same_end world2 again || fail "2 ranks twice end in other bits"
+train 3 shard3 --set optim.shard=true
+curves_near alone shard3 1e-5 || fail "sharded: another curve"
+train 3 shard3again --set optim.shard=true
+same_end shard3 shard3again || fail "3 ranks, sharded, twice end in other bits"
+train 2 recompute --set train.recompute=block
+curves_near alone recompute 1e-5 || fail "with recompute: another curve"
+
+# other numbers of ranks, sharded and not, one after the other; each part of the run writes what the next one reads
+goes_on() { local n=$1; shift; check 0 "" ranks "$n" train --resume changing "$@"; }
+check 0 "" "$mla" train tiny.yaml "${steps[@]}" --set train.steps=40 --set optim.schedule=constant --out changing
+check 0 "" "$mla" train tiny.yaml "${steps[@]}" --set optim.schedule=constant --out constant
+goes_on 2 --set train.steps=80 --set optim.shard=true
+goes_on 3 --set train.steps=120
+goes_on 3 --set train.steps=160 --set optim.shard=false
+check 0 "" "$mla" train --resume changing --set train.steps=200
+curves_near constant changing 1e-5 || fail "1, 2, 3, 3, 1 ranks, one after the other: another curve"
+
+# stopped by a signal to any rank
+stopped() {
+    local n=$1 rank=$2 signal=$3 dir=$4
+    shift 4
+    ranks "$n" train tiny.yaml --set train.steps=100000 "$@" --out "$dir" >printed 2>&1 &
+    until [ "$(wc -l 2>/dev/null <"$dir/metrics.jsonl" || echo 0)" -ge 50 ] || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
+    kill -"$signal" "$(pid_of_rank "$rank" "$dir")"
+    wait $!
+    local code=$? step
+    [ $code -eq 75 ] || fail "SIG$signal to rank $rank of $n: exit code $code, not 75: $(cat printed)"
+    [ "$(grep -c 'mla: stopped after step' printed)" -eq 1 ] || fail "SIG$signal to rank $rank: said otherwise: $(cat printed)"
+    step=$(wc -l <"$dir/metrics.jsonl")
+    [ "$(cat "$dir/latest")" = "$(printf 'step-%08d.h5' "$step")" ] || fail "stopped after step $step, saved $(cat "$dir/latest")"
+}
+stopped 2 0 TERM term0
+stopped 3 2 USR1 usr2 --set optim.shard=true
+stopped 3 1 TERM term1
+
+# errors of one rank or of all end all
+check 2 "too few for 3 ranks" ranks 3 train tiny.yaml --set train.batch=2 --set train.microbatch=1 --out few
+check 1 "rank 0 on" ranks 2 train tiny.yaml --out /proc/nowhere
+[ ! -e few ] || fail "a refused run leaves a folder"
+[ $failures -eq 0 ]

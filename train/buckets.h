@@ -1,0 +1,44 @@
+/* The sum of all ranks' gradients, in buckets that are on their way while the backward pass still runs.
+ *
+ * The flat block of gradients is cut into buckets of one length, the last parameters first: theirs are final first.
+ * A bucket goes out as soon as all of its parameters are final: each rank gets its segment of it from all others,
+ * adds them up in the order of the ranks (so that the same ranks give the same bits), and, unless the optimizer is
+ * sharded, sends the sum to all.
+ *
+ *     mla_buckets_begin(buckets);
+ *     step.gradient_final = mla_buckets_final, step.between = mla_buckets_poll, step.user = buckets;   // last microbatch
+ *     mla_backward(tape, loss);
+ *     mla_buckets_finish(buckets);                                     // now the gradients are those of the whole batch */
+#ifndef MLA_TRAIN_BUCKETS_H
+#define MLA_TRAIN_BUCKETS_H
+
+#include "autograd/params.h"
+#include "train/comm.h"
+
+typedef struct mla_buckets mla_buckets;
+
+/* For parameters that are allocated, and outlive the buckets. `bytes` a bucket, rounded; with `shard` a rank keeps the
+ * sums of its own segments only. Only error: MLA_ERROR_MEMORY. */
+mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, int64_t bytes, bool shard,
+                              mla_buckets **out);
+void mla_buckets_destroy(mla_buckets *buckets);
+
+/* The memory that they will take beside the gradients, bytes. */
+int64_t mla_buckets_memory(int64_t gradients_length, int64_t bytes);
+
+/* All ranks: a step. Parameters that got no gradient on this rank count as having gradient 0. */
+void mla_buckets_begin(mla_buckets *buckets);
+void mla_buckets_final(void *buckets, mla_tensor *parameter); /* for mla_step.gradient_final */
+void mla_buckets_poll(void *buckets);                         /* for mla_step.between */
+mla_status mla_buckets_finish(mla_buckets *buckets);          /* MLA_ERROR_LIBRARY */
+
+/* This rank's segments in the block of gradients, as many as there are buckets; length 0 for some. */
+int64_t mla_buckets_count(const mla_buckets *buckets);
+int64_t mla_buckets_own(const mla_buckets *buckets, int64_t i, int64_t *begin);
+/* The segment that element `at` is in: whose it is, and where it ends. */
+int mla_buckets_owner(const mla_buckets *buckets, int64_t at, int64_t *end);
+
+/* All ranks: every rank's own segments of the block of gradients (whatever has been put there) to all. */
+mla_status mla_buckets_spread(mla_buckets *buckets);
+
+#endif

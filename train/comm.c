@@ -1,0 +1,436 @@
+#include "train/comm.h"
+
+#include <mpi.h>
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { NAME_LENGTH = 96, SEGMENT_ALIGNMENT = 16, BROADCAST_PIECE = 1 << 26 };
+enum { TAG_DATA = 1, TAG_LIFE = 2 };
+enum { ALIVE = 1, GOODBYE = 2 };
+
+/* The signs of life: a ring, in which each rank listens to the one before it. */
+typedef struct {
+    pthread_t thread;
+    pthread_mutex_t mutex; /* of `stop` */
+    pthread_cond_t wake;
+    bool running, stop;
+    double timeout, heard;
+    int sent, received;
+    MPI_Request sending, receiving;
+    bool left;    /* the one before has said goodbye */
+    int lost;     /* read and written atomically; -1: nobody */
+} life;
+
+struct mla_comm {
+    mla_context *context;
+    int rank, world;
+    char (*names)[NAME_LENGTH];
+    MPI_Comm main, deal, collect, life_lane; /* what is begun on one lane is begun in one order by all ranks */
+    pthread_mutex_t mpi; /* two threads use MPI, never at once */
+    double waited;
+    life life;
+};
+
+struct mla_link {
+    mla_comm *comm;
+    int64_t count, segment; /* floats; all segments but the last ones are of one length */
+    MPI_Request request;
+    int *lengths, *places; /* of the segments */
+    int *receive_lengths, *receive_places;
+    int *send_lengths;
+};
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static mla_status check(mla_comm *comm, int code, const char *what) {
+    if (code == MPI_SUCCESS) return MLA_OK;
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length = 0;
+    MPI_Error_string(code, text, &length);
+    return mla_fail(comm->context, MLA_ERROR_LIBRARY, "MPI cannot %s: %s", what, text);
+}
+
+static void lock(mla_comm *comm) { pthread_mutex_lock(&comm->mpi); }
+static void unlock(mla_comm *comm) { pthread_mutex_unlock(&comm->mpi); }
+
+/* ---- starting ---- */
+
+static int64_t number_in_environment(const char *name) {
+    const char *text = getenv(name);
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+/* Every launcher tells its processes how many they are; PMIx alone does not, so MPI has to be asked. */
+static bool is_one_of_several(void) {
+    const int64_t slurm = number_in_environment("SLURM_STEP_NUM_TASKS");
+    return number_in_environment("OMPI_COMM_WORLD_SIZE") > 1 || number_in_environment("PMI_SIZE") > 1 ||
+           (getenv("PMIX_RANK") && !getenv("OMPI_COMM_WORLD_SIZE") && slurm != 1);
+}
+
+static mla_status open_lane(mla_comm *comm, MPI_Comm *lane) {
+    const mla_status status = check(comm, MPI_Comm_dup(MPI_COMM_WORLD, lane), "open a lane between the ranks");
+    if (!status) MPI_Comm_set_errhandler(*lane, MPI_ERRORS_RETURN);
+    return status;
+}
+
+static mla_status learn_names(mla_comm *comm) {
+    char mine[NAME_LENGTH] = "", host[64] = "?";
+    gethostname(host, sizeof host - 1);
+    snprintf(mine, sizeof mine, "rank %d on %s", comm->rank, host);
+    comm->names = mla_alloc(comm->context, comm->world, sizeof *comm->names, "the names of the ranks");
+    return comm->names ? mla_comm_share(comm, mine, sizeof mine, comm->names) : MLA_ERROR_MEMORY;
+}
+
+mla_status mla_comm_start(mla_context *context, mla_comm **out) {
+    int provided;
+    *out = NULL;
+    if (!is_one_of_several()) return MLA_OK;
+    mla_comm *comm = mla_alloc(context, 1, sizeof *comm, "the ranks");
+    if (!comm) return MLA_ERROR_MEMORY;
+    comm->context = context;
+    comm->life.lost = -1;
+    pthread_mutex_init(&comm->mpi, NULL);
+    mla_status status = check(comm, MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "start");
+    if (!status && provided < MPI_THREAD_SERIALIZED)
+        status = mla_fail(context, MLA_ERROR_LIBRARY, "this MPI was built without threads (MPI_THREAD_SERIALIZED)");
+    if (status) return free(comm), status;
+    MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &comm->world);
+    *out = comm;
+    status = open_lane(comm, &comm->main);
+    if (!status) status = open_lane(comm, &comm->deal);
+    if (!status) status = open_lane(comm, &comm->collect);
+    if (!status) status = open_lane(comm, &comm->life_lane);
+    return status ? status : learn_names(comm);
+}
+
+int mla_comm_rank(const mla_comm *comm) { return comm ? comm->rank : 0; }
+int mla_comm_world(const mla_comm *comm) { return comm ? comm->world : 1; }
+const char *mla_comm_name(const mla_comm *comm, int rank) { return comm && comm->names ? comm->names[rank] : ""; }
+
+/* ---- signs of life ---- */
+
+static int before(const mla_comm *comm) { return (comm->rank + comm->world - 1) % comm->world; }
+static int behind(const mla_comm *comm) { return (comm->rank + 1) % comm->world; }
+
+static void listen(mla_comm *comm) {
+    MPI_Irecv(&comm->life.received, 1, MPI_INT, before(comm), TAG_LIFE, comm->life_lane, &comm->life.receiving);
+}
+
+static void say(mla_comm *comm, int word) {
+    comm->life.sent = word;
+    MPI_Isend(&comm->life.sent, 1, MPI_INT, behind(comm), TAG_LIFE, comm->life_lane, &comm->life.sending);
+}
+
+static bool is_over(MPI_Request *request) {
+    int over = 0;
+    return MPI_Test(request, &over, MPI_STATUS_IGNORE) == MPI_SUCCESS && over;
+}
+
+/* Says and hears what there is. All that came while this rank itself was held up is heard before it judges. */
+static void beat(mla_comm *comm, int word) {
+    life *l = &comm->life;
+    lock(comm);
+    if (is_over(&l->sending) && l->sent != GOODBYE) say(comm, word);
+    while (!l->left && is_over(&l->receiving)) {
+        l->heard = seconds_now();
+        l->left = l->received == GOODBYE;
+        if (!l->left) listen(comm);
+    }
+    unlock(comm);
+}
+
+/* The main thread fails as soon as it waits for anything. Where it does not come to that, held up by a dead disk
+ * perhaps, nobody else would end the run. */
+static void judge(mla_comm *comm) {
+    life *l = &comm->life;
+    const double silence = seconds_now() - l->heard;
+    if (l->left || silence < l->timeout) return;
+    __atomic_store_n(&l->lost, before(comm), __ATOMIC_RELEASE);
+    if (silence < 2 * l->timeout + 5) return;
+    mla_warn(comm->context, "%s is lost: all ranks are ended", mla_comm_name(comm, before(comm)));
+    MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+}
+
+static bool asked_to_stop(life *l, double seconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    const double end = (double)until.tv_nsec * 1e-9 + seconds;
+    until.tv_sec += (time_t)end;
+    until.tv_nsec = (long)((end - (double)(time_t)end) * 1e9);
+    pthread_mutex_lock(&l->mutex);
+    if (!l->stop) pthread_cond_timedwait(&l->wake, &l->mutex, &until);
+    const bool stop = l->stop;
+    pthread_mutex_unlock(&l->mutex);
+    return stop;
+}
+
+static void *live(void *user) {
+    mla_comm *comm = user;
+    const double pause = comm->life.timeout / 10 < 0.5 ? comm->life.timeout / 10 : 0.5;
+    do {
+        beat(comm, ALIVE);
+        judge(comm);
+    } while (!asked_to_stop(&comm->life, pause));
+    return NULL;
+}
+
+/* Signals are for the main thread. */
+static int start_quietly(pthread_t *thread, void *(*run)(void *), void *user) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const int code = pthread_create(thread, NULL, run, user);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return code;
+}
+
+mla_status mla_comm_watch(mla_comm *comm, double timeout) {
+    if (!comm || comm->world == 1 || comm->life.running) return MLA_OK;
+    life *l = &comm->life;
+    l->timeout = timeout;
+    l->heard = seconds_now();
+    pthread_mutex_init(&l->mutex, NULL);
+    pthread_cond_init(&l->wake, NULL);
+    listen(comm);
+    say(comm, ALIVE);
+    const int code = start_quietly(&l->thread, live, comm);
+    if (code) return mla_fail(comm->context, MLA_ERROR_LIBRARY, "no thread for the signs of life: %s", strerror(code));
+    l->running = true;
+    return MLA_OK;
+}
+
+static mla_status check_alive(const mla_comm *comm) {
+    const int lost = __atomic_load_n(&comm->life.lost, __ATOMIC_ACQUIRE);
+    if (lost < 0) return mla_error_status(comm->context);
+    return mla_fail(comm->context, MLA_ERROR_LIBRARY,
+                    "%s has given no sign of life for %g s (train.comm_timeout): it is stopped, dead or cut off; go on "
+                    "with the run by --resume", mla_comm_name(comm, lost), comm->life.timeout);
+}
+
+/* ---- waiting ---- */
+
+/* Short waits spin; a rank that waits for long, for a checkpoint perhaps, leaves its core to the others. */
+static void rest(double since) {
+    if (seconds_now() - since < 1e-3) sched_yield();
+    else nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
+mla_status mla_comm_wait(mla_comm *comm, bool (*done)(void *user), void *user) {
+    if (!comm) return MLA_OK;
+    const double begin = seconds_now();
+    mla_status status = MLA_OK;
+    while (!done(user) && !(status = check_alive(comm))) rest(begin);
+    comm->waited += seconds_now() - begin;
+    return status;
+}
+
+double mla_comm_waited(mla_comm *comm) {
+    if (!comm) return 0;
+    const double waited = comm->waited;
+    comm->waited = 0;
+    return waited;
+}
+
+typedef struct {
+    mla_comm *comm;
+    MPI_Request request;
+} one;
+
+static bool tested(mla_comm *comm, MPI_Request *request) {
+    int over = 0;
+    lock(comm);
+    const int code = MPI_Test(request, &over, MPI_STATUS_IGNORE);
+    unlock(comm);
+    return !check(comm, code, "reach the other ranks") && over;
+}
+
+static bool one_done(void *user) {
+    one *o = user;
+    return tested(o->comm, &o->request);
+}
+
+static mla_status finish(one *o, int code) {
+    unlock(o->comm);
+    const mla_status status = check(o->comm, code, "reach the other ranks");
+    return status ? status : mla_comm_wait(o->comm, one_done, o);
+}
+
+mla_status mla_comm_meet(mla_comm *comm) {
+    if (!comm) return MLA_OK;
+    one o = {.comm = comm};
+    lock(comm);
+    return finish(&o, MPI_Ibarrier(comm->main, &o.request));
+}
+
+mla_status mla_comm_share(mla_comm *comm, const void *mine, int64_t bytes, void *all) {
+    if (!comm) return memcpy(all, mine, (size_t)bytes), MLA_OK;
+    one o = {.comm = comm};
+    lock(comm);
+    return finish(&o, MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, comm->main, &o.request));
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+mla_status mla_comm_broadcast(mla_comm *comm, void *data, int64_t bytes) {
+    mla_status status = MLA_OK;
+    for (int64_t at = 0; comm && at < bytes && !status; at += BROADCAST_PIECE) {
+        one o = {.comm = comm};
+        lock(comm);
+        status = finish(&o, MPI_Ibcast((char *)data + at, (int)smaller(bytes - at, BROADCAST_PIECE), MPI_BYTE, 0,
+                                       comm->main, &o.request));
+    }
+    return status;
+}
+
+mla_status mla_comm_send(mla_comm *comm, int to, const void *data, int64_t bytes) {
+    one o = {.comm = comm};
+    lock(comm);
+    return finish(&o, MPI_Isend(data, (int)bytes, MPI_BYTE, to, TAG_DATA, comm->main, &o.request));
+}
+
+mla_status mla_comm_receive(mla_comm *comm, int from, void *data, int64_t bytes) {
+    one o = {.comm = comm};
+    lock(comm);
+    return finish(&o, MPI_Irecv(data, (int)bytes, MPI_BYTE, from, TAG_DATA, comm->main, &o.request));
+}
+
+/* ---- links ---- */
+
+static void lay_out(mla_link *link) {
+    const int world = link->comm->world, me = link->comm->rank;
+    int64_t begin;
+    for (int r = 0; r < world; r++) {
+        link->lengths[r] = (int)mla_link_segment(link, r, &begin);
+        link->places[r] = (int)begin;
+        link->send_lengths[r] = r == me ? 0 : link->lengths[r];
+    }
+    for (int r = 0; r < world; r++) {
+        link->receive_lengths[r] = r == me ? 0 : link->lengths[me];
+        link->receive_places[r] = r * link->lengths[me];
+    }
+}
+
+mla_status mla_link_create(mla_comm *comm, int64_t count, mla_link **out) {
+    const int world = mla_comm_world(comm);
+    mla_link *link = *out = mla_alloc(comm->context, 1, sizeof *link, "a link between the ranks");
+    if (!link) return MLA_ERROR_MEMORY;
+    const int64_t unit = (int64_t)world * SEGMENT_ALIGNMENT;
+    *link = (mla_link){.comm = comm, .count = count, .segment = (count + unit - 1) / unit * SEGMENT_ALIGNMENT,
+                       .request = MPI_REQUEST_NULL};
+    int *numbers = link->lengths = mla_alloc(comm->context, 5 * world, sizeof *numbers, "a link between the ranks");
+    if (!numbers) return MLA_ERROR_MEMORY;
+    link->places = numbers + world;
+    link->send_lengths = numbers + 2 * world;
+    link->receive_lengths = numbers + 3 * world;
+    link->receive_places = numbers + 4 * world;
+    lay_out(link);
+    return MLA_OK;
+}
+
+void mla_link_destroy(mla_link *link) {
+    if (!link) return;
+    free(link->lengths);
+    free(link);
+}
+
+int64_t mla_link_segment(const mla_link *link, int rank, int64_t *begin) {
+    *begin = smaller(rank * link->segment, link->count);
+    return smaller(link->segment, link->count - *begin);
+}
+
+int64_t mla_link_room(const mla_link *link) { return link->segment * link->comm->world; }
+
+mla_status mla_link_deal(mla_link *link, const float *data, float *received) {
+    lock(link->comm);
+    const int code = MPI_Ialltoallv(data, link->send_lengths, link->places, MPI_FLOAT, received, link->receive_lengths,
+                                    link->receive_places, MPI_FLOAT, link->comm->deal, &link->request);
+    unlock(link->comm);
+    return check(link->comm, code, "send gradients");
+}
+
+mla_status mla_link_collect(mla_link *link, float *data) {
+    lock(link->comm);
+    const int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, data, link->lengths, link->places, MPI_FLOAT,
+                                     link->comm->collect, &link->request);
+    unlock(link->comm);
+    return check(link->comm, code, "collect gradients");
+}
+
+bool mla_link_done(mla_link *link) { return tested(link->comm, &link->request); }
+
+/* ---- threads ---- */
+
+typedef struct {
+    char host[64];
+    cpu_set_t cores;
+} seat;
+
+static bool overlap(const seat *a, const seat *b) {
+    cpu_set_t both;
+    CPU_AND(&both, &a->cores, &b->cores);
+    return !strcmp(a->host, b->host) && CPU_COUNT(&both) > 0;
+}
+
+int mla_comm_threads(mla_comm *comm, mla_context *context, int wanted) {
+    if (!comm) return wanted;
+    seat mine = {.host = ""}, *all = mla_alloc(context, comm->world, sizeof *all, "the places of the ranks");
+    gethostname(mine.host, sizeof mine.host - 1);
+    if (sched_getaffinity(0, sizeof mine.cores, &mine.cores)) CPU_ZERO(&mine.cores);
+    int cores = CPU_COUNT(&mine.cores), sharing = 0;
+    if (cores < 1) cores = 1;
+    if (!all || mla_comm_share(comm, &mine, sizeof mine, all)) return free(all), wanted;
+    for (int r = 0; r < comm->world; r++) sharing += overlap(&mine, &all[r]);
+    free(all);
+    if (wanted <= 0 && getenv("OMP_NUM_THREADS")) wanted = omp_get_max_threads();
+    const int threads = wanted > 0 ? wanted : cores / (sharing ? sharing : 1) > 0 ? cores / (sharing ? sharing : 1) : 1;
+    if (threads > cores && (comm->rank == 0 || cores == 1))
+        mla_warn(context, "%s has %d threads, but may run on %d core%s only: start with mpirun --bind-to none, or with "
+                 "--map-by slot:PE=%d; or set train.threads=%d", mla_comm_name(comm, comm->rank), threads, cores,
+                 cores == 1 ? "" : "s", threads, cores);
+    return threads;
+}
+
+/* ---- ending ---- */
+
+static bool has_left(void *user) {
+    mla_comm *comm = user;
+    beat(comm, GOODBYE);
+    return comm->life.left && comm->life.sent == GOODBYE && is_over(&comm->life.sending);
+}
+
+/* The thread is gone; the last word is said by this one, and the other's is waited for. */
+static void say_goodbye(mla_comm *comm) {
+    life *l = &comm->life;
+    if (!l->running) return;
+    pthread_mutex_lock(&l->mutex);
+    l->stop = true;
+    pthread_cond_signal(&l->wake);
+    pthread_mutex_unlock(&l->mutex);
+    pthread_join(l->thread, NULL);
+    mla_comm_wait(comm, has_left, comm);
+}
+
+void mla_comm_end(mla_comm *comm, int exit_code) {
+    if (!comm) return;
+    const bool good = exit_code == 0 || exit_code == 75;
+    mla_clear_error(comm->context);
+    if (!good || mla_comm_meet(comm)) MPI_Abort(MPI_COMM_WORLD, good ? EXIT_FAILURE : exit_code);
+    say_goodbye(comm);
+    alarm(60); /* a rank that dies now is not watched any more */
+    MPI_Finalize();
+    alarm(0);
+    free(comm->names);
+    free(comm);
+}
