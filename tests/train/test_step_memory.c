@@ -57,15 +57,18 @@ static void count_run(const char *name, int threads, const char *const *more) {
 static void later_steps_allocate_nothing(void **state) {
     (void)state;
     if (!allocations_can_be_watched()) skip();
+    static const char *const query_rank[] = {"model.q_lora_rank=16", "model.num_hidden_layers=2", "train.batch=4",
+                                             "train.microbatch=2", NULL};
+    static const char *const multi_head[] = {"model.attention=multi_head", NULL};
+    static const char *const article[] = {"model.norm=layernorm",      "model.norm_position=post", "model.gated=false",
+                                          "model.position=learned",    "model.qk_rope_head_dim=0", "model.hidden_act=relu",
+                                          "model.mlp_bias=true",       "model.tie_word_embeddings=true", NULL};
     count_run("latent attention", 2, NULL);
-    count_run("with a query rank", 1, (const char *const[]){"model.q_lora_rank=16", "model.num_hidden_layers=2", "train.batch=4",
-                                    "train.microbatch=2", NULL});
+    count_run("with a query rank", 1, query_rank);
     if (mla_gemm_has_bf16()) count_run("in bf16", 2, (const char *const[]){"train.precision=bf16", NULL});
     count_run("blocks computed again", 1, (const char *const[]){"train.recompute=block", "train.precision=auto", NULL});
-    count_run("multi-head attention", 1, (const char *const[]){"model.attention=multi_head", NULL});
-    count_run("the article's block", 1, (const char *const[]){"model.norm=layernorm", "model.norm_position=post", "model.gated=false",
-                                    "model.position=learned", "model.qk_rope_head_dim=0", "model.mlp_bias=true",
-                                    "model.hidden_act=relu", "model.tie_word_embeddings=true", NULL});
+    count_run("multi-head attention", 1, multi_head);
+    count_run("the article's block", 1, article);
 }
 
 /* ---- the prediction ---- */
