@@ -135,13 +135,13 @@ static int ascending(const void *a, const void *b) {
 
 /* Names the slowest rank where it takes half as long again as the middle one: all wait for it in every step. */
 static void watch_pace(mla_team *t, int64_t step) {
-    enum { FIRST_STEPS = 20, SILENCE = 500 };
+    enum { WARM_UP = 3, FIRST_STEPS = 20, SILENCE = 500 };
     static const double noticeable = 5e-3; /* seconds a step */
     pace *p = &t->pace;
     const int world = mla_comm_world(t->comm);
     int slowest = 0;
     for (int r = 0; r < world; r++) {
-        p->seconds[r] = p->steps ? 0.9 * p->seconds[r] + 0.1 * t->reports[r].seconds : t->reports[r].seconds;
+        p->seconds[r] = p->steps > WARM_UP ? 0.9 * p->seconds[r] + 0.1 * t->reports[r].seconds : t->reports[r].seconds;
         if (p->seconds[r] > p->seconds[slowest]) slowest = r;
     }
     memcpy(p->sorted, p->seconds, (size_t)world * sizeof *p->sorted);

@@ -56,6 +56,30 @@ stopped 2 0 TERM term0
 stopped 3 2 USR1 usr2 --set optim.shard=true
 stopped 3 1 TERM term1
 
+# a rank that gives no sign of life any more
+ranks 3 train tiny.yaml --set train.steps=100000 --set train.comm_timeout=2 --out silent >printed 2>&1 &
+until [ "$(wc -l 2>/dev/null <silent/metrics.jsonl || echo 0)" -ge 20 ] || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
+kill -STOP "$(pid_of_rank 1 silent)"
+begin=$SECONDS
+wait $!
+code=$?
+[ $code -eq 1 ] || fail "a stopped rank: exit code $code, not 1"
+[ $((SECONDS - begin)) -le 15 ] || fail "a stopped rank is noticed after $((SECONDS - begin)) s only"
+grep -q "rank 2 on .*: rank 1 on .* has given no sign of life for 2 s" printed || fail "a stopped rank is not named: $(cat printed)"
+check 0 "" ranks 2 train --resume silent --set train.steps=30
+
+# text is prepared by one rank for all
+mkdir texts
+for i in $(seq 60); do echo "Document $i says: to be or not to be, that is question $((i * i)) of $((i + 7))." >"texts/$i.txt"; done
+sed '/synthetic:/,/tokens:/d; s/^data:/data:\n  source: texts\n  tokenizer: bpe\n  vocab_size: 300/' tiny.yaml >text.yaml
+check 0 "" "$mla" train text.yaml --out text1
+check 0 "" ranks 3 train text.yaml --out text3
+curves_near text1 text3 1e-5 || fail "text on 3 ranks: another curve"
+
+# the time spent waiting is in the log, and only there where there is somebody to wait for
+grep -q '"waited"' world2/metrics.jsonl || fail "the log of 2 ranks does not say how long they waited"
+grep -q '"waited"' alone/metrics.jsonl && fail "the log of one process says that it waited"
+
 # errors of one rank or of all end all
 check 2 "too few for 3 ranks" ranks 3 train tiny.yaml --set train.batch=2 --set train.microbatch=1 --out few
 check 1 "rank 0 on" ranks 2 train tiny.yaml --out /proc/nowhere
