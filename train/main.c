@@ -2,9 +2,7 @@
  * and the process ended. */
 #include "train/arguments.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { DONE = 0, FAILED = 1, WRONG_USE = 2, STOPPED = 75 };
 
@@ -73,16 +71,7 @@ static void print_error(const mla_context *context, const mla_comm *comm, mla_st
     fprintf(stderr, "mla: %s%s%s\n", named ? mla_comm_name(comm, rank) : "", named ? ": " : "", mla_error(context));
 }
 
-/* OpenMP's threads wait for each other by spinning, by default for so long that on a machine with other work they take
- * the processor from the thread they wait for: a step then takes three times as long. libgomp reads its settings before
- * main begins, so the process starts once more with a short spin, unless the user has set something. */
-static void spin_less(char **argv) {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || setenv("GOMP_SPINCOUNT", "1000", 1)) return;
-    execv("/proc/self/exe", argv);
-}
-
 int main(int argc, char **argv) {
-    spin_less(argv);
     mla_context *context;
     mla_comm *comm = NULL;
     if (mla_context_create(&context, &(mla_context_options){.warn = print_warning})) {
