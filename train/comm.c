@@ -119,6 +119,14 @@ int mla_comm_rank(const mla_comm *comm) { return comm ? comm->rank : 0; }
 int mla_comm_world(const mla_comm *comm) { return comm ? comm->world : 1; }
 const char *mla_comm_name(const mla_comm *comm, int rank) { return comm && comm->names ? comm->names[rank] : ""; }
 
+static const char *host_of(const mla_comm *comm, int rank) { return strstr(comm->names[rank], " on "); }
+
+int mla_comm_neighbours(const mla_comm *comm) {
+    int count = comm ? 0 : 1;
+    for (int r = 0; r < mla_comm_world(comm) && comm; r++) count += !strcmp(host_of(comm, r), host_of(comm, comm->rank));
+    return count;
+}
+
 /* ---- signs of life ---- */
 
 static int before(const mla_comm *comm) { return (comm->rank + comm->world - 1) % comm->world; }

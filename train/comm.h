@@ -22,6 +22,7 @@ void mla_comm_end(mla_comm *comm, int exit_code);
 
 int mla_comm_rank(const mla_comm *comm);
 int mla_comm_world(const mla_comm *comm);
+int mla_comm_neighbours(const mla_comm *comm); /* ranks on this host, this one included */
 /* "rank 2 on node7"; "" without a comm. Owned by the comm. */
 const char *mla_comm_name(const mla_comm *comm, int rank);
 

@@ -1,6 +1,7 @@
 #include "train/memory.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,12 +82,14 @@ int64_t mla_memory_total(const mla_memory_plan *plan) {
     return plan->parameters + plan->gradients + plan->moments + plan->reduction + plan->step + plan->products;
 }
 
-mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan) {
+mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan, int processes) {
     const int64_t available = mla_memory_available(), needed = mla_memory_total(plan);
-    if (!available || needed <= available) return MLA_OK;
+    char each[64] = "";
+    if (!available || needed <= available / processes) return MLA_OK;
+    if (processes > 1) snprintf(each, sizeof each, " for each of the %d ranks on it", processes);
     return mla_fail(context, MLA_ERROR_MEMORY,
-                    "this run needs %.1f GiB (model and optimizer %.1f, a step %.1f), and the machine has %.1f GiB "
+                    "this run needs %.1f GiB%s (model and optimizer %.1f, a step %.1f), and the machine has %.1f GiB "
                     "left: lower train.microbatch, train.sequence or the model's size",
-                    (double)needed / (1 << 30), (double)(needed - plan->step) / (1 << 30),
+                    (double)needed / (1 << 30), each, (double)(needed - plan->step) / (1 << 30),
                     (double)plan->step / (1 << 30), (double)available / (1 << 30));
 }

@@ -26,7 +26,8 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
                               const mla_step *step, mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
-/* MLA_ERROR_MEMORY, with the figures, where the plan does not fit into what is available. */
-mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan);
+/* MLA_ERROR_MEMORY, with the figures, where the plan, of each of some processes on this
+ * machine, does not fit into what is available. */
+mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan, int processes);
 
 #endif

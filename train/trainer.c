@@ -87,7 +87,8 @@ static mla_status plan_run(trainer *t) {
                                            &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
-    if (!status) status = mla_memory_check(t->context, &t->plan.memory);
+    if (!status) status = mla_memory_check(t->context, memory, mla_comm_neighbours(t->options->comm));
+    if (!status) status = mla_comm_meet(t->options->comm); /* all have looked before any takes memory */
     if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
     const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
     t->plan.train_tokens = t->data.train.count;

@@ -82,6 +82,8 @@ grep -q '"waited"' alone/metrics.jsonl && fail "the log of one process says that
 
 # errors of one rank or of all end all
 check 2 "too few for 3 ranks" ranks 3 train tiny.yaml --set train.batch=2 --set train.microbatch=1 --out few
+huge=(--set model.hidden_size=16384 --set model.intermediate_size=65536 --set model.num_hidden_layers=64)
+check 1 "for each of the 2 ranks on it" ranks 2 train tiny.yaml "${huge[@]}" --out huge
 check 1 "rank 0 on" ranks 2 train tiny.yaml --out /proc/nowhere
 [ ! -e few ] || fail "a refused run leaves a folder"
 [ $failures -eq 0 ]

@@ -144,7 +144,7 @@ static mla_status set_up(bench *b, bool one_block) {
     b->precision = mla_precision_choose(b->context, r->precision);
     mla_status status = mla_memory_predict(b->context, config, r->microbatch, r->sequence,
                                            &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
-    if (!status) status = mla_memory_check(b->context, &b->plan);
+    if (!status) status = mla_memory_check(b->context, &b->plan, 1);
     if (!status) status = mla_decoder_create(b->context, &b->model, config);
     if (!status) status = mla_params_allocate(b->model->params, true);
     if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
