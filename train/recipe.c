@@ -76,7 +76,7 @@ static const mla_field train_fields[] = {
      .help = "sequences at once, fewer need less memory; 0: as batch"},
     {"sequence", MLA_FIELD_INT, AT(sequence), 256, 2, 1 << 24, .help = "tokens per sequence"},
     {"seed", MLA_FIELD_INT, AT(seed), 1, 0, 1e15, .help = "of weights, dropout and the order of the data"},
-    {"threads", MLA_FIELD_INT, AT(threads), 0, 0, 4096, .help = "processor threads; 0: all"},
+    {"threads", MLA_FIELD_INT, AT(threads), 0, 0, 4096, .help = "processor threads a rank; 0: its share of all"},
     {"recompute", MLA_FIELD_ENUM, AT(recompute), .names = recomputes,
      .help = "block: less memory, for a forward pass more per step"},
     {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions, .help = "of the matrix products"},
