@@ -1,5 +1,6 @@
 #include "train/comm.h"
 
+#include <errno.h>
 #include <mpi.h>
 #include <omp.h>
 #include <pthread.h>
@@ -14,14 +15,19 @@
 enum { NAME_LENGTH = 96, SEGMENT_ALIGNMENT = 16, BROADCAST_PIECE = 1 << 26 };
 enum { TAG_DATA = 1, TAG_LIFE = 2 };
 enum { ALIVE = 1, GOODBYE = 2 };
+enum { GRACE = 20 }; /* seconds that starting and ending may take beside the timeout */
 
-/* The signs of life: a ring, in which each rank listens to the one before it. */
+/* A second thread, for what must happen while the first one computes, or hangs in MPI. */
 typedef struct {
     pthread_t thread;
     pthread_mutex_t mutex; /* of `stop` */
     pthread_cond_t wake;
     bool running, stop;
-    double timeout, heard;
+} helper;
+
+/* The signs of life: a ring, in which each rank listens to the one before it. */
+typedef struct {
+    double heard;
     int sent, received;
     MPI_Request sending, receiving;
     bool left;    /* the one before has said goodbye */
@@ -34,7 +40,8 @@ struct mla_comm {
     char (*names)[NAME_LENGTH];
     MPI_Comm main, deal, collect, life_lane; /* what is begun on one lane is begun in one order by all ranks */
     pthread_mutex_t mpi; /* two threads use MPI, never at once */
-    double waited;
+    double waited, timeout;
+    helper helper; /* looks after the start, then the signs of life, then the end */
     life life;
 };
 
@@ -64,7 +71,58 @@ static mla_status check(mla_comm *comm, int code, const char *what) {
 static void lock(mla_comm *comm) { pthread_mutex_lock(&comm->mpi); }
 static void unlock(mla_comm *comm) { pthread_mutex_unlock(&comm->mpi); }
 
-/* ---- starting ---- */
+/* ---- the second thread ---- */
+
+static bool asked_to_stop(helper *h, double seconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    const double end = (double)until.tv_nsec * 1e-9 + seconds;
+    until.tv_sec += (time_t)end;
+    until.tv_nsec = (long)((end - (double)(time_t)end) * 1e9);
+    int code = 0;
+    pthread_mutex_lock(&h->mutex);
+    while (!h->stop && code != ETIMEDOUT) code = pthread_cond_timedwait(&h->wake, &h->mutex, &until);
+    const bool stop = h->stop;
+    pthread_mutex_unlock(&h->mutex);
+    return stop;
+}
+
+/* Signals are for the main thread. */
+static mla_status start_helper(mla_comm *comm, void *(*run)(void *)) {
+    helper *h = &comm->helper;
+    sigset_t all, old;
+    h->stop = false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const int code = pthread_create(&h->thread, NULL, run, comm);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    h->running = code == 0;
+    if (!code) return MLA_OK;
+    return mla_fail(comm->context, MLA_ERROR_LIBRARY, "no thread to watch over the other ranks: %s", strerror(code));
+}
+
+static void stop_helper(mla_comm *comm) {
+    helper *h = &comm->helper;
+    if (!h->running) return;
+    pthread_mutex_lock(&h->mutex);
+    h->stop = true;
+    pthread_cond_signal(&h->wake);
+    pthread_mutex_unlock(&h->mutex);
+    pthread_join(h->thread, NULL);
+    h->running = false;
+}
+
+/* While all start and end, when there are no signs of life: MPI would wait for ever for a rank that does not come. */
+static void *limit(void *user) {
+    mla_comm *comm = user;
+    const double seconds = comm->timeout + GRACE;
+    if (asked_to_stop(&comm->helper, seconds)) return NULL;
+    mla_warn(comm->context, "%s has waited %g s for all ranks to start or to end: one of them is stopped, dead or cut off",
+             comm->names ? mla_comm_name(comm, comm->rank) : "a rank", seconds);
+    _exit(EXIT_FAILURE);
+}
+
+/* ---- who is there ---- */
 
 static int64_t number_in_environment(const char *name) {
     const char *text = getenv(name);
@@ -90,29 +148,6 @@ static mla_status learn_names(mla_comm *comm) {
     snprintf(mine, sizeof mine, "rank %d on %s", comm->rank, host);
     comm->names = mla_alloc(comm->context, comm->world, sizeof *comm->names, "the names of the ranks");
     return comm->names ? mla_comm_share(comm, mine, sizeof mine, comm->names) : MLA_ERROR_MEMORY;
-}
-
-mla_status mla_comm_start(mla_context *context, mla_comm **out) {
-    int provided;
-    *out = NULL;
-    if (!is_one_of_several()) return MLA_OK;
-    mla_comm *comm = mla_alloc(context, 1, sizeof *comm, "the ranks");
-    if (!comm) return MLA_ERROR_MEMORY;
-    comm->context = context;
-    comm->life.lost = -1;
-    pthread_mutex_init(&comm->mpi, NULL);
-    mla_status status = check(comm, MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "start");
-    if (!status && provided < MPI_THREAD_SERIALIZED)
-        status = mla_fail(context, MLA_ERROR_LIBRARY, "this MPI was built without threads (MPI_THREAD_SERIALIZED)");
-    if (status) return free(comm), status;
-    MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &comm->world);
-    *out = comm;
-    status = open_lane(comm, &comm->main);
-    if (!status) status = open_lane(comm, &comm->deal);
-    if (!status) status = open_lane(comm, &comm->collect);
-    if (!status) status = open_lane(comm, &comm->life_lane);
-    return status ? status : learn_names(comm);
 }
 
 int mla_comm_rank(const mla_comm *comm) { return comm ? comm->rank : 0; }
@@ -164,59 +199,21 @@ static void beat(mla_comm *comm, int word) {
 static void judge(mla_comm *comm) {
     life *l = &comm->life;
     const double silence = seconds_now() - l->heard;
-    if (l->left || silence < l->timeout) return;
+    if (l->left || silence < comm->timeout) return;
     __atomic_store_n(&l->lost, before(comm), __ATOMIC_RELEASE);
-    if (silence < 2 * l->timeout + 5) return;
+    if (silence < 2 * comm->timeout + 5) return;
     mla_warn(comm->context, "%s is lost: all ranks are ended", mla_comm_name(comm, before(comm)));
     MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
 }
 
-static bool asked_to_stop(life *l, double seconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    const double end = (double)until.tv_nsec * 1e-9 + seconds;
-    until.tv_sec += (time_t)end;
-    until.tv_nsec = (long)((end - (double)(time_t)end) * 1e9);
-    pthread_mutex_lock(&l->mutex);
-    if (!l->stop) pthread_cond_timedwait(&l->wake, &l->mutex, &until);
-    const bool stop = l->stop;
-    pthread_mutex_unlock(&l->mutex);
-    return stop;
-}
-
 static void *live(void *user) {
     mla_comm *comm = user;
-    const double pause = comm->life.timeout / 10 < 0.5 ? comm->life.timeout / 10 : 0.5;
+    const double pause = comm->timeout / 10 < 0.5 ? comm->timeout / 10 : 0.5;
     do {
         beat(comm, ALIVE);
         judge(comm);
-    } while (!asked_to_stop(&comm->life, pause));
+    } while (!asked_to_stop(&comm->helper, pause));
     return NULL;
-}
-
-/* Signals are for the main thread. */
-static int start_quietly(pthread_t *thread, void *(*run)(void *), void *user) {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    const int code = pthread_create(thread, NULL, run, user);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return code;
-}
-
-mla_status mla_comm_watch(mla_comm *comm, double timeout) {
-    if (!comm || comm->world == 1 || comm->life.running) return MLA_OK;
-    life *l = &comm->life;
-    l->timeout = timeout;
-    l->heard = seconds_now();
-    pthread_mutex_init(&l->mutex, NULL);
-    pthread_cond_init(&l->wake, NULL);
-    listen(comm);
-    say(comm, ALIVE);
-    const int code = start_quietly(&l->thread, live, comm);
-    if (code) return mla_fail(comm->context, MLA_ERROR_LIBRARY, "no thread for the signs of life: %s", strerror(code));
-    l->running = true;
-    return MLA_OK;
 }
 
 static mla_status check_alive(const mla_comm *comm) {
@@ -224,7 +221,7 @@ static mla_status check_alive(const mla_comm *comm) {
     if (lost < 0) return mla_error_status(comm->context);
     return mla_fail(comm->context, MLA_ERROR_LIBRARY,
                     "%s has given no sign of life for %g s (train.comm_timeout): it is stopped, dead or cut off; go on "
-                    "with the run by --resume", mla_comm_name(comm, lost), comm->life.timeout);
+                    "with the run by --resume", mla_comm_name(comm, lost), comm->timeout);
 }
 
 /* ---- waiting ---- */
@@ -312,6 +309,47 @@ mla_status mla_comm_receive(mla_comm *comm, int from, void *data, int64_t bytes)
     one o = {.comm = comm};
     lock(comm);
     return finish(&o, MPI_Irecv(data, (int)bytes, MPI_BYTE, from, TAG_DATA, comm->main, &o.request));
+}
+
+/* ---- starting ---- */
+
+static mla_status start_mpi(mla_comm *comm) {
+    int provided;
+    mla_status status = check(comm, MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "start");
+    if (!status && provided < MPI_THREAD_SERIALIZED)
+        status = mla_fail(comm->context, MLA_ERROR_LIBRARY, "this MPI was built without threads (MPI_THREAD_SERIALIZED)");
+    if (status) return status;
+    MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &comm->world);
+    status = open_lane(comm, &comm->main);
+    if (!status) status = open_lane(comm, &comm->deal);
+    if (!status) status = open_lane(comm, &comm->collect);
+    if (!status) status = open_lane(comm, &comm->life_lane);
+    return status ? status : learn_names(comm);
+}
+
+static mla_status start_living(mla_comm *comm) {
+    comm->life.heard = seconds_now();
+    listen(comm);
+    say(comm, ALIVE);
+    return start_helper(comm, live);
+}
+
+mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out) {
+    *out = NULL;
+    if (!is_one_of_several()) return MLA_OK;
+    mla_comm *comm = *out = mla_alloc(context, 1, sizeof *comm, "the ranks");
+    if (!comm) return MLA_ERROR_MEMORY;
+    comm->context = context;
+    comm->timeout = timeout;
+    comm->life.lost = -1;
+    pthread_mutex_init(&comm->mpi, NULL);
+    pthread_mutex_init(&comm->helper.mutex, NULL);
+    pthread_cond_init(&comm->helper.wake, NULL);
+    mla_status status = start_helper(comm, limit);
+    if (!status) status = start_mpi(comm);
+    stop_helper(comm);
+    return status ? status : start_living(comm);
 }
 
 /* ---- links ---- */
@@ -418,27 +456,22 @@ static bool has_left(void *user) {
     return comm->life.left && comm->life.sent == GOODBYE && is_over(&comm->life.sending);
 }
 
-/* The thread is gone; the last word is said by this one, and the other's is waited for. */
-static void say_goodbye(mla_comm *comm) {
-    life *l = &comm->life;
-    if (!l->running) return;
-    pthread_mutex_lock(&l->mutex);
-    l->stop = true;
-    pthread_cond_signal(&l->wake);
-    pthread_mutex_unlock(&l->mutex);
-    pthread_join(l->thread, NULL);
-    mla_comm_wait(comm, has_left, comm);
+static bool is_started(void) {
+    int started = 0;
+    return MPI_Initialized(&started) == MPI_SUCCESS && started;
 }
 
 void mla_comm_end(mla_comm *comm, int exit_code) {
     if (!comm) return;
     const bool good = exit_code == 0 || exit_code == 75;
     mla_clear_error(comm->context);
+    if (!is_started()) return free(comm);
     if (!good || mla_comm_meet(comm)) MPI_Abort(MPI_COMM_WORLD, good ? EXIT_FAILURE : exit_code);
-    say_goodbye(comm);
-    alarm(60); /* a rank that dies now is not watched any more */
+    stop_helper(comm);
+    start_helper(comm, limit);
+    mla_comm_wait(comm, has_left, comm);
     MPI_Finalize();
-    alarm(0);
+    stop_helper(comm);
     free(comm->names);
     free(comm);
 }

@@ -2,7 +2,7 @@
  *
  * A process that was started alone has no mla_comm: every function takes NULL and then does what is right for
  * rank 0 of 1, so that code need not ask. Functions marked "all ranks" must be called by all of them, in the same
- * order. All of them wait by polling, and give up with MLA_ERROR_LIBRARY when a rank is lost (mla_comm_watch).
+ * order. All of them wait by polling, and give up with MLA_ERROR_LIBRARY when a rank is lost (mla_comm_start).
  *
  * Nothing here adds numbers up: data moves, and sums are taken by the caller in the order of the ranks, so that
  * they do not depend on which message came first. */
@@ -13,11 +13,15 @@
 
 typedef struct mla_comm mla_comm;
 
-/* All ranks. Starts MPI where mpirun or srun started this process as one of several; else *out is NULL. */
-mla_status mla_comm_start(mla_context *context, mla_comm **out);
+/* All ranks. Starts MPI where mpirun or srun started this process as one of several; else *out is NULL.
+ *
+ * From then on each rank listens to another one, which has to give a sign of life by a thread of its own, computing or
+ * not: after `timeout` seconds of silence it counts as lost, and what waits fails with its name. Where not all come so
+ * far within that time and some more, the process warns and ends: nothing else ends a wait inside of MPI. */
+mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out);
 
-/* Ends it, with the exit code that the process will have. All ranks with 0 or 75 wait for each other; any other code
- * ends all ranks at once, and the call does not return. */
+/* Ends it, with the exit code that the process will have. All ranks with 0 or 75 wait for each other, as long as for
+ * the start; any other code ends all ranks at once, and the call does not return. */
 void mla_comm_end(mla_comm *comm, int exit_code);
 
 int mla_comm_rank(const mla_comm *comm);
@@ -25,10 +29,6 @@ int mla_comm_world(const mla_comm *comm);
 int mla_comm_neighbours(const mla_comm *comm); /* ranks on this host, this one included */
 /* "rank 2 on node7"; "" without a comm. Owned by the comm. */
 const char *mla_comm_name(const mla_comm *comm, int rank);
-
-/* All ranks. From now on each rank listens to another one, which has to give a sign of life by a thread of its own,
- * computing or not: after `timeout` seconds of silence it counts as lost, and what waits fails with its name. */
-mla_status mla_comm_watch(mla_comm *comm, double timeout);
 
 /* All ranks: waits for all. */
 mla_status mla_comm_meet(mla_comm *comm);

@@ -167,7 +167,6 @@ static mla_status start_or_resume(trainer *t) {
 
 static mla_status set_up(trainer *t) {
     mla_status status = mla_team_check(t->context, t->options->comm, &t->recipe);
-    if (!status) status = mla_comm_watch(t->options->comm, t->recipe.train.comm_timeout);
     if (!status && is_first(t))
         status = mla_run_folder_open(t->context, &t->folder, t->options->out, t->options->resume);
     if (!status) status = open_data(t);

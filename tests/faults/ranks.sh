@@ -42,7 +42,7 @@ hit_at_random() {
     [ $code -ne 124 ] && [ $code -ne 137 -o "$signal" = KILL ] || fail "run $i: hangs after SIG$signal: $(tail -n 20 printed)"
     if [ "$signal" = STOP ]; then
         stops=$((stops + 1))
-        grep -q "no sign of life" printed && lost=$((lost + 1))
+        grep -qE "no sign of life|for all ranks to start or to end" printed && lost=$((lost + 1))
         kill -KILL "$pid" 2>/dev/null
     else
         kills=$((kills + 1))
@@ -63,6 +63,6 @@ for i in $(seq "$runs"); do
     check 0 "" timeout -k 1 $most mpirun -n "$n" "$mla" "${arguments[@]}"
     same_end "whole-$n-$shard" run || fail "run $i ($n ranks, shard $shard, SIG$signal after step $before) ends in other bits"
 done
-echo "$kills ranks killed ($in_a_save while a checkpoint was written), $stops stopped ($lost of them named by another rank)," \
+echo "$kills ranks killed ($in_a_save while a checkpoint was written), $stops stopped ($lost of them noticed by another rank)," \
     "in $runs runs; $begun_anew begun anew; over at most $((longest / 1000)).$((longest % 1000 / 100)) s after it: $failures failures"
 [ $failures -eq 0 ]

@@ -210,7 +210,7 @@ int main(int argc, char **argv) {
     ranks = &f;
     if (mla_context_create(&f.context, NULL)) return 1;
     mla_context_set_threads(f.context, 1);
-    int failed = mla_comm_start(f.context, &f.comm) || mla_comm_world(f.comm) != RANKS || mla_comm_watch(f.comm, 20);
+    int failed = mla_comm_start(f.context, 20, &f.comm) || mla_comm_world(f.comm) != RANKS;
     if (!failed) failed = cmocka_run_group_tests(tests, NULL, NULL);
     mla_comm_end(f.comm, failed != 0);
     mla_context_destroy(f.context);

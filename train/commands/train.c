@@ -143,7 +143,7 @@ static mla_status run(const mla_call *call) {
     mla_recipe recipe;
     mla_status status = load_recipe(call, o, &recipe);
     if (status) return status;
-    status = mla_comm_start(call->context, call->comm);
+    status = mla_comm_start(call->context, recipe.train.comm_timeout, call->comm);
     if (!status) {
         mla_context_set_threads(call->context, mla_comm_threads(*call->comm, call->context, (int)recipe.train.threads));
         status = train(call, o, &recipe);
