@@ -1,6 +1,6 @@
 /* All ops that graphs are built from. Each lives in autograd/ops/, with its formula.
  *
- * Inputs of the general set are f32; the fused ops, slice and reshape also take bf16 and give what they got,
+ * Inputs of the general set are f32; the fused ops, slice, concat and reshape also take bf16 and give what they got,
  * unless said otherwise. Parameters and their gradients are always f32; products of bf16 use the bf16 copies
  * of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last. Inputs that do not fit give an
  * inert tensor and an error that names the op and the shapes. Every op can be differentiated by every f32
@@ -15,6 +15,28 @@
 /* y (..., out) = x (..., in) weight (out,in)ᵀ + bias (out); bias may be NULL. The product is of the step's
  * precision, and so is y: f32 x is rounded to bf16 where that is it. */
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias);
+
+/* ---- adapters of low rank: A (r,in), B (out,r), both f32 parameters (Hu et al. 2021, "LoRA") ---- */
+
+/* y + scale B A x: y (..., out), x (..., in). It is written into y's memory: y must be the result of an op that
+ * keeps it not (mla_linear, mla_lora), and must not be used elsewhere. */
+mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a, mla_tensor *b, float scale);
+/* The norms of the rows of weight + scale B A, f32 (out). No gradient flows: DoRA takes them for constants. */
+mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale);
+/* y = u * magnitude / norm + bias, where u (..., out) = x (weight + scale B A)ᵀ; magnitude, norm (from
+ * mla_lora_norm) and bias (or NULL) are f32 (out). (Liu et al. 2024, "DoRA", eq. 5) */
+mla_tensor *mla_dora(mla_tape *tape, mla_tensor *u, mla_tensor *magnitude, mla_tensor *norm, mla_tensor *bias);
+
+typedef struct {
+    float scale;   /* of B A */
+    float share;   /* of the adapter in a stack of several */
+    mla_dtype out; /* type of the result */
+} mla_lora_weight_options;
+/* A weight with an adapter in it, for where it is used as such: sum + share * dW, (out,in), where dW = scale B A or,
+ * with magnitude and norm, DoRA's magnitude / norm * (weight + scale B A) - weight. `sum` is the weight, or the
+ * result of the adapter before; the weight itself, only read for DoRA, must need no gradient. */
+mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight, mla_tensor *a, mla_tensor *b,
+                            mla_tensor *magnitude, mla_tensor *norm, const mla_lora_weight_options *options);
 
 /* Row by row: gain * x / sqrt(mean(x²) + eps), of type `out`. */
 mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps, mla_dtype out);

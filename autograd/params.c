@@ -14,7 +14,8 @@ struct mla_params {
     int64_t values_length, gradients_length;
     float *values, *gradients;
     void *half; /* bf16 copies at the offsets of the values */
-    uint64_t version, half_version;
+    uint64_t version, half_version; /* now, and when the copies were made */
+    uint64_t frozen_version;        /* when frozen values last changed */
 };
 
 mla_status mla_params_create(mla_context *context, mla_params **out) {
@@ -70,6 +71,13 @@ mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec) {
     if (!param) return NULL;
     params->items[params->count++] = param;
     return &param->tensor;
+}
+
+void mla_params_freeze(mla_params *params) {
+    for (int64_t i = 0; i < params->count; i++) {
+        params->items[i]->spec.frozen = true;
+        params->items[i]->tensor.needs_grad = false;
+    }
 }
 
 static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -162,7 +170,8 @@ int64_t mla_params_elements(const mla_params *params, bool trainable_only) {
 }
 
 uint64_t mla_params_version(const mla_params *params) { return params->version; }
-void mla_params_changed(mla_params *params) { params->version++; }
+void mla_params_changed(mla_params *params) { params->frozen_version = ++params->version; }
+void mla_params_stepped(mla_params *params) { params->version++; }
 
 static mla_status make_half(mla_params *params) {
     if (posix_memalign(&params->half, 64, (size_t)params->values_length * sizeof(uint16_t))) {
@@ -178,10 +187,12 @@ static mla_status make_half(mla_params *params) {
 
 mla_status mla_params_refresh_half(mla_params *params) {
     if (params->half && params->half_version == params->version) return MLA_OK;
+    const bool all = !params->half || params->half_version < params->frozen_version;
     const mla_status status = params->half ? MLA_OK : make_half(params);
     for (int64_t i = 0; i < params->count && !status; i++) {
         const mla_tensor *x = &params->items[i]->tensor;
-        if (x->half) mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
+        if (x->half && (all || !params->items[i]->spec.frozen))
+            mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
     }
     params->half_version = params->version;
     return status;

@@ -21,6 +21,7 @@ typedef struct {
     float scale; /* standard deviation of NORMAL; half width of UNIFORM */
     bool decay;  /* weight decay applies: matrices yes, gains and biases no */
     bool frozen; /* no gradient, no moments */
+    bool adapter; /* of an adapter, not of the model itself: saved apart from it */
 } mla_param_spec;
 
 typedef struct {
@@ -38,6 +39,9 @@ void mla_params_destroy(mla_params *params);
 /* Adds a parameter and returns its tensor, whose address stays. NULL after an error (a name that is taken, an
  * impossible shape, no memory). All must be added before mla_params_allocate. */
 mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec);
+
+/* Freezes all parameters that are there so far; before mla_params_allocate. */
+void mla_params_freeze(mla_params *params);
 
 /* Lays out the blocks. Without `gradients` only values are allocated (inference). */
 mla_status mla_params_allocate(mla_params *params, bool gradients);
@@ -66,8 +70,10 @@ int64_t mla_params_elements(const mla_params *params, bool trainable_only);
  * again where values changed since. MLA_ERROR_MEMORY. */
 mla_status mla_params_refresh_half(mla_params *params);
 
-/* Raised by the optimizer when values change: copies in another form know that they are stale. */
+/* Raised when values change: copies in another form know that they are stale. */
 uint64_t mla_params_version(const mla_params *params);
 void mla_params_changed(mla_params *params);
+/* The same by the optimizer, which leaves frozen ones as they are. */
+void mla_params_stepped(mla_params *params);
 
 #endif

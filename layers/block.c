@@ -19,6 +19,23 @@ mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *
     return mla_feed_forward_build(context, params, &block->feed_forward, c, mlp);
 }
 
+int mla_block_projections(mla_block *b, mla_linear_layer *out[MLA_BLOCK_PROJECTIONS]) {
+    mla_latent_layer *l = &b->latent;
+    mla_multi_head_layer *m = &b->multi_head;
+    mla_feed_forward *f = &b->feed_forward;
+    mla_linear_layer *const latent[] = {&l->q_proj,     &l->q_a_proj,  &l->q_b_proj, &l->kv_a_proj, &l->kv_b_proj,
+                                        &l->o_proj,     &f->gate_proj, &f->up_proj,  &f->down_proj};
+    mla_linear_layer *const multi_head[] = {&m->q_proj, &m->k_proj, &m->v_proj, &m->o_proj,
+                                            &f->gate_proj, &f->up_proj, &f->down_proj};
+    if (!b->config) return 0; /* not built */
+    const bool is_latent = b->config->attention == MLA_ATTENTION_LATENT;
+    mla_linear_layer *const *all = is_latent ? latent : multi_head;
+    int count = 0;
+    for (int i = 0; i < (is_latent ? 9 : 7); i++)
+        if (all[i]->weight) out[count++] = all[i];
+    return count;
+}
+
 static mla_tensor *attend(mla_tape *tape, const mla_block *block, mla_tensor *x, mla_layer_cache *cache) {
     return block->config->attention == MLA_ATTENTION_LATENT
                ? mla_latent_layer_apply(tape, &block->latent, x, cache)

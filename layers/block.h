@@ -24,6 +24,10 @@ typedef struct {
 mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *block, const mla_model_config *config,
                            const mla_rope_table *rope, const char *prefix);
 
+/* Its projections, in the order of its parameters, into `out`; returns how many there are. */
+enum { MLA_BLOCK_PROJECTIONS = 9 };
+int mla_block_projections(mla_block *block, mla_linear_layer *out[MLA_BLOCK_PROJECTIONS]);
+
 /* x (B,T,D) -> (B,T,D). cache: see the attention layers; NULL in training. */
 mla_tensor *mla_block_apply(mla_tape *tape, const mla_block *block, mla_tensor *x, mla_layer_cache *cache);
 

@@ -1,4 +1,5 @@
 #include "layers/decoder.h"
+#include "layers/lora.h"
 #include "layers/rope.h"
 
 #include <stdio.h>
@@ -56,8 +57,24 @@ mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla
     return status;
 }
 
+mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i) {
+    mla_linear_layer *all[MLA_BLOCK_PROJECTIONS];
+    for (int64_t b = 0; model->blocks && b < model->config.num_hidden_layers; b++) {
+        const int count = mla_block_projections(&model->blocks[b], all);
+        if (i < count) return all[i];
+        i -= count;
+    }
+    return NULL;
+}
+
+void mla_decoder_remove_adapters(mla_decoder *model) {
+    mla_linear_layer *p;
+    for (int64_t i = 0; (p = mla_decoder_projection(model, i)); i++) mla_lora_remove(p);
+}
+
 void mla_decoder_destroy(mla_decoder *model) {
     if (!model) return;
+    mla_decoder_remove_adapters(model);
     mla_params_destroy(model->params);
     mla_rope_free(&model->rope);
     free(model->blocks);

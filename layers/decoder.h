@@ -22,6 +22,12 @@ typedef struct {
 mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config);
 void mla_decoder_destroy(mla_decoder *model);
 
+/* The i-th projection of all blocks, NULL behind the last. All have a weight; those that the configuration leaves out
+ * are not counted. */
+mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i);
+/* Takes all adapters (layers/lora) off. */
+void mla_decoder_remove_adapters(mla_decoder *model);
+
 /* ids i32 (B,T) -> (B,T,D) after the last norm; T up to max_position_embeddings. cache or NULL: its length is the
  * first position; then B is 1, T is 1 but for the first time, and the model is causal. */
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache);

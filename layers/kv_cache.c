@@ -50,6 +50,7 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
 
 void mla_kv_cache_destroy(mla_kv_cache *cache) {
     if (!cache) return;
+    for (int64_t i = 0; i < cache->layers; i++) free(cache->layer[i].weight);
     free(cache->rows);
     free(cache);
 }
@@ -85,5 +86,12 @@ mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, 
         if (rest) memcpy(row + cache->first, (const float *)second->data + i * rest, (size_t)rest * sizeof *row);
     }
     cache->length += count;
+    return MLA_OK;
+}
+
+mla_status mla_layer_cache_keep_weight(mla_context *context, mla_layer_cache *cache, const mla_tensor *weight) {
+    cache->weight = mla_alloc(context, mla_count(weight), sizeof *cache->weight, "a weight with its adapters");
+    if (!cache->weight) return MLA_ERROR_MEMORY;
+    memcpy(cache->weight, weight->data, (size_t)mla_size(weight));
     return MLA_OK;
 }

@@ -14,6 +14,7 @@ typedef struct {
     int64_t length;     /* positions filled */
     int64_t capacity;
     bool expanded;      /* see mla_kv_cache_expand */
+    float *weight;      /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
 } mla_layer_cache;
 
 typedef struct mla_kv_cache mla_kv_cache;
@@ -35,6 +36,10 @@ void mla_kv_cache_expand(mla_kv_cache *cache);
  * Errors: MLA_ERROR_ARGUMENT where the capacity does not suffice, MLA_ERROR_SHAPE; then nothing was appended. */
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second);
+
+/* Keeps a copy of an f32 tensor as the layer's `weight`, as long as the cache lives: adapters that change want a new
+ * cache. Only error: MLA_ERROR_MEMORY. */
+mla_status mla_layer_cache_keep_weight(mla_context *context, mla_layer_cache *cache, const mla_tensor *weight);
 
 /* Bytes a position takes over all layers, in f32. */
 int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config);

@@ -1,4 +1,5 @@
 #include "layers/latent_attention.h"
+#include "layers/lora.h"
 #include "layers/rope.h"
 
 #include <math.h>
@@ -75,43 +76,75 @@ static mla_tensor *rotary_key(mla_tape *tape, const mla_latent_layer *layer, mla
     return mla_reshape(tape, k, 3, (int64_t[]){b, t, r});
 }
 
+/* kv_b_proj with its adapters in it. For decoding it is made once a sequence and kept with the cache. */
+static mla_tensor *expansion(mla_tape *tape, const mla_latent_layer *layer, mla_layer_cache *cache) {
+    const mla_linear_layer *kv_b = &layer->kv_b_proj;
+    if (!kv_b->lora || !cache) return mla_linear_weight(tape, kv_b);
+    if (!cache->weight) {
+        const mla_tensor *weight = mla_linear_weight(tape, kv_b);
+        if (mla_error_status(mla_tape_context(tape)) ||
+            mla_layer_cache_keep_weight(mla_tape_context(tape), cache, weight))
+            return mla_inert(tape);
+    }
+    return mla_input(tape, MLA_F32, 2, kv_b->weight->shape, cache->weight);
+}
+
 /* One new position against the cache, which holds it already: the query goes to the latent side. */
-static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, const mla_layer_cache *cache) {
+static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const mla_cache_view view = {.keys = cache->rows, .values = cache->rows, .key_row = cache->width,
                                  .value_row = cache->width, .length = cache->length, .key_heads = 1,
                                  .value_width = c->kv_lora_rank};
-    mla_tensor *query = mla_absorb_query(tape, q, layer->kv_b_proj.weight, c->qk_rope_head_dim);
+    mla_tensor *kv_b = expansion(tape, layer, cache), *query = mla_absorb_query(tape, q, kv_b, c->qk_rope_head_dim);
     mla_tensor *summed = mla_cached_attention(tape, query, &view, layer->scale);
-    return mla_expand_values(tape, summed, layer->kv_b_proj.weight, c->num_attention_heads, c->qk_nope_head_dim);
+    return mla_expand_values(tape, summed, kv_b, c->num_attention_heads, c->qk_nope_head_dim);
 }
 
-/* (1,S,R), one key for all heads -> (1,S,H,R). */
+/* (B,S,R), one key for all heads -> (B,S,H,R). */
 static mla_tensor *for_all_heads(mla_tape *tape, mla_tensor *k_rope, int64_t heads) {
-    mla_tensor *one = mla_reshape(tape, k_rope, 4, (int64_t[]){1, k_rope->shape[1], 1, k_rope->shape[2]}), *all = one;
+    const int64_t shape[] = {k_rope->shape[0], k_rope->shape[1], 1, k_rope->shape[2]};
+    mla_tensor *one = mla_reshape(tape, k_rope, 4, shape), *all = one;
     for (int64_t h = 1; h < heads; h++) all = mla_concat(tape, all, one, 2);
     return all;
 }
 
-/* The same by the definition: keys and values of all cached positions are expanded. */
-static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, const mla_layer_cache *cache) {
+/* By the definition: keys and values of all positions are expanded, and then attention is any attention. latent
+ * (B,S,C), k_rope (B,S,R) or NULL. */
+static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                            mla_tensor *k_rope, bool causal) {
     const mla_model_config *c = layer->config;
-    const int64_t s = cache->length, h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
-    mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, s, cache->width}, cache->rows);
-    mla_tensor *latent = mla_slice(tape, rows, 2, 0, c->kv_lora_rank);
+    const int64_t h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
     mla_tensor *kv = mla_linear_apply(tape, &layer->kv_b_proj, latent);
-    kv = mla_reshape(tape, kv, 4, (int64_t[]){1, s, h, n + v});
+    kv = mla_reshape(tape, kv, 4, (int64_t[]){latent->shape[0], latent->shape[1], h, n + v});
     mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
-    if (layer->rope) {
-        mla_tensor *k_rope = mla_slice(tape, rows, 2, c->kv_lora_rank, c->qk_rope_head_dim);
-        keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
-    }
-    return mla_attention(tape, q, keys, values, &(mla_attention_options){.scale = layer->scale});
+    if (k_rope) keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
+    return mla_attention(tape, q, keys, values, &(mla_attention_options){causal, layer->scale});
 }
 
-static mla_tensor *attend_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
+static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
                                 const mla_layer_cache *cache) {
-    return (cache->expanded ? expanded : absorbed)(tape, layer, q, cache);
+    const mla_model_config *c = layer->config;
+    mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
+    mla_tensor *latent = mla_slice(tape, rows, 2, 0, c->kv_lora_rank);
+    mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, c->kv_lora_rank, c->qk_rope_head_dim) : NULL;
+    return expanded(tape, layer, q, latent, k_rope, false);
+}
+
+/* Dropout before an adapter of kv_b_proj acts on latents, so that no weight stands for it. */
+static bool drops_latents(const mla_tape *tape, const mla_latent_layer *layer) {
+    for (const mla_lora_layer *l = layer->kv_b_proj.lora; l && mla_tape_step(tape)->training; l = l->next)
+        if (l->dropout > 0) return true;
+    return false;
+}
+
+static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                          mla_tensor *k_rope, mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const bool first = !cache || cache->length == latent->shape[1];
+    if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
+    if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, c->causal);
+    return mla_latent_attention(tape, q, latent, k_rope, expansion(tape, layer, cache), c->num_attention_heads,
+                                &(mla_attention_options){c->causal, layer->scale});
 }
 
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
@@ -126,9 +159,6 @@ mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer
     mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
     if (cache && !mla_error_status(mla_tape_context(tape)))
         mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);
-    mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
-                                 : mla_latent_attention(tape, q, latent, k_rope, layer->kv_b_proj.weight,
-                                                        c->num_attention_heads,
-                                                        &(mla_attention_options){c->causal, layer->scale});
+    mla_tensor *o = attend(tape, layer, q, latent, k_rope, cache);
     return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
 }

@@ -1,4 +1,5 @@
 #include "layers/linear.h"
+#include "layers/lora.h"
 
 #include <stdio.h>
 
@@ -9,6 +10,7 @@ mla_status mla_linear_build(mla_context *context, mla_params *params, mla_linear
     char name[LONGEST_NAME];
     snprintf(name, sizeof name, "%s%s.weight", spec->prefix, spec->name);
     layer->bias = NULL;
+    layer->lora = NULL;
     layer->weight = mla_params_add(params, &(mla_param_spec){.name = name, .ndim = 2, .shape = {spec->out, spec->in},
                                                              .init = MLA_INIT_NORMAL, .scale = (float)spec->deviation,
                                                              .decay = true});
@@ -19,5 +21,9 @@ mla_status mla_linear_build(mla_context *context, mla_params *params, mla_linear
 }
 
 mla_tensor *mla_linear_apply(mla_tape *tape, const mla_linear_layer *layer, mla_tensor *x) {
-    return mla_linear(tape, x, layer->weight, layer->bias);
+    return layer->lora ? mla_lora_layer_apply(tape, layer, x) : mla_linear(tape, x, layer->weight, layer->bias);
+}
+
+mla_tensor *mla_linear_weight(mla_tape *tape, const mla_linear_layer *layer) {
+    return layer->lora ? mla_lora_layer_weight(tape, layer, mla_tape_step(tape)->precision) : layer->weight;
 }

@@ -82,5 +82,5 @@ void mla_adamw_step(mla_adamw_state *state, mla_params *params, const mla_adamw_
         mla_adamw_update(options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale, state->steps, p->count,
                          p->tensor.data, p->tensor.grad, state->m + p->grad_offset, state->v + p->grad_offset);
     }
-    mla_params_changed(params);
+    mla_params_stepped(params);
 }

@@ -1,5 +1,5 @@
 #include "train/checkpoint.h"
-#include "data/h5.h"
+#include "layers/adapters.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,7 +16,7 @@ struct mla_checkpoint {
     mla_h5_file *file;
     char path[PATH_MAX];
     mla_model_config config;
-    char *recipe, *tokenizer, *hugging_face;
+    char *recipe, *tokenizer, *hugging_face, *adapter, *base;
     bool has_moments, has_state;
 };
 
@@ -39,10 +39,16 @@ static void write_params(mla_h5_file *file, const char *group, const mla_params 
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         const mla_param *p = mla_params_at(params, i);
         const bool is_model = block == mla_params_values(params);
-        if (!is_model && p->spec.frozen) continue;
+        if (is_model ? p->spec.adapter : p->spec.frozen) continue;
         snprintf(name, sizeof name, "%s/%s", group, p->spec.name);
         mla_h5_write(file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, block + (is_model ? p->offset : p->grad_offset));
     }
+}
+
+static mla_status write_adapter_tensor(void *file, const char *tensor, const mla_tensor *x) {
+    char name[MLA_H5_MAX_NAME];
+    snprintf(name, sizeof name, "/adapter/%s", tensor);
+    return mla_h5_write(file, name, MLA_H5_F32, x->ndim, x->shape, x->data);
 }
 
 /* ---- moments that are not here: in pieces of some megabytes, whole rows of a parameter ---- */
@@ -106,7 +112,8 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
     char *config = mla_model_config_json(context, &content->model->config);
     mla_status status = config ? mla_h5_create(context, &file, path, &(mla_h5_options){.hook = hook}) : MLA_ERROR_MEMORY;
     if (status) goto done;
-    write_params(file, "/model", params, mla_params_values(params));
+    if (content->adapter) mla_adapters_each(content->model, write_adapter_tensor, file);
+    else write_params(file, "/model", params, mla_params_values(params));
     if (content->moments) {
         write_params(file, "/optim/m", params, content->moments->m);
         write_params(file, "/optim/v", params, content->moments->v);
@@ -118,6 +125,8 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
     mla_h5_write_text(file, "/config/model", config);
     if (content->recipe) mla_h5_write_text(file, "/config/recipe", content->recipe);
     if (content->hugging_face) mla_h5_write_text(file, "/config/hugging_face", content->hugging_face);
+    if (content->adapter) mla_h5_write_text(file, "/config/adapter", content->adapter);
+    if (content->base) mla_h5_write_text(file, "/config/base", content->base);
     if (content->tokenizer) mla_h5_write_text(file, "/tokenizer", content->tokenizer);
     status = mla_h5_commit(file);
 done:
@@ -222,6 +231,19 @@ static bool has_below(mla_h5_info *all, int64_t count, const char *group) {
     return false;
 }
 
+/* The texts that a checkpoint may have. */
+static mla_status read_optional_texts(mla_checkpoint *c, mla_h5_info *all, int64_t count) {
+    const struct {
+        const char *name;
+        char **text;
+    } texts[] = {{"/config/recipe", &c->recipe},   {"/tokenizer", &c->tokenizer}, {"/config/hugging_face", &c->hugging_face},
+                 {"/config/adapter", &c->adapter}, {"/config/base", &c->base}};
+    mla_status status = MLA_OK;
+    for (int i = 0; i < 5 && !status; i++)
+        if (has(all, count, texts[i].name)) status = mla_h5_read_text(c->file, texts[i].name, texts[i].text);
+    return status;
+}
+
 static mla_status read_texts(mla_checkpoint *c) {
     mla_h5_info *all = NULL;
     int64_t count = 0;
@@ -232,10 +254,7 @@ static mla_status read_texts(mla_checkpoint *c) {
         status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: has no /config/model; it is not a checkpoint of mla", c->path);
     if (!status) status = mla_h5_read_text(c->file, "/config/model", &config);
     if (!status) status = mla_model_config_parse_json(c->context, c->path, config, &c->config, &ignored);
-    if (!status && has(all, count, "/config/recipe")) status = mla_h5_read_text(c->file, "/config/recipe", &c->recipe);
-    if (!status && has(all, count, "/tokenizer")) status = mla_h5_read_text(c->file, "/tokenizer", &c->tokenizer);
-    if (!status && has(all, count, "/config/hugging_face"))
-        status = mla_h5_read_text(c->file, "/config/hugging_face", &c->hugging_face);
+    if (!status) status = read_optional_texts(c, all, count);
     c->has_moments = has_below(all, count, "/optim/m/");
     c->has_state = has_below(all, count, "/state/");
     mla_list_free(&ignored);
@@ -317,6 +336,8 @@ void mla_checkpoint_close(mla_checkpoint *c) {
     free(c->recipe);
     free(c->tokenizer);
     free(c->hugging_face);
+    free(c->adapter);
+    free(c->base);
     free(c);
 }
 
@@ -325,6 +346,8 @@ const mla_model_config *mla_checkpoint_config(const mla_checkpoint *c) { return 
 const char *mla_checkpoint_recipe(const mla_checkpoint *c) { return c->recipe; }
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *c) { return c->tokenizer; }
 const char *mla_checkpoint_hugging_face(const mla_checkpoint *c) { return c->hugging_face; }
+const char *mla_checkpoint_adapter(const mla_checkpoint *c) { return c->adapter; }
+const char *mla_checkpoint_base(const mla_checkpoint *c) { return c->base; }
 bool mla_checkpoint_has_moments(const mla_checkpoint *c) { return c->has_moments; }
 bool mla_checkpoint_has_state(const mla_checkpoint *c) { return c->has_state; }
 bool mla_checkpoint_is_sealed(const mla_checkpoint *c) { return mla_h5_is_sealed(c->file); }
@@ -338,11 +361,15 @@ static mla_status check_finite(const mla_checkpoint *c, const char *name, int64_
     return MLA_OK;
 }
 
-static mla_status read_param(mla_checkpoint *c, const char *group, const mla_param *p, float *out) {
+static mla_status read_tensor(mla_checkpoint *c, const char *group, const char *tensor, const mla_tensor *like, float *out) {
     char name[MLA_H5_MAX_NAME];
-    snprintf(name, sizeof name, "%s/%s", group, p->spec.name);
-    const mla_status status = mla_h5_read(c->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, out);
-    return status ? status : check_finite(c, name, 0, p->count, out);
+    snprintf(name, sizeof name, "%s/%s", group, tensor);
+    const mla_status status = mla_h5_read(c->file, name, MLA_H5_F32, like->ndim, like->shape, out);
+    return status ? status : check_finite(c, name, 0, mla_count(like), out);
+}
+
+static mla_status read_param(mla_checkpoint *c, const char *group, const mla_param *p, float *out) {
+    return read_tensor(c, group, p->spec.name, &p->tensor, out);
 }
 
 /* The file must not hold parameters that the model has no place for. */
@@ -359,11 +386,28 @@ static mla_status check_no_others(mla_checkpoint *c, const mla_params *params) {
 }
 
 mla_status mla_checkpoint_read_params(mla_checkpoint *c, mla_params *params) {
+    if (c->adapter)
+        return mla_fail(c->context, MLA_ERROR_ARGUMENT, "%s: is an adapter, not a model: name the model it is for, and this "
+                        "with --adapter", c->path);
     mla_status status = check_no_others(c, params);
-    for (int64_t i = 0; i < mla_params_count(params) && !status; i++)
-        status = read_param(c, "/model", mla_params_at(params, i), mla_params_at(params, i)->tensor.data);
+    for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
+        const mla_param *p = mla_params_at(params, i);
+        if (!p->spec.adapter) status = read_param(c, "/model", p, p->tensor.data);
+    }
     mla_params_changed(params);
     return status;
+}
+
+mla_status mla_checkpoint_list_adapter(mla_checkpoint *c, mla_h5_info **out, int64_t *count) {
+    static const char group[] = "/adapter/";
+    const mla_status status = mla_h5_list(c->file, "/adapter", out, count);
+    for (int64_t i = 0; i < *count && !status; i++)
+        memmove((*out)[i].name, (*out)[i].name + strlen(group), strlen((*out)[i].name + strlen(group)) + 1);
+    return status;
+}
+
+mla_status mla_checkpoint_read_adapter(mla_checkpoint *c, const char *name, const mla_tensor *out) {
+    return read_tensor(c, "/adapter", name, out, out->data);
 }
 
 mla_status mla_checkpoint_read_moments(mla_checkpoint *c, const mla_params *params, mla_adamw_state *moments) {

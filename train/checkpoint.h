@@ -7,11 +7,17 @@
  *     /config/hugging_face     JSON text, where the model came from Hugging Face's files (train/import.h)
  *     /tokenizer               tokenizer.json as a text, where the run has one
  *
+ * The checkpoint of an adapter has its tensors instead of the model's, and says which model it is for:
+ *
+ *     /adapter/NAME            f32, under PEFT's names (layers/adapters.h)
+ *     /config/adapter          JSON text, as PEFT's adapter_config.json
+ *     /config/base             JSON text: path, and hash of the parameters; /config/model is that model's
+ *
  * A run folder holds step-00001000.h5 files and `latest`, a text file with the name of the newest good one. */
 #ifndef MLA_TRAIN_CHECKPOINT_H
 #define MLA_TRAIN_CHECKPOINT_H
 
-#include "data/replace.h"
+#include "data/h5.h"
 #include "layers/decoder.h"
 #include "optim/adamw.h"
 
@@ -39,6 +45,7 @@ typedef struct {
     const mla_adamw_state *moments;
     const mla_run_state *state;
     const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
+    const char *adapter, *base;                    /* JSON texts: of the model only the adapter is saved */
     mla_distant_moments *distant; /* instead of moments; or NULL */
 } mla_checkpoint_content;
 
@@ -71,12 +78,19 @@ const mla_model_config *mla_checkpoint_config(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_recipe(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_hugging_face(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_adapter(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_base(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_state(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_is_sealed(const mla_checkpoint *checkpoint); /* and so has been verified */
 
-/* Fills allocated parameters: names and shapes must be the model's, and every number finite. */
+/* Fills the allocated parameters of a model, not those of adapters on it: names and shapes must be the model's, and
+ * every number finite. MLA_ERROR_ARGUMENT where the checkpoint is an adapter's. */
 mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *params);
+/* The tensors of an adapter's checkpoint, without /adapter/; *out is the caller's, to be freed with free(). */
+mla_status mla_checkpoint_list_adapter(mla_checkpoint *checkpoint, mla_h5_info **out, int64_t *count);
+/* One of them, checked in the same way. */
+mla_status mla_checkpoint_read_adapter(mla_checkpoint *checkpoint, const char *name, const mla_tensor *out);
 /* Fills allocated moments and the state. */
 mla_status mla_checkpoint_read_moments(mla_checkpoint *checkpoint, const mla_params *params, mla_adamw_state *moments);
 mla_status mla_checkpoint_read_distant_moments(mla_checkpoint *checkpoint, const mla_params *params,

@@ -3,6 +3,7 @@
 #include "data/safetensors.h"
 #include "data/tokenizer.h"
 #include "layers/hugging_face.h"
+#include "train/adapter.h"
 #include "train/checkpoint.h"
 
 #include <dirent.h>
@@ -229,6 +230,20 @@ static mla_status write_folder(job *j, const char *folder, const mla_export_opti
     return status;
 }
 
+/* The same for the checkpoint of an adapter, in PEFT's files. */
+static mla_status export_adapter(mla_context *context, const char *path, const char *folder, mla_export_report *report) {
+    mla_adapter *adapter = NULL;
+    mla_status status = mla_adapter_open(context, &adapter, path);
+    if (!status) {
+        report->parameters = mla_adapter_elements(adapter);
+        report->type = mla_safetensors_type_name(MLA_SAFETENSORS_F32);
+        snprintf(report->architecture, sizeof report->architecture, "LoRA on %lld projections, for PEFT",
+                 (long long)mla_adapter_projections(adapter));
+    }
+    mla_adapter_close(adapter);
+    return status ? status : mla_adapter_export(context, path, folder);
+}
+
 mla_status mla_export(mla_context *context, const char *path, const char *folder,
                       const mla_export_options *options, mla_export_report *report) {
     char name[PATH_MAX - 8];
@@ -241,7 +256,12 @@ mla_status mla_export(mla_context *context, const char *path, const char *folder
     snprintf(name, sizeof name, "%.*s", (int)length, folder);
     *report = (mla_export_report){0};
     mla_status status = check_folder(context, name);
-    if (!status) status = mla_checkpoint_load(context, path, &checkpoint, &j.model);
+    if (!status) status = mla_checkpoint_open(context, &checkpoint, path);
+    if (!status && mla_checkpoint_adapter(checkpoint)) {
+        mla_checkpoint_close(checkpoint);
+        return export_adapter(context, path, name, report);
+    }
+    if (!status) status = mla_checkpoint_build(checkpoint, &j.model);
     j.checkpoint = checkpoint;
     if (!status) status = prepare(&j);
     j.type = choose_type(options->type, j.origin);

@@ -55,13 +55,14 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
 /* Code and scratch memory of the matrix products: 10 to 20 MB on processors with AVX-512, whatever the model. */
 static const int64_t usual_for_products = 16 << 20;
 
-mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, int64_t batch, int64_t sequence,
-                              const mla_step *step, mla_memory_plan *plan) {
+mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
+                              int64_t batch, int64_t sequence, const mla_step *step, mla_memory_plan *plan) {
     const int64_t shape[] = {batch, sequence};
     mla_decoder *model = NULL;
     mla_tape *tape = NULL;
     *plan = (mla_memory_plan){0};
     mla_status status = mla_decoder_create(context, &model, config);
+    if (!status) status = mla_adapters_attach(model, adapters);
     if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
     if (status) goto done;
     mla_params_lay_out(model->params);

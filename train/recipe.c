@@ -107,9 +107,19 @@ static const mla_field checkpoint_fields[] = {
 static const mla_field_table checkpoint_table = {checkpoint_fields, COUNT(checkpoint_fields),
                                                  sizeof(mla_recipe_checkpoint)};
 
+#define AT(member) offsetof(mla_recipe_finetune, member)
+static const mla_field finetune_fields[] = {
+    {"base", MLA_FIELD_STRING, AT(base), .help = "a checkpoint or run folder to begin with; its model replaces model"},
+};
+#undef AT
+static const mla_field_table finetune_table = {finetune_fields, COUNT(finetune_fields), sizeof(mla_recipe_finetune)};
+
 #define AT(member) offsetof(mla_recipe, member)
 static const mla_field recipe_fields[] = {
     {"model", MLA_FIELD_GROUP, AT(model), .group = &mla_model_fields, .help = "sizes and kinds of layers"},
+    {"finetune", MLA_FIELD_GROUP, AT(finetune), .group = &finetune_table, .help = "a model to begin with"},
+    {"lora", MLA_FIELD_GROUP, AT(lora), .group = &mla_lora_fields,
+     .help = "adapters: with targets, only they are trained"},
     {"data", MLA_FIELD_GROUP, AT(data), .group = &data_table, .help = "what to train on"},
     {"optim", MLA_FIELD_GROUP, AT(optim), .group = &optim_table, .help = "AdamW and its schedule"},
     {"train", MLA_FIELD_GROUP, AT(train), .group = &train_table, .help = "how long, in which batches"},
@@ -167,7 +177,7 @@ static mla_status check_batch(mla_context *context, const char *where, mla_recip
 
 static mla_status check_train(mla_context *context, const char *where, mla_recipe *recipe) {
     mla_recipe_train *train = &recipe->train;
-    if (train->sequence > recipe->model.max_position_embeddings)
+    if (!is_set(recipe->finetune.base) && train->sequence > recipe->model.max_position_embeddings)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%strain.sequence: %lld is longer than model.max_position_embeddings %lld", where,
                         (long long)train->sequence, (long long)recipe->model.max_position_embeddings);
@@ -187,12 +197,19 @@ static mla_status check_optim(mla_context *context, const char *where, const mla
     return MLA_OK;
 }
 
+static mla_status check_adapters(mla_context *context, const char *where, const mla_recipe *recipe) {
+    if (!recipe->lora.targets.count || is_set(recipe->finetune.base)) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%slora.targets: adapters need a model to adapt: give finetune.base, a checkpoint or run folder", where);
+}
+
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe) {
     mla_status status = mla_fields_check(context, where, &mla_recipe_fields, recipe);
     if (!status) status = check_model(context, where, recipe);
     if (!status) status = check_data(context, where, &recipe->data);
     if (!status) status = check_train(context, where, recipe);
     if (!status) status = check_optim(context, where, recipe);
+    if (!status) status = check_adapters(context, where, recipe);
     return status;
 }
 

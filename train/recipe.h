@@ -11,7 +11,7 @@
 #ifndef MLA_TRAIN_RECIPE_H
 #define MLA_TRAIN_RECIPE_H
 
-#include "layers/config.h"
+#include "layers/adapters.h"
 #include "optim/schedule.h"
 
 typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT } mla_recipe_format;
@@ -74,8 +74,15 @@ typedef struct {
     char *out;     /* the run folder; NULL: the command line says */
 } mla_recipe_checkpoint;
 
+/* Training that begins with a model that is there. */
+typedef struct {
+    char *base; /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
+} mla_recipe_finetune;
+
 typedef struct {
     mla_model_config model; /* vocab_size 0: as many as the tokenizer has */
+    mla_recipe_finetune finetune;
+    mla_lora_options lora; /* with targets: only adapters are trained, finetune.base stays as it is */
     mla_recipe_data data;
     mla_recipe_optim optim;
     mla_recipe_train train;

@@ -6,6 +6,7 @@
 #include "train/checkpoint.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
+#include "train/finetune.h"
 #include "train/machine.h"
 #include "train/run_folder.h"
 #include "train/team.h"
@@ -21,6 +22,7 @@ typedef struct {
     mla_recipe recipe; /* effective: the model completed; shares its strings with the caller's */
     const mla_train_options *options;
     mla_run_folder *folder;
+    mla_finetune base;
     mla_dataset data;
     mla_sampler sampler;
     mla_decoder *model;
@@ -71,6 +73,7 @@ static mla_status open_data(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = open_dataset(t);
     if (!status) status = complete_model(t);
+    if (!status) status = mla_finetune_check_tokenizer(&t->base, t->data.tokenizer);
     if (!status)
         status = mla_sampler_init(t->context, &t->sampler, &t->data.train, r->sequence, (uint64_t)r->seed);
     if (!status) t->plan.steps = steps_of(r, t->sampler.samples);
@@ -83,7 +86,7 @@ static mla_status plan_run(trainer *t) {
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, t->rows, r->sequence,
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, t->rows, r->sequence,
                                            &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
@@ -100,11 +103,13 @@ static mla_status plan_run(trainer *t) {
 static mla_status build_model(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
+    if (!status) status = mla_adapters_attach(t->model, &t->recipe.lora);
     if (!status) status = mla_params_allocate(t->model->params, true);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
     if (!status) status = mla_tape_create(t->context, &t->tape, NULL);
     if (status) return status;
     t->plan.parameters = mla_params_elements(t->model->params, false);
+    t->plan.trained = mla_params_elements(t->model->params, true);
     t->ids = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->ids, "a microbatch");
     t->targets = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->targets, "a microbatch");
     return mla_error_status(t->context);
@@ -135,7 +140,7 @@ static mla_status same_data(trainer *t, const mla_checkpoint *checkpoint) {
 static mla_status read_checkpoint(trainer *t, mla_checkpoint **checkpoint) {
     mla_status status = mla_checkpoint_open(t->context, checkpoint, t->options->out);
     if (!status) status = same_model(t, *checkpoint);
-    if (!status) status = mla_checkpoint_read_params(*checkpoint, t->model->params);
+    if (!status) status = mla_finetune_read(&t->base, *checkpoint, t->model);
     if (!status) status = mla_checkpoint_read_state(*checkpoint, &t->state);
     return status ? status : same_data(t, *checkpoint);
 }
@@ -152,6 +157,8 @@ static mla_status start(trainer *t) {
     t->state.seed = t->recipe.train.seed;
     t->state.data_tokens = t->data.train.count;
     mla_params_initialise(t->model->params, (uint64_t)t->recipe.train.seed);
+    const mla_status status = mla_finetune_begin(&t->base, t->model);
+    if (status) return status;
     return t->data.tokenizer && is_first(t) ? mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer) : MLA_OK;
 }
 
@@ -169,6 +176,7 @@ static mla_status set_up(trainer *t) {
     mla_status status = mla_team_check(t->context, t->options->comm, &t->recipe);
     if (!status && is_first(t))
         status = mla_run_folder_open(t->context, &t->folder, t->options->out, t->options->resume);
+    if (!status) status = mla_finetune_open(t->context, &t->base, &t->recipe, is_first(t) ? t->options->out : NULL);
     if (!status) status = open_data(t);
     if (!status) status = plan_run(t);
     if (!status) status = build_model(t);
@@ -187,6 +195,7 @@ static void tear_down(trainer *t) {
     mla_team_destroy(t->team);
     mla_decoder_destroy(t->model);
     mla_dataset_close(&t->data);
+    mla_finetune_close(&t->base);
     mla_run_folder_close(t->folder);
     free(t->recipe_json);
     free(t->ids);
@@ -311,7 +320,8 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
 
 static mla_status save(trainer *t) {
     const mla_checkpoint_content content = {.model = t->model, .state = &t->state, .recipe = t->recipe_json,
-                                            .tokenizer = t->data.tokenizer};
+                                            .tokenizer = t->data.tokenizer, .adapter = t->base.adapter,
+                                            .base = t->base.text, .hugging_face = t->base.hugging_face};
     const mla_status status = is_first(t) ? mla_metrics_sync(t->log) : MLA_OK;
     return status ? status : mla_team_save(t->team, t->options->out, content, t->recipe.checkpoint.keep, t->options->save_hook);
 }

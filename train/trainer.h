@@ -16,7 +16,7 @@
 /* What a run will be, known before its first step. */
 typedef struct {
     int64_t first_step, steps;             /* steps done already, and in all */
-    int64_t parameters;                    /* elements */
+    int64_t parameters, trained;           /* elements, and those of them that are not frozen */
     int64_t train_tokens, held_out_tokens; /* in the data */
     mla_memory_plan memory;
     int64_t predicted_memory; /* bytes, with what the process took before */

@@ -28,12 +28,25 @@ static void free_schema(cyaml_schema_field_t *schema) {
     free(schema);
 }
 
-static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, bool lists);
+/* List fields that hold a single text in this file, for libcyaml knows no "either". */
+enum { MOST_SINGLES = 16 };
+typedef struct {
+    const mla_field *fields[MOST_SINGLES];
+    int count;
+} singles;
 
-static cyaml_schema_value_t make_value(mla_context *context, const mla_field *field, bool lists) {
+static bool is_list(const mla_field *field, const singles *s) {
+    for (int i = 0; i < s->count; i++)
+        if (s->fields[i] == field) return false;
+    return field->type == MLA_FIELD_LIST;
+}
+
+static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, const singles *s);
+
+static cyaml_schema_value_t make_value(mla_context *context, const mla_field *field, const singles *s) {
     cyaml_schema_value_t value = text_value;
     value.flags |= CYAML_FLAG_OPTIONAL;
-    if (field->type == MLA_FIELD_LIST && lists) {
+    if (is_list(field, s)) {
         value.type = CYAML_SEQUENCE;
         value.data_size = sizeof(char *);
         value.sequence.entry = &text_value;
@@ -43,13 +56,12 @@ static cyaml_schema_value_t make_value(mla_context *context, const mla_field *fi
         value.type = CYAML_MAPPING;
         value.flags |= CYAML_FLAG_POINTER_NULL; /* a section may be empty */
         value.data_size = (uint32_t)(sizeof(slot) * (size_t)field->group->count);
-        value.mapping.fields = make_schema(context, field->group, lists);
+        value.mapping.fields = make_schema(context, field->group, s);
     }
     return value;
 }
 
-/* `lists`: list fields are lists, otherwise single texts, for libcyaml knows no "either". */
-static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, bool lists) {
+static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, const singles *s) {
     cyaml_schema_field_t *schema = mla_alloc(context, table->count + 1, sizeof *schema, "the YAML schema");
     for (int i = 0; schema && i < table->count; i++) {
         schema[i] =
@@ -57,7 +69,7 @@ static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_t
                                    .data_offset = (uint32_t)(sizeof(slot) * (size_t)i),
                                    .count_offset = (uint32_t)(sizeof(slot) * (size_t)i + sizeof(void *)),
                                    .count_size = sizeof(uint64_t),
-                                   .value = make_value(context, &table->fields[i], lists)};
+                                   .value = make_value(context, &table->fields[i], s)};
         if (table->fields[i].type == MLA_FIELD_GROUP && !schema[i].value.mapping.fields) {
             free_schema(schema);
             return NULL;
@@ -169,7 +181,7 @@ typedef struct {
     const char *where;
     const mla_field_table *table;
     void *object;
-    bool lists;
+    singles singles;
 } loader;
 
 static mla_status set_all(const loader *l, const char *prefix, const mla_field_table *group,
@@ -183,7 +195,7 @@ static mla_status set_all(const loader *l, const char *prefix, const mla_field_t
         if (!slots[i].value) continue;
         if (field->type == MLA_FIELD_GROUP)
             status = set_all(l, key, field->group, slots[i].value);
-        else if (field->type == MLA_FIELD_LIST && l->lists)
+        else if (is_list(field, &l->singles))
             status =
                 set_list(l->context, (mla_fields_find(l->table, l->object, key, &member), member), &slots[i]);
         else
@@ -200,25 +212,29 @@ static cyaml_config_t config_for(report *r) {
                             .flags = CYAML_CFG_STYLE_BLOCK | CYAML_CFG_NO_ALIAS};
 }
 
-static bool meant_a_single_text(const mla_field_table *table, void *object, const report *r) {
+/* Whether the error is a single text where a list might be; then this is remembered. */
+static bool meant_a_single_text(loader *l, const report *r) {
     void *member;
-    const mla_field *field = mla_fields_find(table, object, r->path, &member);
-    return field && field->type == MLA_FIELD_LIST &&
-           !strcmp(r->reason, "Expecting SEQUENCE, got event: SCALAR");
+    const mla_field *field = mla_fields_find(l->table, l->object, r->path, &member);
+    if (!field || !is_list(field, &l->singles) || l->singles.count == MOST_SINGLES ||
+        strcmp(r->reason, "Expecting SEQUENCE, got event: SCALAR"))
+        return false;
+    l->singles.fields[l->singles.count++] = field;
+    return true;
 }
 
-/* One attempt; *again: a list field holds a single text, so try with lists off. */
+/* One attempt; *again: a list field holds a single text, so try with that. */
 static mla_status load(loader *l, const char *path, const char *text, int64_t length, bool *again) {
     report r = {0};
     slot *slots = NULL;
-    cyaml_schema_field_t *schema = make_schema(l->context, l->table, l->lists);
+    cyaml_schema_field_t *schema = make_schema(l->context, l->table, &l->singles);
     if (!schema) return MLA_ERROR_MEMORY;
     const cyaml_schema_value_t root = root_value(l->table, schema);
     const cyaml_config_t config = config_for(&r);
     mla_status status = MLA_OK;
     cyaml_err_t error =
         cyaml_load_data((const uint8_t *)text, (size_t)length, &config, &root, (cyaml_data_t **)&slots, NULL);
-    *again = error && l->lists && meant_a_single_text(l->table, l->object, &r);
+    *again = error && meant_a_single_text(l, &r);
     if (error && !*again) status = explain(l->context, path, l->table, l->object, error, &r);
     if (!error && slots) status = set_all(l, "", l->table, slots);
     if (!error && slots) cyaml_free(&config, &root, slots, 0);
@@ -229,15 +245,11 @@ static mla_status load(loader *l, const char *path, const char *text, int64_t le
 mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field_table *table, void *object) {
     char *text = NULL, where[512];
     int64_t length = 0;
-    bool again = false;
+    bool again = true;
     snprintf(where, sizeof where, "%s: ", path);
     mla_status status = mla_file_read(context, &text, &length, path, MAX_BYTES);
-    loader l = {context, where, table, object, true};
-    if (!status) status = load(&l, path, text, length, &again);
-    if (!status && again) {
-        l.lists = false;
-        status = load(&l, path, text, length, &again);
-    }
+    loader l = {context, where, table, object, {.count = 0}};
+    while (!status && again) status = load(&l, path, text, length, &again);
     free(text);
     return status;
 }
@@ -283,7 +295,7 @@ mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field
     char *text = NULL;
     size_t length = 0;
     mla_status status = MLA_ERROR_MEMORY;
-    cyaml_schema_field_t *schema = make_schema(context, table, true);
+    cyaml_schema_field_t *schema = make_schema(context, table, &(singles){.count = 0});
     slot *slots = make_slots(context, table, object);
     if (!schema || !slots) goto done;
     const cyaml_schema_value_t root = root_value(table, schema);

@@ -41,8 +41,9 @@ static void concat_backward(const mla_node *n) {
 static const mla_op concat = {.name = "concat", .forward = concat_forward, .backward = concat_backward};
 
 mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimension) {
-    mla_node *n = mla_op_begin_f32(tape, &concat, 2, (mla_tensor *[]){a, b});
+    mla_node *n = mla_op_begin_real(tape, &concat, 2, (mla_tensor *[]){a, b});
     if (!n) return mla_inert(tape);
+    if (a->dtype != b->dtype) return mla_op_refuse(n, "a and b must have one type");
     if (dimension < 0 || dimension >= a->ndim) return mla_op_refuse(n, "a has no dimension %d", dimension);
     int64_t shape[MLA_MAX_DIMS];
     memcpy(shape, a->shape, sizeof shape);
@@ -51,5 +52,5 @@ mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimensi
         return mla_op_refuse(n, "a and b must have one shape but for dimension %d", dimension);
     shape[dimension] += a->shape[dimension];
     *(int *)mla_op_attributes(n, sizeof dimension) = dimension;
-    return mla_op_finish(n, MLA_F32, a->ndim, shape);
+    return mla_op_finish(n, a->dtype, a->ndim, shape);
 }

@@ -1,14 +1,16 @@
 /* y = x Wᵀ + b:  x (rows,in), W (out,in), b (out), y (rows,out)
  * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy
  *
- * The products are of the step's precision. Where x comes in f32 and the product is of bf16, x is rounded once and
- * saved: backward needs it again. */
+ * The products are of the step's precision. Where x comes in f32 and the product is of bf16, x is rounded once, and
+ * saved if backward needs it again. A frozen W has no dW, and then x is not kept for it. */
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
 #include "autograd/rows.h"
 
 enum { X, W, B };
 enum { ROUNDED }; /* saved */
+
+static bool rounds(const mla_node *n) { return n->in[X]->dtype != n->out->dtype; }
 
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
 
@@ -19,8 +21,10 @@ static void linear_forward(const mla_node *n) {
                                   .a_type = type, .b_type = type, .c_type = type, .bias = b != NULL};
     const void *weight = mla_op_operand(n, W, type);
     if (!weight) return;
-    if (n->saved[ROUNDED]) mla_narrow_all(mla_count(x), x->data, n->saved[ROUNDED]);
-    mla_gemm_now(mla_tape_context(n->tape), &shape, product_input(n), weight, n->out->data, b ? b->data : NULL);
+    void *rounded = n->saved[ROUNDED] ? n->saved[ROUNDED] : n->scratch;
+    if (rounds(n)) mla_narrow_all(mla_count(x), x->data, rounded);
+    mla_gemm_now(mla_tape_context(n->tape), &shape, rounds(n) ? rounded : x->data, weight, n->out->data,
+                 b ? b->data : NULL);
 }
 
 static void linear_backward(const mla_node *n) {
@@ -45,20 +49,22 @@ static mla_cost linear_cost(const mla_node *n) {
 
 static const mla_op linear = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
                               .cost = linear_cost, .keeps = MLA_INPUT(X) | MLA_INPUT(W)};
-static const mla_op rounding = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
-                                .cost = linear_cost, .keeps = MLA_INPUT(W)};
+static const mla_op without_x = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
+                                 .cost = linear_cost, .keeps = MLA_INPUT(W)};
 
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
     const mla_dtype type = mla_tape_step(tape)->precision;
-    const bool rounds = x->dtype == MLA_F32 && type == MLA_BF16;
-    mla_node *n = mla_op_begin_real(tape, rounds ? &rounding : &linear, 3, (mla_tensor *[]){x, weight, bias});
+    const bool rounded = x->dtype == MLA_F32 && type == MLA_BF16, keeps_x = weight->needs_grad && !rounded;
+    mla_node *n = mla_op_begin_real(tape, keeps_x ? &linear : &without_x, 3, (mla_tensor *[]){x, weight, bias});
     if (!n) return mla_inert(tape);
     if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
         return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
         return mla_op_refuse(n, "the bias must be as wide as the weight has rows");
     if (x->dtype == MLA_BF16 && type == MLA_F32) return mla_op_refuse(n, "x is bf16 in a step of f32");
-    if (rounds) mla_op_save(n, ROUNDED, mla_count(x) * (int64_t)mla_dtype_size(MLA_BF16));
+    const int64_t bytes = mla_count(x) * (int64_t)mla_dtype_size(MLA_BF16);
+    if (rounded && weight->needs_grad) mla_op_save(n, ROUNDED, bytes);
+    else if (rounded) n->forward_scratch = bytes;
     int64_t shape[MLA_MAX_DIMS];
     for (int i = 0; i < x->ndim; i++) shape[i] = i == x->ndim - 1 ? weight->shape[0] : x->shape[i];
     return mla_op_finish(n, type, x->ndim, shape);

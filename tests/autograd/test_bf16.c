@@ -131,6 +131,18 @@ static mla_tensor *latent(mla_tape *t, mla_tensor *const *in) {
     return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2, &(mla_attention_options){.causal = true, .scale = 0.1f});
 }
 
+static mla_tensor *concat(mla_tape *t, mla_tensor *const *in) { return mla_concat(t, in[0], in[1], 1); }
+static mla_tensor *lora(mla_tape *t, mla_tensor *const *in) { return mla_lora(t, in[0], in[1], in[2], in[3], 0.5f); }
+static mla_tensor *lora_weight(mla_tape *t, mla_tensor *const *in) {
+    return mla_lora_weight(t, in[0], in[0], in[1], in[2], NULL, NULL,
+                           &(mla_lora_weight_options){0.5f, 1, mla_tape_step(t)->precision});
+}
+static mla_tensor *dora(mla_tape *t, mla_tensor *const *in) {
+    static float norm[40];
+    for (int i = 0; i < 40; i++) norm[i] = 0.5f + (float)(i % 7);
+    return mla_dora(t, in[0], in[1], mla_input(t, MLA_F32, 1, (int64_t[]){40}, norm), in[2]);
+}
+
 #define IN(ndim, ...)     {ndim, {__VA_ARGS__}, false}
 #define IN_F32(ndim, ...) {ndim, {__VA_ARGS__}, true}
 static const op_case cases[] = {
@@ -150,6 +162,11 @@ static const op_case cases[] = {
     {"swiglu of one input thrice", twice, {IN(2, 60, 50)}},
     {"rope", rope, {IN(4, 2, 7, 3, 12)}},
     {"attention", attention, {IN(4, 2, 150, 4, 16), IN(4, 2, 150, 2, 16), IN(4, 2, 150, 2, 24)}},
+    {"concat", concat, {IN(2, 60, 50), IN(2, 60, 20)}},
+    {"lora", lora, {IN(2, 50, 40), IN(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},
+    {"lora of f32", lora, {IN(2, 50, 40), IN_F32(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},
+    {"lora_weight", lora_weight, {IN_F32(2, 40, 64), IN_F32(2, 6, 64), IN_F32(2, 40, 6)}},
+    {"dora", dora, {IN(2, 50, 40), IN_F32(1, 40), IN_F32(1, 40)}},
     {"latent attention", latent, {IN(4, 1, 200, 2, 24), IN(3, 1, 200, 20), IN(3, 1, 200, 8), IN(2, 2 * 32, 20)}},
 };
 

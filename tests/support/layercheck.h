@@ -3,7 +3,8 @@
  * For each parameter, along random directions d, g.d must equal the derivative of
  *     L = sum over i of w_i y_i,    w random (1 where y is one element), the sum in double precision,
  * by central differences of fourth order. The two may differ by tolerance * |g|, or, where a parameter hardly
- * matters (the bias of keys does not), by tolerance * a twentieth of the norm of all gradients. */
+ * matters (the bias of keys does not), by tolerance * a twentieth of the norm of all gradients. Frozen parameters must
+ * have got no gradient. */
 #ifndef MLA_TESTS_SUPPORT_LAYERCHECK_H
 #define MLA_TESTS_SUPPORT_LAYERCHECK_H
 

@@ -16,6 +16,7 @@
 
 typedef struct {
     char *checkpoint, *tokens, *logits, *field;
+    mla_list adapter;
     int64_t batch, sequence;
     bool unsealed, json;
 } options;
@@ -24,6 +25,8 @@ typedef struct {
 static const mla_field fields[] = {
     {"checkpoint", MLA_FIELD_STRING, AT(checkpoint),
      .help = "a checkpoint, or a run folder: its newest good one; needed"},
+    {"adapter", MLA_FIELD_LIST, AT(adapter),
+     .help = "an adapter to put on the model, or PATH:SHARE for a share of it; may be repeated"},
     {"tokens", MLA_FIELD_STRING, AT(tokens),
      .help = "a token file, of which the held-out half counts; default: the run's"},
     {"logits", MLA_FIELD_STRING, AT(logits),
@@ -268,7 +271,7 @@ static mla_status run(const mla_call *call) {
             call->context, MLA_ERROR_ARGUMENT,
             "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
     mla_loaded l;
-    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed);
+    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed, &o->adapter);
     if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);
     mla_loaded_close(&l);
     return status;

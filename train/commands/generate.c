@@ -14,6 +14,7 @@ enum { LONGEST_PROMPT = 64 << 20 }; /* bytes */
 
 typedef struct {
     char *checkpoint, *prompt, *prompt_file;
+    mla_list adapter;
     int64_t tokens, top_k, seed;
     double temperature, top_p;
     bool greedy, no_cache, expanded, unsealed, json;
@@ -23,6 +24,8 @@ typedef struct {
 static const mla_field fields[] = {
     {"checkpoint", MLA_FIELD_STRING, AT(checkpoint),
      .help = "a checkpoint, or a run folder: its newest good one; needed"},
+    {"adapter", MLA_FIELD_LIST, AT(adapter),
+     .help = "an adapter to put on the model, or PATH:SHARE for a share of it; may be repeated"},
     {"prompt", MLA_FIELD_STRING, AT(prompt),
      .help = "the text to go on from; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
@@ -212,7 +215,7 @@ static mla_status run(const mla_call *call) {
     mla_loaded l;
     if (o->no_cache && o->expanded)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
-    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed);
+    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed, &o->adapter);
     if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
     if (!status) status = run_loaded(call, &l);
     mla_loaded_close(&l);
@@ -228,6 +231,7 @@ const mla_command mla_command_generate = {
     .example = "  mla generate --checkpoint runs/quickstart --prompt 'The licensee may' --tokens 100\n"
                "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k "
                "40 --seed 7\n"
+               "  mla generate --checkpoint runs/quickstart --adapter runs/legal --adapter runs/terse:0.5\n"
                "  mla generate --checkpoint runs/quickstart --greedy --json\n",
     .options = &table,
     .run = run,

@@ -2,6 +2,7 @@
 #include "data/h5.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
+#include "train/adapter.h"
 #include "train/checkpoint.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
@@ -123,6 +124,31 @@ static mla_status describe_state(mla_checkpoint *checkpoint, json_t *json) {
     return MLA_OK;
 }
 
+/* What an adapter is, in PEFT's words, and what it is for; its projections are counted, not listed. */
+static mla_status adapter_info(const mla_call *call, const char *path, json_t *json) {
+    mla_adapter *adapter;
+    mla_status status = mla_adapter_open(call->context, &adapter, path);
+    if (!status) {
+        json_t *config = json_deep_copy(mla_adapter_config(adapter));
+        json_object_del(config, "target_modules");
+        set_text(json, "kind", "adapter");
+        set_text(json, "adapter", mla_adapter_path(adapter));
+        set_integer(json, "projections", mla_adapter_projections(adapter));
+        set_integer(json, "adapter_parameters", mla_adapter_elements(adapter));
+        json_object_set_new(json, "adapter_config", config);
+    }
+    mla_adapter_close(adapter);
+    return status;
+}
+
+static mla_status describe_base(const mla_call *call, const mla_checkpoint *checkpoint, json_t *json) {
+    json_t *base = NULL;
+    const char *text = mla_checkpoint_base(checkpoint);
+    const mla_status status = text ? mla_json_parse(call->context, "the base", text, &base) : MLA_OK;
+    if (base) json_object_set_new(json, "base", base);
+    return status;
+}
+
 static mla_status checkpoint_info(const mla_call *call, const char *path, json_t *json) {
     const options *o = call->options;
     mla_checkpoint *checkpoint;
@@ -132,7 +158,9 @@ static mla_status checkpoint_info(const mla_call *call, const char *path, json_t
     const char *tokenizer = mla_checkpoint_tokenizer(checkpoint);
     set_text(json, "checkpoint", mla_checkpoint_path(checkpoint));
     set_text(json, "integrity", mla_checkpoint_is_sealed(checkpoint) ? "verified" : "no seal, not verified");
-    status = describe_state(checkpoint, json);
+    status = mla_checkpoint_adapter(checkpoint) ? adapter_info(call, mla_checkpoint_path(checkpoint), json) : MLA_OK;
+    if (!status) status = describe_base(call, checkpoint, json);
+    if (!status) status = describe_state(checkpoint, json);
     if (!status) status = describe_model(call, mla_checkpoint_config(checkpoint), json);
     if (!status && tokenizer) status = describe_tokenizer_text(call, tokenizer, json);
     json_object_set_new(json, "moments", json_boolean(mla_checkpoint_has_moments(checkpoint)));
@@ -156,6 +184,8 @@ static mla_status recipe_info(const mla_call *call, const char *path, json_t *js
 static mla_status folder_info(const mla_call *call, const char *path, json_t *json) {
     char recipe[PATH_MAX];
     int64_t checkpoints;
+    snprintf(recipe, sizeof recipe, "%s/adapter_config.json", path);
+    if (!access(recipe, F_OK)) return adapter_info(call, path, json);
     snprintf(recipe, sizeof recipe, "%s/recipe.yaml", path);
     const mla_status status = mla_checkpoint_count(call->context, path, &checkpoints);
     if (status) return status;
@@ -288,7 +318,7 @@ static mla_status run(const mla_call *call) {
 const mla_command mla_command_info = {
     .name = "info",
     .summary =
-        "Say what a checkpoint, run folder, token file, tokenizer.json or recipe.yaml holds, and verify it",
+        "Say what a checkpoint, adapter, run folder, token file, tokenizer.json or recipe.yaml holds, and verify it",
     .operands = "FILE-OR-DIR",
     .min_operands = 1,
     .max_operands = 1,

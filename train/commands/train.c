@@ -1,6 +1,6 @@
 /* mla train: a run from a recipe, or the rest of one. */
+#include "train/commands/train.h"
 #include "train/trainer.h"
-#include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/progress.h"
 #include "train/recipe_path.h"
@@ -26,7 +26,7 @@ static const mla_field fields[] = {
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON, and no progress"},
 };
 #undef AT
-static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+const mla_field_table mla_train_command_options = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
 static volatile sig_atomic_t signalled;
 
@@ -59,6 +59,10 @@ static void show_plan(void *user, const mla_run_plan *plan) {
     if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every})) return;
     mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
                       (long long)plan->first_step + 1, (long long)plan->steps);
+    if (plan->trained < plan->parameters) {
+        mla_count_text((double)plan->trained, sizeof parameters, parameters);
+        mla_progress_note(w->progress, "%s of them are trained, the others are frozen", parameters);
+    }
     mla_progress_note(w->progress, "predicted memory %s; matrix products here reach %.0f GFLOP/s in %s", memory,
                       plan->peak_flops / 1e9, mla_dtype_name(plan->precision));
 }
@@ -75,6 +79,7 @@ static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
     json_object_set_new(json, "out", json_string(dir));
     json_object_set_new(json, "step", json_integer(r->step));
     json_object_set_new(json, "parameters", json_integer(r->plan.parameters));
+    json_object_set_new(json, "trained_parameters", json_integer(r->plan.trained));
     mla_report_number(json, "loss", r->loss);
     mla_report_number(json, "held_out_loss", r->held_out_loss);
     mla_report_number(json, "bits_per_byte", r->bits_per_byte);
@@ -138,12 +143,15 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     return status;
 }
 
-static mla_status run(const mla_call *call) {
+mla_status mla_train_command_run(const mla_call *call, bool needs_base) {
     const options *o = call->options;
     mla_recipe recipe;
     mla_status status = load_recipe(call, o, &recipe);
     if (status) return status;
-    status = mla_comm_start(call->context, recipe.train.comm_timeout, call->comm);
+    if (needs_base && !recipe.finetune.base)
+        status = mla_fail(call->context, MLA_ERROR_ARGUMENT, "finetune needs a model to begin with: finetune.base in the "
+                          "recipe, or --set finetune.base=CHECKPOINT");
+    if (!status) status = mla_comm_start(call->context, recipe.train.comm_timeout, call->comm);
     if (!status) {
         mla_context_set_threads(call->context, mla_comm_threads(*call->comm, call->context, (int)recipe.train.threads));
         status = train(call, o, &recipe);
@@ -151,6 +159,8 @@ static mla_status run(const mla_call *call) {
     mla_recipe_free(&recipe);
     return status;
 }
+
+static mla_status run(const mla_call *call) { return mla_train_command_run(call, false); }
 
 const mla_command mla_command_train = {
     .name = "train",
@@ -162,6 +172,6 @@ const mla_command mla_command_train = {
                "  mla train my-recipe.yaml --out runs/second\n"
                "  mla train --resume runs/first\n"
                "  mpirun -n 4 mla train my-recipe.yaml --out runs/third\n",
-    .options = &table,
+    .options = &mla_train_command_options,
     .run = run,
 };

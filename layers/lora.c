@@ -1,0 +1,102 @@
+#include "layers/lora.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONGEST_NAME = 256 };
+
+/* ---- adding ---- */
+
+/* "model.layers.0.self_attn.q_proj", of its weight's name. */
+static int stem_length(const mla_linear_layer *layer) {
+    return (int)(strlen(layer->weight->name) - strlen(".weight"));
+}
+
+static mla_tensor *add(mla_params *params, const mla_linear_layer *layer, const char *part, const char *adapter,
+                       mla_param_spec spec) {
+    char name[LONGEST_NAME];
+    snprintf(name, sizeof name, "%.*s.%s.%s.weight", stem_length(layer), layer->weight->name, part, adapter);
+    spec.name = name;
+    spec.adapter = true;
+    return mla_params_add(params, &spec);
+}
+
+static mla_status check(mla_context *context, const mla_linear_layer *layer, int64_t rank) {
+    const int64_t out = layer->weight->shape[0], in = layer->weight->shape[1], most = in < out ? in : out;
+    if (rank >= 1 && rank <= most) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "an adapter of rank %lld on %.*s: the rank must be at least 1 and at most %lld, the width of this "
+                    "projection (%lld to %lld)",
+                    (long long)rank, stem_length(layer), layer->weight->name, (long long)most, (long long)in,
+                    (long long)out);
+}
+
+static void append(mla_linear_layer *layer, mla_lora_layer *lora) {
+    mla_lora_layer **end = &layer->lora;
+    while (*end) end = &(*end)->next;
+    *end = lora;
+}
+
+mla_status mla_lora_add(mla_context *context, mla_params *params, mla_linear_layer *layer, const mla_lora_spec *spec) {
+    const int64_t out = layer->weight->shape[0], in = layer->weight->shape[1], r = spec->rank;
+    const mla_status status = check(context, layer, r);
+    if (status) return status;
+    mla_lora_layer *lora = mla_alloc(context, 1, sizeof *lora, "an adapter");
+    if (!lora) return MLA_ERROR_MEMORY;
+    *lora = (mla_lora_layer){.rank = r, .alpha = spec->alpha, .share = spec->share, .dropout = spec->dropout,
+                       .scale = (float)(spec->alpha / (spec->rslora ? sqrt((double)r) : (double)r))};
+    lora->a = add(params, layer, "lora_A", spec->name,
+                  (mla_param_spec){.ndim = 2, .shape = {r, in}, .decay = true, .frozen = spec->frozen,
+                                   .init = spec->deviation > 0 ? MLA_INIT_NORMAL : MLA_INIT_UNIFORM,
+                                   .scale = spec->deviation > 0 ? spec->deviation : 1 / sqrtf((float)in)});
+    lora->b = add(params, layer, "lora_B", spec->name,
+                  (mla_param_spec){.ndim = 2, .shape = {out, r}, .decay = true, .frozen = spec->frozen});
+    if (spec->dora)
+        lora->magnitude = add(params, layer, "lora_magnitude_vector", spec->name,
+                              (mla_param_spec){.ndim = 1, .shape = {out}, .init = MLA_INIT_ONE, .frozen = spec->frozen});
+    append(layer, lora);
+    return mla_error_status(context);
+}
+
+void mla_lora_remove(mla_linear_layer *layer) {
+    for (mla_lora_layer *lora = layer->lora, *next; lora; lora = next) {
+        next = lora->next;
+        free(lora);
+    }
+    layer->lora = NULL;
+}
+
+/* ---- using ---- */
+
+static mla_tensor *norm_of(mla_tape *tape, const mla_linear_layer *layer, const mla_lora_layer *l) {
+    return l->magnitude ? mla_lora_norm(tape, layer->weight, l->a, l->b, l->scale) : NULL;
+}
+
+mla_tensor *mla_lora_layer_weight(mla_tape *tape, const mla_linear_layer *layer, mla_dtype out) {
+    mla_tensor *sum = layer->weight;
+    for (const mla_lora_layer *l = layer->lora; l; l = l->next)
+        sum = mla_lora_weight(tape, sum, layer->weight, l->a, l->b, l->magnitude, norm_of(tape, layer, l),
+                              &(mla_lora_weight_options){l->scale, l->share, l->next ? MLA_F32 : out});
+    return sum;
+}
+
+/* DoRA scales the whole result, so that it can be applied to it only where no other adapter is. */
+static bool needs_weight(const mla_lora_layer *first) {
+    if (first->magnitude && first->share == 1 && !first->next) return false;
+    for (const mla_lora_layer *l = first; l; l = l->next)
+        if (l->magnitude) return true;
+    return false;
+}
+
+mla_tensor *mla_lora_layer_apply(mla_tape *tape, const mla_linear_layer *layer, mla_tensor *x) {
+    const mla_lora_layer *first = layer->lora;
+    if (needs_weight(first)) return mla_linear(tape, x, mla_linear_weight(tape, layer), layer->bias);
+    const int64_t scope = mla_scope_open(tape);
+    mla_tensor *y = mla_linear(tape, x, layer->weight, first->magnitude ? NULL : layer->bias);
+    for (const mla_lora_layer *l = first; l; l = l->next)
+        y = mla_lora(tape, y, mla_dropout(tape, x, l->dropout), l->a, l->b, l->share * l->scale);
+    if (first->magnitude) y = mla_dora(tape, y, first->magnitude, norm_of(tape, layer, first), layer->bias);
+    return mla_scope_close(tape, scope, y);
+}

@@ -1,0 +1,76 @@
+#include "train/base.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { HASH_TEXT = 17 };
+
+/* Of all parameters in their order: a hash of hashes. */
+static void hash_values(const mla_decoder *model, char out[HASH_TEXT]) {
+    XXH64_hash_t hash = 0;
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        if (p->spec.adapter) continue;
+        hash = XXH3_64bits_withSeed(p->spec.name, strlen(p->spec.name), hash);
+        hash = XXH3_64bits_withSeed(p->tensor.data, (size_t)mla_size(&p->tensor), hash);
+    }
+    snprintf(out, HASH_TEXT, "%016" PRIx64, (uint64_t)hash);
+}
+
+char *mla_base_text(mla_context *context, const char *path, const mla_decoder *model) {
+    char hash[HASH_TEXT];
+    hash_values(model, hash);
+    json_t *json = json_pack("{s:s, s:s}", "path", path, "hash", hash);
+    char *text = json ? mla_json_text(context, json) : NULL;
+    if (!json) mla_fail(context, MLA_ERROR_MEMORY, "no memory for the name of the base (%s)", path);
+    json_decref(json);
+    return text;
+}
+
+mla_status mla_base_check(mla_context *context, const char *where, const char *text, const mla_decoder *model) {
+    char hash[HASH_TEXT];
+    json_t *json;
+    mla_status status = mla_json_parse(context, where, text, &json);
+    if (status) return status;
+    const char *path = json_string_value(json_object_get(json, "path"));
+    const char *wanted = json_string_value(json_object_get(json, "hash"));
+    hash_values(model, hash);
+    if (!wanted || strcmp(wanted, hash))
+        status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s: is an adapter for another base, %s: the weights of this one are "
+                          "others (hash %s, not %s)", where, path ? path : "unknown", hash, wanted ? wanted : "unknown");
+    json_decref(json);
+    return status;
+}
+
+static json_t *json_of(mla_context *context, const mla_model_config *config) {
+    return mla_fields_write_json(context, &mla_model_fields, config);
+}
+
+static mla_status differ(mla_context *context, const char *where, const char *key, const json_t *a, const json_t *b) {
+    char *wanted = json_dumps(a, JSON_ENCODE_ANY), *has = json_dumps(b, JSON_ENCODE_ANY);
+    const mla_status status =
+        mla_fail(context, MLA_ERROR_ARGUMENT, "%s: is an adapter for another base: one with %s %s, and this one has %s", where,
+                 key, wanted ? wanted : "?", has ? has : "?");
+    free(wanted);
+    free(has);
+    return status;
+}
+
+mla_status mla_base_check_config(mla_context *context, const char *where, const mla_model_config *wanted,
+                                 const mla_model_config *config) {
+    json_t *a = json_of(context, wanted), *b = json_of(context, config), *value;
+    const char *key;
+    mla_status status = a && b ? MLA_OK : mla_error_status(context);
+    json_object_foreach(a, key, value) {
+        const json_t *other = json_object_get(b, key);
+        if (!status && strcmp(key, "dropout") && !json_equal(value, (json_t *)(uintptr_t)other))
+            status = differ(context, where, key, value, other);
+    }
+    json_decref(a);
+    json_decref(b);
+    return status;
+}

@@ -1,0 +1,101 @@
+#include "train/finetune.h"
+#include "data/file.h"
+#include "train/adapter.h"
+#include "train/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- opening ---- */
+
+/* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it would be in the end anyway. */
+static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const char *folder) {
+    const char *json = mla_checkpoint_tokenizer(f->checkpoint);
+    if (!json || !recipe->data.source.count || !folder) return MLA_OK;
+    if (snprintf(f->tokenizer, sizeof f->tokenizer, "%s/tokenizer.json", folder) >= (int)sizeof f->tokenizer)
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
+    recipe->data.tokenizer = f->tokenizer;
+    return mla_file_write(f->context, f->tokenizer, json, (int64_t)strlen(json));
+}
+
+static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
+    const int64_t longest = mla_checkpoint_config(f->checkpoint)->max_position_embeddings;
+    if (mla_checkpoint_adapter(f->checkpoint))
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "finetune.base: %s is an adapter: name a model, or make one of both "
+                        "by mla merge", f->path);
+    if (recipe->train.sequence > longest)
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of %s",
+                        (long long)recipe->train.sequence, (long long)longest, f->path);
+    return MLA_OK;
+}
+
+/* Before anything is prepared: whether the adapters fit the model. */
+static mla_status try_adapters(const mla_finetune *f, const mla_recipe *recipe) {
+    mla_decoder *model;
+    mla_status status = mla_decoder_create(f->context, &model, &recipe->model);
+    if (!status) status = mla_adapters_attach(model, &recipe->lora);
+    mla_decoder_destroy(model);
+    return status;
+}
+
+mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
+    *f = (mla_finetune){.context = context, .recipe = recipe};
+    if (!recipe->finetune.base || !recipe->finetune.base[0]) return MLA_OK;
+    mla_status status = mla_checkpoint_open(context, &f->checkpoint, recipe->finetune.base);
+    if (status) return status;
+    if (!realpath(mla_checkpoint_path(f->checkpoint), f->path))
+        snprintf(f->path, sizeof f->path, "%s", mla_checkpoint_path(f->checkpoint));
+    status = check(f, recipe);
+    if (status) return status;
+    recipe->finetune.base = f->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
+    recipe->model = *mla_checkpoint_config(f->checkpoint);
+    if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
+    status = try_adapters(f, recipe);
+    return status ? status : bring_tokenizer(f, recipe, folder);
+}
+
+void mla_finetune_close(mla_finetune *f) {
+    mla_checkpoint_close(f->checkpoint);
+    free(f->adapter);
+    free(f->text);
+    *f = (mla_finetune){0};
+}
+
+mla_status mla_finetune_check_tokenizer(const mla_finetune *f, const char *tokenizer) {
+    const char *wanted = f->checkpoint ? mla_checkpoint_tokenizer(f->checkpoint) : NULL;
+    if (!wanted || !tokenizer || !strcmp(wanted, tokenizer)) return MLA_OK;
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT, "the tokens were made by another tokenizer than that of %s: prepare the "
+                    "text with its tokenizer.json (mla prepare --tokenizer), or give data.source", f->path);
+}
+
+/* ---- values ---- */
+
+static mla_status make_texts(mla_finetune *f, const mla_decoder *model) {
+    if (!f->recipe->lora.targets.count) return MLA_OK;
+    f->adapter = mla_adapter_config_text(model, &f->recipe->lora, f->path);
+    f->text = mla_base_text(f->context, f->path, model);
+    return f->adapter && f->text ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+mla_status mla_finetune_begin(mla_finetune *f, mla_decoder *model) {
+    if (!f->checkpoint) return MLA_OK;
+    mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
+    if (!status) status = mla_adapters_begin(model);
+    return status ? status : make_texts(f, model);
+}
+
+static mla_status read_tensor(void *checkpoint, const char *name, const mla_tensor *tensor) {
+    return mla_checkpoint_read_adapter(checkpoint, name, tensor);
+}
+
+mla_status mla_finetune_read(mla_finetune *f, mla_checkpoint *checkpoint, mla_decoder *model) {
+    if (!f->recipe->lora.targets.count) return mla_checkpoint_read_params(checkpoint, model->params);
+    if (!mla_checkpoint_adapter(checkpoint) || !mla_checkpoint_base(checkpoint))
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%s: is no adapter, as the recipe of the run says: start a new run "
+                        "with --out instead", mla_checkpoint_path(checkpoint));
+    mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
+    if (!status) status = mla_base_check(f->context, mla_checkpoint_path(checkpoint), mla_checkpoint_base(checkpoint), model);
+    if (!status) status = mla_adapters_each(model, read_tensor, checkpoint);
+    return status ? status : make_texts(f, model);
+}
