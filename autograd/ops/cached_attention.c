@@ -2,11 +2,14 @@
  *
  * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
  * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
- * "Flash-Decoding"). */
+ * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, the products of a whole
+ * chunk are matrix products, of as many rows as there are heads. */
+#include "autograd/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/vecmath.h"
 
+#include <omp.h>
 #include <string.h>
 
 enum { CHUNK = 256 };
@@ -15,7 +18,10 @@ typedef struct {
     mla_cache_view cache;
     float scale;
     int64_t heads, key_width;
+    const mla_gemm *scores, *values; /* of a whole chunk; NULL where no heads share keys */
 } attributes;
+
+static int64_t shared_heads(const attributes *at) { return at->heads / at->cache.key_heads; }
 
 static int64_t chunks_of(const attributes *at) { return (at->cache.length + CHUNK - 1) / CHUNK; }
 
@@ -39,6 +45,11 @@ MLA_VECTOR static void scores_of(int64_t count, int64_t width, int64_t row, floa
         for (int64_t i = 0; i < width; i++) sum += q[i] * k[i];
         scores[s] = scale * sum;
     }
+}
+
+MLA_VECTOR static void scale_row(int64_t count, float scale, float *x) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) x[i] *= scale;
 }
 
 /* Scores to exponentials; returns their sum. */
@@ -71,21 +82,34 @@ MLA_VECTOR static void weigh(int64_t count, int64_t width, int64_t row, const fl
     }
 }
 
+/* Where the calling thread has room for the scores of a chunk: (shared heads, CHUNK). */
+static float *thread_scores(const mla_node *n) {
+    const attributes *at = n->attributes;
+    float *behind = (float *)n->scratch + chunks_of(at) * at->heads * (at->cache.value_width + 2);
+    return behind + omp_get_thread_num() * shared_heads(at) * CHUNK;
+}
+
 /* One chunk for all heads that share a key head. */
 static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
     const attributes *at = n->attributes;
     const mla_cache_view *c = &at->cache;
     const int64_t first = chunk * CHUNK, count = c->length - first < CHUNK ? c->length - first : CHUNK;
-    const int64_t shared = at->heads / c->key_heads;
-    const float *keys = c->keys + first * c->key_row + group * at->key_width;
+    const int64_t shared = shared_heads(at), width = at->key_width;
+    const bool products = at->scores && count == CHUNK;
+    const float *q = (const float *)n->in[0]->data + group * shared * width;
+    const float *keys = c->keys + first * c->key_row + group * width;
     const float *values = c->values + first * c->value_row + group * c->value_width;
-    float p[CHUNK];
-    for (int64_t h = group * shared; h < (group + 1) * shared; h++) {
-        const partial part = partial_of(n, chunk, h);
-        scores_of(count, at->key_width, c->key_row, at->scale, (const float *)n->in[0]->data + h * at->key_width, keys, p);
+    float *scores = thread_scores(n);
+    if (products) mla_gemm_run(at->scores, q, keys, scores, NULL);
+    for (int64_t h = 0; h < shared; h++) {
+        const partial part = partial_of(n, chunk, group * shared + h);
+        float *p = scores + h * CHUNK;
+        if (products) scale_row(CHUNK, at->scale, p);
+        else scores_of(count, width, c->key_row, at->scale, q + h * width, keys, p);
         *part.total = exponentials(count, p, part.top);
-        weigh(count, c->value_width, c->value_row, p, values, part.out);
+        if (!products) weigh(count, c->value_width, c->value_row, p, values, part.out);
     }
+    if (products) mla_gemm_run(at->values, scores, values, partial_of(n, chunk, group * shared).out, NULL);
 }
 
 static void join_chunks(const mla_node *n, int64_t head, float *out) {
@@ -114,6 +138,18 @@ static void cached_attention_forward(const mla_node *n) {
 
 static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward};
 
+/* Products of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
+static void plan_products(mla_context *context, attributes *at) {
+    const mla_cache_view *c = &at->cache;
+    const int64_t shared = shared_heads(at);
+    if (shared == 1 || c->length < CHUNK) return;
+    at->scores = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = CHUNK, .k = at->key_width, .b_transposed = true,
+                                                          .ldb = c->key_row, .single_thread = true});
+    at->values = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = c->value_width, .k = CHUNK,
+                                                          .ldb = c->value_row, .ldc = c->value_width + 2,
+                                                          .single_thread = true});
+}
+
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale) {
     mla_node *n = mla_op_begin(tape, &cached_attention, 1, (mla_tensor *[]){q});
     if (!n) return mla_inert(tape);
@@ -121,7 +157,9 @@ mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_
     if (cache->length < 1 || cache->key_heads < 1 || q->shape[2] % cache->key_heads)
         return mla_op_refuse(n, "the cache must hold a position, and its key heads must divide q's heads");
     attributes *at = mla_op_attributes(n, sizeof *at);
-    *at = (attributes){*cache, scale, q->shape[2], q->shape[3]};
-    n->forward_scratch = chunks_of(at) * at->heads * (cache->value_width + 2) * (int64_t)sizeof(float);
+    *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
+    plan_products(mla_tape_context(tape), at);
+    n->forward_scratch = (int64_t)sizeof(float) * (chunks_of(at) * at->heads * (cache->value_width + 2) +
+                         mla_context_threads(mla_tape_context(tape)) * shared_heads(at) * CHUNK);
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, q->shape[2] * cache->value_width});
 }

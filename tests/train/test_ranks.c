@@ -33,7 +33,8 @@ static void make_params(fixture *f) {
     check_ok(f->context, mla_params_create(f->context, &f->params));
     for (int64_t i = 0; i < PARAMETERS; i++) {
         snprintf(name, sizeof name, "p%d", (int)i);
-        mla_params_add(f->params, &(mla_param_spec){name, 1, {sizes[i]}, MLA_INIT_NORMAL, 1, i % 2 == 0, frozen[i]});
+        mla_params_add(f->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {sizes[i]}, .init = MLA_INIT_NORMAL,
+                                                     .scale = 1, .decay = i % 2 == 0, .frozen = frozen[i]});
     }
     check_ok(f->context, mla_params_allocate(f->params, true));
     mla_params_initialise(f->params, 1);
