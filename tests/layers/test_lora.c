@@ -2,9 +2,11 @@
  * changes nothing; their gradients. */
 #include "autograd/gemm.h"
 #include "layers/adapters.h"
+#include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +103,36 @@ static void what_cannot_be_is_named(void **state) {
         mla_decoder *model = unfilled(*state, "");
         check_error(*state, attach(model, cases[i].lora), MLA_ERROR_ARGUMENT, cases[i].words);
         mla_decoder_destroy(model);
+    }
+}
+
+/* Attaches and begins in a model that may fail at any allocation. */
+static mla_status create_adapted(mla_context *context, const mla_model_config *config, const mla_lora_options *lora) {
+    mla_decoder *model;
+    mla_status status = mla_decoder_create(context, &model, config);
+    if (!status) status = mla_adapters_attach(model, lora);
+    if (!status) status = mla_params_allocate(model->params, true);
+    if (!status) mla_params_initialise(model->params, 1);
+    if (!status) status = mla_adapters_begin(model);
+    mla_decoder_destroy(model);
+    return status;
+}
+
+static void every_allocation_may_fail(void **state) {
+    mla_context *context = *state;
+    const mla_model_config config = small_config(context, "num_hidden_layers=1");
+    for (int k = 0; k < 2; k++) {
+        mla_lora_options lora = options_of(context, k ? "targets=* rank=2 init=pissa" : "targets=* rank=2 dora=true");
+        bool failed = allocations_can_be_watched();
+        for (int64_t n = 1; failed; n++) {
+            allocations_watch(n);
+            const mla_status status = create_adapted(context, &config, &lora);
+            failed = allocations_stop().failed;
+            if (failed) assert_true(status == MLA_ERROR_MEMORY || status == MLA_ERROR_LIBRARY); /* oneDNN's plans */
+            else check_ok(context, status);
+            mla_clear_error(context);
+        }
+        mla_fields_free(&mla_lora_fields, &lora);
     }
 }
 
@@ -290,6 +322,38 @@ static double loss_in(mla_decoder *model, mla_dtype precision, bool training) {
     return value;
 }
 
+static double sum_of_gradients(const mla_decoder *model) {
+    double sum = 0;
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        for (int64_t j = 0; !p->spec.frozen && j < p->count; j++) sum += fabs((double)((float *)p->tensor.grad)[j]);
+    }
+    return sum;
+}
+
+/* Computing blocks again gives the same loss and gradients, with the same dropout. */
+static void recompute_changes_nothing(void **state) {
+    static const char *const loras[] = {"targets=* rank=3 dropout=0.3", "targets=* rank=3 dora=true"};
+    for (int k = 0; k < 2; k++) {
+        mla_decoder *model = adapted(*state, "q_lora_rank=6", loras[k]);
+        double loss[2], gradients[2];
+        for (int again = 0; again < 2; again++) {
+            mla_tape *tape;
+            check_ok(*state, mla_tape_create(*state, &tape, NULL));
+            mla_params_clear_gradients(model->params);
+            mla_tape_begin(tape, &(mla_step){.seed = 1, .training = true, .recompute = again});
+            mla_tensor *result = loss_of(tape, model);
+            check_ok(*state, mla_backward(tape, result));
+            loss[again] = (double)*(float *)result->data;
+            gradients[again] = sum_of_gradients(model);
+            mla_tape_destroy(tape);
+        }
+        check_close(loss[1], loss[0], 0);
+        check_close(gradients[1], gradients[0], 1e-6);
+        mla_decoder_destroy(model);
+    }
+}
+
 /* Dropout in front of kv_b_proj's adapter expands keys and values for themselves: with next to no dropout the loss is
  * the same, with much another, and outside training there is none. */
 static void dropout_acts_on_latents(void **state) {
@@ -327,9 +391,9 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(patterns_choose_projections), cmocka_unit_test(what_cannot_be_is_named),
-        cmocka_unit_test(only_adapters_are_trained),   cmocka_unit_test(all_forms_have_all_adapters),
+        cmocka_unit_test(every_allocation_may_fail),   cmocka_unit_test(only_adapters_are_trained),   cmocka_unit_test(all_forms_have_all_adapters),
         cmocka_unit_test(a_dropped_adapter_shows),     cmocka_unit_test(merged_is_unmerged),
         cmocka_unit_test(stacks_add_up_by_their_shares), cmocka_unit_test(pissa_begins_with_the_model), cmocka_unit_test(adapters_have_right_gradients),
-        cmocka_unit_test(dropout_acts_on_latents),     cmocka_unit_test(bf16_is_f32_but_for_rounding)};
+        cmocka_unit_test(recompute_changes_nothing), cmocka_unit_test(dropout_acts_on_latents),     cmocka_unit_test(bf16_is_f32_but_for_rounding)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
