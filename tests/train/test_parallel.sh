@@ -76,6 +76,13 @@ check 0 "" "$mla" train text.yaml --out text1
 check 0 "" ranks 3 train text.yaml --out text3
 curves_near text1 text3 1e-5 || fail "text on 3 ranks: another curve"
 
+# adapters: most parameters are frozen, and have no place among the gradients
+printf 'finetune: {base: text1}\nlora: {targets: ["*"], rank: 4, alpha: 8}\ndata: {source: texts, held_out: 0.2}\n' >lora.yaml
+printf 'optim: {lr: 1e-2}\ntrain: {steps: 40, batch: 4, microbatch: 2, sequence: 32, bucket_mb: 0.002, threads: 1}\n' >>lora.yaml
+check 0 "" "$mla" finetune lora.yaml --out adapter1
+check 0 "" ranks 3 finetune lora.yaml --set optim.shard=true --out adapter3
+curves_near adapter1 adapter3 1e-5 || fail "adapters on 3 ranks: another curve"
+
 # the time spent waiting is in the log, and only there where there is somebody to wait for
 grep -q '"waited"' world2/metrics.jsonl || fail "the log of 2 ranks does not say how long they waited"
 grep -q '"waited"' alone/metrics.jsonl && fail "the log of one process says that it waited"
