@@ -12,11 +12,6 @@ static void fill_cache(mla_kv_cache *cache, int64_t layers, int64_t length) {
     }
 }
 
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static mla_status decode(mla_tape *tape, const mla_decoder *model, mla_kv_cache *cache, int64_t tokens, double *seconds) {
     for (int64_t i = 0; i < tokens; i++) {
         const int32_t id = (int32_t)(i % model->config.vocab_size);
@@ -42,8 +37,7 @@ mla_status mla_measure_decode(mla_context *context, const mla_model_config *conf
     mla_params_initialise(model->params, 1);
     fill_cache(cache, config->num_hidden_layers, length);
     status = decode(tape, model, cache, tokens, seconds);
-    qsort(seconds, (size_t)tokens, sizeof *seconds, ascending);
-    out->tokens_per_second = 1 / seconds[tokens / 2];
+    out->tokens_per_second = 1 / mla_median(seconds, tokens);
     out->cache_bytes = length * mla_kv_cache_bytes_per_token(config);
 done:
     mla_tape_destroy(tape);

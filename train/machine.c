@@ -41,6 +41,11 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+double mla_median(double *values, int64_t count) {
+    qsort(values, (size_t)count, sizeof *values, ascending);
+    return values[count / 2];
+}
+
 /* Each thread of a single-thread plan repeats it for itself. */
 static double seconds_of(const mla_gemm *gemm, const mla_gemm_shape *s, const operands *o, int threads, int repeats) {
     const double begin = mla_seconds();
@@ -65,8 +70,7 @@ mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const ml
     bool good = o != NULL;
     for (int i = 0; i < threads && good; i++) good = make_operands(context, s, &o[i]);
     for (int i = 0; i < RUNS && good; i++) times[i] = seconds_of(gemm, s, o, threads, repeats);
-    if (good) qsort(times, RUNS, sizeof *times, ascending);
-    *seconds = good ? times[RUNS / 2] : 0;
+    *seconds = good ? mla_median(times, RUNS) : 0;
     for (int i = 0; i < threads && o; i++) free_operands(&o[i]);
     free(o);
     return mla_error_status(context);

@@ -201,11 +201,6 @@ typedef struct {
     int64_t peak;
 } result;
 
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static mla_status measure(bench *b, int64_t steps, result *out) {
     double *seconds = mla_alloc(b->context, steps, sizeof *seconds, "the times"), warm_up, loss;
     mla_status status = seconds ? step(b, &warm_up, &loss) : MLA_ERROR_MEMORY;
@@ -213,10 +208,10 @@ static mla_status measure(bench *b, int64_t steps, result *out) {
     b->optimizer_seconds = 0;
     for (int64_t i = 0; i < steps && !status; i++) status = step(b, &seconds[i], &loss);
     if (!status) {
-        qsort(seconds, (size_t)steps, sizeof *seconds, ascending);
-        out->ms = 1e3 * seconds[steps / 2];
+        const double median = mla_median(seconds, steps);
+        out->ms = 1e3 * median;
         out->peak = mla_memory_peak();
-        out->flops_per_second = model_flops(b) / seconds[steps / 2];
+        out->flops_per_second = model_flops(b) / median;
         out->fraction = out->flops_per_second / rate_of_products(b->context);
     }
     free(seconds);
