@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 RECIPES = HERE.parent.parent / "train/recipes"
 LONG = ["--set", "train.sequence=8192", "--set", "train.batch=1", "--set", "train.microbatch=1",
         "--set", "model.max_position_embeddings=8192"]  # fmt: skip
-SMALL = ["--set", "train.batch=4", "--set", "train.microbatch=4", "--set", "model.vocab_size=2048"]
+SMALL = ["--set", "train.batch=4", "--set", "train.microbatch=4", "--set", "model.num_hidden_layers=4",
+         "--set", "model.vocab_size=2048"]  # fmt: skip
 ARTICLE = ["--set", "model.dropout=0", "--set", "train.batch=32", "--set", "train.microbatch=32"]
 
 # name: our benchmark, recipe and settings; options of torch_step.py
