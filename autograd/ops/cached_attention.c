@@ -2,8 +2,8 @@
  *
  * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
  * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
- * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, the products of a whole
- * chunk are matrix products, of as many rows as there are heads. */
+ * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, a whole chunk's values
+ * are weighed by a matrix product, of as many rows as there are heads. */
 #include "autograd/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
@@ -18,7 +18,7 @@ typedef struct {
     mla_cache_view cache;
     float scale;
     int64_t heads, key_width;
-    const mla_gemm *scores, *values; /* of a whole chunk; NULL where no heads share keys */
+    const mla_gemm *weigh; /* for a whole chunk; NULL where no heads share keys */
 } attributes;
 
 static int64_t shared_heads(const attributes *at) { return at->heads / at->cache.key_heads; }
@@ -36,8 +36,8 @@ static partial partial_of(const mla_node *n, int64_t chunk, int64_t head) {
     return (partial){out, out + at->cache.value_width, out + at->cache.value_width + 1};
 }
 
-MLA_VECTOR static void scores_of(int64_t count, int64_t width, int64_t row, float scale, const float *q, const float *keys,
-                                 float *scores) {
+MLA_VECTOR static void scores_of_one(int64_t count, int64_t width, int64_t row, float scale, const float *q,
+                                     const float *keys, float *scores) {
     for (int64_t s = 0; s < count; s++) {
         const float *k = keys + s * row;
         float sum = 0;
@@ -47,9 +47,33 @@ MLA_VECTOR static void scores_of(int64_t count, int64_t width, int64_t row, floa
     }
 }
 
-MLA_VECTOR static void scale_row(int64_t count, float scale, float *x) {
-    MLA_SIMD
-    for (int64_t i = 0; i < count; i++) x[i] *= scale;
+/* The same for four heads that share their keys, so that each is loaded once for all of them. */
+MLA_VECTOR static void scores_of_four(int64_t count, int64_t width, int64_t row, float scale, const float *q,
+                                      const float *keys, float *scores) {
+    const float *qa = q, *qb = qa + width, *qc = qb + width, *qd = qc + width;
+    for (int64_t s = 0; s < count; s++) {
+        const float *k = keys + s * row;
+        float a = 0, b = 0, c = 0, d = 0;
+        MLA_SIMD_SUM(a, b, c, d)
+        for (int64_t i = 0; i < width; i++) {
+            a += qa[i] * k[i];
+            b += qb[i] * k[i];
+            c += qc[i] * k[i];
+            d += qd[i] * k[i];
+        }
+        scores[s] = scale * a;
+        scores[CHUNK + s] = scale * b;
+        scores[2 * CHUNK + s] = scale * c;
+        scores[3 * CHUNK + s] = scale * d;
+    }
+}
+
+/* scores (heads, CHUNK) of `count` keys. A matrix product would first rearrange the keys, which takes longer. */
+static void scores_of(int64_t heads, int64_t count, int64_t width, int64_t row, float scale, const float *q,
+                      const float *keys, float *scores) {
+    int64_t h = 0;
+    for (; h + 4 <= heads; h += 4) scores_of_four(count, width, row, scale, q + h * width, keys, scores + h * CHUNK);
+    for (; h < heads; h++) scores_of_one(count, width, row, scale, q + h * width, keys, scores + h * CHUNK);
 }
 
 /* Scores to exponentials; returns their sum. */
@@ -95,21 +119,24 @@ static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
     const mla_cache_view *c = &at->cache;
     const int64_t first = chunk * CHUNK, count = c->length - first < CHUNK ? c->length - first : CHUNK;
     const int64_t shared = shared_heads(at), width = at->key_width;
-    const bool products = at->scores && count == CHUNK;
+    const bool product = at->weigh && count == CHUNK;
     const float *q = (const float *)n->in[0]->data + group * shared * width;
     const float *keys = c->keys + first * c->key_row + group * width;
     const float *values = c->values + first * c->value_row + group * c->value_width;
     float *scores = thread_scores(n);
-    if (products) mla_gemm_run(at->scores, q, keys, scores, NULL);
+    scores_of(shared, count, width, c->key_row, at->scale, q, keys, scores);
     for (int64_t h = 0; h < shared; h++) {
         const partial part = partial_of(n, chunk, group * shared + h);
         float *p = scores + h * CHUNK;
-        if (products) scale_row(CHUNK, at->scale, p);
-        else scores_of(count, width, c->key_row, at->scale, q + h * width, keys, p);
         *part.total = exponentials(count, p, part.top);
-        if (!products) weigh(count, c->value_width, c->value_row, p, values, part.out);
+        if (!product) weigh(count, c->value_width, c->value_row, p, values, part.out);
     }
-    if (products) mla_gemm_run(at->values, scores, values, partial_of(n, chunk, group * shared).out, NULL);
+    if (product) mla_gemm_run(at->weigh, scores, values, partial_of(n, chunk, group * shared).out, NULL);
+}
+
+MLA_VECTOR static void add_scaled(int64_t count, float scale, const float *x, float *sum) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) sum[i] += scale * x[i];
 }
 
 static void join_chunks(const mla_node *n, int64_t head, float *out) {
@@ -122,7 +149,7 @@ static void join_chunks(const mla_node *n, int64_t head, float *out) {
         const partial part = partial_of(n, c, head);
         const float weight = expf(*part.top - top);
         total += weight * *part.total;
-        for (int64_t i = 0; i < width; i++) out[i] += weight * part.out[i];
+        add_scaled(width, weight, part.out, out);
     }
     for (int64_t i = 0; i < width; i++) out[i] /= total;
 }
@@ -138,16 +165,13 @@ static void cached_attention_forward(const mla_node *n) {
 
 static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward};
 
-/* Products of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
-static void plan_products(mla_context *context, attributes *at) {
+/* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
+static void plan_product(mla_context *context, attributes *at) {
     const mla_cache_view *c = &at->cache;
     const int64_t shared = shared_heads(at);
     if (shared == 1 || c->length < CHUNK) return;
-    at->scores = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = CHUNK, .k = at->key_width, .b_transposed = true,
-                                                          .ldb = c->key_row, .single_thread = true});
-    at->values = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = c->value_width, .k = CHUNK,
-                                                          .ldb = c->value_row, .ldc = c->value_width + 2,
-                                                          .single_thread = true});
+    at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = c->value_width, .k = CHUNK, .ldb = c->value_row,
+                                                         .ldc = c->value_width + 2, .single_thread = true});
 }
 
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale) {
@@ -158,7 +182,7 @@ mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_
         return mla_op_refuse(n, "the cache must hold a position, and its key heads must divide q's heads");
     attributes *at = mla_op_attributes(n, sizeof *at);
     *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
-    plan_products(mla_tape_context(tape), at);
+    plan_product(mla_tape_context(tape), at);
     n->forward_scratch = (int64_t)sizeof(float) * (chunks_of(at) * at->heads * (cache->value_width + 2) +
                          mla_context_threads(mla_tape_context(tape)) * shared_heads(at) * CHUNK);
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, q->shape[2] * cache->value_width});
