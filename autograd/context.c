@@ -45,6 +45,7 @@ void mla_context_destroy(mla_context *context) {
 void **mla_context_gemm_cache(mla_context *context) { return &context->gemm_cache; }
 
 int mla_context_threads(const mla_context *context) { return context->options.threads; }
+bool mla_context_packs_weights(const mla_context *context) { return context->options.pack_weights; }
 
 mla_status mla_fail(mla_context *context, mla_status status, const char *format, ...) {
     #pragma omp critical(mla_context_fail)

@@ -15,6 +15,7 @@ typedef struct {
     int threads; /* OpenMP threads; 0: as many as OMP_NUM_THREADS or the processor says */
     void (*warn)(void *user, const char *message); /* NULL: warnings are dropped */
     void *user;                                    /* handed to warn */
+    bool pack_weights; /* as with AMX also where the processor gains little by it: autograd/packed.h */
 } mla_context_options;
 
 /* Makes a context; options may be NULL. The caller owns it. Only error: MLA_ERROR_MEMORY. */
@@ -24,6 +25,8 @@ void mla_context_destroy(mla_context *context);
 int mla_context_threads(const mla_context *context);
 /* Changes the number of threads; 0: leaves it. Before the first matrix product only: plans are made for it. */
 void mla_context_set_threads(mla_context *context, int threads);
+
+bool mla_context_packs_weights(const mla_context *context); /* that option */
 
 /* Records an error unless one is recorded already, and returns its status: `return mla_fail(ctx, ...)`.
  * The message says what was wrong, where, and what would be right; no newline at its end. */

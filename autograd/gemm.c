@@ -14,12 +14,15 @@ typedef struct {
     int64_t runs;
 } handles;
 
+typedef struct packing packing;
+
 struct mla_gemm {
     mla_context *context;
     mla_gemm_shape shape;
     dnnl_primitive_t primitive;
     handles *slots; /* one, or one per thread */
     int slot_count;
+    packing *packing; /* with b_packed */
 };
 
 typedef struct {
@@ -33,6 +36,12 @@ typedef struct {
 typedef dnnl_memory_desc_t descriptor;
 
 #if DNNL_VERSION_MAJOR >= 3
+typedef const_dnnl_memory_desc_t queried;
+static dnnl_status_t describe_any(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type) {
+    return dnnl_memory_desc_create_with_tag(d, ndim, dims, type, dnnl_format_tag_any);
+}
+static dnnl_status_t copy_descriptor(descriptor *d, queried from) { return dnnl_memory_desc_clone(d, from); }
+static queried pointer_to(const descriptor *d) { return *d; }
 static dnnl_status_t describe(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type,
                               const dnnl_dims_t strides) {
     return dnnl_memory_desc_create_with_strides(d, ndim, dims, type, strides);
@@ -52,6 +61,15 @@ static dnnl_status_t describe_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t e
     return dnnl_matmul_primitive_desc_create(out, engine, *a, *b, bias ? *bias : NULL, *c, attributes);
 }
 #else
+typedef const dnnl_memory_desc_t *queried;
+static dnnl_status_t describe_any(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type) {
+    return dnnl_memory_desc_init_by_tag(d, ndim, dims, type, dnnl_format_tag_any);
+}
+static dnnl_status_t copy_descriptor(descriptor *d, queried from) {
+    *d = *from;
+    return dnnl_success;
+}
+static queried pointer_to(const descriptor *d) { return d; }
 static dnnl_status_t describe(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type,
                               const dnnl_dims_t strides) {
     return dnnl_memory_desc_init_by_strides(d, ndim, dims, type, strides);
@@ -85,10 +103,9 @@ const char *mla_gemm_library(void) {
     return name;
 }
 
-bool mla_gemm_has_bf16(void) {
-    const unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16;
-    return ((unsigned)dnnl_get_effective_cpu_isa() & bf16) == bf16;
-}
+static bool has(unsigned features) { return ((unsigned)dnnl_get_effective_cpu_isa() & features) == features; }
+bool mla_gemm_has_bf16(void) { return has(dnnl_cpu_isa_avx512_core_bf16); }
+bool mla_gemm_has_amx(void) { return has(dnnl_cpu_isa_avx512_core_amx); }
 
 /* ---- planning ---- */
 
@@ -133,6 +150,45 @@ static dnnl_status_t make_handles(handles *h, const_dnnl_primitive_desc_t matmul
     return status;
 }
 
+/* How B comes into the layout that a product was planned for. */
+struct packing {
+    descriptor layout;
+    dnnl_primitive_t reorder;
+    dnnl_memory_t from, to;
+};
+
+static dnnl_status_t make_packing(packing *p, const mla_gemm_shape *s, const_dnnl_primitive_desc_t matmul,
+                                  dnnl_engine_t engine) {
+    descriptor plain = {0};
+    dnnl_primitive_desc_t reorder = NULL;
+    dnnl_status_t status = copy_descriptor(&p->layout, dnnl_primitive_desc_query_md(matmul, dnnl_query_weights_md, 0));
+    if (!status) status = describe_matrix(&plain, s->k, s->n, s->b_transposed, s->ldb, s->b_type);
+    if (!status)
+        status = dnnl_reorder_primitive_desc_create(&reorder, pointer_to(&plain), engine, pointer_to(&p->layout), engine,
+                                                    NULL);
+    if (!status) status = dnnl_primitive_create(&p->reorder, reorder);
+    if (!status) status = make_memory(&p->from, &plain, engine);
+    if (!status) status = make_memory(&p->to, &p->layout, engine);
+    if (reorder) dnnl_primitive_desc_destroy(reorder);
+    forget(&plain);
+    return status;
+}
+
+static void destroy_packing(packing *p) {
+    if (!p) return;
+    if (p->from) dnnl_memory_destroy(p->from);
+    if (p->to) dnnl_memory_destroy(p->to);
+    if (p->reorder) dnnl_primitive_destroy(p->reorder);
+    forget(&p->layout);
+    free(p);
+}
+
+static dnnl_status_t describe_b(const mla_gemm_shape *s, descriptor *b) {
+    const dnnl_dims_t dims = {s->k, s->n};
+    return s->b_packed ? describe_any(b, 2, dims, data_type(s->b_type))
+                       : describe_matrix(b, s->k, s->n, s->b_transposed, s->ldb, s->b_type);
+}
+
 /* oneDNN lays a primitive out for the number of threads in force when it is made. */
 static dnnl_status_t make_primitive(mla_gemm *gemm, dnnl_engine_t engine) {
     const mla_gemm_shape *s = &gemm->shape;
@@ -141,14 +197,16 @@ static dnnl_status_t make_primitive(mla_gemm *gemm, dnnl_engine_t engine) {
     dnnl_primitive_desc_t matmul = NULL;
     const dnnl_dims_t bias_dims = {1, s->n}, bias_strides = {s->n, 1};
     dnnl_status_t status = describe_matrix(&a, s->m, s->k, s->a_transposed, s->lda, s->a_type);
-    if (!status) status = describe_matrix(&b, s->k, s->n, s->b_transposed, s->ldb, s->b_type);
+    if (!status) status = describe_b(s, &b);
     if (!status) status = describe_matrix(&c, s->m, s->n, false, s->ldc, s->c_type);
     if (!status && s->bias) status = describe(&bias, 2, bias_dims, dnnl_f32, bias_strides);
     if (!status) status = make_attributes(&attributes, s->accumulate);
     if (!status) status = describe_matmul(&matmul, engine, &a, &b, s->bias ? &bias : NULL, &c, attributes);
     if (!status) status = dnnl_primitive_create(&gemm->primitive, matmul);
+    if (!status && s->b_packed) status = make_packing(gemm->packing, s, matmul, engine);
     for (int i = 0; i < gemm->slot_count && !status; i++)
-        status = make_handles(&gemm->slots[i], matmul, engine, &a, &b, &c, s->bias ? &bias : NULL);
+        status = make_handles(&gemm->slots[i], matmul, engine, &a, s->b_packed ? &gemm->packing->layout : &b, &c,
+                              s->bias ? &bias : NULL);
     if (matmul) dnnl_primitive_desc_destroy(matmul);
     if (attributes) dnnl_primitive_attr_destroy(attributes);
     forget(&a);
@@ -169,6 +227,7 @@ static void destroy_plan(mla_gemm *gemm) {
         free(h->scratch_data);
     }
     if (gemm->primitive) dnnl_primitive_destroy(gemm->primitive);
+    destroy_packing(gemm->packing);
     free(gemm->slots);
     free(gemm);
 }
@@ -180,9 +239,11 @@ static mla_gemm *make_plan(mla_context *context, dnnl_engine_t engine, const mla
     gemm->shape = *shape;
     gemm->slot_count = shape->single_thread ? mla_context_threads(context) : 1;
     gemm->slots = mla_alloc(context, gemm->slot_count, sizeof *gemm->slots, "a matrix product");
+    if (shape->b_packed) gemm->packing = mla_alloc(context, 1, sizeof *gemm->packing, "a matrix product");
+    const bool complete = gemm->slots && (gemm->packing || !shape->b_packed);
     const int threads = omp_get_max_threads();
     if (shape->single_thread) omp_set_num_threads(1);
-    const dnnl_status_t status = gemm->slots ? make_primitive(gemm, engine) : dnnl_out_of_memory;
+    const dnnl_status_t status = complete ? make_primitive(gemm, engine) : dnnl_out_of_memory;
     omp_set_num_threads(threads);
     if (status == dnnl_success) return gemm;
     mla_fail(context, MLA_ERROR_LIBRARY, "%s cannot multiply (%lld,%lld) %s by (%lld,%lld) %s (its status %d)",
@@ -220,13 +281,14 @@ static bool same_shape(const mla_gemm_shape *a, const mla_gemm_shape *b) {
     return a->m == b->m && a->n == b->n && a->k == b->k && a->a_transposed == b->a_transposed &&
            a->b_transposed == b->b_transposed && a->lda == b->lda && a->ldb == b->ldb && a->ldc == b->ldc &&
            a->a_type == b->a_type && a->b_type == b->b_type && a->c_type == b->c_type &&
-           a->accumulate == b->accumulate && a->bias == b->bias && a->single_thread == b->single_thread;
+           a->accumulate == b->accumulate && a->bias == b->bias && a->single_thread == b->single_thread &&
+           a->b_packed == b->b_packed;
 }
 
 static uint64_t hash_of(const mla_gemm_shape *s) {
     const int64_t parts[] = {s->m, s->n, s->k, s->lda, s->ldb, s->ldc,
                              s->a_transposed | s->b_transposed << 1 | s->accumulate << 2 | s->bias << 3 |
-                                 s->single_thread << 4 | (int)s->a_type << 5 | (int)s->c_type << 7};
+                                 s->single_thread << 4 | (int)s->a_type << 5 | (int)s->c_type << 7 | s->b_packed << 9};
     uint64_t hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) hash = (hash ^ (uint64_t)parts[i]) * 1099511628211u;
     return hash ^ hash >> 29;
@@ -287,6 +349,25 @@ void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, c
     if (status != dnnl_success)
         mla_fail(gemm->context, MLA_ERROR_LIBRARY, "%s failed in a matrix product (its status %d)",
                  mla_gemm_library(), (int)status);
+}
+
+int64_t mla_gemm_packed_bytes(const mla_gemm *gemm) {
+    return (int64_t)dnnl_memory_desc_get_size(pointer_to(&gemm->packing->layout));
+}
+
+bool mla_gemm_same_packing(const mla_gemm *x, const mla_gemm *y) {
+    return dnnl_memory_desc_equal(pointer_to(&x->packing->layout), pointer_to(&y->packing->layout));
+}
+
+void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed) {
+    dnnl_exec_arg_t args[2];
+    int count = 0;
+    bind(args, &count, DNNL_ARG_FROM, gemm->packing->from, b);
+    bind(args, &count, DNNL_ARG_TO, gemm->packing->to, packed);
+    const dnnl_status_t status = dnnl_primitive_execute(gemm->packing->reorder, gemm->slots[0].stream, count, args);
+    if (status != dnnl_success)
+        mla_fail(gemm->context, MLA_ERROR_LIBRARY, "%s failed in packing a matrix (its status %d)", mla_gemm_library(),
+                 (int)status);
 }
 
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,

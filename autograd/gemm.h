@@ -18,6 +18,7 @@ typedef struct {
     bool accumulate;    /* add to C */
     bool bias;          /* add a row of n f32 to each row of C */
     bool single_thread; /* called by each thread of a parallel region for itself */
+    bool b_packed;      /* B is in the layout that oneDNN is fastest with, by mla_gemm_pack; ldb is of B before that */
 } mla_gemm_shape;
 
 typedef struct mla_gemm mla_gemm;
@@ -30,6 +31,12 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
  * each thread uses its own copy of the plan's handles. Errors are recorded in the context. */
 void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias);
 
+/* For plans with b_packed: the bytes that B takes then, and bringing it there. Products of other sizes may want other
+ * layouts: B may be used by all plans of its packing. */
+int64_t mla_gemm_packed_bytes(const mla_gemm *gemm);
+void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed);
+bool mla_gemm_same_packing(const mla_gemm *x, const mla_gemm *y);
+
 /* Both in one, outside parallel regions. */
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
                   const float *bias);
@@ -40,6 +47,7 @@ void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gem
 
 /* Whether the processor multiplies bf16 natively (AVX-512 bf16 or AMX), so that bf16 is faster than f32. */
 bool mla_gemm_has_bf16(void);
+bool mla_gemm_has_amx(void);
 
 /* "oneDNN 2.6.3" */
 const char *mla_gemm_library(void);

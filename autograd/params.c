@@ -28,6 +28,7 @@ mla_status mla_params_create(mla_context *context, mla_params **out) {
 void mla_params_destroy(mla_params *params) {
     if (!params) return;
     for (int64_t i = 0; i < params->count; i++) {
+        mla_packed_free(params->items[i]->packed);
         free((char *)(uintptr_t)params->items[i]->spec.name);
         free(params->items[i]);
     }
@@ -47,6 +48,7 @@ static mla_param *make_param(mla_params *params, const mla_param_spec *spec) {
     param->tensor = (mla_tensor){.dtype = MLA_F32, .ndim = spec->ndim, .name = param->spec.name, .is_parameter = true,
                                  .needs_grad = !spec->frozen};
     memcpy(param->tensor.shape, spec->shape, sizeof spec->shape);
+    if (spec->ndim == 2) param->tensor.packed = param->packed;
     if (!param->spec.name) {
         mla_fail(params->context, MLA_ERROR_MEMORY, "no memory for the name of parameter %s", spec->name);
         free(param);
@@ -190,9 +192,10 @@ mla_status mla_params_refresh_half(mla_params *params) {
     const bool all = !params->half || params->half_version < params->frozen_version;
     const mla_status status = params->half ? MLA_OK : make_half(params);
     for (int64_t i = 0; i < params->count && !status; i++) {
-        const mla_tensor *x = &params->items[i]->tensor;
-        if (x->half && (all || !params->items[i]->spec.frozen))
-            mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
+        mla_tensor *x = &params->items[i]->tensor;
+        if (!x->half || (!all && params->items[i]->spec.frozen)) continue;
+        mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
+        x->half_version++;
     }
     params->half_version = params->version;
     return status;

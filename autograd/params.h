@@ -7,7 +7,7 @@
 #define MLA_AUTOGRAD_PARAMS_H
 
 #include "autograd/context.h"
-#include "autograd/tensor.h"
+#include "autograd/packed.h"
 
 typedef struct mla_params mla_params;
 
@@ -30,6 +30,7 @@ typedef struct {
     int64_t count;        /* elements */
     int64_t offset;       /* in the block of values */
     int64_t grad_offset;  /* in the blocks of gradients and moments; -1 where frozen */
+    mla_packed packed[MLA_PACKED_DIRECTIONS]; /* of a matrix: see autograd/packed.h */
 } mla_param;
 
 /* The registry owns all names, tensors and blocks. Only error: MLA_ERROR_MEMORY. */

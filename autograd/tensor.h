@@ -15,6 +15,7 @@ typedef enum { MLA_F32, MLA_BF16, MLA_I32 } mla_dtype;
 enum { MLA_MAX_DIMS = 4 };
 
 typedef struct mla_buffer mla_buffer; /* memory of the step's pool, see autograd/pool.h */
+typedef struct mla_packed mla_packed; /* see autograd/packed.h */
 
 typedef struct mla_tensor {
     mla_dtype dtype;
@@ -23,6 +24,8 @@ typedef struct mla_tensor {
     const char *name;    /* of parameters and inputs; NULL for results of ops */
     void *data;          /* NULL in a run on shapes alone */
     const void *half;    /* of f32 parameters: a bf16 copy for matrix products, or NULL */
+    uint64_t half_version; /* another one when that copy was made anew */
+    mla_packed *packed;  /* of matrices among the parameters: two packed copies of it, one for each direction */
     void *grad;          /* f32 or bf16 like data; read it only where has_grad */
     bool is_parameter;   /* data and grad are in the registry's flat blocks */
     bool needs_grad;     /* a gradient flows to it */

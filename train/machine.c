@@ -21,9 +21,11 @@ static int64_t stored_bytes(int64_t rows, int64_t columns, bool transposed, int6
     return stored_rows * (ld > width ? ld : width) * (int64_t)mla_dtype_size(type);
 }
 
-static bool make_operands(mla_context *context, const mla_gemm_shape *s, operands *o) {
+static bool make_operands(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *s, operands *o) {
+    const int64_t b_bytes = s->b_packed ? mla_gemm_packed_bytes(gemm)
+                                        : stored_bytes(s->k, s->n, s->b_transposed, s->ldb, s->b_type);
     o->a = mla_alloc(context, stored_bytes(s->m, s->k, s->a_transposed, s->lda, s->a_type), 1, "a measurement");
-    o->b = mla_alloc(context, stored_bytes(s->k, s->n, s->b_transposed, s->ldb, s->b_type), 1, "a measurement");
+    o->b = mla_alloc(context, b_bytes, 1, "a measurement");
     o->c = mla_alloc(context, stored_bytes(s->m, s->n, false, s->ldc, s->c_type), 1, "a measurement");
     o->bias = mla_alloc(context, s->n, sizeof(float), "a measurement");
     return o->a && o->b && o->c && o->bias;
@@ -68,7 +70,7 @@ mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const ml
     double times[RUNS];
     operands *o = mla_alloc(context, threads, sizeof *o, "a measurement");
     bool good = o != NULL;
-    for (int i = 0; i < threads && good; i++) good = make_operands(context, s, &o[i]);
+    for (int i = 0; i < threads && good; i++) good = make_operands(context, gemm, s, &o[i]);
     for (int i = 0; i < RUNS && good; i++) times[i] = seconds_of(gemm, s, o, threads, repeats);
     *seconds = good ? mla_median(times, RUNS) : 0;
     for (int i = 0; i < threads && o; i++) free_operands(&o[i]);
@@ -82,7 +84,7 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
     const mla_gemm *gemm = mla_gemm_plan(context, &shape);
     operands o = {0};
     double best = 0;
-    const bool good = gemm && make_operands(context, &shape, &o);
+    const bool good = gemm && make_operands(context, gemm, &shape, &o);
     for (int i = 0; good && i < RUNS; i++) {
         const double rate = 2.0 * SIZE * SIZE * SIZE / seconds_of(gemm, &shape, &o, 1, 1);
         best = rate > best ? rate : best;

@@ -67,8 +67,10 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
     if (status) goto done;
     mla_params_lay_out(model->params);
     status = run_on_shapes(context, model, tape, shape, step, &plan->cost);
-    plan->parameters = mla_params_values_length(model->params) *
-                       (int64_t)(sizeof(float) + (step->precision == MLA_BF16 ? mla_dtype_size(MLA_BF16) : 0));
+    plan->parameters = mla_params_values_length(model->params) * (int64_t)sizeof(float);
+    const int copies = 1 + (mla_packs_weights(context) ? MLA_PACKED_DIRECTIONS : 0);
+    if (step->precision == MLA_BF16)
+        plan->parameters += copies * mla_params_values_length(model->params) * (int64_t)mla_dtype_size(MLA_BF16);
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
     plan->moments = 2 * plan->gradients;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));

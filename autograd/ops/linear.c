@@ -5,6 +5,7 @@
  * saved if backward needs it again. A frozen W has no dW, and then x is not kept for it. */
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
+#include "autograd/packed.h"
 #include "autograd/rows.h"
 
 enum { X, W, B };
@@ -19,12 +20,11 @@ static void linear_forward(const mla_node *n) {
     const mla_dtype type = n->out->dtype;
     const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
                                   .a_type = type, .b_type = type, .c_type = type, .bias = b != NULL};
-    const void *weight = mla_op_operand(n, W, type);
-    if (!weight) return;
+    if (!mla_op_operand(n, W, type)) return;
     void *rounded = n->saved[ROUNDED] ? n->saved[ROUNDED] : n->scratch;
     if (rounds(n)) mla_narrow_all(mla_count(x), x->data, rounded);
-    mla_gemm_now(mla_tape_context(n->tape), &shape, rounds(n) ? rounded : x->data, weight, n->out->data,
-                 b ? b->data : NULL);
+    mla_multiply_by_weight(mla_tape_context(n->tape), &shape, rounds(n) ? rounded : x->data, w, n->out->data,
+                           b ? b->data : NULL);
 }
 
 static void linear_backward(const mla_node *n) {
@@ -35,7 +35,7 @@ static void linear_backward(const mla_node *n) {
                                .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
     const mla_gemm_shape dw = {.m = out, .n = in, .k = rows, .a_transposed = true, .a_type = y->dtype,
                                .b_type = y->dtype, .c_type = w->dtype, .accumulate = n->mode[W] == MLA_ADD};
-    if (n->mode[X]) mla_gemm_now(context, &dx, y->grad, mla_op_operand(n, W, y->dtype), n->grad[X], NULL);
+    if (n->mode[X]) mla_multiply_by_weight(context, &dx, y->grad, w, n->grad[X], NULL);
     if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, product_input(n), n->grad[W], NULL);
     if (n->mode[B]) mla_sum_rows(n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
 }

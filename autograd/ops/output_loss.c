@@ -7,6 +7,7 @@
  * The products are of the step's precision; the logits and the softmax are f32 in any case. */
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
+#include "autograd/packed.h"
 #include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
@@ -98,8 +99,7 @@ static const void *product_rows(const mla_node *n, int64_t begin, int64_t rows, 
 }
 
 /* The gradients of a chunk, from dz in w->z. */
-static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, const void *x, const void *weight,
-                            const workspace *w) {
+static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, const void *x, const workspace *w) {
     mla_context *context = mla_tape_context(n->tape);
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
@@ -111,7 +111,8 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
     if (type == MLA_BF16) mla_narrow_all(rows * vocabulary, w->z, w->dz);
     const void *dz = type == MLA_BF16 ? w->dz : w->z;
     if (n->saved[0])
-        mla_gemm_now(context, &dx, dz, weight, mla_beyond((mla_values){n->saved[0], x_type}, begin * width).data, NULL);
+        mla_multiply_by_weight(context, &dx, dz, n->in[W],
+                               mla_beyond((mla_values){n->saved[0], x_type}, begin * width).data, NULL);
     if (at->dw) mla_gemm_now(context, &dw, dz, x, n->in[W]->grad, NULL);
 }
 
@@ -119,17 +120,16 @@ static void output_loss_forward(const mla_node *n) {
     const attributes *at = n->attributes;
     const int64_t rows = mla_rows(n->in[X]), vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
     const workspace w = workspace_of(n);
-    const void *weight = mla_op_operand(n, W, at->type);
     double sum = 0;
-    if (!weight || !targets_fit(n)) return;
+    if (!mla_op_operand(n, W, at->type) || !targets_fit(n)) return;
     for (int64_t begin = 0; begin < rows; begin += CHUNK) {
         const int64_t count = rows - begin < CHUNK ? rows - begin : CHUNK;
         const mla_gemm_shape logits = {.m = count, .n = vocabulary, .k = width, .b_transposed = true,
                                        .a_type = at->type, .b_type = at->type};
         const void *x = product_rows(n, begin, count, w.x);
-        mla_gemm_now(mla_tape_context(n->tape), &logits, x, weight, w.z, NULL);
+        mla_multiply_by_weight(mla_tape_context(n->tape), &logits, x, n->in[W], w.z, NULL);
         sum += loss_of_chunk(n, begin, count, w.z, w.row_loss);
-        chunk_gradients(n, begin, count, x, weight, &w);
+        chunk_gradients(n, begin, count, x, &w);
     }
     *(float *)n->out->data = (float)(sum * (double)at->scale);
 }

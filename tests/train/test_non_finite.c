@@ -60,7 +60,7 @@ static int set_up(void **state) {
     fixture *f = *state = calloc(1, sizeof *f);
     content c;
     assert_non_null(f);
-    assert_int_equal(mla_context_create(&f->context, &(mla_context_options){1, warn, f}), MLA_OK);
+    assert_int_equal(mla_context_create(&f->context, &(mla_context_options){.threads = 1, .warn = warn, .user = f}), MLA_OK);
     f->run = folder_create();
     f->path = path_in(f->run, "step-00000003.h5");
     check_ok(f->context, train(f, false, NULL, NULL));
