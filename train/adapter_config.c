@@ -1,10 +1,12 @@
 #include "train/adapter_internal.h"
 
 #include <math.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
 /* ---- reading ---- */
 
@@ -50,22 +52,27 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
     return check_init(context, where, json_object_get(config, "init_lora_weights"));
 }
 
-/* As Python's re.match("(.*\.)?(KEY)$", name); POSIX has no \d. */
+/* As Python's re.match("(.*\.)?(KEY)$", name). A pattern from a file may ask for any amount of work: that has limits. */
 static mla_status key_matches(mla_context *context, const char *where, const char *key, const char *name, bool *out) {
-    char pattern[512];
-    regex_t regex;
-    int length = snprintf(pattern, sizeof pattern, "^(.*\\.)?(");
-    for (const char *c = key; *c && length < 480; c++) {
-        const bool digit = c[0] == '\\' && c[1] == 'd';
-        length += snprintf(pattern + length, sizeof pattern - (size_t)length, "%s", digit ? "[0-9]" : (char[]){*c, 0});
-        c += digit;
+    enum { LONGEST = 480, MOST_STEPS = 100000, MOST_KILOBYTES = 1024 };
+    char pattern[LONGEST + 32];
+    int error, result = PCRE2_ERROR_NOMEMORY;
+    PCRE2_SIZE at;
+    snprintf(pattern, sizeof pattern, "(.*\\.)?(%.*s)$", LONGEST, key);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED, &error, &at, NULL);
+    pcre2_match_data *match = pcre2_match_data_create(1, NULL);
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    if (code && match && limits && strlen(key) <= LONGEST) {
+        pcre2_set_match_limit(limits, MOST_STEPS);
+        pcre2_set_heap_limit(limits, MOST_KILOBYTES);
+        result = pcre2_match(code, (PCRE2_SPTR)name, strlen(name), 0, 0, match, limits);
     }
-    snprintf(pattern + length, sizeof pattern - (size_t)length, ")$");
-    if (length >= 480 || regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB))
-        return mla_fail(context, MLA_ERROR_FORMAT, "%s: \"%.100s\" is no pattern of names that we understand", where, key);
-    *out = !regexec(&regex, name, 0, NULL, 0);
-    regfree(&regex);
-    return MLA_OK;
+    pcre2_match_context_free(limits);
+    pcre2_match_data_free(match);
+    pcre2_code_free(code);
+    *out = result >= 0;
+    if (*out || result == PCRE2_ERROR_NOMATCH) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_FORMAT, "%s: \"%.100s\" is no pattern of names that we understand", where, key);
 }
 
 mla_status mla_adapter_setting(mla_context *context, const char *where, const json_t *config, const char *pattern,
