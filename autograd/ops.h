@@ -1,8 +1,8 @@
 /* All ops that graphs are built from. Each lives in autograd/ops/, with its formula.
  *
  * Inputs of the general set are f32; the fused ops, slice, concat and reshape also take bf16 and give what they got,
- * unless said otherwise. Parameters and their gradients are always f32; products of bf16 use the bf16 copies
- * of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last. Inputs that do not fit give an
+ * unless said otherwise. Parameters and their gradients are f32, frozen ones may be bf16 (mla_params_keep_half); products
+ * of bf16 use the bf16 copies of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last. Inputs that do not fit give an
  * inert tensor and an error that names the op and the shapes. Every op can be differentiated by every f32
  * input, unless it says otherwise. */
 #ifndef MLA_AUTOGRAD_OPS_H
@@ -21,7 +21,7 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
 /* y + scale B A x: y (..., out), x (..., in). It is written into y's memory: y must be the result of an op that
  * keeps it not (mla_linear, mla_lora), and must not be used elsewhere. */
 mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a, mla_tensor *b, float scale);
-/* The norms of the rows of weight + scale B A, f32 (out). No gradient flows: DoRA takes them for constants. */
+/* The norms of the rows of weight + scale B A, f32 (out); the weight may be bf16. No gradient flows: DoRA takes them for constants. */
 mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale);
 /* y = u * magnitude / norm + bias, where u (..., out) = x (weight + scale B A)ᵀ; magnitude, norm (from
  * mla_lora_norm) and bias (or NULL) are f32 (out). (Liu et al. 2024, "DoRA", eq. 5) */
@@ -34,7 +34,7 @@ typedef struct {
 } mla_lora_weight_options;
 /* A weight with an adapter in it, for where it is used as such: sum + share * dW, (out,in), where dW = scale B A or,
  * with magnitude and norm, DoRA's magnitude / norm * (weight + scale B A) - weight. `sum` is the weight, or the
- * result of the adapter before; the weight itself, only read for DoRA, must need no gradient. */
+ * result of the adapter before, f32 or bf16; the weight itself, only read for DoRA, must need no gradient. */
 mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight, mla_tensor *a, mla_tensor *b,
                             mla_tensor *magnitude, mla_tensor *norm, const mla_lora_weight_options *options);
 
@@ -104,7 +104,7 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
 
 /* ---- the general set, for layers of your own ---- */
 
-/* table (V,D), ids i32 (...) -> (...,D); ids must be in [0,V): checked, an error names the first that is not. */
+/* table (V,D), f32, or bf16 without gradient, ids i32 (...) -> (...,D) f32; ids must be in [0,V): checked, an error names the first that is not. */
 mla_tensor *mla_gather(mla_tape *tape, mla_tensor *table, mla_tensor *ids);
 
 /* Elementwise; b has a's shape, or is one row (width of a) that serves all rows. */

@@ -11,9 +11,9 @@ struct mla_params {
     mla_context *context;
     mla_param **items;
     int64_t count, capacity;
-    int64_t values_length, gradients_length;
+    int64_t values_length, gradients_length, half_length;
     float *values, *gradients;
-    void *half; /* bf16 copies at the offsets of the values */
+    void *half; /* bf16 copies */
     uint64_t version, half_version; /* now, and when the copies were made */
     uint64_t frozen_version;        /* when frozen values last changed */
 };
@@ -82,16 +82,28 @@ void mla_params_freeze(mla_params *params) {
     }
 }
 
+void mla_params_keep_half(mla_params *params) {
+    for (int64_t i = 0; i < params->count; i++)
+        if (params->items[i]->spec.frozen && params->items[i]->spec.takes_half) params->items[i]->tensor.dtype = MLA_BF16;
+}
+
 static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
+/* Gives `count` elements the next place in a block, or -1 where it has none in it. */
+static int64_t place(bool has_one, int64_t count, int64_t *length) {
+    const int64_t offset = *length;
+    if (has_one) *length += aligned(count);
+    return has_one ? offset : -1;
+}
+
 void mla_params_lay_out(mla_params *params) {
-    params->values_length = params->gradients_length = 0;
+    params->values_length = params->gradients_length = params->half_length = 0;
     for (int64_t i = 0; i < params->count; i++) {
         mla_param *param = params->items[i];
-        param->offset = params->values_length;
-        params->values_length += aligned(param->count);
-        param->grad_offset = param->spec.frozen ? -1 : params->gradients_length;
-        if (!param->spec.frozen) params->gradients_length += aligned(param->count);
+        const bool is_half = param->tensor.dtype == MLA_BF16;
+        param->offset = place(true, is_half ? (param->count + 1) / 2 : param->count, &params->values_length);
+        param->grad_offset = place(!param->spec.frozen, param->count, &params->gradients_length);
+        param->half_offset = place(!is_half && param->spec.ndim > 1, param->count, &params->half_length);
     }
 }
 
@@ -120,23 +132,31 @@ mla_status mla_params_allocate(mla_params *params, bool gradients) {
     return MLA_OK;
 }
 
-static void initialise(const mla_param *param, uint64_t seed) {
-    const mla_stream stream = mla_random_stream(seed, param->spec.name, 0, 0, 0);
-    float *value = param->tensor.data;
-    const float scale = param->spec.scale;
-    switch (param->spec.init) {
-    case MLA_INIT_ZERO: memset(value, 0, (size_t)param->count * sizeof *value); break;
+/* Initial values of elements first ... */
+static void draw(const mla_param_spec *spec, mla_stream stream, int64_t first, int64_t count, float *value) {
+    switch (spec->init) {
+    case MLA_INIT_ZERO: memset(value, 0, (size_t)count * sizeof *value); break;
     case MLA_INIT_ONE:
-        for (int64_t i = 0; i < param->count; i++) value[i] = 1;
+        for (int64_t i = 0; i < count; i++) value[i] = 1;
         break;
     case MLA_INIT_NORMAL:
-        mla_random_normal(stream, 0, param->count, value);
-        for (int64_t i = 0; i < param->count; i++) value[i] *= scale;
+        mla_random_normal(stream, (uint64_t)first, count, value);
+        for (int64_t i = 0; i < count; i++) value[i] *= spec->scale;
         break;
     case MLA_INIT_UNIFORM:
-        mla_random_uniform(stream, 0, param->count, value);
-        for (int64_t i = 0; i < param->count; i++) value[i] = scale * (2 * value[i] - 1);
+        mla_random_uniform(stream, (uint64_t)first, count, value);
+        for (int64_t i = 0; i < count; i++) value[i] = spec->scale * (2 * value[i] - 1);
         break;
+    }
+}
+
+static void initialise(const mla_param *param, uint64_t seed) {
+    const mla_stream stream = mla_random_stream(seed, param->spec.name, 0, 0, 0);
+    const mla_values values = mla_data(&param->tensor);
+    for (int64_t i = 0; i < param->count; i += MLA_PIECE) {
+        float buffer[MLA_PIECE], *piece = mla_target(values, MLA_SET, i, buffer);
+        draw(&param->spec, stream, i, mla_piece(param->count, i), piece);
+        mla_store(values, MLA_SET, i, mla_piece(param->count, i), piece);
     }
 }
 
@@ -163,6 +183,7 @@ float *mla_params_values(const mla_params *params) { return params->values; }
 float *mla_params_gradients(const mla_params *params) { return params->gradients; }
 int64_t mla_params_values_length(const mla_params *params) { return params->values_length; }
 int64_t mla_params_gradients_length(const mla_params *params) { return params->gradients_length; }
+int64_t mla_params_half_length(const mla_params *params) { return params->half_length; }
 
 int64_t mla_params_elements(const mla_params *params, bool trainable_only) {
     int64_t sum = 0;
@@ -176,14 +197,15 @@ void mla_params_changed(mla_params *params) { params->frozen_version = ++params-
 void mla_params_stepped(mla_params *params) { params->version++; }
 
 static mla_status make_half(mla_params *params) {
-    if (posix_memalign(&params->half, 64, (size_t)params->values_length * sizeof(uint16_t))) {
+    const int64_t length = params->half_length ? params->half_length : ALIGNMENT;
+    if (posix_memalign(&params->half, 64, (size_t)length * sizeof(uint16_t))) {
         params->half = NULL;
         return mla_fail(params->context, MLA_ERROR_MEMORY, "no memory for the bf16 copies of the parameters (%lld MiB)",
-                        (long long)(params->values_length * (int64_t)sizeof(uint16_t) >> 20));
+                        (long long)(length * (int64_t)sizeof(uint16_t) >> 20));
     }
     for (int64_t i = 0; i < params->count; i++)
-        if (params->items[i]->spec.ndim > 1)
-            params->items[i]->tensor.half = (uint16_t *)params->half + params->items[i]->offset;
+        if (params->items[i]->half_offset >= 0)
+            params->items[i]->tensor.half = (uint16_t *)params->half + params->items[i]->half_offset;
     return MLA_OK;
 }
 
@@ -193,8 +215,8 @@ mla_status mla_params_refresh_half(mla_params *params) {
     const mla_status status = params->half ? MLA_OK : make_half(params);
     for (int64_t i = 0; i < params->count && !status; i++) {
         mla_tensor *x = &params->items[i]->tensor;
-        if (!x->half || (!all && params->items[i]->spec.frozen)) continue;
-        mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
+        if ((!x->half && x->dtype == MLA_F32) || (!all && params->items[i]->spec.frozen)) continue;
+        if (x->half) mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
         x->half_version++;
     }
     params->half_version = params->version;

@@ -199,7 +199,10 @@ mla_node *mla_op_begin_real(mla_tape *tape, const mla_op *op, int inputs, mla_te
 const void *mla_op_operand(const mla_node *n, int i, mla_dtype type) {
     const mla_tensor *x = n->in[i];
     if (x->dtype == type) return x->data;
-    if (!x->half)
+    if (x->dtype == MLA_BF16)
+        mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s is kept in bf16 and serves steps of bf16 alone",
+                 n->op->name, x->name ? x->name : "an input");
+    else if (!x->half)
         mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s has no bf16 copy: call mla_params_refresh_half first",
                  n->op->name, x->name ? x->name : "an input");
     return x->half;

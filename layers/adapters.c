@@ -1,4 +1,5 @@
 #include "layers/adapters.h"
+#include "autograd/rows.h"
 #include "layers/low_rank.h"
 #include "layers/nearest.h"
 
@@ -170,17 +171,30 @@ mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *optio
     return status;
 }
 
+void mla_adapters_halve_base(mla_decoder *model, const mla_lora_options *options, mla_dtype precision) {
+    if (options->targets.count && precision == MLA_BF16) mla_params_keep_half(model->params);
+}
+
 /* ---- values that follow from the model's ---- */
 
 static void scale_all(const mla_tensor *x, float factor) {
     for (int64_t i = 0; i < mla_count(x); i++) ((float *)x->data)[i] *= factor;
 }
 
+static mla_status decompose(mla_context *context, const mla_tensor *w, const mla_lora_layer *l) {
+    float *wide = w->dtype == MLA_BF16 ? mla_alloc(context, mla_count(w), sizeof *wide, w->name) : NULL;
+    if (w->dtype == MLA_BF16 && !wide) return MLA_ERROR_MEMORY;
+    if (wide) mla_widen_all(mla_count(w), w->data, wide);
+    const mla_status status = mla_low_rank(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank, l->a->data,
+                                           l->b->data);
+    free(wide);
+    return status;
+}
+
 /* PiSSA: s B A is what the largest singular values make of W, and `start` holds the same. */
 static mla_status begin_pissa(mla_context *context, const mla_linear_layer *projection, const mla_lora_layer *l,
                               const mla_lora_layer *start) {
-    const mla_tensor *w = projection->weight;
-    const mla_status status = mla_low_rank(context, w->shape[0], w->shape[1], w->data, l->rank, l->a->data, l->b->data);
+    const mla_status status = decompose(context, projection->weight, l);
     if (status) return status;
     scale_all(l->a, 1 / sqrtf(l->scale));
     scale_all(l->b, 1 / sqrtf(l->scale));
@@ -242,6 +256,9 @@ mla_status mla_adapters_merge(mla_decoder *model) {
     for (int64_t i = 0; !status && (projection = mla_decoder_projection(model, i)); i++) {
         mla_tape_begin(tape, &(mla_step){.inference = true});
         const mla_tensor *merged = mla_linear_weight(tape, projection);
+        if (projection->lora && projection->weight->dtype != MLA_F32)
+            mla_fail(model->context, MLA_ERROR_ARGUMENT, "%s is kept in bf16: adapters are merged into f32 only",
+                     projection->weight->name);
         status = mla_error_status(model->context);
         if (!status && projection->lora) memcpy(projection->weight->data, merged->data, (size_t)mla_size(merged));
     }

@@ -37,6 +37,10 @@ extern const mla_field_table mla_lora_fields;
  * rank below 1 or above a projection's width. */
 mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *options);
 
+/* Where adapters are attached and steps are of bf16: the frozen matrices under them are kept in bf16 alone. Such a model
+ * can be trained and evaluated in bf16; it is no model to merge, decode or save. Before mla_params_allocate. */
+void mla_adapters_halve_base(mla_decoder *model, const mla_lora_options *options, mla_dtype precision);
+
 /* Sets what begins as a function of the model's values, which are in place: DoRA's magnitudes, PiSSA's A and B. */
 mla_status mla_adapters_begin(mla_decoder *model);
 
@@ -51,7 +55,8 @@ int mla_adapters_stem(const mla_linear_layer *projection);
 typedef mla_status (*mla_adapters_visit)(void *user, const char *name, const mla_tensor *tensor);
 mla_status mla_adapters_each(const mla_decoder *model, mla_adapters_visit visit, void *user);
 
-/* Puts the adapters into the weights and takes them off: the same function, up to rounding. */
+/* Puts the adapters into the weights and takes them off: the same function, up to rounding. MLA_ERROR_ARGUMENT where the
+ * weights are kept in bf16. */
 mla_status mla_adapters_merge(mla_decoder *model);
 
 #endif

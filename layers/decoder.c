@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows) {
+static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows, bool takes_half) {
     return mla_params_add(model->params, &(mla_param_spec){.name = name, .ndim = 2,
                                                            .shape = {rows, model->config.hidden_size},
                                                            .init = MLA_INIT_NORMAL,
                                                            .scale = (float)model->config.initializer_range,
-                                                           .decay = true});
+                                                           .decay = true, .takes_half = takes_half});
 }
 
 static mla_status make_rope(mla_decoder *model) {
@@ -25,9 +25,9 @@ static mla_status make_rope(mla_decoder *model) {
 static mla_status build(mla_decoder *model) {
     const mla_model_config *c = &model->config;
     mla_context *context = model->context;
-    model->embed_tokens = add_matrix(model, "model.embed_tokens.weight", c->vocab_size);
+    model->embed_tokens = add_matrix(model, "model.embed_tokens.weight", c->vocab_size, true);
     if (c->position == MLA_POSITION_LEARNED)
-        model->embed_positions = add_matrix(model, "model.embed_positions.weight", c->max_position_embeddings);
+        model->embed_positions = add_matrix(model, "model.embed_positions.weight", c->max_position_embeddings, false);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)i);
@@ -36,7 +36,8 @@ static mla_status build(mla_decoder *model) {
     }
     if (c->final_norm)
         mla_norm_build(context, model->params, &model->norm, c->norm, "model.", "norm", c->hidden_size, c->rms_norm_eps);
-    model->lm_head = c->tie_word_embeddings ? model->embed_tokens : add_matrix(model, "lm_head.weight", c->vocab_size);
+    model->lm_head = c->tie_word_embeddings ? model->embed_tokens
+                                            : add_matrix(model, "lm_head.weight", c->vocab_size, true);
     return mla_error_status(context);
 }
 

@@ -13,7 +13,7 @@ mla_status mla_linear_build(mla_context *context, mla_params *params, mla_linear
     layer->lora = NULL;
     layer->weight = mla_params_add(params, &(mla_param_spec){.name = name, .ndim = 2, .shape = {spec->out, spec->in},
                                                              .init = MLA_INIT_NORMAL, .scale = (float)spec->deviation,
-                                                             .decay = true});
+                                                             .decay = true, .takes_half = true});
     if (!layer->weight || !spec->bias) return mla_error_status(context);
     snprintf(name, sizeof name, "%s%s.bias", spec->prefix, spec->name);
     layer->bias = mla_params_add(params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->out}});

@@ -1,4 +1,5 @@
 #include "train/base.h"
+#include "autograd/rows.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -9,6 +10,18 @@
 
 enum { HASH_TEXT = 17 };
 
+static XXH64_hash_t hash_matrix(const mla_tensor *x, XXH64_hash_t hash) {
+    const mla_values values = mla_data(x);
+    for (int64_t i = 0; i < mla_count(x); i += MLA_PIECE) {
+        const int64_t count = mla_piece(mla_count(x), i);
+        uint16_t rounded[MLA_PIECE];
+        if (x->dtype == MLA_F32) mla_narrow(count, (float *)x->data + i, rounded);
+        const void *piece = x->dtype == MLA_F32 ? rounded : mla_beyond(values, i).data;
+        hash = XXH3_64bits_withSeed(piece, (size_t)count * sizeof *rounded, hash);
+    }
+    return hash;
+}
+
 /* Of all parameters in their order: a hash of hashes. */
 static void hash_values(const mla_decoder *model, char out[HASH_TEXT]) {
     XXH64_hash_t hash = 0;
@@ -16,7 +29,8 @@ static void hash_values(const mla_decoder *model, char out[HASH_TEXT]) {
         const mla_param *p = mla_params_at(model->params, i);
         if (p->spec.adapter) continue;
         hash = XXH3_64bits_withSeed(p->spec.name, strlen(p->spec.name), hash);
-        hash = XXH3_64bits_withSeed(p->tensor.data, (size_t)mla_size(&p->tensor), hash);
+        hash = p->spec.ndim > 1 ? hash_matrix(&p->tensor, hash)
+                                : XXH3_64bits_withSeed(p->tensor.data, (size_t)mla_size(&p->tensor), hash);
     }
     snprintf(out, HASH_TEXT, "%016" PRIx64, (uint64_t)hash);
 }

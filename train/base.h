@@ -5,7 +5,8 @@
 #include "layers/decoder.h"
 
 /* What a checkpoint keeps of it: {"path": ..., "hash": ...}, where the hash is over names and values of all parameters
- * but those of adapters. free() it; NULL after an error. */
+ * but those of adapters; matrices count by their values rounded to bf16, so that a model that is kept in bf16 has the
+ * same. free() it; NULL after an error. */
 char *mla_base_text(mla_context *context, const char *path, const mla_decoder *model);
 
 /* MLA_ERROR_ARGUMENT where the model is not the one of the text; `where` begins the message. */

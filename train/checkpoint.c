@@ -1,4 +1,5 @@
 #include "train/checkpoint.h"
+#include "autograd/rows.h"
 #include "layers/adapters.h"
 
 #include <dirent.h>
@@ -372,6 +373,14 @@ static mla_status read_param(mla_checkpoint *c, const char *group, const mla_par
     return read_tensor(c, group, p->spec.name, &p->tensor, out);
 }
 
+static mla_status read_rounded(mla_checkpoint *c, const mla_param *p) {
+    float *values = mla_alloc(c->context, p->count, sizeof *values, p->spec.name);
+    const mla_status status = values ? read_param(c, "/model", p, values) : MLA_ERROR_MEMORY;
+    if (!status) mla_narrow_all(p->count, values, p->tensor.data);
+    free(values);
+    return status;
+}
+
 /* The file must not hold parameters that the model has no place for. */
 static mla_status check_no_others(mla_checkpoint *c, const mla_params *params) {
     mla_h5_info *all = NULL;
@@ -392,7 +401,8 @@ mla_status mla_checkpoint_read_params(mla_checkpoint *c, mla_params *params) {
     mla_status status = check_no_others(c, params);
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);
-        if (!p->spec.adapter) status = read_param(c, "/model", p, p->tensor.data);
+        if (p->spec.adapter) continue;
+        status = p->tensor.dtype == MLA_BF16 ? read_rounded(c, p) : read_param(c, "/model", p, p->tensor.data);
     }
     mla_params_changed(params);
     return status;

@@ -30,6 +30,12 @@ static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
     return MLA_OK;
 }
 
+static mla_status check_new(mla_context *context, const mla_recipe *recipe) {
+    if (!recipe->lora.targets.count) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "lora.targets: adapters need a model to adapt: give finetune.base, a checkpoint or run folder");
+}
+
 /* Before anything is prepared: whether the adapters fit the model. */
 static mla_status try_adapters(const mla_finetune *f, const mla_recipe *recipe) {
     mla_decoder *model;
@@ -41,7 +47,7 @@ static mla_status try_adapters(const mla_finetune *f, const mla_recipe *recipe) 
 
 mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
     *f = (mla_finetune){.context = context, .recipe = recipe};
-    if (!recipe->finetune.base || !recipe->finetune.base[0]) return MLA_OK;
+    if (!recipe->finetune.base || !recipe->finetune.base[0]) return check_new(context, recipe);
     mla_status status = mla_checkpoint_open(context, &f->checkpoint, recipe->finetune.base);
     if (status) return status;
     if (!realpath(mla_checkpoint_path(f->checkpoint), f->path))

@@ -19,7 +19,7 @@ typedef struct {
 
 /* Opens finetune.base, puts its configuration into the recipe, and its tokenizer where text has yet to be prepared;
  * strings that are put there live as long as `out`. folder: where to write the tokenizer; NULL where another rank does.
- * MLA_ERROR_ARGUMENT where the base is an adapter, or too short for the recipe's sequences. */
+ * MLA_ERROR_ARGUMENT where the base is an adapter, or too short for the recipe's sequences, or adapters have none. */
 mla_status mla_finetune_open(mla_context *context, mla_finetune *out, mla_recipe *recipe, const char *folder);
 void mla_finetune_close(mla_finetune *finetune);
 

@@ -55,6 +55,16 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
 /* Code and scratch memory of the matrix products: 10 to 20 MB on processors with AVX-512, whatever the model. */
 static const int64_t usual_for_products = 16 << 20;
 
+/* Of bf16 copies, and packed ones of all matrices. */
+static int64_t half_bytes(const mla_context *context, const mla_params *params) {
+    int64_t elements = mla_params_half_length(params);
+    for (int64_t i = 0; i < mla_params_count(params) && mla_packs_weights(context); i++) {
+        const mla_param *p = mla_params_at(params, i);
+        if (p->spec.ndim == 2) elements += MLA_PACKED_DIRECTIONS * p->count;
+    }
+    return elements * (int64_t)mla_dtype_size(MLA_BF16);
+}
+
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
                               int64_t batch, int64_t sequence, const mla_step *step, mla_memory_plan *plan) {
     const int64_t shape[] = {batch, sequence};
@@ -65,12 +75,11 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
     if (!status) status = mla_adapters_attach(model, adapters);
     if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
     if (status) goto done;
+    mla_adapters_halve_base(model, adapters, step->precision);
     mla_params_lay_out(model->params);
     status = run_on_shapes(context, model, tape, shape, step, &plan->cost);
     plan->parameters = mla_params_values_length(model->params) * (int64_t)sizeof(float);
-    const int copies = 1 + (mla_packs_weights(context) ? MLA_PACKED_DIRECTIONS : 0);
-    if (step->precision == MLA_BF16)
-        plan->parameters += copies * mla_params_values_length(model->params) * (int64_t)mla_dtype_size(MLA_BF16);
+    if (step->precision == MLA_BF16) plan->parameters += half_bytes(context, model->params);
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
     plan->moments = 2 * plan->gradients;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));

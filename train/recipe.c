@@ -197,19 +197,12 @@ static mla_status check_optim(mla_context *context, const char *where, const mla
     return MLA_OK;
 }
 
-static mla_status check_adapters(mla_context *context, const char *where, const mla_recipe *recipe) {
-    if (!recipe->lora.targets.count || is_set(recipe->finetune.base)) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%slora.targets: adapters need a model to adapt: give finetune.base, a checkpoint or run folder", where);
-}
-
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe) {
     mla_status status = mla_fields_check(context, where, &mla_recipe_fields, recipe);
     if (!status) status = check_model(context, where, recipe);
     if (!status) status = check_data(context, where, &recipe->data);
     if (!status) status = check_train(context, where, recipe);
     if (!status) status = check_optim(context, where, recipe);
-    if (!status) status = check_adapters(context, where, recipe);
     return status;
 }
 

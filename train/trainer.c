@@ -104,6 +104,7 @@ static mla_status build_model(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
     if (!status) status = mla_adapters_attach(t->model, &t->recipe.lora);
+    if (!status) mla_adapters_halve_base(t->model, &t->recipe.lora, t->plan.precision);
     if (!status) status = mla_params_allocate(t->model->params, true);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
     if (!status) status = mla_tape_create(t->context, &t->tape, NULL);

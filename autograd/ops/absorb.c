@@ -64,7 +64,7 @@ static const mla_op absorb_query = {.name = "absorb_query", .forward = absorb_qu
 static const mla_op expand_values = {.name = "expand_values", .forward = expand_values_forward};
 
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope) {
-    mla_node *n = mla_op_begin(tape, &absorb_query, 2, (mla_tensor *[]){q, kv_b});
+    mla_node *n = mla_op_begin_f32(tape, &absorb_query, 2, (mla_tensor *[]){q, kv_b});
     if (!n) return mla_inert(tape);
     if (q->ndim != 4 || q->shape[0] != 1 || q->shape[1] != 1 || rope < 0 || q->shape[3] <= rope)
         return mla_op_refuse(n, "q must be (1,1,H,N+R)");
@@ -77,7 +77,7 @@ mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, in
 }
 
 mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv_b, int64_t heads, int64_t nope) {
-    mla_node *n = mla_op_begin(tape, &expand_values, 2, (mla_tensor *[]){summed, kv_b});
+    mla_node *n = mla_op_begin_f32(tape, &expand_values, 2, (mla_tensor *[]){summed, kv_b});
     if (!n) return mla_inert(tape);
     if (kv_b->ndim != 2 || kv_b->shape[0] % heads || mla_count(summed) != heads * kv_b->shape[1])
         return mla_op_refuse(n, "summed must be (1,1,H*C), kv_b (H*(N+V),C)");

@@ -95,22 +95,26 @@ MLA_VECTOR static float row_norm(int64_t width, const float *w, float scale, con
 static void norm_forward(const mla_node *n) {
     const int64_t rows = n->in[W]->shape[0], width = n->in[W]->shape[1];
     const mla_gemm_shape shape = {.m = rows, .n = width, .k = n->in[A]->shape[0]};
-    const float *product = n->scratch, scale = *(float *)n->attributes;
-    float *norm = n->out->data;
+    float *product = n->scratch, *norm = n->out->data;
+    const float scale = *(float *)n->attributes;
     mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[B]->data, n->in[A]->data, n->scratch, NULL);
     #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i++) norm[i] = row_norm(width, mla_row(n->in[W], i), scale, product + i * width);
+    for (int64_t i = 0; i < rows; i++) {
+        float *buffer = mla_thread_rows(product + rows * width, 1, width);
+        norm[i] = row_norm(width, mla_load(mla_data(n->in[W]), i * width, width, buffer), scale, product + i * width);
+    }
 }
 
 static const mla_op lora_norm = {.name = "lora_norm", .forward = norm_forward};
 
 mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale) {
-    mla_node *n = mla_op_begin_f32(tape, &lora_norm, 3, (mla_tensor *[]){weight, a, b});
+    mla_node *n = mla_op_begin_real(tape, &lora_norm, 3, (mla_tensor *[]){weight, a, b});
     if (!n) return mla_inert(tape);
+    if (a->dtype != MLA_F32 || b->dtype != MLA_F32) return mla_op_refuse(n, "A and B must be f32");
     if (weight->ndim != 2 || a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1] ||
         a->shape[1] != weight->shape[1] || b->shape[0] != weight->shape[0])
         return mla_op_refuse(n, "weight, A and B must be (out,in), (r,in) and (out,r)");
     *(float *)mla_op_attributes(n, sizeof scale) = scale;
-    n->forward_scratch = mla_count(weight) * (int64_t)sizeof(float);
+    n->forward_scratch = mla_count(weight) * (int64_t)sizeof(float) + mla_thread_rows_size(tape, 1, weight->shape[1]);
     return mla_op_finish(n, MLA_F32, 1, weight->shape);
 }

@@ -26,9 +26,10 @@ static void gather_forward(const mla_node *n) {
     if (!ids_fit(n)) return;
     const int32_t *ids = n->in[IDS]->data;
     const int64_t count = mla_count(n->in[IDS]), width = mla_width(n->out);
+    const mla_values table = mla_data(n->in[TABLE]), y = mla_data(n->out);
     #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i++)
-        memcpy(mla_row(n->out, i), mla_row(n->in[TABLE], ids[i]), (size_t)width * sizeof(float));
+        mla_store(y, MLA_SET, i * width, width, mla_load(table, ids[i] * width, width, mla_row(n->out, i)));
 }
 
 static void clear(int64_t count, float *x) {
@@ -56,7 +57,8 @@ static const mla_op gather = {.name = "gather", .forward = gather_forward, .back
 mla_tensor *mla_gather(mla_tape *tape, mla_tensor *table, mla_tensor *ids) {
     mla_node *n = mla_op_begin(tape, &gather, 2, (mla_tensor *[]){table, ids});
     if (!n) return mla_inert(tape);
-    if (table->ndim != 2 || table->dtype != MLA_F32) return mla_op_refuse(n, "the table must be (V,D) f32");
+    if (table->ndim != 2 || table->dtype == MLA_I32) return mla_op_refuse(n, "the table must be (V,D) f32 or bf16");
+    if (table->dtype == MLA_BF16 && table->needs_grad) return mla_op_refuse(n, "a table of bf16 must need no gradient");
     if (ids->ndim == MLA_MAX_DIMS || ids->dtype != MLA_I32)
         return mla_op_refuse(n, "the ids must be i32 of at most %d dimensions", MLA_MAX_DIMS - 1);
     int64_t shape[MLA_MAX_DIMS];

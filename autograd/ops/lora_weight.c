@@ -34,10 +34,11 @@ static void lora_weight_forward(const mla_node *n) {
     multiply(n, product);
     #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i++) {
-        float *row = mla_target(v, MLA_SET, i * width, mla_thread_rows(product + rows * width, 1, width));
-        const float c = factor_of(n, i);
-        combine_row(width, mla_row(n->in[SUM], i), o->share * c * o->scale, product + i * width, o->share * (c - 1),
-                    n->in[MAGNITUDE] ? mla_row(n->in[W], i) : NULL, row);
+        float *buffer = mla_thread_rows(product + rows * width, 3, width);
+        float *row = mla_target(v, MLA_SET, i * width, buffer);
+        const float c = factor_of(n, i), *sum = mla_load(mla_data(n->in[SUM]), i * width, width, buffer + width);
+        combine_row(width, sum, o->share * c * o->scale, product + i * width, o->share * (c - 1),
+                    n->in[MAGNITUDE] ? mla_load(mla_data(n->in[W]), i * width, width, buffer + 2 * width) : NULL, row);
         mla_store(v, MLA_SET, i * width, width, row);
     }
 }
@@ -59,11 +60,12 @@ static void backward_row(const mla_node *n, int64_t i, float *product, float *bu
     const mla_lora_weight_options *o = n->attributes;
     const int64_t width = n->out->shape[1];
     const float *dv = mla_load(mla_out_gradient(n), i * width, width, buffer);
+    const float *w = n->in[W] ? mla_load(mla_data(n->in[W]), i * width, width, buffer + width) : NULL;
     if (n->mode[SUM]) mla_deliver(n->mode[SUM], width, dv, (float *)n->grad[SUM] + i * width);
     if (n->in[MAGNITUDE] && n->mode[MAGNITUDE])
         mla_put(n->mode[MAGNITUDE], (float *)n->grad[MAGNITUDE] + i,
                 o->share / *((float *)n->in[NORM]->data + i) *
-                    magnitude_sum(width, dv, mla_row(n->in[W], i), o->scale, product));
+                    magnitude_sum(width, dv, w, o->scale, product));
     scale_row(width, o->share * o->scale * factor_of(n, i), dv, product);
 }
 
@@ -76,7 +78,7 @@ static void lora_weight_backward(const mla_node *n) {
     if (n->in[MAGNITUDE] && n->mode[MAGNITUDE]) multiply(n, product);
     #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i++)
-        backward_row(n, i, product + i * width, mla_thread_rows(product + rows * width, 1, width));
+        backward_row(n, i, product + i * width, mla_thread_rows(product + rows * width, 3, width));
     if (n->mode[A]) mla_gemm_now(context, &da, n->in[B]->data, product, n->grad[A], NULL);
     if (n->mode[B]) mla_gemm_now(context, &db, product, n->in[A]->data, n->grad[B], NULL);
 }
@@ -100,7 +102,7 @@ static bool is_vector(const mla_tensor *x, int64_t count) { return x && x->ndim 
 
 mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight, mla_tensor *a, mla_tensor *b,
                             mla_tensor *magnitude, mla_tensor *norm, const mla_lora_weight_options *options) {
-    mla_node *n = mla_op_begin_f32(tape, &lora_weight, 6, (mla_tensor *[]){sum, weight, a, b, magnitude, norm});
+    mla_node *n = mla_op_begin_real(tape, &lora_weight, 6, (mla_tensor *[]){sum, weight, a, b, magnitude, norm});
     if (!n) return mla_inert(tape);
     const int64_t rows = sum->shape[0], width = mla_width(sum);
     if (!is_matrix(sum, rows, width) || !is_matrix(weight, rows, width) || !is_matrix(a, a->shape[0], width) ||
@@ -110,8 +112,10 @@ mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight,
         return mla_op_refuse(n, "magnitude and norm must be (out)");
     if (magnitude && (mla_op_differentiates(n, W) || mla_op_differentiates(n, NORM)))
         return mla_op_refuse(n, "with a magnitude, weight and norm must need no gradient");
+    if (a->dtype != MLA_F32 || b->dtype != MLA_F32 || (sum->dtype == MLA_BF16 && sum->needs_grad))
+        return mla_op_refuse(n, "A and B must be f32, and sum where it needs a gradient");
     if (!magnitude) n->in[W] = n->in[NORM] = NULL;
     *(mla_lora_weight_options *)mla_op_attributes(n, sizeof *options) = *options;
-    n->forward_scratch = n->backward_scratch = rows * width * (int64_t)sizeof(float) + mla_thread_rows_size(tape, 1, width);
+    n->forward_scratch = n->backward_scratch = rows * width * (int64_t)sizeof(float) + mla_thread_rows_size(tape, 3, width);
     return mla_op_finish(n, options->out, 2, sum->shape);
 }

@@ -2,7 +2,7 @@
 
 `ratio` is PyTorch's better time over ours; `onednn_fraction` is our step's model FLOPs per second over the rate of
 oneDNN's own products of that step, weighted by their FLOPs and measured in the same run. A peer that cannot run (out of
-memory, or slower than the limit) has null. `--padded` gives PyTorch values as wide as keys, for its flash kernel.
+memory, or slower than the limit) has null. `of_full` is our step with adapters over ours of the whole model. `--padded` gives PyTorch values as wide as keys, for its flash kernel.
 """
 
 import argparse
@@ -22,9 +22,13 @@ SMALL = ["--set", "train.batch=4", "--set", "train.microbatch=4", "--set", "mode
          "--set", "model.vocab_size=2048"]  # fmt: skip
 ARTICLE = ["--set", "model.dropout=0", "--set", "train.batch=32", "--set", "train.microbatch=32"]
 
+ATTENTION = "q_proj,kv_a_proj_with_mqa,kv_b_proj,o_proj"
+LORA = ["--set", f"lora.targets={ATTENTION}", "--set", "lora.rank=8", "--set", "lora.alpha=16"]
+
 # name: our benchmark, recipe and settings; options of torch_step.py
 WORKS = {
     "decoder d512 x 8, T 1024 x 4": ("step", "decoder-d512x8.yaml", [], []),
+    "lora-d512x8, T 1024 x 4": ("step", "decoder-d512x8.yaml", LORA, ["--lora", "8"]),
     "article's layer, 32 x 128 x 512": ("block", "article.yaml", ARTICLE, ["--work", "article"]),
     "decoder d512 x 8, T 8192 x 1": ("step", "decoder-d512x8.yaml", LONG, ["--length", "8192", "--batch", "1"]),
     "decoder d256 x 4, T 256 x 4": ("step", "quickstart.yaml", SMALL, ["--size", "d256x4", "--length", "256"]),
@@ -54,8 +58,11 @@ def start(options, work, precision):
             f"train.precision={precision}", *sets]  # fmt: skip
     theirs = [options.python, HERE / "torch_step.py", "--interactive", "--threads", str(options.threads), *torch]
     theirs += (["--bf16"] if precision == "bf16" else []) + (["--pad-v"] if options.padded else [])
-    peers = [Peer("mla", ours, options.threads), Peer("eager", theirs, options.threads),
-             Peer("compile", [*theirs, "--compile"], options.threads)]  # fmt: skip
+    peers = [Peer("mla", ours, options.threads), Peer("eager", theirs, options.threads)]
+    if not options.eager:
+        peers.append(Peer("compile", [*theirs, "--compile"], options.threads))
+    if sets is LORA:  # what adapters save: our own step of the whole model
+        peers.append(Peer("full", [*ours[: -len(LORA)]], options.threads))
     return peers
 
 
@@ -71,13 +78,14 @@ def measure(options, work, precision):
     running = [p for p in programs if p.works()]  # the first step of each warms up and is not counted
     take_turns(running, 1, options.steps)
     by_name = {p.name: p for p in running}
-    torch = [p for p in running if p.name != "mla"]
+    torch = [p for p in running if p.name in ("eager", "compile")]
     mla = by_name["mla"]
     row = {
         "work": work, "precision": precision, "ours_ms": mla.median(),
         "torch_eager_ms": by_name["eager"].median() if "eager" in by_name else None,
         "torch_compile_ms": by_name["compile"].median() if "compile" in by_name else None,
         "ratio": min((p.median() for p in torch), default=float("nan")) / mla.median(),
+        "of_full": mla.median() / by_name["full"].median() if "full" in by_name else None,
         "onednn_fraction": fraction(mla), "ours_peak_mb": mla.peak(),
         "torch_peak_mb": min((p.peak() for p in torch), default=None),
     }  # fmt: skip
@@ -89,11 +97,12 @@ def measure(options, work, precision):
 
 
 def show(rows):
-    print(f"\n{'work':32} {'':5} {'ours':>9} {'eager':>9} {'compiled':>9} {'ratio':>6} {'oneDNN':>7} {'MiB':>6} {'torch':>6}")
+    print(f"\n{'work':32} {'':5} {'ours':>9} {'eager':>9} {'compiled':>9} {'ratio':>6} {'of full':>7} {'oneDNN':>7} {'MiB':>6} {'torch':>6}")
     for r in rows:
         times = [f"{r[k]:9.1f}" if r[k] else f"{'-':>9}" for k in ("ours_ms", "torch_eager_ms", "torch_compile_ms")]
+        of_full = f"{r['of_full']:7.3f}" if r["of_full"] else f"{'-':>7}"
         torch_peak = f"{r['torch_peak_mb']:6.0f}" if r["torch_peak_mb"] else f"{'-':>6}"
-        print(f"{r['work']:32} {r['precision']:5} {' '.join(times)} {r['ratio']:6.2f} {r['onednn_fraction']:7.3f} "
+        print(f"{r['work']:32} {r['precision']:5} {' '.join(times)} {r['ratio']:6.2f} {of_full} {r['onednn_fraction']:7.3f} "
               f"{r['ours_peak_mb']:6.0f} {torch_peak}")  # fmt: skip
 
 
@@ -105,6 +114,7 @@ def main():
     parser.add_argument("--only", choices=WORKS, action="append")
     parser.add_argument("--precision", choices=("f32", "bf16"), action="append")
     parser.add_argument("--padded", action="store_true")
+    parser.add_argument("--eager", action="store_true", help="leave torch.compile out")
     parser.add_argument("--python", default=os.sys.executable)
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     options = parser.parse_args()

@@ -127,10 +127,21 @@ class Decoder(nn.Module):
         return self.lm_head(self.norm(x))
 
 
+def add_adapters(model, rank, bf16):
+    """PEFT's LoRA on all projections of attention; the base stays in bf16 where the step is."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets)
+    return get_peft_model(model.to(torch.bfloat16) if bf16 else model, config)
+
+
 def decoder_loss(options):
     """(module, function that gives the loss of one batch)."""
     g = Geometry(length=options.length, batch=options.batch, **SIZES[options.size])
     model = Decoder(g, tied=not options.untied, pad_v=options.pad_v)
+    if options.lora:
+        model = add_adapters(model, options.lora, options.bf16)
     run = torch.compile(model) if options.compile else model
 
     def loss():
@@ -152,7 +163,7 @@ def article_loss(options):
 
 def make_optimizer(model):
     """Decay on matrices only."""
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
               {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]  # fmt: skip
     return torch.optim.AdamW(groups, lr=3e-4, betas=(0.9, 0.95), fused=True)
@@ -163,7 +174,7 @@ def step(model, loss_of_batch, optimizer, bf16):
     with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
         loss = loss_of_batch()
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
     optimizer.step()
     return loss.item()
 
@@ -197,6 +208,7 @@ def arguments():
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--untied", action="store_true", help="an output projection of its own")
     parser.add_argument("--pad-v", action="store_true", help="pad values to the keys' width, for the flash kernel")
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="adapters on attention, by PEFT; 0: all is trained")
     parser.add_argument("--size", choices=SIZES, default="d512x8", help="of the decoder")
     parser.add_argument("--length", type=int, default=Geometry.length, help="tokens per sequence (default 1024)")
     parser.add_argument("--batch", type=int, default=Geometry.batch, help="sequences (default 4)")
@@ -224,7 +236,8 @@ def main():
     optimizer = make_optimizer(model)
     say(ready=True, program="torch", torch=torch.__version__, python=platform.python_version(),
         processor=processor(), cores=os.cpu_count(), threads=torch.get_num_threads(), work=options.work,
-        parameters=sum(p.numel() for p in model.parameters()), precision="bf16" if options.bf16 else "f32",
+        parameters=sum(p.numel() for p in model.parameters()),
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad), precision="bf16" if options.bf16 else "f32",
         compiled=options.compile, pad_v=options.pad_v, imported_mib=round(imported, 1))  # fmt: skip
     for number, _ in enumerate(turns(options), start=1):
         begin = time.perf_counter()

@@ -1,7 +1,7 @@
 /* mla bench: the time of a training step of a recipe's model, by op, its share of the peak and its memory by kind;
  * or the speed of decoding.
  *
- * The ids are random and nothing is read or saved. With --interactive it makes one step for each line "step" on
+ * The weights and ids are random and nothing is saved; of finetune.base only the sizes are read. With --interactive it makes one step for each line "step" on
  * its input and answers with a line of JSON, so that another program can be timed in turns with it
  * (tests/bench/interleave.py). */
 #include "autograd/random.h"
@@ -11,6 +11,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/decode_bench.h"
+#include "train/finetune.h"
 #include "train/machine.h"
 #include "train/memory.h"
 #include "train/recipe.h"
@@ -52,6 +53,7 @@ typedef struct {
     mla_adamw_state moments;
     mla_tape *tape;
     mla_memory_plan plan;
+    mla_finetune base;
     int32_t *ids; /* (microbatch, sequence), also the targets */
     float *x;     /* (microbatch, sequence, D), where one block is measured without a model around it */
     op_time ops[MOST_OPS];
@@ -138,15 +140,18 @@ static void reduce_to_block(mla_model_config *config) {
 static mla_status set_up(bench *b, bool one_block) {
     const mla_recipe_train *r = &b->recipe.train;
     mla_model_config *config = &b->recipe.model;
+    const bool has_base = b->recipe.finetune.base && b->recipe.finetune.base[0];
+    mla_status status = has_base ? mla_finetune_open(b->context, &b->base, &b->recipe, NULL) : MLA_OK;
     if (one_block) reduce_to_block(config);
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
-    mla_status status = mla_memory_predict(b->context, config, &b->recipe.lora, r->microbatch, r->sequence,
+    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, r->microbatch, r->sequence,
                                            &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
     if (!status) status = mla_memory_check(b->context, &b->plan, 1);
     if (!status) status = mla_decoder_create(b->context, &b->model, config);
     if (!status) status = mla_adapters_attach(b->model, &b->recipe.lora);
+    if (!status) mla_adapters_halve_base(b->model, &b->recipe.lora, b->precision);
     if (!status) status = mla_params_allocate(b->model->params, true);
     if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
     if (!status) status = mla_tape_create(b->context, &b->tape, NULL);
@@ -163,6 +168,7 @@ static void tear_down(bench *b) {
     mla_tape_destroy(b->tape);
     mla_adamw_state_free(&b->moments);
     mla_decoder_destroy(b->model);
+    mla_finetune_close(&b->base);
     free(b->ids);
     free(b->x);
 }
