@@ -95,6 +95,11 @@ mla_tensor *mla_residual_add(mla_tape *tape, mla_tensor *x, mla_tensor *y, float
 
 typedef struct {
     float scale; /* of each row's loss: 1 / (number of valid targets in the whole batch) */
+    /* With a teacher, what is learned is its distribution too: (1 - share) of the cross-entropy, and share T² times
+     * KL(teacher || student), both softened by temperature T (Hinton et al. 2015). */
+    mla_tensor *teacher, *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none, and the rest means nothing */
+    float share, temperature;
+    double *divergence; /* the sum of the KLs, unscaled, is added to it; NULL: not wanted */
 } mla_output_loss_options;
 /* scale * sum over rows of -log softmax(x weightᵀ)[target]: x (..., D), weight (V,D), targets i32 (...), -1 where
  * a row does not count. One element. Gradients are computed on the way, so the result must itself be the loss

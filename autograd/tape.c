@@ -154,6 +154,18 @@ mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result) {
     return result;
 }
 
+/* The ops that follow have the same sites as without it. */
+mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x) {
+    const mla_step step = tape->step;
+    const uint64_t sites = tape->sites;
+    tape->step.inference = true;
+    tape->step.training = false;
+    mla_tensor *y = graph(tape, user, x);
+    tape->step = step;
+    tape->sites = sites;
+    return y;
+}
+
 /* ---- making a node ---- */
 
 mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in) {

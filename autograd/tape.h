@@ -78,6 +78,9 @@ typedef mla_tensor *(*mla_graph)(mla_tape *tape, const void *user, mla_tensor *x
  * one such part only. (Chen et al. 2016, "Training deep nets with sublinear memory cost") */
 mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x);
 
+/* graph(tape, user, x) as in inference: nothing is recorded or kept, and there is no dropout. */
+mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x);
+
 /* Walks the recorded ops in reverse from `loss` (one element), whose gradient is `1`. Gradients of parameters
  * are set where they had none, added to where they had one. Returns the context's first error, of ops too. */
 mla_status mla_backward(mla_tape *tape, mla_tensor *loss);

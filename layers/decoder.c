@@ -140,6 +140,23 @@ mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_ten
 
 mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
                              float scale) {
-    return mla_output_loss(tape, mla_decoder_hidden(tape, model, ids, NULL), model->lm_head, targets,
-                           &(mla_output_loss_options){scale});
+    return mla_decoder_distil_loss(tape, model, ids, targets, scale, &(mla_distillation){0});
+}
+
+static mla_tensor *hidden_graph(mla_tape *tape, const void *model, mla_tensor *ids) {
+    return mla_decoder_hidden(tape, model, ids, NULL);
+}
+
+/* The teacher first: what it needs on the way is free again before the model keeps anything. */
+mla_tensor *mla_decoder_distil_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
+                                    float scale, const mla_distillation *d) {
+    mla_output_loss_options options = {.scale = scale, .share = d->share, .temperature = d->temperature,
+                                       .divergence = d->divergence};
+    const int64_t scope = mla_scope_open(tape);
+    if (d->teacher) {
+        options.teacher = mla_detached(tape, hidden_graph, d->teacher, ids);
+        options.teacher_weight = d->teacher->lm_head;
+    }
+    mla_tensor *hidden = mla_decoder_hidden(tape, model, ids, NULL);
+    return mla_scope_close(tape, scope, mla_output_loss(tape, hidden, model->lm_head, targets, &options));
 }

@@ -39,4 +39,13 @@ mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_ten
 mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
                              float scale);
 
+/* What to learn from another model of the same vocabulary, which stays as it is; members as in mla_output_loss_options. */
+typedef struct {
+    const mla_decoder *teacher; /* allocated without gradients; NULL: none */
+    float share, temperature;
+    double *divergence;
+} mla_distillation;
+mla_tensor *mla_decoder_distil_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
+                                    float scale, const mla_distillation *distillation);
+
 #endif

@@ -11,7 +11,8 @@
 
 /* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it would be in the end anyway. */
 static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const char *folder) {
-    const char *json = mla_checkpoint_tokenizer(f->checkpoint);
+    const mla_checkpoint *from = f->checkpoint ? f->checkpoint : f->teacher.checkpoint;
+    const char *json = from ? mla_checkpoint_tokenizer(from) : NULL;
     if (!json || !recipe->data.source.count || !folder) return MLA_OK;
     if (snprintf(f->tokenizer, sizeof f->tokenizer, "%s/tokenizer.json", folder) >= (int)sizeof f->tokenizer)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
@@ -30,9 +31,9 @@ static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
     return MLA_OK;
 }
 
-static mla_status check_new(mla_context *context, const mla_recipe *recipe) {
+static mla_status check_new(const mla_finetune *f, const mla_recipe *recipe) {
     if (!recipe->lora.targets.count) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT,
                     "lora.targets: adapters need a model to adapt: give finetune.base, a checkpoint or run folder");
 }
 
@@ -45,10 +46,8 @@ static mla_status try_adapters(const mla_finetune *f, const mla_recipe *recipe) 
     return status;
 }
 
-mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
-    *f = (mla_finetune){.context = context, .recipe = recipe};
-    if (!recipe->finetune.base || !recipe->finetune.base[0]) return check_new(context, recipe);
-    mla_status status = mla_checkpoint_open(context, &f->checkpoint, recipe->finetune.base);
+static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
+    mla_status status = mla_checkpoint_open(f->context, &f->checkpoint, recipe->finetune.base);
     if (status) return status;
     if (!realpath(mla_checkpoint_path(f->checkpoint), f->path))
         snprintf(f->path, sizeof f->path, "%s", mla_checkpoint_path(f->checkpoint));
@@ -58,11 +57,21 @@ mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *
     recipe->model = *mla_checkpoint_config(f->checkpoint);
     if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
     status = try_adapters(f, recipe);
+    return status ? status
+                  : mla_teacher_check(&f->teacher, recipe->model.vocab_size, mla_checkpoint_tokenizer(f->checkpoint));
+}
+
+mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
+    const bool has_base = recipe->finetune.base && recipe->finetune.base[0];
+    *f = (mla_finetune){.context = context, .recipe = recipe};
+    mla_status status = mla_teacher_open(context, &f->teacher, recipe);
+    if (!status) status = has_base ? open_base(f, recipe) : check_new(f, recipe);
     return status ? status : bring_tokenizer(f, recipe, folder);
 }
 
 void mla_finetune_close(mla_finetune *f) {
     mla_checkpoint_close(f->checkpoint);
+    mla_teacher_close(&f->teacher);
     free(f->adapter);
     free(f->text);
     *f = (mla_finetune){0};
@@ -70,7 +79,8 @@ void mla_finetune_close(mla_finetune *f) {
 
 mla_status mla_finetune_check_tokenizer(const mla_finetune *f, const char *tokenizer) {
     const char *wanted = f->checkpoint ? mla_checkpoint_tokenizer(f->checkpoint) : NULL;
-    if (!wanted || !tokenizer || !strcmp(wanted, tokenizer)) return MLA_OK;
+    if (!wanted || !tokenizer || !strcmp(wanted, tokenizer))
+        return mla_teacher_check(&f->teacher, f->recipe->model.vocab_size, tokenizer);
     return mla_fail(f->context, MLA_ERROR_ARGUMENT, "the tokens were made by another tokenizer than that of %s: prepare the "
                     "text with its tokenizer.json (mla prepare --tokenizer), or give data.source", f->path);
 }

@@ -4,26 +4,26 @@
 
 #include "train/checkpoint.h"
 #include "train/recipe.h"
-
-#include <limits.h>
+#include "train/teacher.h"
 
 /* All zero for a new model: then the functions below do nothing but what a new model needs. */
 typedef struct {
     mla_context *context;
     const mla_recipe *recipe;
     mla_checkpoint *checkpoint; /* of the model to begin with; or NULL */
+    mla_teacher teacher;        /* of finetune.distil */
     char path[PATH_MAX], tokenizer[PATH_MAX];
     const char *hugging_face; /* what it says of where it came from, for checkpoints of the whole model; or NULL */
     char *adapter, *text;     /* for checkpoints of an adapter: its configuration, and its base; or NULL */
 } mla_finetune;
 
-/* Opens finetune.base, puts its configuration into the recipe, and its tokenizer where text has yet to be prepared;
+/* Opens finetune.distil and finetune.base, puts the base's configuration into the recipe, and its (or the teacher's) tokenizer where text has yet to be prepared;
  * strings that are put there live as long as `out`. folder: where to write the tokenizer; NULL where another rank does.
  * MLA_ERROR_ARGUMENT where the base is an adapter, or too short for the recipe's sequences, or adapters have none. */
 mla_status mla_finetune_open(mla_context *context, mla_finetune *out, mla_recipe *recipe, const char *folder);
 void mla_finetune_close(mla_finetune *finetune);
 
-/* MLA_ERROR_ARGUMENT where the tokens were made by another tokenizer than the base's. */
+/* MLA_ERROR_ARGUMENT where the tokens were made by another tokenizer than the base's or the teacher's. */
 mla_status mla_finetune_check_tokenizer(const mla_finetune *finetune, const char *tokenizer);
 
 /* A run that begins: the base's values into an initialised model, and what its adapters begin with. */

@@ -38,11 +38,12 @@ int64_t mla_memory_available(void) {
     return limit > 0 && limit - used < machine ? limit - used : machine;
 }
 
-static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, mla_tape *tape, const int64_t *shape,
-                                const mla_step *step, mla_cost *cost) {
+static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, const mla_decoder *teacher, mla_tape *tape,
+                                const int64_t *shape, const mla_step *step, mla_cost *cost) {
+    const mla_distillation distillation = {.teacher = teacher};
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = step->precision, .recompute = step->recompute});
     mla_tensor *ids = mla_input(tape, MLA_I32, 2, shape, NULL), *targets = mla_input(tape, MLA_I32, 2, shape, NULL);
-    mla_status status = mla_backward(tape, mla_decoder_loss(tape, model, ids, targets, 1));
+    mla_status status = mla_backward(tape, mla_decoder_distil_loss(tape, model, ids, targets, 1, &distillation));
     if (status) return status;
     *cost = mla_tape_cost(tape);
     mla_tape_begin(tape, &(mla_step){.inference = true, .precision = step->precision});
@@ -55,20 +56,32 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
 /* Code and scratch memory of the matrix products: 10 to 20 MB on processors with AVX-512, whatever the model. */
 static const int64_t usual_for_products = 16 << 20;
 
-/* Of bf16 copies, and packed ones of all matrices. */
-static int64_t half_bytes(const mla_context *context, const mla_params *params) {
-    int64_t elements = mla_params_half_length(params);
-    for (int64_t i = 0; i < mla_params_count(params) && mla_packs_weights(context); i++) {
-        const mla_param *p = mla_params_at(params, i);
-        if (p->spec.ndim == 2) elements += MLA_PACKED_DIRECTIONS * p->count;
+static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const mla_model_config *config, mla_dtype precision) {
+    const mla_status status = mla_decoder_create(context, out, config);
+    if (status) return status;
+    mla_params_freeze((*out)->params);
+    if (precision == MLA_BF16) mla_params_keep_half((*out)->params);
+    mla_params_lay_out((*out)->params);
+    return MLA_OK;
+}
+
+/* With bf16 copies, and packed ones of all matrices for as many directions. */
+static int64_t parameter_bytes(const mla_context *context, const mla_decoder *model, mla_dtype precision, int directions) {
+    const int64_t values = model ? mla_params_values_length(model->params) * (int64_t)sizeof(float) : 0;
+    if (!model || precision != MLA_BF16) return values;
+    int64_t elements = mla_params_half_length(model->params);
+    for (int64_t i = 0; i < mla_params_count(model->params) && mla_packs_weights(context); i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        if (p->spec.ndim == 2) elements += directions * p->count;
     }
-    return elements * (int64_t)mla_dtype_size(MLA_BF16);
+    return values + elements * (int64_t)mla_dtype_size(MLA_BF16);
 }
 
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              int64_t batch, int64_t sequence, const mla_step *step, mla_memory_plan *plan) {
+                              const mla_model_config *teacher_config, int64_t batch, int64_t sequence, const mla_step *step,
+                              mla_memory_plan *plan) {
     const int64_t shape[] = {batch, sequence};
-    mla_decoder *model = NULL;
+    mla_decoder *model = NULL, *teacher = NULL;
     mla_tape *tape = NULL;
     *plan = (mla_memory_plan){0};
     mla_status status = mla_decoder_create(context, &model, config);
@@ -77,9 +90,10 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
     if (status) goto done;
     mla_adapters_halve_base(model, adapters, step->precision);
     mla_params_lay_out(model->params);
-    status = run_on_shapes(context, model, tape, shape, step, &plan->cost);
-    plan->parameters = mla_params_values_length(model->params) * (int64_t)sizeof(float);
-    if (step->precision == MLA_BF16) plan->parameters += half_bytes(context, model->params);
+    if (teacher_config) status = lay_out_teacher(context, &teacher, teacher_config, step->precision);
+    if (!status) status = run_on_shapes(context, model, teacher, tape, shape, step, &plan->cost);
+    plan->parameters = parameter_bytes(context, model, step->precision, MLA_PACKED_DIRECTIONS) +
+                       parameter_bytes(context, teacher, step->precision, 1);
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
     plan->moments = 2 * plan->gradients;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));
@@ -87,6 +101,7 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
 done:
     mla_tape_destroy(tape);
     mla_decoder_destroy(model);
+    mla_decoder_destroy(teacher);
     return status;
 }
 

@@ -13,17 +13,19 @@ int64_t mla_memory_resident(void);
 int64_t mla_memory_available(void);
 
 typedef struct {
-    int64_t parameters, gradients, moments; /* the model's blocks; parameters with their bf16 copies, if any */
+    int64_t parameters, gradients, moments; /* the model's blocks; parameters with their bf16 copies, if any, and a teacher's */
     int64_t reduction;                      /* gradients of other ranks on their way; 0 for one rank */
     int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
     int64_t products;                       /* what oneDNN generates and sets aside for the products of a model */
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 
-/* Runs one training step (with adapters, if there are any) of (batch, sequence) tokens, with the precision and recompute of `step`, and one evaluation
- * on shapes alone. Errors: those of the model and of its graph. */
+/* Runs one training step (with adapters, if there are any, and a teacher, if it is not NULL) of (batch, sequence) tokens,
+ * with the precision and recompute of `step`, and one evaluation on shapes alone. Errors: those of the model and of its
+ * graph. */
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              int64_t batch, int64_t sequence, const mla_step *step, mla_memory_plan *plan);
+                              const mla_model_config *teacher, int64_t batch, int64_t sequence, const mla_step *step,
+                              mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
 /* MLA_ERROR_MEMORY, with the figures, where the plan, of each of some processes on this

@@ -38,6 +38,7 @@ static bool parse_line(const char *line, size_t length, mla_metrics *out) {
     *out = (mla_metrics){.step = whole_of(json, "step"),
                          .tokens = whole_of(json, "tokens"),
                          .loss = number_of(json, "loss"),
+                         .divergence = number_of(json, "kl"),
                          .held_out_loss = number_of(json, "held_out_loss"),
                          .lr = number_of(json, "lr"),
                          .grad_norm = number_of(json, "grad_norm"),
@@ -60,22 +61,27 @@ static const char *number_text(double value, size_t size, char *out) {
     return out;
 }
 
+enum { WIDTH = 40 };
+
+/* "KEY": VALUE and a comma; nothing for NaN. */
+static const char *optional_text(const char *key, double value, char out[2 * WIDTH]) {
+    char number[WIDTH];
+    out[0] = '\0';
+    if (isfinite(value)) snprintf(out, 2 * WIDTH, "\"%s\": %s, ", key, number_text(value, WIDTH, number));
+    return out;
+}
+
 static int format_line(const mla_metrics *m, size_t size, char *out) {
-    enum { WIDTH = 40 };
-    char loss[WIDTH], held_out[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], waited[WIDTH], speed[WIDTH], share[WIDTH];
-    const bool evaluated = isfinite(m->held_out_loss), alone = !isfinite(m->waited);
+    char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
+    char kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH];
     return snprintf(
         out, size,
-        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": "
-        "%s, "
-        "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
-        (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
-        evaluated ? "\"held_out_loss\": " : "",
-        evaluated ? number_text(m->held_out_loss, WIDTH, held_out) : "", evaluated ? ", " : "",
-        number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
-        number_text(m->seconds, WIDTH, seconds), alone ? "" : "\"waited\": ",
-        alone ? "" : number_text(m->waited, WIDTH, waited), alone ? "" : ", ",
-        number_text(m->tokens_per_second, WIDTH, speed),
+        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
+        "\"time\": {\"seconds\": %s, %s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+        (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss), optional_text("kl", m->divergence, kl),
+        optional_text("held_out_loss", m->held_out_loss, held_out), number_text(m->lr, WIDTH, lr),
+        number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
+        optional_text("waited", m->waited, waited), number_text(m->tokens_per_second, WIDTH, speed),
         number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
 }
 

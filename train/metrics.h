@@ -11,6 +11,7 @@ typedef struct {
     int64_t step;         /* from 1 */
     int64_t tokens;       /* trained on so far */
     double loss;          /* nats per token; not finite in a skipped step (null in the file) */
+    double divergence;    /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
     double held_out_loss; /* NaN: not evaluated after this step (absent in the file) */
     double lr, grad_norm;
     bool skipped; /* loss or gradient were not finite: nothing was changed */

@@ -70,6 +70,7 @@ static void compose(mla_progress *p, const mla_metrics *m) {
     p->line[0] = '\0';
     append(p, "step %lld/%lld  loss %.4f", (long long)m->step, (long long)p->options.steps, m->loss);
     if (m->skipped) append(p, " (skipped)");
+    if (isfinite(m->divergence)) append(p, "  KL %.4f", m->divergence);
     if (isfinite(p->held_out_loss)) append(p, "  held-out %.4f", p->held_out_loss);
     append(p, "  %s tokens/s", speed);
     if (isfinite(m->share_of_peak)) append(p, "  %.0f %% of peak", 100 * m->share_of_peak);

@@ -110,6 +110,12 @@ static const mla_field_table checkpoint_table = {checkpoint_fields, COUNT(checkp
 #define AT(member) offsetof(mla_recipe_finetune, member)
 static const mla_field finetune_fields[] = {
     {"base", MLA_FIELD_STRING, AT(base), .help = "a checkpoint or run folder to begin with; its model replaces model"},
+    {"distil", MLA_FIELD_STRING, AT(distil), .help = "a teacher, checkpoint or run folder, with the same tokenizer: its "
+     "probabilities are learned too"},
+    {"distil_weight", MLA_FIELD_FLOAT, AT(distil_weight), 0.5, 0, 1,
+     .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
+    {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,
+     .help = "softens the probabilities of both in KL, which counts its square times"},
 };
 #undef AT
 static const mla_field_table finetune_table = {finetune_fields, COUNT(finetune_fields), sizeof(mla_recipe_finetune)};

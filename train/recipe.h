@@ -77,6 +77,8 @@ typedef struct {
 /* Training that begins with a model that is there. */
 typedef struct {
     char *base; /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
+    char *distil; /* checkpoint or run folder of a teacher; NULL: none */
+    double distil_weight, distil_temperature;
 } mla_recipe_finetune;
 
 typedef struct {

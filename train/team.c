@@ -12,7 +12,7 @@
 
 /* What each rank tells all others once a step. */
 typedef struct {
-    double loss, squared_norm; /* squared_norm: of its shard */
+    double loss, divergence, squared_norm; /* squared_norm: of its shard */
     double seconds;            /* of computing, a sample */
     int64_t valid, stop;
     uint64_t hash; /* of the parameters, in some steps; else 0 */
@@ -160,6 +160,7 @@ static void add_reports(const mla_team *t, mla_team_sums *sums) {
     *sums = (mla_team_sums){0};
     for (int r = 0; r < mla_comm_world(t->comm); r++) {
         sums->loss += t->reports[r].loss;
+        sums->divergence += t->reports[r].divergence;
         sums->valid += t->reports[r].valid;
         sums->stop |= t->reports[r].stop != 0;
         squared_norm += t->reports[r].squared_norm;
@@ -172,7 +173,7 @@ mla_status mla_team_sum(mla_team *t, int64_t step, mla_team_sums *sums) {
     mla_status status = mla_buckets_finish(t->buckets);
     if (status) return status;
     t->waited = mla_comm_waited(t->comm);
-    const report mine = {.loss = sums->loss, .valid = sums->valid, .stop = sums->stop, .hash = hash_if_due(t, step),
+    const report mine = {.loss = sums->loss, .divergence = sums->divergence, .valid = sums->valid, .stop = sums->stop, .hash = hash_if_due(t, step),
                          .squared_norm = t->shard ? mla_shard_squared_norm(t->shard) : 0,
                          .seconds = (mla_seconds() - t->begin - t->waited) / (double)t->samples};
     status = mla_comm_share(t->comm, &mine, sizeof mine, t->reports);

@@ -38,7 +38,7 @@ void mla_team_destroy(mla_team *team);
 
 /* In: of this rank's samples. Out: of all ranks'. */
 typedef struct {
-    double loss;
+    double loss, divergence; /* divergence: from a teacher */
     int64_t valid; /* targets that count */
     bool stop;     /* asked to stop by a signal */
     double grad_norm; /* out only */

@@ -86,7 +86,8 @@ static mla_status plan_run(trainer *t) {
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, t->rows, r->sequence,
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora,
+                                           mla_teacher_config(&t->base.teacher), t->rows, r->sequence,
                                            &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
@@ -106,6 +107,7 @@ static mla_status build_model(trainer *t) {
     if (!status) status = mla_adapters_attach(t->model, &t->recipe.lora);
     if (!status) mla_adapters_halve_base(t->model, &t->recipe.lora, t->plan.precision);
     if (!status) status = mla_params_allocate(t->model->params, true);
+    if (!status) status = mla_teacher_build(&t->base.teacher, t->plan.precision);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
     if (!status) status = mla_tape_create(t->context, &t->tape, NULL);
     if (status) return status;
@@ -235,9 +237,10 @@ static mla_status microbatch(trainer *t, int64_t place, mla_team_sums *sums) {
     if (place + rows == end) mla_team_follow(t->team, &step);
     sums->valid += load(t, t->state.samples + place, rows);
     mla_tape_begin(t->tape, &step);
-    mla_tensor *result = mla_decoder_loss(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, shape, t->ids),
+    mla_tensor *result = mla_teacher_loss(&t->base.teacher, &t->recipe.finetune, t->tape, t->model,
+                                          mla_input(t->tape, MLA_I32, 2, shape, t->ids),
                                           mla_input(t->tape, MLA_I32, 2, shape, t->targets),
-                                          1.0f / (float)(r->batch * r->sequence));
+                                          1.0f / (float)(r->batch * r->sequence), &sums->divergence);
     const mla_status status = mla_backward(t->tape, result);
     if (!status) sums->loss += (double)*(const float *)result->data;
     return status;
@@ -255,6 +258,7 @@ static mla_status update(trainer *t, const mla_team_sums *sums, mla_metrics *m) 
     const double fewer = (double)(r->batch * r->sequence) / (double)sums->valid;
     m->lr = learning_rate(t);
     m->loss = sums->loss * fewer;
+    m->divergence = t->base.teacher.model ? sums->divergence / (double)sums->valid : NAN;
     m->grad_norm = sums->grad_norm * fewer;
     const float scale = (float)(mla_clip_scale(m->grad_norm, t->recipe.optim.clip) * fewer);
     m->skipped = !can_be_used(m->loss, m->grad_norm, (double)scale);

@@ -1,6 +1,11 @@
 /* loss = scale * sum over rows of (log sum exp z - z[target]),  z = x Wᵀ:  x (rows,D), W (V,D), targets (rows)
  * dz = scale * (softmax(z) - onehot(target)),  dx = dz W,  dW = dzᵀ x;  rows with target -1 count for nothing
  *
+ * With a teacher whose logits are t (Hinton et al. 2015, "Distilling the knowledge in a neural network"), at temperature T:
+ *
+ *     p = softmax(z/T), q = softmax(t/T):   loss = (1 - share) * the above + share T² scale * sum of q (log q - log p)
+ *     dz = scale * ((1 - share) (softmax(z) - onehot(target)) + share T (p - q))
+ *
  * Rows are taken in chunks, and a chunk's gradients are computed while its logits are there: forward writes dx
  * (saved) and adds to dW, which is right because the loss is where mla_backward starts, with gradient 1.
  *
@@ -13,35 +18,37 @@
 
 #include <string.h>
 
-enum { X, W, TARGETS };
+enum { X, W, TARGETS, TEACHER, TEACHER_W };
 enum { CHUNK = 256 }; /* rows: logits of a chunk stay in the L3 cache for vocabularies of usual size */
 
 typedef struct {
-    float scale;
+    float scale, share, temperature;
+    double *divergence;
     mla_grad_mode dw;
     mla_dtype type; /* of what goes into the products */
 } attributes;
 
 /* What a chunk works with. */
 typedef struct {
-    double *row_loss;  /* (CHUNK) */
-    float *z;          /* (CHUNK,V): logits, then their gradient */
-    void *x, *dz;      /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,V) */
+    double *row_loss, *row_divergence; /* (CHUNK) */
+    float *z, *t;                      /* (CHUNK,V): logits, then their gradient; the teacher's */
+    void *x, *teacher, *dz;            /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,V) */
 } workspace;
 
-static int64_t workspace_size(const mla_node *n, const attributes *at) {
-    const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
-    const int64_t rounded = at->type == MLA_BF16 ? (vocabulary + width) * (int64_t)mla_dtype_size(MLA_BF16) : 0;
-    return CHUNK * ((int64_t)sizeof(double) + vocabulary * (int64_t)sizeof(float) + rounded);
-}
-
-static workspace workspace_of(const mla_node *n) {
-    const int64_t vocabulary = n->in[W]->shape[0];
-    workspace w = {.row_loss = n->scratch};
-    w.z = (float *)(w.row_loss + CHUNK);
-    w.dz = w.z + CHUNK * vocabulary;
-    w.x = (char *)w.dz + CHUNK * vocabulary * (int64_t)mla_dtype_size(MLA_BF16);
-    return w;
+static workspace workspace_at(const mla_node *n, void *scratch, int64_t *size) {
+    const attributes *at = n->attributes;
+    const int64_t half = at->type == MLA_BF16 ? CHUNK * (int64_t)mla_dtype_size(MLA_BF16) : 0;
+    const int64_t vocabulary = n->in[W]->shape[0], logits = CHUNK * vocabulary * (int64_t)sizeof(float);
+    const mla_tensor *teacher = n->in[TEACHER_W];
+    const int64_t bytes[] = {CHUNK * (int64_t)sizeof(double), CHUNK * (int64_t)sizeof(double), logits, teacher ? logits : 0,
+                             half * n->in[W]->shape[1], teacher ? half * teacher->shape[1] : 0, half * vocabulary};
+    char *part[8] = {scratch};
+    *size = 0;
+    for (int i = 0; i < 7; i++) {
+        *size += bytes[i];
+        part[i + 1] = scratch ? part[0] + *size : NULL;
+    }
+    return (workspace){(double *)part[0], (double *)part[1], (float *)part[2], (float *)part[3], part[4], part[5], part[6]};
 }
 
 /* A row of logits to its loss and, in place, to its gradient. */
@@ -62,17 +69,58 @@ MLA_VECTOR static double loss_row(int64_t vocabulary, float *restrict z, int32_t
     return (double)logf(sum) + (double)top - (double)at_target;
 }
 
-static double loss_of_chunk(const mla_node *n, int64_t begin, int64_t rows, float *z, double *row_loss) {
+MLA_VECTOR static float largest(int64_t count, const float *x) {
+    float top = x[0];
+    MLA_SIMD_MAX(top)
+    for (int64_t j = 0; j < count; j++) top = x[j] > top ? x[j] : top;
+    return top;
+}
+
+/* The same with the teacher's logits, which are used up. */
+MLA_VECTOR static double distil_row(int64_t vocabulary, float *restrict z, float *restrict t, int32_t target,
+                                    const attributes *at, double *divergence) {
+    const float top = largest(vocabulary, z), top_t = largest(vocabulary, t), cold = 1 / at->temperature;
+    const float at_target = z[target] - top, hard_scale = at->scale * (1 - at->share);
+    float hard = 0, soft = 0, teacher = 0, cross = 0; /* sums of exponentials; of the teacher's times t - z */
+    MLA_SIMD_SUM(hard, soft, teacher, cross)
+    for (int64_t j = 0; j < vocabulary; j++) {
+        const float of_t = cold * (t[j] - top_t), of_z = cold * (z[j] - top);
+        t[j] = expf(of_t);
+        hard += expf(z[j] - top);
+        soft += expf(of_z);
+        teacher += t[j];
+        cross += t[j] * (of_t - of_z);
+    }
+    const float a = hard_scale / hard, b = at->scale * at->share * at->temperature / soft;
+    const float c = at->scale * at->share * at->temperature / teacher;
+    MLA_SIMD
+    for (int64_t j = 0; j < vocabulary; j++) z[j] = a * expf(z[j] - top) + b * expf(cold * (z[j] - top)) - c * t[j];
+    z[target] -= hard_scale;
+    *divergence = (double)(cross / teacher) + (double)logf(soft) - (double)logf(teacher);
+    const double square = (double)at->temperature * (double)at->temperature;
+    return (1 - (double)at->share) * ((double)logf(hard) - (double)at_target) + (double)at->share * square * *divergence;
+}
+
+static void loss_of_row(const mla_node *n, int32_t target, int64_t i, const workspace *w) {
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0];
+    float *z = w->z + i * vocabulary;
+    w->row_loss[i] = w->row_divergence[i] = 0;
+    if (target < 0) memset(z, 0, (size_t)vocabulary * sizeof *z);
+    else if (!n->in[TEACHER]) w->row_loss[i] = loss_row(vocabulary, z, target, at->scale);
+    else w->row_loss[i] = distil_row(vocabulary, z, w->t + i * vocabulary, target, at, &w->row_divergence[i]);
+}
+
+static double loss_of_chunk(const mla_node *n, int64_t begin, int64_t rows, const workspace *w) {
+    const attributes *at = n->attributes;
     const int32_t *targets = (const int32_t *)n->in[TARGETS]->data + begin;
     #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i++) {
-        row_loss[i] = targets[i] < 0 ? 0 : loss_row(vocabulary, z + i * vocabulary, targets[i], at->scale);
-        if (targets[i] < 0) memset(z + i * vocabulary, 0, (size_t)vocabulary * sizeof *z);
-    }
+    for (int64_t i = 0; i < rows; i++) loss_of_row(n, targets[i], i, w);
     double sum = 0;
-    for (int64_t i = 0; i < rows; i++) sum += row_loss[i];
+    for (int64_t i = 0; i < rows; i++) {
+        sum += w->row_loss[i];
+        if (at->divergence) *at->divergence += w->row_divergence[i];
+    }
     return sum;
 }
 
@@ -89,13 +137,17 @@ static bool targets_fit(const mla_node *n) {
     return true;
 }
 
-/* Rows begin ... of x as they go into a product. */
-static const void *product_rows(const mla_node *n, int64_t begin, int64_t rows, void *rounded) {
-    const int64_t width = n->in[W]->shape[1];
-    const mla_values x = mla_beyond(mla_data(n->in[X]), begin * width);
-    if (x.type == ((const attributes *)n->attributes)->type) return x.data;
-    mla_narrow_all(rows * width, x.data, rounded);
-    return rounded;
+/* The logits of rows begin ... of an input, whose weight comes after it. Returns the rows as they went into the product. */
+static const void *project(const mla_node *n, int input, int64_t begin, int64_t rows, void *rounded, float *z) {
+    const mla_tensor *w = n->in[input + 1];
+    const mla_dtype type = ((const attributes *)n->attributes)->type;
+    const mla_gemm_shape shape = {.m = rows, .n = w->shape[0], .k = w->shape[1], .b_transposed = true, .a_type = type,
+                                  .b_type = type};
+    const mla_values x = mla_beyond(mla_data(n->in[input]), begin * w->shape[1]);
+    if (x.type != type) mla_narrow_all(rows * w->shape[1], x.data, rounded);
+    const void *in = x.type == type ? x.data : rounded;
+    mla_multiply_by_weight(mla_tape_context(n->tape), &shape, in, w, z, NULL);
+    return in;
 }
 
 /* The gradients of a chunk, from dz in w->z. */
@@ -118,17 +170,17 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
 
 static void output_loss_forward(const mla_node *n) {
     const attributes *at = n->attributes;
-    const int64_t rows = mla_rows(n->in[X]), vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
-    const workspace w = workspace_of(n);
+    const int64_t rows = mla_rows(n->in[X]);
+    int64_t size;
+    const workspace w = workspace_at(n, n->scratch, &size);
     double sum = 0;
-    if (!mla_op_operand(n, W, at->type) || !targets_fit(n)) return;
+    if (!mla_op_operand(n, W, at->type) || (n->in[TEACHER] && !mla_op_operand(n, TEACHER_W, at->type))) return;
+    if (!targets_fit(n)) return;
     for (int64_t begin = 0; begin < rows; begin += CHUNK) {
         const int64_t count = rows - begin < CHUNK ? rows - begin : CHUNK;
-        const mla_gemm_shape logits = {.m = count, .n = vocabulary, .k = width, .b_transposed = true,
-                                       .a_type = at->type, .b_type = at->type};
-        const void *x = product_rows(n, begin, count, w.x);
-        mla_multiply_by_weight(mla_tape_context(n->tape), &logits, x, n->in[W], w.z, NULL);
-        sum += loss_of_chunk(n, begin, count, w.z, w.row_loss);
+        const void *x = project(n, X, begin, count, w.x, w.z);
+        if (n->in[TEACHER]) project(n, TEACHER, begin, count, w.teacher, w.t);
+        sum += loss_of_chunk(n, begin, count, &w);
         chunk_gradients(n, begin, count, x, &w);
     }
     *(float *)n->out->data = (float)(sum * (double)at->scale);
@@ -147,7 +199,8 @@ static mla_cost output_loss_cost(const mla_node *n) {
     const double product = 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[W]);
     const int products = 1 + mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
     const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]));
-    return (mla_cost){product * products, 0, bytes * products, 0};
+    const double teacher = n->in[TEACHER] ? 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[TEACHER_W]) : 0;
+    return (mla_cost){product * products + teacher, 0, bytes * products, 0};
 }
 
 static const mla_op output_loss = {.name = "output_loss", .forward = output_loss_forward,
@@ -162,9 +215,19 @@ static mla_grad_mode claim_weight_gradient(const mla_node *n) {
     return mode;
 }
 
+static const char *teacher_misfit(const mla_node *n) {
+    const mla_tensor *x = n->in[TEACHER], *w = n->in[TEACHER_W];
+    if (!x) return NULL;
+    if (!w || w->ndim != 2 || mla_width(x) != w->shape[1]) return "the teacher's weight must be as wide as what it gets";
+    if (w->shape[0] != n->in[W]->shape[0]) return "the teacher must have the same vocabulary";
+    if (mla_rows(x) != mla_rows(n->in[X])) return "the teacher must have a row for each row of x";
+    return x->needs_grad || w->needs_grad ? "the teacher must need no gradient" : NULL;
+}
+
 mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *targets,
-                            const mla_output_loss_options *options) {
-    mla_node *n = mla_op_begin(tape, &output_loss, 3, (mla_tensor *[]){x, weight, targets});
+                            const mla_output_loss_options *o) {
+    mla_tensor *const in[] = {x, weight, targets, o->teacher, o->teacher_weight};
+    mla_node *n = mla_op_begin(tape, &output_loss, 5, in);
     if (!n) return mla_inert(tape);
     if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
         return mla_op_refuse(n, "the weight must be (V,D) with D the width of x");
@@ -172,9 +235,12 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
         return mla_op_refuse(n, "the targets must be i32, one for each row of x");
     if (weight->needs_grad && !weight->is_parameter)
         return mla_op_refuse(n, "the weight must be a parameter, or need no gradient");
+    const char *why = teacher_misfit(n);
+    if (why) return mla_op_refuse(n, "%s", why);
     attributes *at = mla_op_attributes(n, sizeof *at);
-    *at = (attributes){options->scale, claim_weight_gradient(n), mla_tape_step(tape)->precision};
+    *at = (attributes){o->scale, o->share, o->temperature, o->divergence, claim_weight_gradient(n),
+                       mla_tape_step(tape)->precision};
     if (mla_op_differentiates(n, X) && !mla_tape_is_inference(tape)) mla_op_save(n, 0, mla_size(x));
-    n->forward_scratch = workspace_size(n, at);
+    workspace_at(n, NULL, &n->forward_scratch);
     return mla_op_finish(n, MLA_F32, 1, (int64_t[]){1});
 }

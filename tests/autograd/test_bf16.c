@@ -206,7 +206,7 @@ static void loss_is_f32_but_for_rounding(void **state) {
         mla_tape_begin(tape, &(mla_step){.training = true, .precision = k ? MLA_BF16 : MLA_F32});
         mla_tensor *in = mla_input_with_gradient(tape, 2, (int64_t[]){ROWS, D}, x);
         mla_tensor *result = mla_output_loss(tape, in, w, mla_input(tape, MLA_I32, 1, (int64_t[]){ROWS}, targets),
-                                             &(mla_output_loss_options){1.0f / ROWS});
+                                             &(mla_output_loss_options){.scale = 1.0f / ROWS});
         check_ok(context, mla_backward(tape, result));
         loss[k] = *(float *)result->data;
         memcpy(dx[k], in->grad, sizeof *dx);

@@ -71,7 +71,7 @@ static void equals_whole_logits(void **state) {
         mla_tape_begin(tape, &(mla_step){.training = true});
         mla_tensor *x = mla_input_with_gradient(tape, 2, (int64_t[]){ROWS, D}, e->x);
         mla_tensor *targets = mla_input(tape, MLA_I32, 1, (int64_t[]){ROWS}, e->targets);
-        mla_tensor *loss = mla_output_loss(tape, x, w, targets, &(mla_output_loss_options){(float)scale});
+        mla_tensor *loss = mla_output_loss(tape, x, w, targets, &(mla_output_loss_options){.scale = (float)scale});
         check_ok(context, mla_backward(tape, loss));
         check_close((double)*(float *)loss->data, e->loss, 1e-6);
         assert_true(error_of(ROWS * D, x->grad, e->dx, 1) < 2e-6);
@@ -92,7 +92,7 @@ static void refuses_a_scaled_result_and_wrong_targets(void **state) {
     mla_tensor *in = mla_input_with_gradient(tape, 2, (int64_t[]){2, D}, x);
     mla_tensor *weight = mla_input(tape, MLA_F32, 2, (int64_t[]){V, D}, w);
     mla_tensor *targets = mla_input(tape, MLA_I32, 1, (int64_t[]){2}, ids);
-    const mla_output_loss_options options = {1};
+    const mla_output_loss_options options = {.scale = 1};
     mla_output_loss(tape, in, weight, targets, &options);
     check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "target 70 at place 1");
     ids[1] = 2;

@@ -42,7 +42,7 @@ for target in "${targets[@]}"; do
         -Wno-unknown-pragmas -I. -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")" \
         "tests/fuzz/fuzz_$target.c" "${sources[@]}" -ljansson -lpcre2-8 -lm -o "$work/$target")
     mkdir -p "$work/corpus/$target"
-    "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+    "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
         -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/json.dict" "$work/corpus/$target" \
         "$work/seeds/$target" >"$work/$target.log" 2>&1 || { tail -40 "$work/$target.log"; exit 1; }
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$target.log")

@@ -180,6 +180,38 @@ def make_adamw():
             out.result(path, exact[path], single[path], whole=True)
 
 
+def run_distil(targets, share, temperature, double):
+    """Cross-entropy and KL(teacher || student) of the rows whose target is not -1."""
+    rows, width, teacher_width, vocabulary = len(targets), 24, 40, 70
+    dtype = torch.float64 if double else torch.float32
+    shapes = {"x": (rows, width), "w": (vocabulary, width), "teacher": (rows, teacher_width),
+              "teacher_w": (vocabulary, teacher_width)}  # fmt: skip
+    x, w, teacher, teacher_w = (torch.from_numpy(fill(name, shape)).to(dtype) for name, shape in shapes.items())
+    targets = torch.from_numpy(targets).long()
+    counts = targets >= 0
+    x.requires_grad_(), w.requires_grad_()
+    z, t = (x @ w.T)[counts], (teacher @ teacher_w.T)[counts]
+    soft = torch.nn.functional.kl_div(torch.log_softmax(z / temperature, -1), torch.log_softmax(t / temperature, -1),
+                                      reduction="batchmean", log_target=True)  # fmt: skip
+    hard = torch.nn.functional.cross_entropy(z, targets[counts])
+    loss = (1 - share) * hard + share * temperature**2 * soft
+    loss.backward()
+    return loss.item(), soft.item(), {"dx": x.grad, "dw": w.grad}
+
+
+def make_distil():
+    targets = fill_ids("targets", (300,), 70)
+    targets[3::7] = -1
+    with Fixture("distil") as out:
+        out.file["targets"] = targets
+        for case, (share, temperature) in enumerate([(0.7, 2.0), (1.0, 1.0), (0.0, 3.0)]):
+            loss, divergence, exact = run_distil(targets, share, temperature, True)
+            _, _, single = run_distil(targets, share, temperature, False)
+            out.file[f"{case}/loss"], out.file[f"{case}/divergence"] = loss, divergence
+            for name in exact:
+                out.result(f"{case}/{name}", exact[name], single[name])
+
+
 def make_schedules():
     total, warmup = 100, 10
     o = optimization
@@ -214,7 +246,8 @@ def run_schedule(make, options, steps):
 
 
 def main():
-    makers = {"fill": make_fill, "article": make_article, "adamw": make_adamw, "schedules": make_schedules}
+    makers = {"fill": make_fill, "article": make_article, "adamw": make_adamw, "schedules": make_schedules,
+              "distil": make_distil}
     makers |= {name: lambda n=name, c=config: make_model(n, c) for name, config in GOLDEN.items()}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(makers)}; all when none is given")

@@ -18,6 +18,7 @@ static mla_metrics line_of(int64_t step) {
     return (mla_metrics){.step = step,
                          .tokens = 100 * step,
                          .loss = 1.0 / (double)(step + 2),
+                         .divergence = step % 3 ? NAN : 0.7,
                          .held_out_loss = step % 2 ? NAN : 0.1 + 0.2,
                          .lr = 1e-3,
                          .grad_norm = 0.5,
@@ -69,6 +70,8 @@ static void reads_what_it_wrote(void **state) {
         assert_true(lines[i].loss == expected.loss); /* to the last bit */
         assert_int_equal(isnan(lines[i].held_out_loss), isnan(expected.held_out_loss));
         if (!isnan(expected.held_out_loss)) assert_true(lines[i].held_out_loss == expected.held_out_loss);
+        assert_int_equal(isnan(lines[i].divergence), isnan(expected.divergence));
+        if (!isnan(expected.divergence)) assert_true(lines[i].divergence == expected.divergence);
         assert_true(lines[i].share_of_peak == 0.5 && lines[i].lr == 1e-3 && lines[i].grad_norm == 0.5);
     }
     free(lines);

@@ -146,7 +146,7 @@ static mla_status set_up(bench *b, bool one_block) {
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
-    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, r->microbatch, r->sequence,
+    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, NULL, r->microbatch, r->sequence,
                                            &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
     if (!status) status = mla_memory_check(b->context, &b->plan, 1);
     if (!status) status = mla_decoder_create(b->context, &b->model, config);

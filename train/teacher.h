@@ -1,0 +1,38 @@
+/* A model that another learns from (recipe: finetune.distil): opened, checked, and kept as it is. */
+#ifndef MLA_TRAIN_TEACHER_H
+#define MLA_TRAIN_TEACHER_H
+
+#include "train/checkpoint.h"
+#include "train/recipe.h"
+
+#include <limits.h>
+
+/* All zero for none: then the functions below do nothing. */
+typedef struct {
+    mla_context *context;
+    mla_checkpoint *checkpoint;
+    mla_decoder *model; /* NULL before mla_teacher_build */
+    char path[PATH_MAX];
+} mla_teacher;
+
+/* Opens finetune.distil; its path is put into the recipe whole, and lives as long as `out`. MLA_ERROR_ARGUMENT where it is
+ * an adapter, or too short for the recipe's sequences. */
+mla_status mla_teacher_open(mla_context *context, mla_teacher *out, mla_recipe *recipe);
+void mla_teacher_close(mla_teacher *teacher);
+
+/* MLA_ERROR_ARGUMENT where teacher and pupil do not have one vocabulary. tokenizer: the pupil's, or NULL. */
+mla_status mla_teacher_check(const mla_teacher *teacher, int64_t vocabulary, const char *tokenizer);
+
+/* Its configuration; NULL for none. */
+const mla_model_config *mla_teacher_config(const mla_teacher *teacher);
+
+/* Builds and reads it for steps of this precision, in bf16 alone where they are of bf16. */
+mla_status mla_teacher_build(mla_teacher *teacher, mla_dtype precision);
+
+/* Loss of a microbatch in training, with the teacher's part where there is one: then the sum of KL(teacher || model) over
+ * the targets is added to *divergence. */
+mla_tensor *mla_teacher_loss(const mla_teacher *teacher, const mla_recipe_finetune *options, mla_tape *tape,
+                             const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
+                             double *divergence);
+
+#endif
