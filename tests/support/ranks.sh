@@ -12,7 +12,7 @@ ranks() {
 
 # curves_near A B TOLERANCE: the logs have the same steps, with losses that differ by no more, relatively.
 curves_near() {
-    losses() { sed 's/.*"step": \([0-9]*\),.*"loss": \([^,]*\), "\(lr\|held\).*/\1 \2/' "$1/metrics.jsonl"; }
+    losses() { sed 's/.*"step": \([0-9]*\),.*"loss": \([^,]*\), "\(lr\|held\|kl\).*/\1 \2/' "$1/metrics.jsonl"; }
     paste -d ' ' <(losses "$1") <(losses "$2") | awk -v t="$3" '
         NF != 4 || $1 != $3 { print "other steps: " $0; bad = 1; exit }
         { d = ($2 - $4) / $2; if (d < 0) d = -d; if (!(d <= t)) { print "step " $1 ": " $2 " and " $4; bad = 1; exit } }
