@@ -56,6 +56,10 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
 typedef struct {
     bool causal; /* position t sees positions up to t; needs as many keys as queries */
     float scale; /* of the scores; 0: 1/sqrt(key width) */
+    /* Latent attention whose kv_b (without gradient) has kv_b_scale B A in it: A (r,C), B (H*(N+V),r) get their gradients,
+     * without that of kv_b as a whole. NULL: none. */
+    mla_tensor *kv_b_a, *kv_b_b;
+    float kv_b_scale;
 } mla_attention_options;
 /* softmax(scale q kᵀ) v in blocks: q (B,T,H,K), k (B,S,G,K), v (B,S,G,V) -> (B,T,H*V). G divides H: each of the
  * G key heads serves H/G query heads. No T x S array ever exists. */

@@ -118,7 +118,7 @@ static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_t
     kv = mla_reshape(tape, kv, 4, (int64_t[]){latent->shape[0], latent->shape[1], h, n + v});
     mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
     if (k_rope) keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
-    return mla_attention(tape, q, keys, values, &(mla_attention_options){causal, layer->scale});
+    return mla_attention(tape, q, keys, values, &(mla_attention_options){.causal = causal, .scale = layer->scale});
 }
 
 static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
@@ -137,14 +137,29 @@ static bool drops_latents(const mla_tape *tape, const mla_latent_layer *layer) {
     return false;
 }
 
+static mla_tensor *merged_graph(mla_tape *tape, const void *layer, mla_tensor *x) {
+    return (void)x, mla_linear_weight(tape, layer);
+}
+
+/* One adapter of the simple kind: its gradients need not go through that of the whole weight. */
+static mla_tensor *attend_adapted(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                                  mla_tensor *k_rope) {
+    const mla_lora_layer *l = layer->kv_b_proj.lora;
+    mla_tensor *kv_b = mla_detached(tape, merged_graph, &layer->kv_b_proj, NULL);
+    const mla_attention_options options = {layer->config->causal, layer->scale, l->a, l->b, l->share * l->scale};
+    return mla_latent_attention(tape, q, latent, k_rope, kv_b, layer->config->num_attention_heads, &options);
+}
+
 static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
                           mla_tensor *k_rope, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const bool first = !cache || cache->length == latent->shape[1];
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
     if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, c->causal);
+    const mla_lora_layer *l = layer->kv_b_proj.lora;
+    if (l && !l->next && !l->magnitude && !cache) return attend_adapted(tape, layer, q, latent, k_rope);
     return mla_latent_attention(tape, q, latent, k_rope, expansion(tape, layer, cache), c->num_attention_heads,
-                                &(mla_attention_options){c->causal, layer->scale});
+                                &(mla_attention_options){.causal = c->causal, .scale = layer->scale});
 }
 
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,

@@ -5,20 +5,24 @@
  * DeepSeek-AI 2024, "DeepSeek-V2", eq. 9-19 without the projections of q and o. Only c (B,T,C), k_rope (B,T,R), q
  * and the log-sum-exp are kept; backward expands again:
  *
- *     dkv = [dk_nope; dv],  dc = dkv kv_b,  dkv_b = dkvᵀ c,  dk_rope = sum over heads of dk's last R */
+ *     dkv = [dk_nope; dv],  dc = dkv kv_b,  dkv_b = dkvᵀ c,  dk_rope = sum over heads of dk's last R
+ *
+ * Where an adapter's s B A is in kv_b, and kv_b itself needs no gradient, that of A and B needs no dkv_b (ops/lora.h). */
 #include "autograd/blockwise.h"
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
+#include "autograd/ops/lora.h"
 #include "autograd/rows.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { Q, LATENT, K_ROPE, KV_B };
+enum { Q, LATENT, K_ROPE, KV_B, A, B };
 
 typedef struct {
     mla_blockwise a;
     int64_t rows, latent, nope, rope;
+    float adapter_scale;
 } attributes;
 
 static int64_t kv_width(const attributes *w) { return w->a.heads * (w->nope + w->a.value_width); }
@@ -116,6 +120,13 @@ static void collect_keys(const mla_node *n, expansion d, float *sums) {
     }
 }
 
+static void collect_adapter(const mla_node *n, expansion d, char *low_rows) {
+    const attributes *w = n->attributes;
+    const mla_low low = {n, A, B, w->adapter_scale, w->rows, w->a.type};
+    mla_low_project(&low, n->in[LATENT]->data, low_rows);
+    mla_low_gradients(&low, n->in[LATENT]->data, d.kv, low_rows, low_rows + bytes_of(w, w->rows * n->in[A]->shape[0]));
+}
+
 static void collect(const mla_node *n, expansion d, float *sums) {
     const attributes *w = n->attributes;
     mla_context *context = mla_tape_context(n->tape);
@@ -128,6 +139,7 @@ static void collect(const mla_node *n, expansion d, float *sums) {
     if (w->rope) collect_keys(n, d, sums);
     if (n->mode[LATENT]) mla_gemm_now(context, &dc, d.kv, mla_op_operand(n, KV_B, type), n->grad[LATENT], NULL);
     if (n->mode[KV_B]) mla_gemm_now(context, &dkv_b, d.kv, n->in[LATENT]->data, n->grad[KV_B], NULL);
+    if (n->in[A]) collect_adapter(n, d, (char *)sums);
 }
 
 static void latent_attention_backward(const mla_node *n) {
@@ -153,6 +165,8 @@ static mla_cost latent_attention_cost(const mla_node *n) {
     mla_cost cost = mla_blockwise_cost(&w->a);
     cost.forward_flops += expansion_flops;
     cost.backward_flops += expansion_flops * (mla_op_differentiates(n, LATENT) + mla_op_differentiates(n, KV_B));
+    if (n->in[A])
+        cost.backward_flops += 4 * (double)w->rows * (double)n->in[A]->shape[0] * (double)(kv_width(w) + w->latent);
     cost.forward_bytes += moved;
     cost.backward_bytes += 2 * moved;
     return cost;
@@ -161,7 +175,8 @@ static mla_cost latent_attention_cost(const mla_node *n) {
 static const mla_op latent_attention = {
     .name = "latent_attention", .forward = latent_attention_forward, .backward = latent_attention_backward,
     .cost = latent_attention_cost,
-    .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) | MLA_INPUT(KV_B) | MLA_OUTPUT};
+    .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) | MLA_INPUT(KV_B) | MLA_INPUT(A) |
+             MLA_INPUT(B) | MLA_OUTPUT};
 
 static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_tensor *r, const mla_tensor *w,
                           int64_t heads) {
@@ -177,16 +192,27 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_te
     return NULL;
 }
 
+static const char *adapter_misfit(const mla_tensor *w, const mla_tensor *a, const mla_tensor *b) {
+    if (!a && !b) return NULL;
+    if (!a || !b || a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1] || a->shape[1] != w->shape[1] ||
+        b->shape[0] != w->shape[0])
+        return "an adapter of kv_b must be A (r,C) and B (H*(N+V),r)";
+    return w->needs_grad ? "kv_b with an adapter in it must need no gradient itself" : NULL;
+}
+
 mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
                                  mla_tensor *kv_b, int64_t heads, const mla_attention_options *options) {
-    mla_node *n = mla_op_begin_real(tape, &latent_attention, 4, (mla_tensor *[]){q, latent, k_rope, kv_b});
+    mla_tensor *const in[] = {q, latent, k_rope, kv_b, options->kv_b_a, options->kv_b_b};
+    mla_node *n = mla_op_begin_real(tape, &latent_attention, 6, in);
     if (!n) return mla_inert(tape);
     const char *why = misfit(q, latent, k_rope, kv_b, heads);
+    if (!why) why = adapter_misfit(kv_b, in[A], in[B]);
     if (why) return mla_op_refuse(n, "%s", why);
     mla_context *context = mla_tape_context(tape);
     const int64_t positions = q->shape[1], rope = k_rope ? k_rope->shape[2] : 0, nope = q->shape[3] - rope;
     attributes *w = mla_op_attributes(n, sizeof *w);
     *w = (attributes){.rows = q->shape[0] * positions, .latent = latent->shape[2], .nope = nope, .rope = rope,
+                      .adapter_scale = options->kv_b_scale,
                       .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,
                             .keys = positions, .key_width = nope + rope, .value_width = kv_b->shape[0] / heads - nope,
                             .causal = options->causal, .type = q->dtype,
@@ -195,5 +221,6 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     n->forward_scratch = expansion_size(w) + 64 + (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
     n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(tape, 2, rope) +
                           (int64_t)sizeof(float) * mla_blockwise_backward_scratch(context, &w->a);
+    if (in[A]) n->backward_scratch += bytes_of(w, w->rows * in[A]->shape[0]) + mla_low_scratch(in[A], in[B], w->rows);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
 }

@@ -1,15 +1,16 @@
 /* z = y + s B A x, in y's memory:  y, z (rows,out), x (rows,in), A (r,in), B (out,r)        Hu et al. 2021, eq. 3
  *
- *     h = s A x,  z = y + B h;   dy = dz, shared,  dh = s Bᵀ dz,  dB = dzᵀ h,  dA = dhᵀ x,  dx = dh A
+ *     h = s A x,  z = y + B h;   dy = dz, shared,  u = s Bᵀ dz,  dB = dzᵀ h,  dA = uᵀ x,  dx = u A
  *
  * Every product has r as one of its sizes, and no array of out or in numbers a row is made. */
+#include "autograd/ops/lora.h"
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
 #include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 enum { Y, X, A, B };
-enum { LOW, ROUNDED }; /* saved: h; x in bf16, where it came in f32 */
+enum { LOW, ROUNDED }; /* saved: h; x in bf16, where it came in f32. scratch: u */
 
 MLA_VECTOR static void scale_piece(int64_t count, float factor, const float *x, float *y) {
     MLA_SIMD
@@ -25,43 +26,70 @@ static void scale_all(int64_t count, float factor, mla_values x) {
     }
 }
 
+void mla_low_project(const mla_low *l, const void *x, void *h) {
+    const mla_tensor *a = l->node->in[l->a];
+    const mla_gemm_shape shape = {.m = l->rows, .n = a->shape[0], .k = a->shape[1], .b_transposed = true,
+                                  .a_type = l->type, .b_type = l->type, .c_type = l->type};
+    mla_gemm_now(mla_tape_context(l->node->tape), &shape, x, mla_op_operand(l->node, l->a, l->type), h, NULL);
+    scale_all(l->rows * a->shape[0], l->scale, (mla_values){h, l->type});
+}
+
+int64_t mla_low_scratch(const mla_tensor *a, const mla_tensor *b, int64_t rows) {
+    return (rows > b->shape[0] ? rows : b->shape[0]) * a->shape[0] * (int64_t)sizeof(float);
+}
+
+/* x (rows,width) into a gradient (width,rows) */
+static void turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, float *gradient) {
+    for (int64_t j = 0; j < width; j++)
+        for (int64_t i = 0; i < rows; i++) mla_put(mode, gradient + j * rows + i, x[i * width + j]);
+}
+
+void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const void *h, void *u) {
+    const mla_node *n = l->node;
+    mla_context *context = mla_tape_context(n->tape);
+    const mla_tensor *a = n->in[l->a], *b = n->in[l->b];
+    const int64_t rows = l->rows, in = a->shape[1], out = b->shape[0], rank = a->shape[0];
+    const mla_dtype type = l->type;
+    const mla_gemm_shape db = {.m = rank, .n = out, .k = rows, .a_transposed = true, .a_type = type, .b_type = type};
+    const mla_gemm_shape du = {.m = rows, .n = rank, .k = out, .a_type = type, .b_type = type, .c_type = type};
+    const mla_gemm_shape da = {.m = rank, .n = in, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
+                               .c_type = a->dtype, .accumulate = n->mode[l->a] == MLA_ADD};
+    if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
+        mla_gemm_now(context, &db, h, dy, u, NULL);
+        turn(n->mode[l->b], rank, out, u, n->grad[l->b]);
+    }
+    mla_gemm_now(context, &du, dy, mla_op_operand(n, l->b, type), u, NULL);
+    scale_all(rows * rank, l->scale, (mla_values){u, type});
+    if (n->mode[l->a]) mla_gemm_now(context, &da, u, x, n->grad[l->a], NULL);
+}
+
+static mla_low low_of(const mla_node *n) {
+    return (mla_low){n, A, B, *(float *)n->attributes, mla_rows(n->in[X]), n->out->dtype};
+}
+
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
 
 static void lora_forward(const mla_node *n) {
-    mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *x = n->in[X];
     const mla_dtype type = n->out->dtype;
-    const int64_t rows = mla_rows(x), in = mla_width(x), out = mla_width(n->out), rank = n->in[A]->shape[0];
-    const mla_gemm_shape down = {.m = rows, .n = rank, .k = in, .b_transposed = true,
-                                 .a_type = type, .b_type = type, .c_type = type};
-    const mla_gemm_shape up = {.m = rows, .n = out, .k = rank, .b_transposed = true,
+    const mla_low low = low_of(n);
+    const mla_gemm_shape up = {.m = low.rows, .n = mla_width(n->out), .k = n->in[A]->shape[0], .b_transposed = true,
                                .a_type = type, .b_type = type, .c_type = type, .accumulate = true};
-    const void *a = mla_op_operand(n, A, type), *b = mla_op_operand(n, B, type);
-    if (!a || !b) return;
+    const void *b = mla_op_operand(n, B, type);
+    if (!mla_op_operand(n, A, type) || !b) return;
     if (n->saved[ROUNDED]) mla_narrow_all(mla_count(x), x->data, n->saved[ROUNDED]);
-    mla_gemm_now(context, &down, product_input(n), a, n->saved[LOW], NULL);
-    scale_all(rows * rank, *(float *)n->attributes, (mla_values){n->saved[LOW], type});
-    mla_gemm_now(context, &up, n->saved[LOW], b, n->out->data, NULL);
+    mla_low_project(&low, product_input(n), n->saved[LOW]);
+    mla_gemm_now(mla_tape_context(n->tape), &up, n->saved[LOW], b, n->out->data, NULL);
 }
 
 static void lora_backward(const mla_node *n) {
-    mla_context *context = mla_tape_context(n->tape);
-    const mla_tensor *x = n->in[X], *dz = n->out;
-    const mla_dtype type = n->out->dtype;
-    const int64_t rows = mla_rows(x), in = mla_width(x), out = mla_width(dz), rank = n->in[A]->shape[0];
-    const mla_gemm_shape dh = {.m = rows, .n = rank, .k = out, .a_type = type, .b_type = type, .c_type = type};
-    const mla_gemm_shape db = {.m = out, .n = rank, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
-                               .c_type = n->in[B]->dtype, .accumulate = n->mode[B] == MLA_ADD};
-    const mla_gemm_shape da = {.m = rank, .n = in, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
-                               .c_type = n->in[A]->dtype, .accumulate = n->mode[A] == MLA_ADD};
-    const mla_gemm_shape dx = {.m = rows, .n = in, .k = rank, .a_type = type, .b_type = type, .c_type = x->dtype,
-                               .accumulate = n->mode[X] == MLA_ADD};
-    if (n->mode[B]) mla_gemm_now(context, &db, dz->grad, n->saved[LOW], n->grad[B], NULL);
-    if (!n->mode[A] && !n->mode[X]) return;
-    mla_gemm_now(context, &dh, dz->grad, mla_op_operand(n, B, type), n->scratch, NULL);
-    scale_all(rows * rank, *(float *)n->attributes, (mla_values){n->scratch, type});
-    if (n->mode[A]) mla_gemm_now(context, &da, n->scratch, product_input(n), n->grad[A], NULL);
-    if (n->mode[X]) mla_gemm_now(context, &dx, n->scratch, mla_op_operand(n, A, type), n->grad[X], NULL);
+    const mla_tensor *x = n->in[X];
+    const mla_low low = low_of(n);
+    const mla_gemm_shape dx = {.m = low.rows, .n = mla_width(x), .k = n->in[A]->shape[0], .a_type = low.type,
+                               .b_type = low.type, .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
+    mla_low_gradients(&low, product_input(n), n->out->grad, n->saved[LOW], n->scratch);
+    if (n->mode[X])
+        mla_gemm_now(mla_tape_context(n->tape), &dx, n->scratch, mla_op_operand(n, A, low.type), n->grad[X], NULL);
 }
 
 static mla_cost lora_cost(const mla_node *n) {
@@ -95,6 +123,6 @@ mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a
     *(float *)mla_op_attributes(n, sizeof scale) = scale;
     mla_op_save(n, LOW, low);
     if (rounded) mla_op_save(n, ROUNDED, mla_count(x) * size);
-    n->backward_scratch = low;
+    n->backward_scratch = mla_low_scratch(a, b, mla_rows(x));
     return mla_op_finish(n, y->dtype, y->ndim, y->shape);
 }
