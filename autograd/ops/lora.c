@@ -39,9 +39,9 @@ int64_t mla_low_scratch(const mla_tensor *a, const mla_tensor *b, int64_t rows) 
 }
 
 /* x (rows,width) into a gradient (width,rows) */
-static void turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, float *gradient) {
+static void turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, mla_values gradient) {
     for (int64_t j = 0; j < width; j++)
-        for (int64_t i = 0; i < rows; i++) mla_put(mode, gradient + j * rows + i, x[i * width + j]);
+        for (int64_t i = 0; i < rows; i++) mla_store(gradient, mode, j * rows + i, 1, x + i * width + j);
 }
 
 void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const void *h, void *u) {
@@ -56,7 +56,7 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
                                .c_type = a->dtype, .accumulate = n->mode[l->a] == MLA_ADD};
     if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
         mla_gemm_now(context, &db, h, dy, u, NULL);
-        turn(n->mode[l->b], rank, out, u, n->grad[l->b]);
+        turn(n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
     }
     mla_gemm_now(context, &du, dy, mla_op_operand(n, l->b, type), u, NULL);
     scale_all(rows * rank, l->scale, (mla_values){u, type});
