@@ -8,6 +8,8 @@ For each model (random, of transformers) and each kind of adapter (LoRA with ran
             against PEFT in double precision; and exported again
   trained   ten steps of `mla finetune` from A and B of ours, and of PEFT with torch's AdamW from the same, on the same
             tokens: the losses; then the trained adapter, exported, in PEFT: the logits
+  bf16      the same steps in bf16 on a base that is kept in bf16, and PEFT's on its: both within bf16's rounding of the
+            losses in double precision
 
 Needs torch, transformers, peft, safetensors, h5py and numpy. Exit code 1 when a case fails.
 """
@@ -37,6 +39,7 @@ from hugging_face import GROUPED, Mismatch, exact_logits, load, mla_logits, rela
 
 VOCABULARY, BATCH, LENGTH, STEPS = 300, 4, 32, 10
 SIZES = {"vocab_size": VOCABULARY}
+HAS_BF16 = "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
 
 MODELS = {
     "v3": ("DeepseekV3", LATENT | SIZES | {"v_head_dim": 24, "attention_bias": True}),
@@ -160,9 +163,19 @@ def train(mla, folder, base, tokens, kind, name, steps, *more):
     return out
 
 
-def torch_losses(model, start, tokens):
-    """PEFT from the adapter in `start`, with torch's AdamW, on all sequences at once, in double precision."""
-    both = double(model, start, is_trainable=True)
+def bf16_losses(model, start, tokens):
+    """PEFT with a base in bf16 and adapters in f32, under autocast."""
+    base = transformers.AutoModelForCausalLM.from_pretrained(model, attn_implementation="eager", dtype=torch.bfloat16)
+    both = peft.PeftModel.from_pretrained(base, start, is_trainable=True)
+    return torch_losses(both, tokens, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+
+
+def exact_losses(model, start, tokens):
+    return torch_losses(double(model, start, is_trainable=True), tokens, reference.double_precision)
+
+
+def torch_losses(both, tokens, precision):
+    """Losses of PEFT's adapter, trained with torch's AdamW on all sequences at once."""
     for name, value in both.named_parameters():
         value.requires_grad_("lora_" in name)
     matrices = [value for name, value in both.named_parameters() if value.requires_grad and "magnitude" not in name]
@@ -175,14 +188,31 @@ def torch_losses(model, start, tokens):
     for _ in range(STEPS):
         optimizer.zero_grad()
         both.train()  # forgets what DoRA keeps of its norms; dropout is 0
-        with reference.double_precision():
+        with precision():
             logits = both(input_ids=ids, use_cache=False).logits
+        if logits.dtype == torch.bfloat16:
+            logits = logits.float()
         loss = torch.nn.functional.cross_entropy(logits.view(-1, VOCABULARY), targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(matrices + others, 1.0)
         optimizer.step()
         out.append(loss.item())
     return out
+
+
+def apart(a, b):
+    return max(abs(x - y) / abs(y) for x, y in zip(a, b, strict=True))
+
+
+def check_bf16(mla, folder, model, base, tokens, kind, seed):
+    ours = losses(train(mla, folder, base, tokens, kind, "bf16", STEPS, f"train.seed={seed + 1}", "train.precision=bf16"))
+    with h5py.File(tokens) as file:
+        ids = file["train/tokens"][...].astype(np.int32)
+    first = folder / f"{kind}-first"
+    exact, theirs = exact_losses(model, first, ids), bf16_losses(model, first, ids)
+    if not apart(ours, exact) < 4e-3:
+        raise Mismatch(f"bf16: losses are off by {apart(ours, exact):.1e} (PEFT's by {apart(theirs, exact):.1e})")
+    return apart(ours, exact), apart(theirs, exact)
 
 
 def check_trained(mla, folder, model, base, tokens, kind, seed, tolerance):
@@ -193,9 +223,9 @@ def check_trained(mla, folder, model, base, tokens, kind, seed, tolerance):
     run(mla, "export", start, "--out", first)
     run(mla, "export", trained, "--out", last)
     with h5py.File(tokens) as file:
-        theirs = torch_losses(model, first, file["train/tokens"][...].astype(np.int32))
+        theirs = exact_losses(model, first, file["train/tokens"][...].astype(np.int32))
     ours = losses(trained)
-    worst = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
+    worst = apart(ours, theirs)
     if not worst < 1e-4:
         raise Mismatch(f"losses differ by {worst:.1e}: {ours} and {theirs}")
     if not ours[-1] < ours[0] - 0.01:
@@ -237,6 +267,9 @@ def check_case(mla, folder, name, seed, tolerance):
         loaded = check_loaded(mla, folder, model, base, kind, seed, tolerance)
         loss, logits = check_trained(mla, folder, model, base, tokens, kind, seed, tolerance)
         print(f"{name:12} {kind:8} ok      loaded within {loaded:.1e}, ten losses {loss:.1e}, trained {logits:.1e}", flush=True)
+        if HAS_BF16:
+            ours, theirs = check_bf16(mla, folder, model, base, tokens, kind, seed)
+            print(f"{name:12} {kind:8} bf16    ten losses {ours:.1e} from exact, PEFT's {theirs:.1e}", flush=True)
     pissa = check_pissa(mla, folder, model, base, tokens, seed, tolerance)
     print(f"{name:12} {'pissa':8} ok      trained {pissa:.1e}", flush=True)
 
