@@ -37,8 +37,11 @@ mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_
     const int64_t rank = mla_model_config_latent_rank(c, place);
     const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const double deviation = c->initializer_range;
-    *layer = (mla_latent_layer){
-        .config = c, .rank = rank, .rope = c->qk_rope_head_dim ? rope : NULL, .scale = score_scale(c)};
+    *layer = (mla_latent_layer){.config = c,
+                                .place = place,
+                                .rank = rank,
+                                .rope = c->qk_rope_head_dim ? rope : NULL,
+                                .scale = score_scale(c)};
     build_queries(context, params, layer, prefix);
     mla_linear_build(context, params, &layer->kv_a_proj,
                      &(mla_linear_spec){prefix, "kv_a_proj_with_mqa", c->hidden_size,
@@ -160,8 +163,9 @@ mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer
     const int64_t scope = mla_scope_open(tape);
     mla_tensor *q = queries(tape, layer, x, position);
     mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, x);
-    mla_tensor *latent = layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a;
-    latent = norm_if(tape, &layer->kv_a_norm, latent);
+    mla_tensor *h = layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a;
+    mla_tensor *latent = norm_if(tape, &layer->kv_a_norm, h);
+    if (layer->probe) latent = layer->probe->see(layer->probe->user, tape, layer, x, h, latent);
     mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
     if (cache && !mla_error_status(mla_tape_context(tape)))
         mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);
