@@ -128,28 +128,37 @@ mla_status mla_latent_sample_add_gradients(mla_context *context, mla_latent_samp
 /* ---- directions ---- */
 
 void mla_latent_directions_free(mla_latent_directions *d) {
-    free(d->rows);
+    free(d->kept);
     *d = (mla_latent_directions){0};
+}
+
+/* S becomes Lᵀ, from its eigenvalues and eigenvectors, and inverse L⁻¹. */
+static void take_root(int64_t n, double *s, double *inverse) {
+    mla_orthogonal_rows(n, n, s);
+    for (int64_t i = 0; i < n; i++) {
+        const double value = mla_row_length(n, s + i * n);
+        for (int64_t j = i * n; j < (i + 1) * n; j++) {
+            s[j] /= sqrt(value);
+            inverse[j] = s[j] / value;
+        }
+    }
 }
 
 /* From S and G, both by u, which are used up. work (n,n). */
 static void find(int64_t n, double *s, double *g, double *work, const mla_latent_directions *out) {
     lift(n, s, small);
     lift(n, g, small);
-    mla_orthogonal_rows(n, n, s);
-    for (int64_t i = 0; i < n; i++) { /* Lᵀ, whose rows are as long as the roots of the eigenvalues */
-        const double length = mla_row_length(n, s + i * n);
-        for (int64_t j = 0; j < n && length > 0; j++) s[i * n + j] /= sqrt(length);
-    }
-    multiply(n, n, n, s, g, false, work);
-    multiply(n, n, n, work, s, true, g); /* Lᵀ G L */
+    take_root(n, s, work);
+    multiply(n, n, n, s, g, false, out->turn);
+    multiply(n, n, n, out->turn, s, true, g); /* Lᵀ G L */
     mla_orthogonal_rows(n, n, g);
-    for (int64_t i = 0; i < n; i++) {
-        out->cost[i] = mla_row_length(n, g + i * n);
-        for (int64_t j = 0; j < n && out->cost[i] > 0; j++) g[i * n + j] /= out->cost[i];
-    }
-    multiply(n, n, n, g, work, false, out->rows);
-    orthonormalise_all(n, out->rows);
+    for (int64_t i = 0; i < n; i++) out->cost[i] = mla_row_length(n, g + i * n);
+    orthonormalise_all(n, g); /* Wᵀ */
+    multiply(n, n, n, g, work, false, out->kept);
+    multiply(n, n, n, g, s, false, work); /* (L W)ᵀ */
+    memcpy(out->basis, work, (size_t)(n * n) * sizeof *work);
+    orthonormalise_all(n, out->basis);
+    multiply(n, n, n, out->basis, work, true, out->turn);
 }
 
 static double gain(const mla_latent_layer *layer, int64_t i) {
@@ -177,10 +186,13 @@ static float *normalised(mla_context *context, const mla_latent_layer *layer,
 }
 
 static mla_status begin(mla_context *context, int64_t n, double **work, mla_latent_directions *out) {
-    out->rows = create(context, n + 1, n);
-    out->cost = out->rows ? out->rows + n * n : NULL;
+    double *all = out->kept = create(context, 3 * n + 1, n);
     *work = create(context, 3 * n, n);
-    return out->rows && *work ? MLA_OK : MLA_ERROR_MEMORY;
+    if (!all || !*work) return MLA_ERROR_MEMORY;
+    out->basis = all + n * n;
+    out->turn = all + 2 * n * n;
+    out->cost = all + 3 * n * n;
+    return MLA_OK;
 }
 
 mla_status mla_latent_directions_measure(mla_context *context, const mla_latent_layer *layer,
@@ -318,17 +330,26 @@ static void map_columns(const mla_latent_layer *from, const mla_latent_layer *to
         }
 }
 
+/* map (r,C): h to what the new norm gets; back (C,r): its latents to about u. */
+static void make_maps(const mla_latent_layer *from, const mla_latent_layer *to,
+                      const mla_latent_directions *d, double *map, double *back) {
+    const int64_t n = from->rank, r = to->rank;
+    const double factor = from->kv_a_norm.gain ? sqrt((double)r / (double)n) : 1;
+    for (int64_t i = 0; i < r; i++)
+        for (int64_t j = 0; j < n; j++) {
+            for (int64_t k = i; k < r; k++)
+                map[i * n + j] += factor * d->turn[i * n + k] * d->kept[k * n + j];
+            back[j * r + i] = d->basis[i * n + j] / factor;
+        }
+}
+
 static mla_status shrink(mla_context *context, const mla_latent_layer *from,
                          const mla_latent_directions *directions, const mla_latent_sample *sample,
                          const mla_latent_layer *to) {
     const int64_t n = from->rank, r = to->rank;
-    const double factor = from->kv_a_norm.gain ? sqrt((double)r / (double)n) : 1;
     double *map = create(context, 2 * r, n), *back = map ? map + r * n : NULL;
     if (!map) return MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < r * n; i++) {
-        map[i] = factor * directions->rows[i];
-        back[i % n * r + i / n] = directions->rows[i] / factor;
-    }
+    make_maps(from, to, directions, map, back);
     const mla_status status = sample ? fit(context, from, to, sample, map, back) : MLA_OK;
     if (!status) {
         map_rows(from->kv_a_proj.weight, to->kv_a_proj.weight, n, r, map);

@@ -7,15 +7,17 @@
  * the same factor. The new columns of kv_b are random, so that the new rows of kv_a have a gradient.
  *
  * Shrinking chooses r directions in the space of u. A direction counts by what its loss would change: with
- * S = E[u uᵀ], and G = E[g gᵀ] where g is the gradient of the loss on the calibration text by u, losing u - û
- * costs about E[(u - û)ᵀ G (u - û)] / 2 (Gauss-Newton, the Fisher information for G). G knows what queries,
- * keys, values and all that follows make of a latent. With S = L Lᵀ the best directions are W ᵀ Lᵀ G for the
- * eigenvectors W of Lᵀ G L with the largest eigenvalues, and the others' eigenvalues are what is lost.
+ * S = E[u uᵀ], and G = E[g gᵀ] where g is the gradient of the loss on the calibration text by u, putting û
+ * for u costs about E[(u - û)ᵀ G (u - û)] / 2 (Gauss-Newton, with the Fisher information for G). G knows what
+ * queries, keys, values and all that follows make of a latent. With S = L Lᵀ and the eigenvectors W of Lᵀ G L
+ * with the r largest eigenvalues, y = Wᵀ L⁻¹ u is the best to keep, and û = L W y; the other eigenvalues are
+ * what is lost.
  *
- * The norm would undo any scale that such directions have from token to token. It stays right because they
- * are made orthonormal, rows of Q: since |u|² = C for every token, |Q u|² is C less what is lost, nearly a
- * constant. So kv_a' = sqrt(r/C) Q kv_a, the gain is 1, and kv_b' = kv_b gain E[u u'ᵀ] E[u' u'ᵀ]⁻¹, least
- * squares with the latents u' that the new layer really has, makes good the rest. */
+ * Of y any mixture would do, kv_b' undoes it, but the new norm takes away its length. So it becomes z = R y,
+ * where L W = Q R with orthonormal columns of Q: then |z| = |û|, and |û|² is |u|² = C, the same for every
+ * token, less what is lost. Hence kv_a' = sqrt(r/C) R Wᵀ L⁻¹ kv_a, the gain is 1, and kv_b' = kv_b gain
+ * sqrt(C/r) Q; least squares with the latents that the new layer really has then make good what the norm
+ * still does to them. */
 #ifndef MLA_LAYERS_LATENT_RANK_H
 #define MLA_LAYERS_LATENT_RANK_H
 
@@ -38,11 +40,12 @@ void mla_latent_sample_add(mla_latent_sample *sample, int64_t count, const float
 mla_status mla_latent_sample_add_gradients(mla_context *context, mla_latent_sample *sample, int64_t count,
                                            const float *g);
 
-/* Orthonormal rows, the most important first, for any r; what losing the i-th and all behind it costs is the
- * sum of cost[i ...] / 2, in the units of the loss. Both are the caller's to free. */
+/* For any r, the most important first. */
 typedef struct {
-    double *rows; /* (C,C) */
-    double *cost; /* (C) */
+    double *kept;  /* (C,C): rows of Wᵀ L⁻¹ */
+    double *basis; /* (C,C): columns of Q as rows */
+    double *turn;  /* (C,C): R, upper triangular */
+    double *cost;  /* (C): lost, those from the i-th on cost sum(cost[i ...]) / 2 nats per token */
 } mla_latent_directions;
 void mla_latent_directions_free(mla_latent_directions *directions);
 

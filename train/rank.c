@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3, STEP = 8 };
+enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3, MOST_AT_ONCE = 8 };
 
 typedef enum { CALIBRATION, LEFT_OUT } part;
 
@@ -182,47 +182,55 @@ static mla_status given_ranks(job *j) {
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static mla_status check_budget(const job *j, int64_t least, int64_t now) {
-    if (j->options->budget >= least && j->options->budget < now) return MLA_OK;
+/* How many elements a layer gets at a time. */
+static int64_t step_of(const job *j) {
+    const int64_t share = j->model->config.kv_lora_rank / MOST_AT_ONCE;
+    return share < 1 ? 1 : smaller(share, MOST_AT_ONCE);
+}
+
+static mla_status check_budget(const job *j, int64_t least) {
+    const int64_t budget = j->options->budget, now = j->report->bytes_per_token[0];
+    if (budget >= least && budget < now) return MLA_OK;
     return mla_fail(
         j->context, MLA_ERROR_ARGUMENT,
-        "a budget of %lld bytes: the cache of this model takes %lld per token now, and %lld at least, "
-        "with ranks of %d; choose one between",
-        (long long)j->options->budget, (long long)now, (long long)least, STEP);
+        "a budget of %lld bytes: the cache of this model takes %lld per token now, and %lld with ranks of "
+        "%lld; choose one between",
+        (long long)budget, (long long)now, (long long)least, (long long)step_of(j));
 }
 
-/* What the next STEP directions of a layer save, each. */
-static double worth(const job *j, int64_t i) {
-    const mla_rank_change *c = &j->report->layer[i];
-    const int64_t end = smaller(c->after + STEP, c->before);
+/* What the next elements of a layer are worth each; they descend, so that no layer waits for its better ones.
+ */
+static double worth(const job *j, int64_t i, int64_t more) {
     double sum = 0;
-    for (int64_t k = c->after; k < end; k++) sum += j->directions[i].cost[k];
-    return end > c->after ? sum / (double)(end - c->after) : -1;
+    for (int64_t k = 0; k < more; k++) sum += j->directions[i].cost[j->report->layer[i].after + k];
+    return sum / (double)more;
 }
 
-/* From STEP in each layer, always more where it saves most, while the budget has room. Costs descend within a
- * layer, so that no other choice costs less, but for what a last STEP leaves. */
+/* The layer that has most use for more, of which the budget has `left` elements; -1 if there is none. */
+static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
+    int64_t best = -1;
+    double most = -1;
+    for (int64_t i = 0; i < j->report->layers; i++) {
+        const mla_rank_change *c = &j->report->layer[i];
+        const int64_t more = smaller(step_of(j), c->before - c->after);
+        if (more < 1 || more > left || worth(j, i, more) <= most) continue;
+        best = i, most = worth(j, i, more), *elements = more;
+    }
+    return best;
+}
+
+/* From the same small rank in each layer, always more where it saves most, while the budget has room. */
 static mla_status budget_ranks(job *j) {
     mla_rank_report *r = j->report;
-    const int64_t rotary = j->model->config.qk_rope_head_dim,
-                  now = mla_kv_cache_bytes_per_token(&j->model->config);
-    int64_t used = 0;
+    int64_t used = 0, best, more = 0;
     for (int64_t i = 0; i < r->layers; i++) {
-        r->layer[i].after = smaller(STEP, r->layer[i].before);
-        used += (r->layer[i].after + rotary) * (int64_t)sizeof(float);
+        r->layer[i].after = smaller(step_of(j), r->layer[i].before);
+        used += r->layer[i].after + j->model->config.qk_rope_head_dim;
     }
-    mla_status status = check_budget(j, used, now);
-    for (bool grown = true; grown && !status;) {
-        int64_t best = -1, bytes = 0;
-        for (int64_t i = 0; i < r->layers; i++) {
-            const int64_t more =
-                smaller(STEP, r->layer[i].before - r->layer[i].after) * (int64_t)sizeof(float);
-            if (more && used + more <= j->options->budget && (best < 0 || worth(j, i) > worth(j, best)))
-                best = i, bytes = more;
-        }
-        grown = best >= 0;
-        if (grown) r->layer[best].after += bytes / (int64_t)sizeof(float), used += bytes;
-    }
+    const mla_status status = check_budget(j, used * (int64_t)sizeof(float));
+    const int64_t all = j->options->budget / (int64_t)sizeof(float);
+    for (; !status && (best = neediest(j, all - used, &more)) >= 0; used += more)
+        r->layer[best].after += more;
     return status;
 }
 
