@@ -61,6 +61,29 @@ static void equal_ranks_are_one(void **state) {
     mla_decoder_destroy(model);
 }
 
+static const mla_tensor *logits_of(mla_tape *tape, const mla_decoder *model) {
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    return mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){8, 16}, tokens), NULL);
+}
+
+static void growing_changes_no_logit(void **state) {
+    static float before[8 * 16 * SMALL_VOCABULARY];
+    mla_decoder *model = small_decoder(*state, "num_hidden_layers=4");
+    mla_rank_report r;
+    mla_tape *tape;
+    mla_rank_options o = options_of(*state, "12,7,16,9");
+    mla_decoder *out = change(*state, model, &o, &r);
+    check_ok(*state, mla_tape_create(*state, &tape, NULL));
+    memcpy(before, logits_of(tape, model)->data, sizeof before);
+    const float *after = logits_of(tape, out)->data;
+    check_ok(*state, mla_error_status(*state));
+    for (size_t i = 0; i < sizeof before / sizeof *before; i++)
+        assert_true(fabs((double)after[i] - (double)before[i]) <= 1e-5);
+    mla_tape_destroy(tape);
+    mla_decoder_destroy(out);
+    mla_decoder_destroy(model);
+}
+
 /* Layer 1 has use for a single direction of its latent, layer 0 for all of them. */
 static void a_budget_goes_where_it_is_needed(void **state) {
     mla_decoder *model = small_decoder(*state, "");
@@ -204,6 +227,7 @@ static int create(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ranks_become_what_was_asked),
                                        cmocka_unit_test(equal_ranks_are_one),
+                                       cmocka_unit_test(growing_changes_no_logit),
                                        cmocka_unit_test(a_budget_goes_where_it_is_needed),
                                        cmocka_unit_test(the_text_serves_better_than_the_weights),
                                        cmocka_unit_test(models_that_stay_what_they_are_do_so_exactly),
