@@ -2,6 +2,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
+#include "train/evaluate.h"
 #include "train/rank.h"
 
 #include <math.h>
@@ -45,6 +46,25 @@ static void ranks_become_what_was_asked(void **state) {
     assert_true(fabs(r.calibration_loss[1] - r.calibration_loss[0]) < 0.1 && r.calibration_loss[0] > 1);
     assert_null(model->blocks[0].latent.probe);
     mla_decoder_destroy(out);
+    mla_decoder_destroy(model);
+}
+
+static void every_third_window_is_left_out(void **state) {
+    mla_decoder *model = small_decoder(*state, "");
+    mla_rank_report r;
+    mla_tape *tape;
+    mla_rank_options o = options_of(*state, "5");
+    double sums[2] = {0}, sum;
+    int64_t count;
+    mla_decoder_destroy(change(*state, model, &o, &r));
+    check_ok(*state, mla_tape_create(*state, &tape, NULL));
+    for (int64_t i = 0; i < 31; i++) {
+        check_ok(*state, mla_evaluate_windows(tape, model, &text, 1, 16, i, i + 1, MLA_F32, &sum, &count));
+        sums[i % 3 == 2] += sum;
+    }
+    check_close(r.calibration_loss[0], sums[0] / (21 * 16), 1e-5);
+    check_close(r.loss[0], sums[1] / (10 * 16), 1e-5);
+    mla_tape_destroy(tape);
     mla_decoder_destroy(model);
 }
 
@@ -226,6 +246,7 @@ static int create(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(ranks_become_what_was_asked),
+                                       cmocka_unit_test(every_third_window_is_left_out),
                                        cmocka_unit_test(equal_ranks_are_one),
                                        cmocka_unit_test(growing_changes_no_logit),
                                        cmocka_unit_test(a_budget_goes_where_it_is_needed),
