@@ -21,13 +21,27 @@ static double *create(mla_context *context, int64_t rows, int64_t columns) {
 /* out (m,n) = a (m,k) times b (k,n), or b (n,k) transposed */
 static void multiply(int64_t m, int64_t n, int64_t k, const double *a, const double *b, bool transposed,
                      double *out) {
-#pragma omp parallel for
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) {
-            double sum = 0;
-            for (int64_t l = 0; l < k; l++) sum += a[i * k + l] * (transposed ? b[j * k + l] : b[l * n + j]);
-            out[i * n + j] = sum;
-        }
+    const int64_t step = transposed ? k : 1, next = transposed ? 1 : n;
+    #pragma omp parallel for
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) out[i * n + j] = 0;
+        for (int64_t l = 0; l < k; l++)
+            for (int64_t j = 0; j < n; j++) out[i * n + j] += a[i * k + l] * b[l * next + j * step];
+    }
+}
+
+/* The same in f32, for weights and samples. */
+static mla_status multiply_f32(mla_context *context, int64_t m, int64_t n, int64_t k, const float *a,
+                               const float *b, bool transposed, float *out) {
+    mla_gemm_now(context, &(mla_gemm_shape){.m = m, .n = n, .k = k, .b_transposed = transposed}, a, b, out,
+                 NULL);
+    return mla_error_status(context);
+}
+
+static float *narrow(mla_context *context, int64_t count, const double *a) {
+    float *out = mla_alloc(context, count, sizeof *out, "a latent's map");
+    for (int64_t i = 0; i < count && out; i++) out[i] = (float)a[i];
+    return out;
 }
 
 /* Adds a share of the mean of the diagonal to it. */
@@ -167,7 +181,7 @@ static double gain(const mla_latent_layer *layer, int64_t i) {
 
 /* In place: h (count,n) becomes u = h / rms(h), without a norm h itself. */
 static void normalise(const mla_norm *norm, int64_t count, int64_t n, float *h) {
-#pragma omp parallel for
+    #pragma omp parallel for
     for (int64_t i = 0; i < count; i++) {
         double sum = 0;
         for (int64_t j = 0; j < n; j++) sum += (double)h[i * n + j] * (double)h[i * n + j];
@@ -214,19 +228,21 @@ mla_status mla_latent_directions_measure(mla_context *context, const mla_latent_
 
 mla_status mla_latent_directions_weights(mla_context *context, const mla_latent_layer *layer,
                                          mla_latent_directions *out) {
-    const int64_t n = layer->rank, width = layer->kv_a_proj.weight->shape[1],
-                  rows = layer->kv_b_proj.weight->shape[0];
-    const float *kv_a = data(layer->kv_a_proj.weight), *kv_b = data(layer->kv_b_proj.weight);
+    const mla_tensor *kv_a = layer->kv_a_proj.weight, *kv_b = layer->kv_b_proj.weight;
+    const int64_t n = layer->rank;
     double *s;
-    const mla_status status = begin(context, n, &s, out);
-    double *g = s + n * n;
+    mla_status status = begin(context, n, &s, out);
+    float *part = mla_alloc(context, n * n, sizeof *part, "a latent's moments");
+    if (!status)
+        status = part ? multiply_f32(context, n, n, kv_a->shape[1], data(kv_a), data(kv_a), true, part)
+                      : MLA_ERROR_MEMORY;
+    if (!status) status = add_products(context, kv_b->shape[0], n, data(kv_b), n, data(kv_b), s + n * n);
     for (int64_t i = 0; i < n * n && !status; i++) {
-        const int64_t p = i / n, q = i % n;
-        for (int64_t j = 0; j < width; j++) s[i] += (double)kv_a[p * width + j] * (double)kv_a[q * width + j];
-        for (int64_t j = 0; j < rows; j++) g[i] += (double)kv_b[j * n + p] * (double)kv_b[j * n + q];
-        g[i] *= gain(layer, p) * gain(layer, q);
+        s[i] = (double)part[i];
+        s[n * n + i] *= gain(layer, i / n) * gain(layer, i % n);
     }
-    if (!status) find(n, s, g, s + 2 * n * n, out);
+    if (!status) find(n, s, s + n * n, s + 2 * n * n, out);
+    free(part);
     free(s);
     return status;
 }
@@ -241,16 +257,11 @@ static void copy_rotary(const mla_tensor *from, const mla_tensor *to, int64_t wi
 }
 
 /* A map (r,C) of those of the latent. */
-static void map_rows(const mla_tensor *from, const mla_tensor *to, int64_t n, int64_t r, const double *map) {
+static mla_status map_rows(mla_context *context, const mla_tensor *from, const mla_tensor *to, int64_t n,
+                           int64_t r, const float *map) {
     const int64_t width = mla_count(from) / from->shape[0];
-#pragma omp parallel for
-    for (int64_t i = 0; i < r; i++)
-        for (int64_t j = 0; j < width; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < n; k++) sum += map[i * n + k] * (double)data(from)[k * width + j];
-            ((float *)to->data)[i * width + j] = (float)sum;
-        }
     copy_rotary(from, to, width, n, r);
+    return multiply_f32(context, r, width, n, map, data(from), false, to->data);
 }
 
 /* Those of the latent, times a factor, and then rows of zeros. */
@@ -280,29 +291,25 @@ static void grow(const mla_latent_layer *from, const mla_latent_layer *to) {
 
 /* What the new layer makes of the sample: u' (count,r) = norm(map h). */
 static float *new_latents(mla_context *context, const mla_latent_layer *to, const mla_latent_sample *sample,
-                          const double *map) {
-    const int64_t n = sample->rank, r = to->rank;
-    float *u = mla_alloc(context, sample->count * r, sizeof *u, "latents");
-    float *turn = mla_alloc(context, r * n, sizeof *turn, "latents");
-    for (int64_t i = 0; i < r * n && turn; i++) turn[i] = (float)map[i];
-    if (u && turn)
-        mla_gemm_now(context, &(mla_gemm_shape){.m = sample->count, .n = r, .k = n, .b_transposed = true},
-                     sample->h, turn, u, NULL);
-    if (u && turn) normalise(&to->kv_a_norm, sample->count, r, u);
-    free(turn);
-    if (u && turn && !mla_error_status(context)) return u;
-    free(u);
-    return NULL;
+                          const float *map) {
+    float *u = mla_alloc(context, sample->count * to->rank, sizeof *u, "latents");
+    if (!u) return NULL;
+    if (multiply_f32(context, sample->count, to->rank, sample->rank, sample->h, map, true, u)) {
+        free(u);
+        return NULL;
+    }
+    normalise(&to->kv_a_norm, sample->count, to->rank, u);
+    return u;
 }
 
 /* back (C,r), with which u is about back u', made better: back + (E[u u'ᵀ] - back E[u' u'ᵀ]) E[u' u'ᵀ]⁻¹. The
  * ridge draws to the old one where the sample says little. */
 static mla_status fit(mla_context *context, const mla_latent_layer *from, const mla_latent_layer *to,
-                      const mla_latent_sample *sample, const double *map, double *back) {
+                      const mla_latent_sample *sample, const float *map, double *back) {
     const int64_t n = from->rank, r = to->rank;
     float *u = normalised(context, from, sample), *v = new_latents(context, to, sample, map);
     double *cross = create(context, n, r), *own = create(context, r, r), *part = create(context, n, r);
-    mla_status status = u && v && cross && own && part ? MLA_OK : MLA_ERROR_MEMORY;
+    mla_status status = u && v && cross && own && part ? MLA_OK : mla_error_status(context);
     if (!status) status = add_products(context, sample->count, n, u, r, v, cross);
     if (!status) status = add_products(context, sample->count, r, v, r, v, own);
     if (!status) {
@@ -315,19 +322,6 @@ static mla_status fit(mla_context *context, const mla_latent_layer *from, const 
     }
     free(u), free(v), free(cross), free(own), free(part);
     return status;
-}
-
-/* kv_b' = kv_b gain back */
-static void map_columns(const mla_latent_layer *from, const mla_latent_layer *to, const double *back) {
-    const int64_t n = from->rank, r = to->rank, rows = from->kv_b_proj.weight->shape[0];
-    const float *kv_b = data(from->kv_b_proj.weight);
-#pragma omp parallel for
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < r; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < n; k++) sum += (double)kv_b[i * n + k] * gain(from, k) * back[k * r + j];
-            ((float *)to->kv_b_proj.weight->data)[i * r + j] = (float)sum;
-        }
 }
 
 /* map (r,C): h to what the new norm gets; back (C,r): its latents to about u. */
@@ -343,20 +337,35 @@ static void make_maps(const mla_latent_layer *from, const mla_latent_layer *to,
         }
 }
 
+/* kv_b' = kv_b gain back */
+static mla_status map_columns(mla_context *context, const mla_latent_layer *from, const mla_latent_layer *to,
+                              double *back) {
+    const mla_tensor *kv_b = from->kv_b_proj.weight;
+    const int64_t n = from->rank, r = to->rank;
+    for (int64_t i = 0; i < n * r; i++) back[i] *= gain(from, i / r);
+    float *all = narrow(context, n * r, back);
+    const mla_status status =
+        all ? multiply_f32(context, kv_b->shape[0], r, n, data(kv_b), all, false, to->kv_b_proj.weight->data)
+            : MLA_ERROR_MEMORY;
+    free(all);
+    return status;
+}
+
 static mla_status shrink(mla_context *context, const mla_latent_layer *from,
                          const mla_latent_directions *directions, const mla_latent_sample *sample,
                          const mla_latent_layer *to) {
+    const mla_linear_layer *old = &from->kv_a_proj, *new = &to->kv_a_proj;
     const int64_t n = from->rank, r = to->rank;
-    double *map = create(context, 2 * r, n), *back = map ? map + r * n : NULL;
-    if (!map) return MLA_ERROR_MEMORY;
-    make_maps(from, to, directions, map, back);
-    const mla_status status = sample ? fit(context, from, to, sample, map, back) : MLA_OK;
-    if (!status) {
-        map_rows(from->kv_a_proj.weight, to->kv_a_proj.weight, n, r, map);
-        if (from->kv_a_proj.bias) map_rows(from->kv_a_proj.bias, to->kv_a_proj.bias, n, r, map);
-        for (int64_t i = 0; i < r && to->kv_a_norm.gain; i++) ((float *)to->kv_a_norm.gain->data)[i] = 1;
-        map_columns(from, to, back);
-    }
+    double *exact = create(context, 2 * r, n), *back = exact ? exact + r * n : NULL;
+    if (exact) make_maps(from, to, directions, exact, back);
+    float *map = exact ? narrow(context, r * n, exact) : NULL;
+    mla_status status = map ? MLA_OK : MLA_ERROR_MEMORY;
+    if (!status && sample) status = fit(context, from, to, sample, map, back);
+    if (!status) status = map_rows(context, old->weight, new->weight, n, r, map);
+    if (!status && old->bias) status = map_rows(context, old->bias, new->bias, n, r, map);
+    if (!status) status = map_columns(context, from, to, back);
+    for (int64_t i = 0; i < r && to->kv_a_norm.gain; i++) ((float *)to->kv_a_norm.gain->data)[i] = 1;
+    free(exact);
     free(map);
     return status;
 }

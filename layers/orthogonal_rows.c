@@ -8,7 +8,7 @@ enum { SWEEPS = 40 };
 
 static double product(int64_t width, const double *x, const double *y) {
     double sum = 0;
-#pragma omp simd reduction(+ : sum)
+    #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < width; i++) sum += x[i] * y[i];
     return sum;
 }
@@ -21,7 +21,7 @@ static bool rotate(int64_t width, double *x, double *y, double longest) {
     if (fabs(xy) <= 1e-15 * sqrt(xx * yy) || fabs(xy) <= 1e-30 * longest) return false;
     const double zeta = (yy - xx) / (2 * xy), t = copysign(1, zeta) / (fabs(zeta) + sqrt(1 + zeta * zeta));
     const double c = 1 / sqrt(1 + t * t), s = c * t;
-#pragma omp simd
+    #pragma omp simd
     for (int64_t i = 0; i < width; i++) {
         const double old = x[i];
         x[i] = c * old - s * y[i];

@@ -155,11 +155,11 @@ static mla_status find_directions(job *j) {
 /* ---- ranks ---- */
 
 /* A wider latent than what it is made of, or for, has dimensions that can do nothing. */
-static mla_status check_rank(const job *j, int64_t rank) {
+static mla_status check_rank(const job *j, int64_t before, int64_t rank) {
     const mla_model_config *c = &j->model->config;
     const int64_t made_for = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const int64_t most = c->hidden_size < made_for ? c->hidden_size : made_for;
-    if (rank >= 1 && rank <= most) return MLA_OK;
+    if (rank >= 1 && (rank <= most || rank <= before)) return MLA_OK;
     return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                     "a latent of rank %lld: it must be 1 to %lld, the width of %s", (long long)rank,
                     (long long)most,
@@ -175,7 +175,7 @@ static mla_status given_ranks(job *j) {
                         (long long)ranks->count, (long long)j->report->layers);
     for (int64_t i = 0; i < j->report->layers && !status; i++) {
         j->report->layer[i].after = ranks->items[ranks->count > 1 ? i : 0];
-        status = check_rank(j, j->report->layer[i].after);
+        status = check_rank(j, j->report->layer[i].before, j->report->layer[i].after);
     }
     return status;
 }

@@ -28,7 +28,7 @@ RECOVERY = """
 finetune: {base: %s}
 data: {tokens: %s}
 optim: {lr: 5.0e-4, warmup_steps: 20}
-train: {steps: 200, batch: 8, sequence: 128, eval_every: 0}
+train: {steps: 200, batch: 8, sequence: 128, eval_every: 0, eval_batches: 4}
 """
 
 
@@ -60,7 +60,7 @@ def write_text(most_bytes):
 
 def train():
     write_text(12 << 20)
-    mla("prepare", "texts", "--vocab-size", 2048, "--held-out", 0.05, "--out", "tokens.h5")
+    mla("prepare", "texts", "--vocab-size", 2048, "--held-out", 0.01, "--out", "tokens.h5")
     (folder / "model.yaml").write_text(RECIPE % arguments.steps)
     mla("train", "model.yaml", "--out", "run", "--json")
     return folder / "run", folder / "tokens.h5"
