@@ -2,7 +2,9 @@
 growing; shrinking by the text and by the weights alone; ranks by a budget against the same rank for all, at equal bytes;
 200 steps of recovery. Needs h5py and numpy.
 
-    python tests/bench/rank.py --mla build/mla [--steps 600] [--run DIR: a run that is there, with its tokens.h5]
+    python tests/bench/rank.py --mla build/mla [--steps 600]
+
+--run DIR --tokens FILE.h5 --held-out FILE.txt take a model that is there, and what `mla prepare --held-out-text` made.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import tempfile
 import h5py
 import numpy as np
 
+MOST_HELD_OUT = 150000  # bytes
 RECIPE = """
 model: {hidden_size: 256, num_hidden_layers: 4, num_attention_heads: 4, kv_lora_rank: 96, qk_nope_head_dim: 64,
         qk_rope_head_dim: 32, v_head_dim: 64, intermediate_size: 704, max_position_embeddings: 512}
@@ -60,14 +63,14 @@ def write_text(most_bytes):
 
 def train():
     write_text(12 << 20)
-    mla("prepare", "texts", "--vocab-size", 2048, "--held-out", 0.03, "--out", "tokens.h5")
+    mla("prepare", "texts", "--vocab-size", 2048, "--held-out", 0.05, "--held-out-text", "held-out.txt", "--out", "tokens.h5")
     (folder / "model.yaml").write_text(RECIPE % arguments.steps)
     mla("train", "model.yaml", "--out", "run", "--json")
-    return folder / "run", folder / "tokens.h5"
+    return folder / "run", folder / "tokens.h5", folder / "held-out.txt"
 
 
 def loss(checkpoint):
-    return mla("eval", "--checkpoint", checkpoint, "--tokens", tokens, "--sequence", 256, "--batch", 8, "--json")["loss"]
+    return mla("eval", "--checkpoint", checkpoint, "short.txt", "--sequence", 256, "--batch", 8, "--json")["loss"]
 
 
 def logits(checkpoint):
@@ -96,10 +99,12 @@ parser.add_argument("--mla", required=True, type=lambda path: str(pathlib.Path(p
 parser.add_argument("--steps", type=int, default=600)
 parser.add_argument("--run", type=lambda path: pathlib.Path(path).resolve())
 parser.add_argument("--tokens", type=lambda path: pathlib.Path(path).resolve())
+parser.add_argument("--held-out", type=lambda path: pathlib.Path(path).resolve())
 arguments = parser.parse_args()
 with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    run, tokens = (arguments.run, arguments.tokens or arguments.run / "tokens.h5") if arguments.run else train()
+    run, tokens, held_out = (arguments.run, arguments.tokens, arguments.held_out) if arguments.run else train()
+    (folder / "short.txt").write_bytes(held_out.read_bytes()[:MOST_HELD_OUT])
     before = loss(run)
     with h5py.File(tokens) as file, h5py.File(folder / "ids.h5", "w") as ids:
         ids["ids"] = file["held_out/tokens"][: 8 * 256].astype("i4").reshape(8, 256)

@@ -131,7 +131,7 @@ static void print_json(const mla_call *call, const mla_loaded *l, const mla_rank
 
 static void print_text(const mla_call *call, const mla_loaded *l, const mla_rank_report *r) {
     const options *o = call->options;
-    fprintf(call->out, "checkpoint       %s\nlayer   rank             error of the attention's output\n",
+    fprintf(call->out, "model            %s\nlayer   rank             error of the attention's output\n",
             mla_checkpoint_path(l->checkpoint));
     for (int64_t i = 0; i < r->layers; i++) {
         fprintf(call->out, "%5lld   %5lld -> %-5lld  ", (long long)i, (long long)r->layer[i].before,
@@ -202,7 +202,7 @@ const mla_command mla_command_rank = {
     .example =
         "  mla rank runs/quickstart --latent 96 --out wider.h5\n"
         "  mla rank runs/quickstart --latent 48 --calibrate runs/quickstart/tokens.h5 --out smaller.h5\n"
-        "  mla rank runs/quickstart --budget 1024 --calibrate letters --calibrate notes.txt --out half.h5\n",
+        "  mla rank runs/quickstart --budget 768 --calibrate letters --calibrate notes.txt --out less.h5\n",
     .options = &table,
     .run = run,
 };
