@@ -4,15 +4,16 @@
 
 enum { LONGEST_PREFIX = 128 };
 
-mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *block, const mla_model_config *c,
-                           const mla_rope_table *rope, const char *prefix) {
+mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *block,
+                           const mla_model_config *c, const mla_rope_table *rope, int64_t place,
+                           const char *prefix) {
     char attention[LONGEST_PREFIX], mlp[LONGEST_PREFIX];
     snprintf(attention, sizeof attention, "%sself_attn.", prefix);
     snprintf(mlp, sizeof mlp, "%smlp.", prefix);
     *block = (mla_block){.config = c};
     mla_norm_build(context, params, &block->input_norm, c->norm, prefix, "input_layernorm", c->hidden_size, c->rms_norm_eps);
     if (c->attention == MLA_ATTENTION_LATENT)
-        mla_latent_layer_build(context, params, &block->latent, c, rope, attention);
+        mla_latent_layer_build(context, params, &block->latent, c, rope, place, attention);
     else mla_multi_head_layer_build(context, params, &block->multi_head, c, rope, attention);
     mla_norm_build(context, params, &block->post_attention_norm, c->norm, prefix, "post_attention_layernorm",
                    c->hidden_size, c->rms_norm_eps);

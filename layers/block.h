@@ -20,9 +20,11 @@ typedef struct {
     mla_feed_forward feed_forward;
 } mla_block;
 
-/* prefix: "model.layers.0.". config and rope must outlive the block. Errors: mla_params_add's. */
-mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *block, const mla_model_config *config,
-                           const mla_rope_table *rope, const char *prefix);
+/* place: which of the model's blocks it is, from 0; prefix: "model.layers.0.". config and rope must outlive
+ * the block. Errors: mla_params_add's. */
+mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *block,
+                           const mla_model_config *config, const mla_rope_table *rope, int64_t place,
+                           const char *prefix);
 
 /* Its projections, in the order of its parameters, into `out`; returns how many there are. */
 enum { MLA_BLOCK_PROJECTIONS = 9 };

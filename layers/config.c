@@ -91,6 +91,8 @@ static const mla_field model_fields[] = {
     {"dropout", MLA_FIELD_FLOAT, AT(dropout), 0, 0, 0.95,
      .help = "share of activations set to zero in training"},
     {"final_norm", MLA_FIELD_BOOL, AT(final_norm), 1, .help = "a norm after the last block"},
+    {"kv_lora_ranks", MLA_FIELD_INTS, AT(kv_lora_ranks), 0, 1, 1 << 20, .nullable = true,
+     .help = "latent: kv_lora_rank of each layer, where they differ (mla rank)"},
 };
 #undef AT
 const mla_field_table mla_model_fields = {model_fields, sizeof model_fields / sizeof *model_fields,
@@ -124,8 +126,27 @@ static mla_status check_even(mla_context *context, const char *where, const char
         where, key, (long long)width, width == 0 ? "" : " (and qk_rope_head_dim to 0)");
 }
 
+/* Ranks that are all equal are no list; of others, kv_lora_rank is the largest. */
+static mla_status check_ranks(mla_context *context, const char *where, mla_model_config *c) {
+    mla_ints *ranks = &c->kv_lora_ranks;
+    if (!ranks->count) return MLA_OK;
+    if (ranks->count != c->num_hidden_layers)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%skv_lora_ranks: %lld ranks for %lld layers; give one for each", where,
+                        (long long)ranks->count, (long long)c->num_hidden_layers);
+    bool equal = true;
+    c->kv_lora_rank = ranks->items[0];
+    for (int64_t i = 1; i < ranks->count; i++) {
+        equal = equal && ranks->items[i] == ranks->items[0];
+        if (ranks->items[i] > c->kv_lora_rank) c->kv_lora_rank = ranks->items[i];
+    }
+    if (equal) *ranks = (mla_ints){0};
+    return MLA_OK;
+}
+
 static mla_status check_latent(mla_context *context, const char *where, mla_model_config *c) {
     mla_status status = derive_head_width(context, where, "qk_nope_head_dim", c, &c->qk_nope_head_dim);
+    if (!status) status = check_ranks(context, where, c);
     if (status) return status;
     if (c->v_head_dim == 0) c->v_head_dim = c->qk_nope_head_dim;
     if (c->position == MLA_POSITION_ROPE)
@@ -140,6 +161,11 @@ static mla_status check_latent(mla_context *context, const char *where, mla_mode
 static mla_status check_multi_head(mla_context *context, const char *where, mla_model_config *c) {
     mla_status status = derive_head_width(context, where, "head_dim", c, &c->head_dim);
     if (status) return status;
+    if (c->kv_lora_ranks.count)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%skv_lora_ranks: attention is multi_head and has no latent; leave "
+                        "them out",
+                        where);
     if (c->num_key_value_heads == 0) c->num_key_value_heads = c->num_attention_heads;
     if (c->num_attention_heads % c->num_key_value_heads)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
@@ -180,6 +206,10 @@ mla_status mla_model_config_check(mla_context *context, const char *where, mla_m
     status = config->attention == MLA_ATTENTION_LATENT ? check_latent(context, where, config)
                                                        : check_multi_head(context, where, config);
     return status ? status : check_rope_scaling(context, where, config);
+}
+
+int64_t mla_model_config_latent_rank(const mla_model_config *c, int64_t layer) {
+    return c->kv_lora_ranks.count ? c->kv_lora_ranks.items[layer] : c->kv_lora_rank;
 }
 
 /* ---- JSON */

@@ -66,6 +66,7 @@ typedef struct {
     bool gated;     /* act(gate) * up, as in SwiGLU; otherwise act(up) */
     double dropout; /* after attention, inside and after the feed-forward */
     bool final_norm;
+    mla_ints kv_lora_ranks; /* latent: C of each layer, where they differ; kv_lora_rank is then the largest */
 } mla_model_config;
 
 /* The table that describes it. */
@@ -74,9 +75,13 @@ extern const mla_field_table mla_model_fields;
 /* A small decoder with latent attention, as DeepSeek's in all but size; vocab_size is 0. */
 void mla_model_config_default(mla_context *context, mla_model_config *config);
 
-/* Replaces the members of which 0 means "follows from the others", then checks bounds and that the members
- * fit together. Messages start with `where` ("" or "recipe.yaml: model."). Error: MLA_ERROR_ARGUMENT. */
+/* Replaces the members of which 0 means "follows from the others" and ranks of layers that are all equal,
+ * then checks bounds and that the members fit together. Messages start with `where` ("" or "recipe.yaml:
+ * model."). Error: MLA_ERROR_ARGUMENT. */
 mla_status mla_model_config_check(mla_context *context, const char *where, mla_model_config *config);
+
+/* C of a layer. */
+int64_t mla_model_config_latent_rank(const mla_model_config *config, int64_t layer);
 
 /* As JSON text, readable as a config.json; free() it. NULL after an error. */
 char *mla_model_config_json(mla_context *context, const mla_model_config *config);

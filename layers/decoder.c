@@ -31,7 +31,7 @@ static mla_status build(mla_decoder *model) {
     for (int64_t i = 0; i < c->num_hidden_layers; i++) {
         char prefix[64];
         snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)i);
-        if (mla_block_build(context, model->params, &model->blocks[i], c, &model->rope, prefix))
+        if (mla_block_build(context, model->params, &model->blocks[i], c, &model->rope, i, prefix))
             return mla_error_status(context);
     }
     if (c->final_norm)

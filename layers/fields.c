@@ -61,6 +61,8 @@ static mla_status set_default(mla_context *context, const mla_field *field, void
     case MLA_FIELD_LIST:
         *(mla_list *)member = (mla_list){0};
         break;
+    case MLA_FIELD_INTS: /* none */
+        break;
     case MLA_FIELD_GROUP:
         return mla_fields_default(context, field->group, member);
     }
@@ -174,11 +176,14 @@ mla_status mla_fields_unknown(mla_context *context, const char *where, const mla
 /* ---- values */
 
 void mla_field_expects(const mla_field *field, size_t size, char *out) {
-    static const char *const words[] = {
-        [MLA_FIELD_INT] = "a whole number",   [MLA_FIELD_FLOAT] = "a number",
-        [MLA_FIELD_BOOL] = "true or false",   [MLA_FIELD_ENUM] = "one of",
-        [MLA_FIELD_STRING] = "text",          [MLA_FIELD_LIST] = "text or a list",
-        [MLA_FIELD_GROUP] = "a group of keys"};
+    static const char *const words[] = {[MLA_FIELD_INT] = "a whole number",
+                                        [MLA_FIELD_FLOAT] = "a number",
+                                        [MLA_FIELD_BOOL] = "true or false",
+                                        [MLA_FIELD_ENUM] = "one of",
+                                        [MLA_FIELD_STRING] = "text",
+                                        [MLA_FIELD_LIST] = "text or a list",
+                                        [MLA_FIELD_INTS] = "whole numbers with commas between",
+                                        [MLA_FIELD_GROUP] = "a group of keys"};
     size_t used = (size_t)snprintf(out, size, "%s", words[field->type]);
     if (field->type != MLA_FIELD_ENUM) return;
     for (const char *const *name = field->names; *name && used < size; name++)
@@ -255,6 +260,23 @@ static mla_status set_number(mla_context *context, const char *where, const char
     return MLA_OK;
 }
 
+static mla_status set_ints(mla_context *context, const char *where, const char *key, const mla_field *field,
+                           mla_ints *out, const char *text) {
+    mla_ints all = {0};
+    const char *next = text;
+    for (char *end; *next; next = *end && end[1] ? end + 1 : end) {
+        errno = 0;
+        const int64_t value = strtoll(next, &end, 10);
+        if (end == next || errno || (*end && (*end != ',' || !end[1])) || all.count == MLA_MOST_INTS)
+            return wrong_type(context, where, key, field, text);
+        const mla_status status = check_bounds(context, where, key, field, (double)value);
+        if (status) return status;
+        all.items[all.count++] = value;
+    }
+    *out = all;
+    return MLA_OK;
+}
+
 static mla_status set_member(mla_context *context, const char *where, const char *key, const mla_field *field,
                              void *member, const char *text) {
     switch (field->type) {
@@ -270,6 +292,8 @@ static mla_status set_member(mla_context *context, const char *where, const char
     case MLA_FIELD_LIST:
         mla_list_free(member);
         return *text ? mla_list_append(context, member, text) : MLA_OK;
+    case MLA_FIELD_INTS:
+        return set_ints(context, where, key, field, member, text);
     case MLA_FIELD_GROUP:
         break;
     }
@@ -284,6 +308,14 @@ mla_status mla_fields_set(mla_context *context, const char *where, const mla_fie
     return set_member(context, where, key, field, member, text);
 }
 
+static mla_status check_ints(mla_context *context, const char *where, const char *key, const mla_field *field,
+                             const mla_ints *ints) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < ints->count && !status; i++)
+        status = check_bounds(context, where, key, field, (double)ints->items[i]);
+    return status;
+}
+
 static mla_status check_member(mla_context *context, const char *where, const char *key,
                                const mla_field *field, const void *member) {
     double value;
@@ -294,6 +326,8 @@ static mla_status check_member(mla_context *context, const char *where, const ch
     case MLA_FIELD_FLOAT:
         value = *(const double *)member;
         break;
+    case MLA_FIELD_INTS:
+        return check_ints(context, where, key, field, member);
     default:
         return MLA_OK;
     }
@@ -327,8 +361,15 @@ void mla_float_text(double value, size_t size, char *out) {
     }
 }
 
+static void format_ints(const mla_ints *ints, size_t size, char *out) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int64_t i = 0; i < ints->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? "," : "", (long long)ints->items[i]);
+}
+
 char *mla_field_format(mla_context *context, const mla_field *field, const void *member) {
-    char number[40] = "";
+    char number[MLA_MOST_INTS * 21] = "";
     const char *text = number;
     switch (field->type) {
     case MLA_FIELD_INT:
@@ -336,6 +377,9 @@ char *mla_field_format(mla_context *context, const mla_field *field, const void 
         break;
     case MLA_FIELD_FLOAT:
         mla_float_text(*(const double *)member, sizeof number, number);
+        break;
+    case MLA_FIELD_INTS:
+        format_ints(member, sizeof number, number);
         break;
     case MLA_FIELD_BOOL:
         text = *(const bool *)member ? "true" : "false";

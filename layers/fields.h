@@ -22,6 +22,7 @@ typedef enum {
     MLA_FIELD_ENUM,   /* any enum, numbered from 0 in the order of `names` */
     MLA_FIELD_STRING, /* char *, owned by the object; NULL: not given */
     MLA_FIELD_LIST,   /* mla_list of strings, owned by the object */
+    MLA_FIELD_INTS,   /* mla_ints; each within min and max */
     MLA_FIELD_GROUP   /* a nested struct, described by `group` */
 } mla_field_type;
 
@@ -29,6 +30,12 @@ typedef struct {
     char **items;
     int64_t count, capacity;
 } mla_list;
+
+/* A few whole numbers, in text with commas between; it owns nothing. */
+enum { MLA_MOST_INTS = 256 };
+typedef struct {
+    int64_t count, items[MLA_MOST_INTS];
+} mla_ints;
 
 typedef struct mla_field_table mla_field_table;
 
@@ -43,7 +50,7 @@ typedef struct {
     const char *const *names; /* of an enum; ends with NULL */
     const mla_field_table *group;
     const char *alias; /* another key that is read as this one */
-    bool nullable;     /* written as JSON null where it is 0 (groups: where their first field is 0) */
+    bool nullable; /* written as JSON null where it is 0 or empty (groups: where their first field is 0) */
 } mla_field;
 
 struct mla_field_table {

@@ -52,6 +52,20 @@ static mla_status read_list(reader *r, const char *key, const mla_field *field, 
     return status;
 }
 
+/* As the text that mla_fields_set reads. */
+static mla_status read_ints(reader *r, const char *key, const mla_field *field, const json_t *array) {
+    char text[MLA_MOST_INTS * 21 + 1] = "";
+    size_t used = 0;
+    if (json_array_size(array) > MLA_MOST_INTS) return wrong_json(r, key, field);
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const json_t *item = json_array_get(array, i);
+        if (!json_is_integer(item)) return wrong_json(r, key, field);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", i ? "," : "",
+                                 (long long)json_integer_value(item));
+    }
+    return mla_fields_set(r->context, r->where, r->table, r->object, key, text);
+}
+
 static mla_status read_scalar(reader *r, const char *key, const mla_field *field, const json_t *value) {
     const bool takes_words = field->type >= MLA_FIELD_ENUM && field->type <= MLA_FIELD_LIST;
     char text[40];
@@ -71,6 +85,7 @@ static mla_status read_value(reader *r, const char *key, const json_t *value) {
     if (field->type == MLA_FIELD_GROUP)
         return json_is_object(value) ? read_object(r, key, value) : wrong_json(r, key, field);
     if (field->type == MLA_FIELD_LIST && json_is_array(value)) return read_list(r, key, field, member, value);
+    if (field->type == MLA_FIELD_INTS && json_is_array(value)) return read_ints(r, key, field, value);
     return read_scalar(r, key, field, value);
 }
 
@@ -106,8 +121,16 @@ static json_t *write_list(const mla_list *list) {
     return array;
 }
 
+static json_t *write_ints(const mla_ints *ints) {
+    json_t *array = json_array();
+    for (int64_t i = 0; array && i < ints->count; i++)
+        json_array_append_new(array, json_integer(ints->items[i]));
+    return array;
+}
+
 static bool is_zero(const mla_field *field, const void *member) {
     if (field->type == MLA_FIELD_INT) return *(const int64_t *)member == 0;
+    if (field->type == MLA_FIELD_INTS) return ((const mla_ints *)member)->count == 0;
     if (field->type == MLA_FIELD_GROUP)
         return *(const unsigned *)member == 0; /* an enum, by the table's rule */
     return false;
@@ -129,6 +152,8 @@ static json_t *write_member(mla_context *context, const mla_field *field, const 
         return json_string(*(char *const *)member);
     case MLA_FIELD_LIST:
         return write_list(member);
+    case MLA_FIELD_INTS:
+        return write_ints(member);
     case MLA_FIELD_GROUP:
         return mla_fields_write_json(context, field->group, member);
     }

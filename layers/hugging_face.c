@@ -263,6 +263,8 @@ mla_status mla_hugging_face_read(mla_context *context, const char *where, const 
 
 /* ---- writing ---- */
 
+static const char unequal_ranks[] = "kv_lora_ranks, one for each layer";
+
 /* What of a model a family has no word for; NULL where it has one for all. */
 static const char *obstacle(const family *f, const mla_model_config *c) {
     const bool latent = c->attention == MLA_ATTENTION_LATENT;
@@ -274,6 +276,7 @@ static const char *obstacle(const family *f, const mla_model_config *c) {
     if (!c->causal) return "causal: false";
     if (!c->gated) return "gated: false";
     if (latent && !c->latent_norm) return "latent_norm: false";
+    if (latent && c->kv_lora_ranks.count) return unequal_ranks;
     if (c->rope_interleave != f->rope_interleave && !has_key(f, "rope_interleave"))
         return c->rope_interleave ? "rope_interleave: true" : "rope_interleave: false";
     if (c->attention_bias && !has_key(f, "attention_bias")) return "attention_bias: true";
@@ -295,8 +298,12 @@ static const family *choose_family(mla_context *context, const mla_model_config 
         if (!obstacle(&families[i], c)) return &families[i];
         if (!closest && families[i].attention == c->attention) closest = &families[i];
     }
-    mla_fail(context, MLA_ERROR_ARGUMENT, "transformers has no architecture for this model: %s has no %s",
-             closest->architecture, obstacle(closest, c));
+    const char *what = obstacle(closest, c),
+               *remedy = what == unequal_ranks ? ": give all the largest of them, which changes nothing "
+                                                 "else: mla rank FILE.h5 --latent RANK --out EQUAL.h5"
+                                               : "";
+    mla_fail(context, MLA_ERROR_ARGUMENT, "transformers has no architecture for this model: %s has no %s%s",
+             closest->architecture, what, remedy);
     return NULL;
 }
 

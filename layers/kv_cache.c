@@ -9,16 +9,20 @@ struct mla_kv_cache {
     mla_layer_cache layer[];
 };
 
-static int64_t first_width(const mla_model_config *c) {
-    return c->attention == MLA_ATTENTION_LATENT ? c->kv_lora_rank : c->num_key_value_heads * c->head_dim;
+static int64_t first_width(const mla_model_config *c, int64_t layer) {
+    return c->attention == MLA_ATTENTION_LATENT ? mla_model_config_latent_rank(c, layer)
+                                                : c->num_key_value_heads * c->head_dim;
 }
 
-static int64_t row_width(const mla_model_config *c) {
-    return first_width(c) + (c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : first_width(c));
+static int64_t row_width(const mla_model_config *c, int64_t layer) {
+    const int64_t first = first_width(c, layer);
+    return first + (c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : first);
 }
 
 int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config) {
-    return config->num_hidden_layers * row_width(config) * (int64_t)sizeof(float);
+    int64_t width = 0;
+    for (int64_t i = 0; i < config->num_hidden_layers; i++) width += row_width(config, i);
+    return width * (int64_t)sizeof(float);
 }
 
 int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *c) {
@@ -28,7 +32,7 @@ int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *c) {
 
 mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
                                int64_t capacity) {
-    const int64_t layers = config->num_hidden_layers, width = row_width(config);
+    const int64_t layers = config->num_hidden_layers;
     *out = NULL;
     if (capacity < 1)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "a cache must hold at least 1 position, not %lld",
@@ -36,15 +40,19 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
     mla_kv_cache *cache = *out = mla_alloc(context, 1, sizeof *cache + (size_t)layers * sizeof *cache->layer, "the cache");
     if (!cache) return MLA_ERROR_MEMORY;
     cache->layers = layers;
-    cache->rows = mla_alloc(context, capacity, (size_t)(layers * width) * sizeof(float), "the cache");
+    cache->rows = mla_alloc(context, capacity, (size_t)mla_kv_cache_bytes_per_token(config), "the cache");
     if (!cache->rows) {
         mla_kv_cache_destroy(cache);
         *out = NULL;
         return MLA_ERROR_MEMORY;
     }
-    for (int64_t i = 0; i < layers; i++)
-        cache->layer[i] = (mla_layer_cache){.rows = cache->rows + i * capacity * width, .width = width,
-                                            .first = first_width(config), .capacity = capacity};
+    float *rows = cache->rows;
+    for (int64_t i = 0; i < layers; i++) {
+        const int64_t width = row_width(config, i);
+        cache->layer[i] = (mla_layer_cache){
+            .rows = rows, .width = width, .first = first_width(config, i), .capacity = capacity};
+        rows += capacity * width;
+    }
     return MLA_OK;
 }
 

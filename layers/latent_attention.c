@@ -32,19 +32,25 @@ static mla_status build_queries(mla_context *context, mla_params *params, mla_la
 }
 
 mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_latent_layer *layer,
-                                  const mla_model_config *c, const mla_rope_table *rope, const char *prefix) {
+                                  const mla_model_config *c, const mla_rope_table *rope, int64_t place,
+                                  const char *prefix) {
+    const int64_t rank = mla_model_config_latent_rank(c, place);
     const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const double deviation = c->initializer_range;
-    *layer = (mla_latent_layer){.config = c, .rope = c->qk_rope_head_dim ? rope : NULL, .scale = score_scale(c)};
+    *layer = (mla_latent_layer){.config = c,
+                                .place = place,
+                                .rank = rank,
+                                .rope = c->qk_rope_head_dim ? rope : NULL,
+                                .scale = score_scale(c)};
     build_queries(context, params, layer, prefix);
     mla_linear_build(context, params, &layer->kv_a_proj,
                      &(mla_linear_spec){prefix, "kv_a_proj_with_mqa", c->hidden_size,
-                                        c->kv_lora_rank + c->qk_rope_head_dim, c->attention_bias, deviation});
+                                        rank + c->qk_rope_head_dim, c->attention_bias, deviation});
     if (c->latent_norm)
-        mla_norm_build(context, params, &layer->kv_a_norm, MLA_NORM_RMSNORM, prefix, "kv_a_layernorm", c->kv_lora_rank,
+        mla_norm_build(context, params, &layer->kv_a_norm, MLA_NORM_RMSNORM, prefix, "kv_a_layernorm", rank,
                        latent_eps);
     mla_linear_build(context, params, &layer->kv_b_proj,
-                     &(mla_linear_spec){prefix, "kv_b_proj", c->kv_lora_rank, expanded, false, deviation});
+                     &(mla_linear_spec){prefix, "kv_b_proj", rank, expanded, false, deviation});
     return mla_linear_build(context, params, &layer->o_proj,
                             &(mla_linear_spec){prefix, "o_proj", c->num_attention_heads * c->v_head_dim, c->hidden_size,
                                                c->attention_bias, deviation});
@@ -71,7 +77,7 @@ static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_te
 static mla_tensor *rotary_key(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *kv_a, int64_t position) {
     if (!layer->rope) return NULL;
     const int64_t b = kv_a->shape[0], t = kv_a->shape[1], r = layer->config->qk_rope_head_dim;
-    mla_tensor *k = mla_slice(tape, kv_a, 2, layer->config->kv_lora_rank, r);
+    mla_tensor *k = mla_slice(tape, kv_a, 2, layer->rank, r);
     k = mla_rope(tape, mla_reshape(tape, k, 4, (int64_t[]){b, t, 1, r}), layer->rope, position);
     return mla_reshape(tape, k, 3, (int64_t[]){b, t, r});
 }
@@ -92,9 +98,13 @@ static mla_tensor *expansion(mla_tape *tape, const mla_latent_layer *layer, mla_
 /* One new position against the cache, which holds it already: the query goes to the latent side. */
 static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
-    const mla_cache_view view = {.keys = cache->rows, .values = cache->rows, .key_row = cache->width,
-                                 .value_row = cache->width, .length = cache->length, .key_heads = 1,
-                                 .value_width = c->kv_lora_rank};
+    const mla_cache_view view = {.keys = cache->rows,
+                                 .values = cache->rows,
+                                 .key_row = cache->width,
+                                 .value_row = cache->width,
+                                 .length = cache->length,
+                                 .key_heads = 1,
+                                 .value_width = layer->rank};
     mla_tensor *kv_b = expansion(tape, layer, cache), *query = mla_absorb_query(tape, q, kv_b, c->qk_rope_head_dim);
     mla_tensor *summed = mla_cached_attention(tape, query, &view, layer->scale);
     return mla_expand_values(tape, summed, kv_b, c->num_attention_heads, c->qk_nope_head_dim);
@@ -125,8 +135,8 @@ static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, m
                                 const mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
-    mla_tensor *latent = mla_slice(tape, rows, 2, 0, c->kv_lora_rank);
-    mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, c->kv_lora_rank, c->qk_rope_head_dim) : NULL;
+    mla_tensor *latent = mla_slice(tape, rows, 2, 0, layer->rank);
+    mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, layer->rank, c->qk_rope_head_dim) : NULL;
     return expanded(tape, layer, q, latent, k_rope, false);
 }
 
@@ -164,13 +174,13 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
 
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
                                    mla_layer_cache *cache) {
-    const mla_model_config *c = layer->config;
     const int64_t position = cache ? cache->length : 0;
     const int64_t scope = mla_scope_open(tape);
     mla_tensor *q = queries(tape, layer, x, position);
     mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, x);
-    mla_tensor *latent = layer->rope ? mla_slice(tape, kv_a, 2, 0, c->kv_lora_rank) : kv_a;
-    latent = norm_if(tape, &layer->kv_a_norm, latent);
+    mla_tensor *h = layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a;
+    mla_tensor *latent = norm_if(tape, &layer->kv_a_norm, h);
+    if (layer->probe) latent = layer->probe->see(layer->probe->user, tape, layer, x, h, latent);
     mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
     if (cache && !mla_error_status(mla_tape_context(tape)))
         mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);

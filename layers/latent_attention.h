@@ -15,17 +15,32 @@
 #include "layers/linear.h"
 #include "layers/norm.h"
 
+typedef struct mla_latent_layer mla_latent_layer;
+
+/* For those who measure a layer: sees its input x and its latents before and after their norm, and returns
+ * what goes on in place of c, which may be c itself. */
 typedef struct {
+    mla_tensor *(*see)(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
+                       mla_tensor *h, mla_tensor *c);
+    void *user;
+} mla_latent_probe;
+
+struct mla_latent_layer {
     const mla_model_config *config;
+    int64_t place;              /* which of the model's layers it is, from 0 */
+    int64_t rank;               /* C */
     const mla_rope_table *rope; /* NULL without rotary part */
     float scale;                /* of the scores */
     mla_linear_layer q_proj, q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj;
     mla_norm q_a_norm, kv_a_norm;
-} mla_latent_layer;
+    const mla_latent_probe *probe; /* or NULL */
+};
 
-/* prefix: "model.layers.0.self_attn.". config and rope must outlive the layer. Errors: mla_params_add's. */
+/* place: which of the model's layers it is, from 0; prefix: "model.layers.0.self_attn.". config and rope must
+ * outlive the layer. Errors: mla_params_add's. */
 mla_status mla_latent_layer_build(mla_context *context, mla_params *params, mla_latent_layer *layer,
-                                  const mla_model_config *config, const mla_rope_table *rope, const char *prefix);
+                                  const mla_model_config *config, const mla_rope_table *rope, int64_t place,
+                                  const char *prefix);
 
 /* x (B,T,D) -> (B,T,D). cache (B = 1; NULL in training) gets the new positions; where it has some already, T
  * must be 1 and the absorbed form is used, or the expanded one where the cache says so. */

@@ -1,10 +1,11 @@
 #include "layers/low_rank.h"
 #include "autograd/random.h"
+#include "layers/orthogonal_rows.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { MORE = 8, ITERATIONS = 40, SWEEPS = 30 };
+enum { MORE = 8, ITERATIONS = 40 };
 
 /* W as it is or transposed, so that it is at least as high as it is wide: rows x n. Subspaces are kept as k rows of n. */
 typedef struct {
@@ -14,8 +15,7 @@ typedef struct {
     double *gram;  /* (n,n): WᵀW */
     double *basis; /* (k,n), orthonormal */
     double *image; /* (k,n) */
-    double *small; /* (k,k): basis gram basisᵀ, then its eigenvalues on the diagonal */
-    double *turn;  /* (k,k): rows are eigenvectors */
+    double *small; /* (k,k): basis gram basisᵀ, then its eigenvectors as rows, as long as their eigenvalues */
 } space;
 
 static double element(const space *s, int64_t i, int64_t j) {
@@ -60,55 +60,22 @@ static void orthonormalise(space *s) {
     }
 }
 
-/* Turns rows and columns p and q of `small` so that their element vanishes (Jacobi 1846). */
-static void rotate(space *s, int64_t p, int64_t q) {
-    const int64_t k = s->k;
-    double *m = s->small;
-    if (m[p * k + q] == 0) return;
-    const double theta = (m[q * k + q] - m[p * k + p]) / (2 * m[p * k + q]);
-    const double t = copysign(1, theta) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1), d = t * c;
-    for (int64_t i = 0; i < k; i++) {
-        const double x = m[i * k + p], y = m[i * k + q];
-        m[i * k + p] = c * x - d * y;
-        m[i * k + q] = d * x + c * y;
-    }
-    for (int64_t i = 0; i < k; i++) {
-        const double x = m[p * k + i], y = m[q * k + i], u = s->turn[p * k + i], v = s->turn[q * k + i];
-        m[p * k + i] = c * x - d * y;
-        m[q * k + i] = d * x + c * y;
-        s->turn[p * k + i] = c * u - d * v;
-        s->turn[q * k + i] = d * u + c * v;
-    }
-}
-
+/* The eigenvectors of the gram within the subspace, times their eigenvalues. */
 static void diagonalise(space *s) {
     apply_gram(s);
-    for (int64_t i = 0; i < s->k * s->k; i++) {
+    for (int64_t i = 0; i < s->k * s->k; i++)
         s->small[i] = dot(s->n, s->image + i / s->k * s->n, s->basis + i % s->k * s->n);
-        s->turn[i] = i / s->k == i % s->k;
-    }
-    for (int sweep = 0; sweep < SWEEPS; sweep++)
-        for (int64_t p = 0; p < s->k; p++)
-            for (int64_t q = p + 1; q < s->k; q++) rotate(s, p, q);
-}
-
-/* The row of `turn` with the largest eigenvalue, which is then taken out. */
-static int64_t take_largest(space *s, double *value) {
-    int64_t best = 0;
-    for (int64_t i = 1; i < s->k; i++)
-        if (s->small[i * s->k + i] > s->small[best * s->k + best]) best = i;
-    *value = fmax(s->small[best * s->k + best], 0);
-    s->small[best * s->k + best] = -1;
-    return best;
+    mla_orthogonal_rows(s->k, s->k, s->small);
 }
 
 /* One singular value: sqrt(S) v into `across` (n apart by one), W v / sqrt(S) into `along`. v is scratch of n. */
-static void write_one(space *s, double value, const double *turn, double *v, float *across, int64_t across_step,
+static void write_one(space *s, const double *turn, double *v, float *across, int64_t across_step,
                       float *along, int64_t along_step) {
+    const double value = mla_row_length(s->k, turn);
     const double root = pow(value, 0.25); /* of the singular value, itself the root of the eigenvalue */
     for (int64_t j = 0; j < s->n; j++) {
         v[j] = 0;
-        for (int64_t i = 0; i < s->k; i++) v[j] += turn[i] * s->basis[i * s->n + j];
+        for (int64_t i = 0; i < s->k && value > 0; i++) v[j] += turn[i] / value * s->basis[i * s->n + j];
         across[j * across_step] = (float)(root * v[j]);
     }
     for (int64_t r = 0; r < s->rows; r++) {
@@ -120,10 +87,11 @@ static void write_one(space *s, double value, const double *turn, double *v, flo
 
 static void write_all(space *s, int64_t rank, float *a, float *b) {
     for (int64_t i = 0; i < rank; i++) {
-        double value;
-        const double *turn = s->turn + take_largest(s, &value) * s->k;
-        if (s->transposed) write_one(s, value, turn, s->image, b + i, rank, a + i * s->rows, 1);
-        else write_one(s, value, turn, s->image, a + i * s->n, 1, b + i, rank);
+        const double *turn = s->small + i * s->k;
+        if (s->transposed)
+            write_one(s, turn, s->image, b + i, rank, a + i * s->rows, 1);
+        else
+            write_one(s, turn, s->image, a + i * s->n, 1, b + i, rank);
     }
 }
 
@@ -140,13 +108,12 @@ mla_status mla_low_rank(mla_context *context, int64_t rows, int64_t columns, con
     space s = {.w = w, .transposed = rows < columns, .rows = rows < columns ? columns : rows,
                .n = rows < columns ? rows : columns};
     s.k = rank + MORE < s.n ? rank + MORE : s.n;
-    const int64_t count = s.n * s.n + 2 * s.k * s.n + 2 * s.k * s.k;
+    const int64_t count = s.n * s.n + 2 * s.k * s.n + s.k * s.k;
     s.gram = mla_alloc(context, count, sizeof *s.gram, "a decomposition");
     if (!s.gram) return MLA_ERROR_MEMORY;
     s.basis = s.gram + s.n * s.n;
     s.image = s.basis + s.k * s.n;
     s.small = s.image + s.k * s.n;
-    s.turn = s.small + s.k * s.k;
     make_gram(&s);
     begin(&s);
     for (int i = 0; i < ITERATIONS; i++) {

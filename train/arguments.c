@@ -135,8 +135,8 @@ void mla_help_overview(FILE *out) {
 static void describe_values(mla_context *context, FILE *out, const mla_field *field, const void *member) {
     char expects[256];
     mla_field_expects(field, sizeof expects, expects);
-    const bool has_default =
-        field->type != MLA_FIELD_LIST && (field->type != MLA_FIELD_STRING || field->text);
+    const bool has_default = field->type != MLA_FIELD_LIST && field->type != MLA_FIELD_INTS &&
+                             (field->type != MLA_FIELD_STRING || field->text);
     char *text = has_default ? mla_field_format(context, field, member) : NULL;
     if (text)
         fprintf(out, " (%s; default %s)\n", expects, text);

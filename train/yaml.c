@@ -277,6 +277,7 @@ static slot *make_slots(mla_context *context, const mla_field_table *table, cons
             continue;
         }
         if (field->type == MLA_FIELD_STRING && !*(char *const *)member) continue;
+        if (field->type == MLA_FIELD_INTS && !((const mla_ints *)member)->count) continue;
         if (field->type == MLA_FIELD_GROUP)
             slots[i].value = make_slots(context, field->group, member);
         else

@@ -240,7 +240,8 @@ static void create_pair(mla_context *context, pair *p, const char *settings) {
     check_ok(context, mla_decoder_create(context, &p->decoder, &p->config));
     check_ok(context, mla_params_create(context, &params));
     const mla_rope_table *rope = &p->decoder->rope;
-    if (is_latent(p)) mla_latent_layer_build(context, params, &p->latent, &p->config, rope, "");
+    if (is_latent(p))
+        mla_latent_layer_build(context, params, &p->latent, &p->config, rope, 0, "");
     else mla_multi_head_layer_build(context, params, &p->multi_head, &p->config, rope, "");
     check_ok(context, mla_params_allocate(params, true));
     fill_layer(params, 0.5f);

@@ -51,6 +51,8 @@ static void refuses_what_does_not_fit(void **state) {
         {{"rope_scaling.type", "rope_scaling.high_freq_factor"},
          {"llama3", "1"},
          "high_freq_factor: 1 must be larger than low_freq_factor 1"},
+        {{"kv_lora_ranks"}, {"64,32,16"}, "m.kv_lora_ranks: 3 ranks for 4 layers; give one for each"},
+        {{"attention", "kv_lora_ranks"}, {"multi_head", "1,2,3,4"}, "kv_lora_ranks: attention is multi_head"},
         {{"rope_scaling.type", "position", "qk_rope_head_dim"},
          {"yarn", "none", "0"},
          "yarn, but position is none"},
@@ -106,6 +108,14 @@ static void set_parses_what_users_write(void **state) {
         {"rope_scaling.hidden_size", "1", "did you mean \"hidden_size\"?"},
         {"rope_scaling.zzzzzz", "1", "known here are: type, factor, original"},
         {"causal.x", "1", "unknown key \"causal.x\""},
+        {"kv_lora_ranks", "16, 32,8", NULL},
+        {"kv_lora_ranks", "16;32",
+         "kv_lora_ranks: expected whole numbers with commas between, got \"16;32\""},
+        {"kv_lora_ranks", "16,", "got \"16,\""},
+        {"kv_lora_ranks", ",16", "got \",16\""},
+        {"kv_lora_ranks", "16,,8", "got \"16,,8\""},
+        {"kv_lora_ranks", "16,0", "kv_lora_ranks: 0 is too small"},
+        {"kv_lora_ranks", "99999999999999999999", "expected whole numbers"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mla_status status =
@@ -119,6 +129,38 @@ static void set_parses_what_users_write(void **state) {
     assert_int_equal(config.hidden_act, MLA_ACT_GELU_NEW);
     assert_int_equal(config.rope_scaling.type, MLA_ROPE_SCALING_YARN);
     assert_false(config.causal);
+    assert_int_equal(config.kv_lora_ranks.count, 3); /* those that are wrong change nothing */
+    assert_int_equal(config.kv_lora_ranks.items[1], 32);
+}
+
+static void ranks_of_layers(void **state) {
+    mla_context *context = *state;
+    mla_model_config config = valid(context), again;
+    check_ok(context, mla_fields_set(context, "", &mla_model_fields, &config, "kv_lora_ranks", "16,48,8,24"));
+    check_ok(context, mla_model_config_check(context, "", &config));
+    assert_int_equal(config.kv_lora_rank, 48);
+    assert_int_equal(mla_model_config_latent_rank(&config, 2), 8);
+    char *text = mla_model_config_json(context, &config);
+    check_ok(context, mla_model_config_parse_json(context, "", text, &again, NULL));
+    free(text);
+    assert_int_equal(mla_model_config_latent_rank(&again, 3), 24);
+    check_ok(context,
+             mla_fields_set(context, "", &mla_model_fields, &config, "kv_lora_ranks", "32,32,32,32"));
+    check_ok(context, mla_model_config_check(context, "", &config));
+    assert_int_equal(config.kv_lora_ranks.count, 0); /* equal ranks are one */
+    assert_int_equal(mla_model_config_latent_rank(&config, 3), 32);
+}
+
+static void longest_lists_fit(void **state) {
+    mla_context *context = *state;
+    char text[MLA_MOST_INTS * 2 + 3] = "";
+    mla_model_config config = valid(context);
+    for (int i = 0; i <= MLA_MOST_INTS; i++) strcat(text, i ? ",7" : "7");
+    check_error(context, mla_fields_set(context, "", &mla_model_fields, &config, "kv_lora_ranks", text),
+                MLA_ERROR_ARGUMENT, "expected whole numbers");
+    text[MLA_MOST_INTS * 2 - 1] = '\0';
+    check_ok(context, mla_fields_set(context, "", &mla_model_fields, &config, "kv_lora_ranks", text));
+    assert_int_equal(config.kv_lora_ranks.count, MLA_MOST_INTS);
 }
 
 /* Every member of one configuration equals the other's, through the table. */
@@ -197,6 +239,11 @@ static void refuses_wrong_json(void **state) {
         {"{\"rope_scaling\": {\"type\": \"linear\"}}", "expected one of none, yarn, llama3, got \"linear\"",
          MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_rank\": -4}", "kv_lora_rank: -4 is too small", MLA_ERROR_ARGUMENT},
+        {"{\"kv_lora_ranks\": [8, 1.5]}", "kv_lora_ranks: expected whole numbers", MLA_ERROR_ARGUMENT},
+        {"{\"kv_lora_ranks\": [8, -4]}", "kv_lora_ranks: -4 is too small", MLA_ERROR_ARGUMENT},
+        {"{\"kv_lora_ranks\": \"8,4\"}", "kv_lora_ranks: expected whole numbers", MLA_ERROR_ARGUMENT},
+        {"{\"vocab_size\": 9, \"kv_lora_ranks\": [8, 4]}", "kv_lora_ranks: 2 ranks for 4 layers",
+         MLA_ERROR_ARGUMENT},
         {"[1]", "expected a JSON object", MLA_ERROR_FORMAT},
         {"{\"hidden_size\": 1,\n \"hidden_size\": 2}", "not valid JSON: line 2", MLA_ERROR_FORMAT},
         {"{", "not valid JSON", MLA_ERROR_FORMAT},
@@ -246,6 +293,7 @@ int main(void) {
         cmocka_unit_test(checks_bounds),         cmocka_unit_test(set_parses_what_users_write),
         cmocka_unit_test(json_returns_the_same), cmocka_unit_test(reads_hugging_face_files),
         cmocka_unit_test(refuses_wrong_json),    cmocka_unit_test(tables_are_sound),
-        cmocka_unit_test(measures_distances)};
+        cmocka_unit_test(measures_distances),    cmocka_unit_test(ranks_of_layers),
+        cmocka_unit_test(longest_lists_fit)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

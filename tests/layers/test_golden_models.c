@@ -102,8 +102,10 @@ static void compare_article(mla_context *context, const char *fixture, apply f, 
     golden_fill(x, count, "x", 1);
     golden_fill(dy, count, "dy", 1);
     check_ok(context, mla_params_create(context, &params));
-    if (f == attention_only) check_ok(context, mla_latent_layer_build(context, params, &block.latent, &config, NULL, prefix));
-    else check_ok(context, mla_block_build(context, params, &block, &config, NULL, prefix));
+    if (f == attention_only)
+        check_ok(context, mla_latent_layer_build(context, params, &block.latent, &config, NULL, 0, prefix));
+    else
+        check_ok(context, mla_block_build(context, params, &block, &config, NULL, 0, prefix));
     check_ok(context, mla_params_allocate(params, true));
     fill_params(file, params);
     check_ok(context, mla_tape_create(context, &tape, NULL));

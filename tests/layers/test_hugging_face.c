@@ -277,6 +277,8 @@ static void models_of_no_architecture_are_refused(void **state) {
     } cases[] = {
         {latent, "latent_norm", "false", "DeepseekV3ForCausalLM has no latent_norm: false"},
         {latent, "norm", "layernorm", "has no norm: layernorm"},
+        {latent, "kv_lora_ranks", "8,16",
+         "has no kv_lora_ranks, one for each layer: give all the largest of them"},
         {latent, "norm_position", "post", "has no norm_position: post"},
         {latent, "gated", "false", "has no gated: false"},
         {latent, "causal", "false", "has no causal: false"},

@@ -13,6 +13,7 @@ static void bytes_per_token(void **state) {
         int64_t floats;
     } cases[] = {{"", 2 * (7 + 4)},
                  {"position=none", 2 * 7},
+                 {"kv_lora_ranks=5,9", 5 + 4 + 9 + 4},
                  {"num_hidden_layers=5 kv_lora_rank=512 qk_rope_head_dim=64", 5 * 576},
                  {"attention=multi_head", 2 * 2 * 4 * 4},
                  {"attention=multi_head num_key_value_heads=2", 2 * 2 * 2 * 4},
@@ -129,10 +130,16 @@ static void check_sequence(mla_context *context, const char *settings, int64_t p
 
 static void token_by_token_is_as_the_whole(void **state) {
     static const char *const settings[] = {
-        "", "q_lora_rank=6 rope_interleave=false attention_bias=true", "latent_norm=false position=learned",
-        "position=none", "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "
+        "",
+        "q_lora_rank=6 rope_interleave=false attention_bias=true",
+        "latent_norm=false position=learned",
+        "position=none",
+        "kv_lora_ranks=9,5",
+        "kv_lora_ranks=3,8 latent_norm=false position=learned",
+        "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "
         "rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7",
-        "attention=multi_head", "attention=multi_head num_key_value_heads=2 rope_interleave=false qk_norm=true",
+        "attention=multi_head",
+        "attention=multi_head num_key_value_heads=2 rope_interleave=false qk_norm=true",
         "attention=multi_head num_key_value_heads=1 position=learned norm_position=post dropout=0.5"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         check_sequence(*state, settings[i], 1);

@@ -28,14 +28,15 @@ static mla_status build(mla_context *context, subject *s) {
     const mla_rope_table *rope = &s->decoder->rope;
     const mla_model_config *c = &s->config;
     switch (s->kind) {
-    case LATENT: return mla_latent_layer_build(context, s->params, &s->block.latent, c, rope, "");
+    case LATENT:
+        return mla_latent_layer_build(context, s->params, &s->block.latent, c, rope, 0, "");
     case MULTI_HEAD: return mla_multi_head_layer_build(context, s->params, &s->block.multi_head, c, rope, "");
     case FEED_FORWARD: return mla_feed_forward_build(context, s->params, &s->block.feed_forward, c, "");
     case NORM: return mla_norm_build(context, s->params, &s->block.input_norm, c->norm, "", "norm", SMALL_WIDTH,
                                      c->rms_norm_eps);
     case BLOCK: break;
     }
-    return mla_block_build(context, s->params, &s->block, c, rope, "");
+    return mla_block_build(context, s->params, &s->block, c, rope, 0, "");
 }
 
 static mla_tensor *apply(mla_tape *tape, const subject *s, mla_tensor *x) {

@@ -58,9 +58,10 @@ static void compare(mla_context *context, const char *settings, mla_dtype precis
 }
 
 static void gives_the_same_bits(void **state) {
-    static const char *const settings[] = {
-        "num_hidden_layers=3", "dropout=0.3 q_lora_rank=6 tie_word_embeddings=true",
-        "dropout=0.3 norm_position=post norm=layernorm position=learned attention=multi_head num_key_value_heads=2"};
+    static const char *const settings[] = {"num_hidden_layers=3", "num_hidden_layers=3 kv_lora_ranks=7,4,9",
+                                           "dropout=0.3 q_lora_rank=6 tie_word_embeddings=true",
+                                           "dropout=0.3 norm_position=post norm=layernorm position=learned "
+                                           "attention=multi_head num_key_value_heads=2"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         compare(*state, settings[i], MLA_F32);
         if (mla_gemm_has_bf16()) compare(*state, settings[i], MLA_BF16);

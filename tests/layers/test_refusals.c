@@ -78,9 +78,9 @@ static void names_are_taken_once(void **state) {
     mla_params *params;
     mla_block one, other;
     check_ok(context, mla_params_create(context, &params));
-    check_ok(context, mla_block_build(context, params, &one, &config, NULL, "model.layers.0."));
-    check_error(context, mla_block_build(context, params, &other, &config, NULL, "model.layers.0."), MLA_ERROR_ARGUMENT,
-                "model.layers.0.input_layernorm.weight");
+    check_ok(context, mla_block_build(context, params, &one, &config, NULL, 0, "model.layers.0."));
+    check_error(context, mla_block_build(context, params, &other, &config, NULL, 0, "model.layers.0."),
+                MLA_ERROR_ARGUMENT, "model.layers.0.input_layernorm.weight");
     mla_params_destroy(params);
 }
 

@@ -1,5 +1,4 @@
 /* mla eval: what a model says to text that it was not trained on. */
-#include "data/text_source.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
@@ -59,63 +58,18 @@ static void free_material(material *m) {
     free(m->ids.ids);
 }
 
-static mla_status append_id(mla_context *context, mla_id_list *list, int32_t id) {
-    const mla_status status =
-        mla_grow(context, &list->ids, &list->capacity, list->count + 1, sizeof *list->ids, "the tokens");
-    if (!status) list->ids[list->count++] = id;
-    return status;
-}
-
-/* Every document with a separator before it and behind it, as in training: so all its tokens are targets. */
-static mla_status encode_documents(mla_context *context, mla_text_source *source, mla_encoder *encoder,
-                                   int32_t separator, mla_id_list *out) {
-    const mla_document *document;
-    mla_status status = append_id(context, out, separator);
-    while (!status && !(status = mla_text_next(source, &document)) && document) {
-        status = mla_encoder_encode(context, encoder, document->bytes, document->length, out);
-        if (!status) status = append_id(context, out, separator);
-    }
-    return status;
-}
-
 static mla_status open_texts(const mla_call *call, const mla_loaded *l, material *m) {
     const options *o = call->options;
-    const mla_text_options text = {.paths = (const char *const *)call->operands->items,
-                                   .count = call->operands->count,
-                                   .jsonl_field = o->field};
-    mla_text_source *source = NULL;
-    mla_encoder *encoder = NULL;
-    mla_status status = mla_loaded_expect_tokenizer(call->context, l);
-    if (!status) status = mla_text_open(call->context, &source, &text);
-    if (!status) status = mla_encoder_create(call->context, &encoder, l->tokenizer, NULL);
-    if (!status)
-        status =
-            encode_documents(call->context, source, encoder, mla_tokenizer_separator(l->tokenizer), &m->ids);
-    if (!status) {
-        m->stream =
-            (mla_token_stream){.count = m->ids.count, .wide = m->ids.ids, .bytes = mla_text_bytes(source)};
-        m->tokens = m->ids.count - 1; /* all but the first separator */
-    }
-    mla_encoder_destroy(encoder);
-    mla_text_close(source);
+    const mla_status status =
+        mla_loaded_encode(call->context, l, call->operands, o->field, &m->ids, &m->stream.bytes);
+    m->stream.count = m->ids.count;
+    m->stream.wide = m->ids.ids;
+    m->tokens = m->ids.count - 1; /* all but the first separator */
     return status;
-}
-
-static mla_status check_file(mla_context *context, const mla_loaded *l, const mla_token_file *file,
-                             const char *path) {
-    const char *tokenizer = mla_checkpoint_tokenizer(l->checkpoint);
-    const int64_t size = mla_token_file_vocabulary_size(file), known = l->model->config.vocab_size;
-    if (tokenizer) return mla_token_file_expect_tokenizer(file, tokenizer);
-    if (size <= known) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%s: has a vocabulary of %lld tokens, and the model one of %lld: prepare "
-                    "the text with the model's tokenizer",
-                    path, (long long)size, (long long)known);
 }
 
 static mla_status open_tokens(const mla_call *call, const mla_loaded *l, const char *path, material *m) {
-    mla_status status = mla_token_file_open(call->context, &m->file, path);
-    if (!status) status = check_file(call->context, l, m->file, path);
+    const mla_status status = mla_loaded_open_tokens(call->context, l, path, &m->file);
     if (status) return status;
     m->stream = *mla_token_file_stream(m->file, MLA_HELD_OUT);
     m->tokens = m->stream.count;

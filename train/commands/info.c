@@ -291,7 +291,7 @@ static void print_value(FILE *out, int indent, const char *key, const json_t *va
     if (json_is_object(value)) {
         fprintf(out, "%*s%s:\n", indent, "", key);
         print_object(out, indent + 2, (json_t *)(uintptr_t)value);
-    } else if (json_is_array(value)) {
+    } else if (json_is_object(json_array_get(value, 0))) {
         fprintf(out, "%*s%s:\n", indent, "", key);
         print_params(out, value);
     } else if (json_is_string(value)) {

@@ -1,4 +1,5 @@
 #include "train/commands/load.h"
+#include "data/text_source.h"
 #include "train/adapter.h"
 
 #include <limits.h>
@@ -89,4 +90,60 @@ mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *l
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%s: its tokenizer has no token that separates documents", path);
     return MLA_OK;
+}
+
+/* ---- texts ---- */
+
+static mla_status append_id(mla_context *context, mla_id_list *list, int32_t id) {
+    const mla_status status =
+        mla_grow(context, &list->ids, &list->capacity, list->count + 1, sizeof *list->ids, "the tokens");
+    if (!status) list->ids[list->count++] = id;
+    return status;
+}
+
+/* Every document with a separator before it and behind it, as in training: so all its tokens are targets. */
+static mla_status encode_documents(mla_context *context, mla_text_source *source, mla_encoder *encoder,
+                                   int32_t separator, mla_id_list *out) {
+    const mla_document *document;
+    mla_status status = append_id(context, out, separator);
+    while (!status && !(status = mla_text_next(source, &document)) && document) {
+        status = mla_encoder_encode(context, encoder, document->bytes, document->length, out);
+        if (!status) status = append_id(context, out, separator);
+    }
+    return status;
+}
+
+mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const mla_list *paths,
+                             const char *field, mla_id_list *out, int64_t *bytes) {
+    const mla_text_options options = {
+        .paths = (const char *const *)paths->items, .count = paths->count, .jsonl_field = field};
+    mla_text_source *source = NULL;
+    mla_encoder *encoder = NULL;
+    mla_status status = mla_loaded_expect_tokenizer(context, l);
+    if (!status) status = mla_text_open(context, &source, &options);
+    if (!status) status = mla_encoder_create(context, &encoder, l->tokenizer, NULL);
+    if (!status)
+        status = encode_documents(context, source, encoder, mla_tokenizer_separator(l->tokenizer), out);
+    *bytes = status ? 0 : mla_text_bytes(source);
+    mla_encoder_destroy(encoder);
+    mla_text_close(source);
+    return status;
+}
+
+static mla_status check_tokens(mla_context *context, const mla_loaded *l, const mla_token_file *file,
+                               const char *path) {
+    const char *tokenizer = mla_checkpoint_tokenizer(l->checkpoint);
+    const int64_t size = mla_token_file_vocabulary_size(file), known = l->model->config.vocab_size;
+    if (tokenizer) return mla_token_file_expect_tokenizer(file, tokenizer);
+    if (size <= known) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%s: has a vocabulary of %lld tokens, and the model one of %lld: prepare "
+                    "the text with the model's tokenizer",
+                    path, (long long)size, (long long)known);
+}
+
+mla_status mla_loaded_open_tokens(mla_context *context, const mla_loaded *l, const char *path,
+                                  mla_token_file **out) {
+    const mla_status status = mla_token_file_open(context, out, path);
+    return status ? status : check_tokens(context, l, *out, path);
 }

@@ -2,6 +2,7 @@
 #ifndef MLA_TRAIN_COMMANDS_LOAD_H
 #define MLA_TRAIN_COMMANDS_LOAD_H
 
+#include "data/token_file.h"
 #include "data/tokenizer.h"
 #include "train/checkpoint.h"
 
@@ -22,5 +23,15 @@ void mla_loaded_close(mla_loaded *loaded);
 
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *loaded);
+
+/* The ids of texts (data/text_source.h; field: of .jsonl files), each document with a separator before it and
+ * behind it, as in training; the caller frees out->ids in any case. */
+mla_status mla_loaded_encode(mla_context *context, const mla_loaded *loaded, const mla_list *paths,
+                             const char *field, mla_id_list *out, int64_t *bytes);
+
+/* Opens a token file, which must be made with the tokenizer of the model, or have no more tokens than it. The
+ * caller closes *out in any case. */
+mla_status mla_loaded_open_tokens(mla_context *context, const mla_loaded *loaded, const char *path,
+                                  mla_token_file **out);
 
 #endif
