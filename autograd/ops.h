@@ -56,6 +56,9 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
 typedef struct {
     bool causal; /* position t sees positions up to t; needs as many keys as queries */
     float scale; /* of the scores; 0: 1/sqrt(key width) */
+    /* (B,T), outlives the step: the first position that each one sees, at most itself; needs causal. NULL: 0. Blocks of
+     * keys before it cost nothing. */
+    const int32_t *starts;
 } mla_attention_options;
 /* softmax(scale q kᵀ) v in blocks: q (B,T,H,K), k (B,S,G,K), v (B,S,G,V) -> (B,T,H*V). G divides H: each of the
  * G key heads serves H/G query heads. No T x S array ever exists. */

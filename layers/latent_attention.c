@@ -111,14 +111,14 @@ static mla_tensor *for_all_heads(mla_tape *tape, mla_tensor *k_rope, int64_t hea
 /* By the definition: keys and values of all positions are expanded, and then attention is any attention. latent
  * (B,S,C), k_rope (B,S,R) or NULL. */
 static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
-                            mla_tensor *k_rope, bool causal) {
+                            mla_tensor *k_rope, const mla_attention_options *options) {
     const mla_model_config *c = layer->config;
     const int64_t h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
     mla_tensor *kv = mla_linear_apply(tape, &layer->kv_b_proj, latent);
     kv = mla_reshape(tape, kv, 4, (int64_t[]){latent->shape[0], latent->shape[1], h, n + v});
     mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
     if (k_rope) keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
-    return mla_attention(tape, q, keys, values, &(mla_attention_options){causal, layer->scale});
+    return mla_attention(tape, q, keys, values, options);
 }
 
 static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
@@ -127,7 +127,7 @@ static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, m
     mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
     mla_tensor *latent = mla_slice(tape, rows, 2, 0, c->kv_lora_rank);
     mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, c->kv_lora_rank, c->qk_rope_head_dim) : NULL;
-    return expanded(tape, layer, q, latent, k_rope, false);
+    return expanded(tape, layer, q, latent, k_rope, &(mla_attention_options){.scale = layer->scale});
 }
 
 /* Dropout before an adapter of kv_b_proj acts on latents, so that no weight stands for it. */
@@ -141,10 +141,11 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
                           mla_tensor *k_rope, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const bool first = !cache || cache->length == latent->shape[1];
+    const mla_attention_options options = {c->causal, layer->scale, mla_tape_step(tape)->starts};
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
-    if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, c->causal);
+    if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
     return mla_latent_attention(tape, q, latent, k_rope, expansion(tape, layer, cache), c->num_attention_heads,
-                                &(mla_attention_options){c->causal, layer->scale});
+                                &options);
 }
 
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
