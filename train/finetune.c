@@ -1,5 +1,6 @@
 #include "train/finetune.h"
 #include "data/file.h"
+#include "layers/names.h"
 #include "train/adapter.h"
 #include "train/base.h"
 
@@ -30,11 +31,12 @@ static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
     return MLA_OK;
 }
 
-/* Before anything is prepared: whether the adapters fit the model. */
-static mla_status try_adapters(const mla_finetune *f, const mla_recipe *recipe) {
+/* Before anything is prepared: whether what is to be trained is there in the model. */
+static mla_status try_names(const mla_finetune *f, const mla_recipe *recipe) {
     mla_decoder *model;
     mla_status status = mla_decoder_create(f->context, &model, &recipe->model);
     if (!status) status = mla_adapters_attach(model, &recipe->lora);
+    if (!status) status = mla_names_train_only(model, "finetune.train", &recipe->finetune.train);
     mla_decoder_destroy(model);
     return status;
 }
@@ -51,7 +53,7 @@ mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *
     recipe->finetune.base = f->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
     recipe->model = *mla_checkpoint_config(f->checkpoint);
     if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
-    status = try_adapters(f, recipe);
+    status = try_names(f, recipe);
     return status ? status : bring_tokenizer(f, recipe, folder);
 }
 

@@ -1,4 +1,5 @@
 #include "train/memory.h"
+#include "layers/names.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -56,13 +57,15 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
 static const int64_t usual_for_products = 16 << 20;
 
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              int64_t batch, int64_t sequence, const mla_step *step, mla_memory_plan *plan) {
+                              const mla_list *trained, int64_t batch, int64_t sequence, const mla_step *step,
+                              mla_memory_plan *plan) {
     const int64_t shape[] = {batch, sequence};
     mla_decoder *model = NULL;
     mla_tape *tape = NULL;
     *plan = (mla_memory_plan){0};
     mla_status status = mla_decoder_create(context, &model, config);
     if (!status) status = mla_adapters_attach(model, adapters);
+    if (!status) status = mla_names_train_only(model, "finetune.train", trained);
     if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
     if (status) goto done;
     mla_params_lay_out(model->params);

@@ -20,10 +20,12 @@ typedef struct {
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 
-/* Runs one training step (with adapters, if there are any) of (batch, sequence) tokens, with the precision and recompute of `step`, and one evaluation
- * on shapes alone. Errors: those of the model and of its graph. */
+/* Runs one training step (with adapters, if there are any; of the parameters that `trained` names, if it names some) of
+ * (batch, sequence) tokens, with the precision and recompute of `step`, and one evaluation on shapes alone. Errors:
+ * those of the model and of its graph. */
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              int64_t batch, int64_t sequence, const mla_step *step, mla_memory_plan *plan);
+                              const mla_list *trained, int64_t batch, int64_t sequence, const mla_step *step,
+                              mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
 /* MLA_ERROR_MEMORY, with the figures, where the plan, of each of some processes on this

@@ -110,6 +110,8 @@ static const mla_field_table checkpoint_table = {checkpoint_fields, COUNT(checkp
 #define AT(member) offsetof(mla_recipe_finetune, member)
 static const mla_field finetune_fields[] = {
     {"base", MLA_FIELD_STRING, AT(base), .help = "a checkpoint or run folder to begin with; its model replaces model"},
+    {"train", MLA_FIELD_LIST, AT(train),
+     .help = "parameters to train, the others stay as they are: kv_b_proj, '*norm', 'layers.3.*'; none: all"},
 };
 #undef AT
 static const mla_field_table finetune_table = {finetune_fields, COUNT(finetune_fields), sizeof(mla_recipe_finetune)};
@@ -197,10 +199,14 @@ static mla_status check_optim(mla_context *context, const char *where, const mla
     return MLA_OK;
 }
 
-static mla_status check_adapters(mla_context *context, const char *where, const mla_recipe *recipe) {
-    if (!recipe->lora.targets.count || is_set(recipe->finetune.base)) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%slora.targets: adapters need a model to adapt: give finetune.base, a checkpoint or run folder", where);
+static mla_status check_finetune(mla_context *context, const char *where, const mla_recipe *recipe) {
+    const int64_t adapters = recipe->lora.targets.count, named = recipe->finetune.train.count;
+    if (adapters && named)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%sgive only one of lora.targets (adapters, the model stays as it is) and "
+                        "finetune.train (parameters of the model)", where);
+    if ((!adapters && !named) || is_set(recipe->finetune.base)) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s a model to begin with: give finetune.base, a checkpoint or run folder",
+                    where, adapters ? "lora.targets: adapters need" : "finetune.train: needs");
 }
 
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe) {
@@ -209,7 +215,7 @@ mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe 
     if (!status) status = check_data(context, where, &recipe->data);
     if (!status) status = check_train(context, where, recipe);
     if (!status) status = check_optim(context, where, recipe);
-    if (!status) status = check_adapters(context, where, recipe);
+    if (!status) status = check_finetune(context, where, recipe);
     return status;
 }
 

@@ -76,7 +76,8 @@ typedef struct {
 
 /* Training that begins with a model that is there. */
 typedef struct {
-    char *base; /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
+    char *base;     /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
+    mla_list train; /* patterns of the parameters that are trained (layers/names); none: all */
 } mla_recipe_finetune;
 
 typedef struct {

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
+#include "layers/names.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
 #include "train/checkpoint.h"
@@ -86,7 +87,7 @@ static mla_status plan_run(trainer *t) {
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, t->rows, r->sequence,
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, &t->recipe.finetune.train, t->rows, r->sequence,
                                            &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
@@ -104,6 +105,7 @@ static mla_status build_model(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
     if (!status) status = mla_adapters_attach(t->model, &t->recipe.lora);
+    if (!status) status = mla_names_train_only(t->model, "finetune.train", &t->recipe.finetune.train);
     if (!status) status = mla_params_allocate(t->model->params, true);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
     if (!status) status = mla_tape_create(t->context, &t->tape, NULL);

@@ -83,6 +83,12 @@ check 0 "" "$mla" finetune lora.yaml --out adapter1
 check 0 "" ranks 3 finetune lora.yaml --set optim.shard=true --out adapter3
 curves_near adapter1 adapter3 1e-5 || fail "adapters on 3 ranks: another curve"
 
+# the same where named parameters alone are trained
+named=(--set lora.targets= --set finetune.train=kv_b_proj,norm)
+check 0 "" "$mla" finetune lora.yaml "${named[@]}" --out named1
+check 0 "" ranks 3 finetune lora.yaml "${named[@]}" --set optim.shard=true --out named3
+curves_near named1 named3 1e-5 || fail "named parameters on 3 ranks: another curve"
+
 # the time spent waiting is in the log, and only there where there is somebody to wait for
 grep -q '"waited"' world2/metrics.jsonl || fail "the log of 2 ranks does not say how long they waited"
 grep -q '"waited"' alone/metrics.jsonl && fail "the log of one process says that it waited"
