@@ -3,6 +3,7 @@
 #include "layers/names.h"
 #include "train/adapter.h"
 #include "train/base.h"
+#include "train/jinja.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,20 @@ static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const cha
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
     recipe->data.tokenizer = f->tokenizer;
     return mla_file_write(f->context, f->tokenizer, json, (int64_t)strlen(json));
+}
+
+/* Conversations become text as the base's own did. */
+static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) {
+    const char *json = mla_checkpoint_tokenizer(f->checkpoint);
+    char *jinja = NULL;
+    mla_tokenizer *tokenizer = NULL;
+    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !data->source.count || !json) return MLA_OK;
+    mla_status status = mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &jinja);
+    if (!status) status = mla_tokenizer_parse(f->context, &tokenizer, json, (int64_t)strlen(json));
+    if (!status) status = mla_chat_recognise(f->context, tokenizer, jinja, &data->chat_template);
+    mla_tokenizer_destroy(tokenizer);
+    free(jinja);
+    return status;
 }
 
 static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
@@ -54,6 +69,7 @@ mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *
     recipe->model = *mla_checkpoint_config(f->checkpoint);
     if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
     status = try_names(f, recipe);
+    if (!status) status = choose_template(f, &recipe->data);
     return status ? status : bring_tokenizer(f, recipe, folder);
 }
 

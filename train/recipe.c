@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const formats[] = {"auto", "text", NULL};
+static const char *const formats[] = {"auto", "text", "chat", NULL};
+static const char *const packings[] = {"auto", "stream", "whole", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
 static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
@@ -29,7 +30,11 @@ static const mla_field_table synthetic_table = {synthetic_fields, COUNT(syntheti
 static const mla_field data_fields[] = {
     {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
-     .help = "auto: files named .jsonl are JSONL; text: none is"},
+     .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "chat: how conversations become text; auto: as the model's own"},
+    {"packing", MLA_FIELD_ENUM, AT(packing), .names = packings,
+     .help = "whole: documents whole, kept apart in attention; stream: cut where a sequence ends; auto: chat is whole"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
     {"tokens", MLA_FIELD_STRING, AT(tokens), .help = "a token file made by mla prepare, instead of source"},
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
