@@ -106,10 +106,11 @@ static mla_status make_tokenizer(mla_context *context, mla_text_source *source,
 
 static mla_status choose_template(mla_context *context, const mla_prepare_options *options,
                                   const mla_tokenizer *tokenizer, mla_chat_template *out) {
+    const bool is_file = strcmp(options->tokenizer, "bytes") && strcmp(options->tokenizer, "bpe");
     char *jinja = NULL;
     *out = options->chat_template;
     if (!options->chat || *out != MLA_CHAT_AUTO) return MLA_OK;
-    mla_status status = mla_jinja_beside(context, options->tokenizer, &jinja);
+    mla_status status = is_file ? mla_jinja_beside(context, options->tokenizer, &jinja) : MLA_OK;
     if (!status) status = mla_chat_recognise(context, tokenizer, jinja, out);
     free(jinja);
     return status;

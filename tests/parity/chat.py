@@ -109,19 +109,20 @@ def make_tokenizer(name, folder, vocabulary=600):
 WORDS = ["the", "licence", "Größe", "水", "42", "don't", "a\n\nb", "\n", "  ", "x\ty", "GNU", "?", "free software", "é"]
 
 
-def conversations(seed, count, answers=True):
+def conversations(seed, count, words=8, turns=3):
     """Contents may begin and end with blanks and new lines, which merge with those of the template."""
     dice = random.Random(seed)
 
     def text():
-        return "".join(dice.choice(WORDS) + dice.choice(["", " "]) for _ in range(dice.randint(1, 8))) + dice.choice(["", "!"])
+        parts = [dice.choice(WORDS) + dice.choice(["", " "]) for _ in range(dice.randint(1, words))]
+        return "".join(parts) + dice.choice(["", "!"])
 
     out = []
     while len(out) < count:
         chat = [{"role": "system", "content": text()}] if dice.random() < 0.3 else []
-        for _ in range(dice.randint(1, 3)):
+        for _ in range(dice.randint(1, turns)):
             chat += [{"role": "user", "content": text()}, {"role": "assistant", "content": text()}]
-        if all(not answers or message["content"].strip() for message in chat) and chat not in out:
+        if all(message["content"].strip() for message in chat) and chat not in out:
             out.append(chat)
     return out
 
@@ -216,8 +217,8 @@ def packed_batch(lines, sequences):
             if t + 1 < len(part["ids"]) and part["learned"][t + 1]:
                 labels[s, at + t] = part["ids"][t + 1]
         mask[s, at : at + n, at : at + n] = torch.ones(n, n).tril().bool()
-    big = torch.finfo(torch.float64).min
-    return ids, labels, positions, torch.where(mask, 0.0, big).double()[:, None]
+    none = torch.zeros((), dtype=torch.float64)
+    return ids, labels, positions, torch.where(mask, none, none - 1e300)[:, None]
 
 
 def packed_losses(model, batch):
@@ -244,7 +245,7 @@ def check_losses(mla, folder, name, seed):
     reference.set_weights(model, f"{seed}/")
     model.save_pretrained(folder / "model")
     base, lines, tokens, out = (folder / x for x in ("base.h5", "chats.jsonl", "tokens.h5", "run"))
-    write_lines(lines, conversations(seed + 1, 40))
+    write_lines(lines, conversations(seed + 1, 30, words=2, turns=1) + conversations(seed + 2, 10))
     run(mla, "import", folder / "model", "--out", base)
     recipe = folder / "recipe.yaml"
     common = [f"finetune.base={base}", f"data.source={lines}", "data.format=chat", "data.held_out=0", f"train.sequence={LENGTH}",
@@ -274,6 +275,7 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path, help="leave the files in this folder")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(2)
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, seed {options.seed}")
     failed = 0

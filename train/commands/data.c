@@ -46,7 +46,7 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 typedef struct {
     const mla_call *call;
     char folder[64]; /* for text that is prepared; "": none */
-    mla_recipe recipe;
+    mla_recipe loaded, recipe; /* recipe: completed by the base; shares its strings with the other */
     mla_finetune base;
     mla_dataset data;
     mla_tokenizer *tokenizer;
@@ -244,8 +244,9 @@ static bool ends_with(const char *text, const char *end) {
 static mla_status open_recipe(material *m, const char *path) {
     const options *o = m->call->options;
     mla_context *context = m->call->context;
-    mla_status status = mla_recipe_load(context, &m->recipe, path, (const char *const *)o->set.items, o->set.count);
+    mla_status status = mla_recipe_load(context, &m->loaded, path, (const char *const *)o->set.items, o->set.count);
     if (status) return status;
+    m->recipe = m->loaded;
     status = make_folder(m);
     if (!status) status = mla_finetune_open(context, &m->base, &m->recipe, m->folder);
     return status ? status : mla_dataset_open(context, &m->data, &m->recipe, m->folder, MLA_TEXT_PREPARE);
@@ -261,11 +262,12 @@ static mla_status open_files(material *m, bool is_tokens) {
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
                                          .chat = o->format == MLA_RECIPE_CHAT, .chat_template = o->chat_template,
                                          .tokenizer = o->tokenizer, .vocab_size = 4096};
-    mla_status status = mla_recipe_default(context, &m->recipe);
+    mla_status status = mla_recipe_default(context, &m->loaded);
     if (!status && !is_tokens) status = make_folder(m);
     if (status) return status;
     snprintf(path, sizeof path, "%s/tokens.h5", m->folder);
-    m->recipe.data.tokens = is_tokens ? strdup(m->call->operands->items[1]) : strdup(path);
+    m->recipe = m->loaded;
+    m->recipe.data.tokens = is_tokens ? m->call->operands->items[1] : path;
     if (!is_tokens) status = mla_prepare(context, &prepare, path, NULL);
     return status ? status : mla_dataset_open(context, &m->data, &m->recipe, m->folder, MLA_TEXT_PREPARED);
 }
@@ -296,7 +298,7 @@ static mla_status run(const mla_call *call) {
     mla_tokenizer_destroy(m.tokenizer);
     mla_dataset_close(&m.data);
     mla_finetune_close(&m.base);
-    mla_recipe_free(&m.recipe);
+    mla_recipe_free(&m.loaded);
     if (m.folder[0]) remove_folder(&m);
     return status;
 }
