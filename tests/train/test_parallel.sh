@@ -91,7 +91,7 @@ curves_near named1 named3 1e-5 || fail "named parameters on 3 ranks: another cur
 
 # conversations: ranks have different numbers of targets that count
 for i in $(seq 60); do printf '{"prompt": "%d and %d?", "completion": "%*d"}\n' $((i % 7)) "$i" $((i % 11)) "$i"; done >chats.jsonl
-printf 'finetune: {base: text1}\ndata: {source: chats.jsonl, format: chat, held_out: 0.2}\noptim: {lr: 1e-2}\n' >chat.yaml
+printf 'finetune: {base: text1}\ndata: {source: chats.jsonl, format: chat, held_out: 0.2}\noptim: {lr: 1e-3}\n' >chat.yaml
 printf 'train: {steps: 40, batch: 5, microbatch: 1, sequence: 32, threads: 1, eval_every: 20}\n' >>chat.yaml
 check 0 "" "$mla" finetune chat.yaml --out chat1
 check 0 "" ranks 3 finetune chat.yaml --out chat3
