@@ -1,6 +1,5 @@
 /* Training on conversations: the loss is the mean over the tokens of answers, each example seen by itself, as computed
  * by hand from the logits of one example after the other; and the parts that every run has work with it. */
-#include "data/sampler.h"
 #include "data/token_file.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
