@@ -63,12 +63,26 @@ static const mla_gemm *pick(const block_gemm *g, range queries, range keys) {
     return g->plan[is_tail(queries)][is_tail(keys)];
 }
 
-/* Keys of the block that a query at position t sees. */
-static int64_t visible(const mla_blockwise *a, range keys, int64_t t) {
-    if (!a->causal) return keys.size;
-    const int64_t count = t - keys.begin + 1;
-    return count < 0 ? 0 : count > keys.size ? keys.size : count;
+static int64_t limited(int64_t x, int64_t most) { return x < 0 ? 0 : x < most ? x : most; }
+
+/* Keys of the block that a query at position t sees, counted from the block's first. */
+static range visible(const mla_blockwise *a, range keys, int64_t b, int64_t t) {
+    const int64_t end = a->causal ? limited(t + 1 - keys.begin, keys.size) : keys.size;
+    const int64_t begin = a->starts ? limited(a->starts[b * a->queries + t] - keys.begin, end) : 0;
+    return (range){begin, end - begin};
 }
+
+/* The first key that any query of the block sees. */
+static int64_t first_key(const mla_blockwise *a, range queries, int64_t b) {
+    int64_t first = a->starts ? a->keys : 0;
+    for (int64_t i = 0; i < queries.size && a->starts; i++) {
+        const int64_t start = a->starts[b * a->queries + queries.begin + i];
+        if (start < first) first = start;
+    }
+    return first;
+}
+
+static void clear(int64_t count, float *x) { memset(x, 0, (size_t)count * sizeof *x); }
 
 /* ---- forward ---- */
 
@@ -125,13 +139,21 @@ typedef struct {
     block_gemm scores, values;
 } forward_plans;
 
+/* Row i of a block of scores. A query that sees none of the keys takes nothing in. */
+static void absorb(const mla_blockwise *a, const forward_work *w, range queries, range keys, int64_t b, int64_t i) {
+    const range seen = visible(a, keys, b, queries.begin + i);
+    float *s = w->scores + i * keys.size;
+    clear(seen.size ? seen.begin : keys.size, s);
+    if (seen.size)
+        absorb_row(seen.size, keys.size - seen.begin, a->scale, s + seen.begin, w->max + i, w->total + i,
+                   a->value_width, w->sum + i * a->value_width);
+}
+
 /* Takes in one block of keys: scores to exponentials, and what they weigh of the values to the sum. */
 static void forward_pair(const mla_blockwise *a, const forward_plans *plans, const forward_work *w, const void *q,
-                         const void *k, const void *v, range queries, range keys) {
+                         const void *k, const void *v, range queries, range keys, int64_t b) {
     mla_gemm_run(pick(&plans->scores, queries, keys), q, k, w->scores, NULL);
-    for (int64_t i = 0; i < queries.size; i++)
-        absorb_row(visible(a, keys, queries.begin + i), keys.size, a->scale, w->scores + i * keys.size, w->max + i,
-                   w->total + i, a->value_width, w->sum + i * a->value_width);
+    for (int64_t i = 0; i < queries.size; i++) absorb(a, w, queries, keys, b, i);
     if (a->type == MLA_BF16) mla_narrow(queries.size * keys.size, w->scores, w->p);
     mla_gemm_run(pick(&plans->values, queries, keys), w->p, v, w->sum, NULL);
 }
@@ -141,11 +163,12 @@ static void forward_block(const mla_blockwise *a, const forward_plans *plans, ml
     const int64_t g = h / (a->heads / a->key_heads);
     memset(w->sum, 0, (size_t)(BLOCK * a->value_width) * sizeof(float));
     for (int64_t i = 0; i < queries.size; i++) w->max[i] = -INFINITY, w->total[i] = 0;
-    for (int64_t j = 0; j < blocks_of(a->keys); j++) {
+    for (int64_t j = first_key(a, queries, b) / BLOCK; j < blocks_of(a->keys); j++) {
         const range keys = block_at(j, a->keys);
         if (a->causal && keys.begin > queries.begin + queries.size - 1) break;
         forward_pair(a, plans, w, at(a, q, a->queries, b, queries.begin, h).data,
-                     at(a, k, a->keys, b, keys.begin, g).data, at(a, v, a->keys, b, keys.begin, g).data, queries, keys);
+                     at(a, k, a->keys, b, keys.begin, g).data, at(a, v, a->keys, b, keys.begin, g).data, queries, keys,
+                     b);
     }
     for (int64_t i = 0; i < queries.size; i++) {
         float *sum = w->sum + i * a->value_width;
@@ -155,9 +178,20 @@ static void forward_block(const mla_blockwise *a, const forward_plans *plans, ml
     }
 }
 
+static bool starts_fit(mla_context *context, const mla_blockwise *a) {
+    for (int64_t i = 0; a->starts && i < a->batch * a->queries; i++)
+        if (a->starts[i] < 0 || a->starts[i] > i % a->queries) {
+            mla_fail(context, MLA_ERROR_ARGUMENT, "attention: starts has %d at position %lld of sample %lld; expected 0 to "
+                     "that position", a->starts[i], (long long)(i % a->queries), (long long)(i / a->queries));
+            return false;
+        }
+    return true;
+}
+
 void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
                            mla_heads out, float *lse, float *scratch) {
     forward_plans plans;
+    if (!starts_fit(context, a)) return;
     const mla_gemm_shape scores = {.m = QUERIES, .n = KEYS, .k = a->key_width, .b_transposed = true, .lda = q.row,
                                    .ldb = k.row};
     const mla_gemm_shape values = {.m = QUERIES, .n = a->value_width, .k = KEYS, .ldb = v.row, .accumulate = true};
@@ -255,16 +289,25 @@ typedef struct {
     const float *lse, *dots;
     float *dq;
     range queries, keys;
+    int64_t b;
 } pair;
+
+/* Row i of a block of scores and of dP: to P, and to scale * dS. */
+static void score_gradient(const mla_blockwise *a, const backward_work *w, const pair *p, int64_t i) {
+    const range seen = visible(a, p->keys, p->b, p->queries.begin + i);
+    float *s = w->scores + i * p->keys.size, *dp = w->dp + i * p->keys.size;
+    clear(seen.begin, s);
+    clear(seen.begin, dp);
+    score_gradient_row(seen.size, p->keys.size - seen.begin, a->scale, p->lse[i], p->dots[i], s + seen.begin,
+                       dp + seen.begin);
+}
 
 /* Adds what the pair gives to the key block's dk and dv and to the query block's dq. */
 static void backward_pair(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, const pair *p) {
     const range queries = p->queries, keys = p->keys;
     mla_gemm_run(pick(&plans->scores, queries, keys), p->q, p->k, w->scores, NULL);
     mla_gemm_run(pick(&plans->dp, queries, keys), p->dout, p->v, w->dp, NULL);
-    for (int64_t i = 0; i < queries.size; i++)
-        score_gradient_row(visible(a, keys, queries.begin + i), keys.size, a->scale, p->lse[i], p->dots[i],
-                           w->scores + i * keys.size, w->dp + i * keys.size);
+    for (int64_t i = 0; i < queries.size; i++) score_gradient(a, w, p, i);
     if (a->type == MLA_BF16) {
         mla_narrow(queries.size * keys.size, w->scores, w->p);
         mla_narrow(queries.size * keys.size, w->dp, w->ds);
@@ -285,6 +328,7 @@ static void backward_keys(const mla_blockwise *a, const backward_plans *plans, c
     for (int64_t shared = 0; shared < shared_heads(a); shared++)
         for (int64_t i = a->causal ? block : 0; i < blocks_of(a->queries); i++) {
             const range queries = block_at(i, a->queries);
+            if (first_key(a, queries, b) >= keys.begin + keys.size) continue;
             const int64_t h = g * shared_heads(a) + shared, row = (b * a->heads + h) * a->queries + queries.begin;
             const pair p = {.q = at(a, in->q, a->queries, b, queries.begin, h).data,
                             .k = at(a, in->k, a->keys, b, keys.begin, g).data,
@@ -292,7 +336,7 @@ static void backward_keys(const mla_blockwise *a, const backward_plans *plans, c
                             .dout = at(a, in->dout, a->queries, b, queries.begin, h).data,
                             .lse = in->lse + row, .dots = in->dots + row,
                             .dq = w->dq + (shared * a->queries + queries.begin) * a->key_width,
-                            .queries = queries, .keys = keys};
+                            .queries = queries, .keys = keys, .b = b};
             backward_pair(a, plans, w, &p);
         }
 }

@@ -21,6 +21,7 @@ typedef struct {
     int64_t queries, keys;           /* positions */
     int64_t key_width, value_width;
     bool causal;
+    const int32_t *starts; /* (batch, queries): the first key that each query sees; needs causal; NULL: 0 */
     float scale;
     mla_dtype type; /* of q, k, v, the output and all gradients; sums and the softmax are f32 */
 } mla_blockwise;

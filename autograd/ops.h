@@ -56,6 +56,9 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
 typedef struct {
     bool causal; /* position t sees positions up to t; needs as many keys as queries */
     float scale; /* of the scores; 0: 1/sqrt(key width) */
+    /* (B,T), outlives the step: the first position that each one sees, at most itself; needs causal. NULL: 0. Blocks of
+     * keys before it cost nothing. */
+    const int32_t *starts;
     /* Latent attention whose kv_b (without gradient) has kv_b_scale B A in it: A (r,C), B (H*(N+V),r) get their gradients,
      * without that of kv_b as a whole. NULL: none. */
     mla_tensor *kv_b_a, *kv_b_b;

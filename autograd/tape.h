@@ -36,6 +36,9 @@ typedef struct {
     mla_dtype precision;  /* of what goes into matrix products, and of what they give: MLA_F32 or MLA_BF16 */
     bool training;        /* dropout is active */
     bool recompute;       /* for models: blocks keep their input only and are computed again in the backward pass */
+    /* For models: the first position of the same sequence that each position attends to, (B,T), at most itself. Keeps
+     * documents apart that stand in one sequence. NULL: 0 */
+    const int32_t *starts;
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);

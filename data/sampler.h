@@ -1,6 +1,6 @@
-/* Sequences for training and evaluation, cut from a stream of tokens (data/token_file.h): length + 1 tokens
- * in a row, the first `length` of them inputs, the last `length` targets. Documents are packed: a sequence
- * may span several, with the separators between them.
+/* Sequences for training and evaluation, from a stream of tokens (data/token_file.h). Either cut from it: length + 1
+ * tokens in a row, the first `length` of them inputs, the last `length` targets; a sequence may span several documents,
+ * with the separators between them. Or, with a packing (data/packing.h), documents whole and kept apart.
  *
  * The sequence with index i of a run is a pure function of the stream, the seed and i. An epoch is `samples`
  * sequences, each piece of the stream once, in an order of its own; index i belongs to epoch i / samples, so
@@ -10,27 +10,31 @@
 #define MLA_DATA_SAMPLER_H
 
 #include "autograd/context.h"
+#include "data/packing.h"
 #include "data/token_file.h"
 
 typedef struct {
     const mla_token_stream *stream; /* the caller's */
+    const mla_packing *packing;     /* of it; NULL: cut */
     int64_t length;                 /* tokens of a sequence */
     int64_t samples;                /* sequences in an epoch */
     uint64_t seed;
 } mla_sampler;
 
-/* MLA_ERROR_ARGUMENT if the stream is shorter than one sequence. The stream must outlive the sampler. */
+/* MLA_ERROR_ARGUMENT if there is not enough for one sequence. The stream, and its packing into sequences of that length
+ * (or NULL), must outlive the sampler. */
 mla_status mla_sampler_init(mla_context *context, mla_sampler *out, const mla_token_stream *stream,
-                            int64_t length, uint64_t seed);
+                            const mla_packing *packing, int64_t length, uint64_t seed);
 
-/* Sequence `index` >= 0 of the run: inputs and targets have room for `length` ids each. */
-void mla_sampler_get(const mla_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets);
+/* Sequence `index` >= 0 of the run: inputs and targets have room for `length` ids each, and so have starts with a
+ * packing; without one they are left alone. Targets that do not count are -1. */
+void mla_sampler_get(const mla_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets, int32_t *starts);
 
-/* For evaluation: the stream from its start in sequences of `length`, each token but the first once a target.
- * In the last one the targets that do not exist are -1 (to be ignored), their inputs 0. */
-int64_t mla_window_count(const mla_token_stream *stream, int64_t length);
-void mla_window_get(const mla_token_stream *stream, int64_t length, int64_t index, int32_t *inputs,
-                    int32_t *targets);
+/* For evaluation: the packed sequences, or the stream from its start in sequences of `length`, each token but the first
+ * once a target. In the last one the targets that do not exist are -1, their inputs 0. */
+int64_t mla_window_count(const mla_token_stream *stream, const mla_packing *packing, int64_t length);
+void mla_window_get(const mla_token_stream *stream, const mla_packing *packing, int64_t length, int64_t index,
+                    int32_t *inputs, int32_t *targets, int32_t *starts);
 
 /* Where element `index` of 0 .. count - 1 goes in the permutation of that key (a Feistel network over the
  * next power of 4, walked until it comes back into the range: Black & Rogaway 2002, "Ciphers with arbitrary

@@ -17,6 +17,7 @@
 struct mla_text_source {
     mla_context *context;
     char *field;
+    bool lines;
     double held_out;
     uint64_t seed, limit; /* documents whose hash is up to the limit are held out */
     char **files;
@@ -157,7 +158,7 @@ static const char *line_text(mla_text_source *s, const char *line, size_t bytes,
 }
 
 static mla_status take_line(mla_text_source *s) {
-    const char *line = s->map + s->at, *end = memchr(line, '\n', (size_t)(s->length - s->at));
+    const char *line = s->map + s->at, *text = line, *end = memchr(line, '\n', (size_t)(s->length - s->at));
     size_t bytes = end ? (size_t)(end - line) : (size_t)(s->length - s->at), length = 0;
     s->at += (int64_t)bytes + 1;
     s->line++;
@@ -165,8 +166,8 @@ static mla_status take_line(mla_text_source *s) {
     size_t blanks = 0;
     while (blanks < bytes && strchr(" \t\r", line[blanks]) && line[blanks]) blanks++;
     if (blanks == bytes) return MLA_OK;
-    const char *text = line_text(s, line, bytes, &length);
-    if (!text) return MLA_ERROR_FORMAT;
+    if (s->lines) length = bytes;
+    else if (!(text = line_text(s, line, bytes, &length))) return MLA_ERROR_FORMAT;
     free(s->name);
     if (asprintf(&s->name, "%s:%" PRId64, s->files[s->file], s->line) < 0) {
         s->name = NULL;
@@ -187,7 +188,7 @@ static mla_status advance(mla_text_source *s) {
     mla_status status = MLA_OK;
     while (!status && !s->document.length) {
         if (s->at < s->length) {
-            if (s->field && ends_with(s->files[s->file], ".jsonl"))
+            if (s->lines || (s->field && ends_with(s->files[s->file], ".jsonl")))
                 status = take_line(s);
             else
                 take_file(s);
@@ -245,6 +246,9 @@ static mla_status scan(mla_text_source *s) {
     if (!s->documents)
         return mla_fail(s->context, MLA_ERROR_ARGUMENT, "there is no text in %s%s: all files are empty",
                         s->count ? s->files[0] : "the paths given", s->count > 1 ? " and the others" : "");
+    if (s->held_out > 0 && s->lines && s->documents == 1)
+        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s has one line only: none can be held out; set held_out to 0",
+                        s->files[0]);
     if (s->held_out > 0 && s->bytes == 1)
         return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s is too short to hold out a part of it",
                         s->files[0]);
@@ -271,7 +275,7 @@ mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_
     mla_text_source *s = mla_alloc(context, 1, sizeof *s, "a text source");
     if (!s) return MLA_ERROR_MEMORY;
     *s = (mla_text_source){
-        .context = context, .held_out = options->held_out, .seed = options->seed, .file = -1};
+        .context = context, .lines = options->lines, .held_out = options->held_out, .seed = options->seed, .file = -1};
     mla_status status = MLA_OK;
     if (options->jsonl_field && !(s->field = strdup(options->jsonl_field)))
         status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a text source");

@@ -6,9 +6,11 @@
  * file may be a glob ("texts-*.txt"), whose matches are sorted by name. The order is that of the list of
  * paths: the same files give the same documents in the same order.
  *
+ * With `lines`, each line of every file is a document, as it stands.
+ *
  * Held-out documents are chosen by a hash of their content, so equal documents are never on both sides, and a
  * document stays on its side when others are added (unless the corpus is so small that a side would be empty:
- * then its nearest document moves there). If there is only one document, its tail is held out, cut at the end
+ * then its nearest document moves there). If there is only one document (not a line), its tail is held out, cut at the end
  * of a line where there is one: it comes as two documents.
  *
  * Files are mapped, not copied: they must not be cut while they are read. */
@@ -21,6 +23,7 @@ typedef struct {
     const char *const *paths;
     int64_t count;
     const char *jsonl_field; /* NULL: .jsonl files are plain text like others */
+    bool lines;              /* all files are lists of lines */
     double held_out;         /* fraction of the documents, 0 <= held_out < 1; 0: none */
     uint64_t seed;           /* of the choice of held-out documents */
 } mla_text_options;

@@ -34,10 +34,16 @@ void mla_tokens_copy(const mla_token_stream *stream, int64_t first, int64_t coun
         for (int64_t i = 0; i < count; i++) out[i] = stream->narrow[first + i];
 }
 
+void mla_tokens_copy_targets(const mla_token_stream *stream, int64_t first, int64_t count, int32_t *out) {
+    mla_tokens_copy(stream, first, count, out);
+    for (int64_t i = 0; i < count && stream->answers; i++)
+        if (!stream->answers[first + i]) out[i] = -1;
+}
+
 /* ---- Writing */
 
 typedef struct {
-    FILE *tokens; /* without a name: gone when closed, or when the process ends */
+    FILE *tokens, *answers; /* without a name: gone when closed, or when the process ends */
     int64_t count, bytes;
     int64_t *offsets, documents, capacity;
 } pile_t;
@@ -47,6 +53,7 @@ struct mla_token_writer {
     char *path, *tokenizer;
     int64_t vocabulary_size;
     int32_t separator;
+    bool answers;
     mla_h5_options options;
     pile_t piles[SPLITS];
 };
@@ -55,21 +62,26 @@ static mla_status write_failed(mla_token_writer *w) {
     return mla_fail(w->context, MLA_ERROR_IO, "cannot write the tokens of %s: %s", w->path, strerror(errno));
 }
 
-static mla_status open_pile(mla_token_writer *w, pile_t *pile) {
+static mla_status open_nameless(mla_token_writer *w, FILE **out) {
     char *name = NULL;
     if (asprintf(&name, "%s.XXXXXX", w->path) < 0)
         return mla_fail(w->context, MLA_ERROR_MEMORY, "no memory for a path");
     int descriptor = mkstemp(name);
     if (descriptor >= 0) unlink(name);
     free(name);
-    pile->tokens = descriptor < 0 ? NULL : fdopen(descriptor, "w+b");
-    if (!pile->tokens) {
-        mla_status status = write_failed(w);
-        if (descriptor >= 0) close(descriptor);
-        return status;
-    }
-    mla_status status =
-        mla_grow(w->context, &pile->offsets, &pile->capacity, 1, sizeof *pile->offsets, "document offsets");
+    *out = descriptor < 0 ? NULL : fdopen(descriptor, "w+b");
+    if (*out) return MLA_OK;
+    mla_status status = write_failed(w);
+    if (descriptor >= 0) close(descriptor);
+    return status;
+}
+
+static mla_status open_pile(mla_token_writer *w, pile_t *pile) {
+    mla_status status = open_nameless(w, &pile->tokens);
+    if (!status && w->answers) status = open_nameless(w, &pile->answers);
+    if (!status)
+        status =
+            mla_grow(w->context, &pile->offsets, &pile->capacity, 1, sizeof *pile->offsets, "document offsets");
     if (!status) pile->offsets[0] = 0;
     return status;
 }
@@ -96,6 +108,7 @@ mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out,
                             .tokenizer = strdup(options->tokenizer),
                             .vocabulary_size = options->vocabulary_size,
                             .separator = options->separator,
+                            .answers = options->answers,
                             .options = {.hook = options->hook}};
     if (!w->path || !w->tokenizer)
         status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a token writer");
@@ -111,6 +124,7 @@ void mla_token_writer_close(mla_token_writer *w) {
     if (!w) return;
     for (int i = 0; i < SPLITS; i++) {
         if (w->piles[i].tokens) fclose(w->piles[i].tokens);
+        if (w->piles[i].answers) fclose(w->piles[i].answers);
         free(w->piles[i].offsets);
     }
     free(w->tokenizer);
@@ -134,31 +148,35 @@ static mla_status put_tokens(mla_token_writer *w, pile_t *pile, int64_t count, c
     return written ? MLA_OK : write_failed(w);
 }
 
+static mla_status put_answers(mla_token_writer *w, pile_t *pile, int64_t count, const uint8_t *answers) {
+    if (!w->answers) return MLA_OK;
+    return fwrite(answers, 1, (size_t)count, pile->answers) == (size_t)count ? MLA_OK : write_failed(w);
+}
+
 mla_status mla_token_writer_append(mla_token_writer *w, mla_token_split split, int64_t count, const int32_t *tokens,
-                                   int64_t bytes) {
+                                   const uint8_t *answers, int64_t bytes) {
     pile_t *pile = &w->piles[split];
     mla_status status = mla_grow(w->context, &pile->offsets, &pile->capacity, pile->documents + 2,
                                  sizeof *pile->offsets, "document offsets");
     if (!status) status = put_tokens(w, pile, count, tokens);
     if (!status) status = put_tokens(w, pile, 1, &w->separator);
+    if (!status) status = put_answers(w, pile, count + 1, answers);
     if (status) return status;
     pile->offsets[++pile->documents] = pile->count;
     pile->bytes += bytes;
     return MLA_OK;
 }
 
-static mla_status write_tokens(mla_token_writer *w, mla_h5_file *file, int split) {
-    pile_t *pile = &w->piles[split];
-    mla_h5_type type = token_type(w->vocabulary_size);
+/* The dataset of `count` elements that wait in a nameless file. */
+static mla_status write_list(mla_token_writer *w, mla_h5_file *file, const char *name, mla_h5_type type, int64_t count_all,
+                             FILE *from) {
     size_t size = mla_h5_type_size(type);
-    char name[64];
-    if (fflush(pile->tokens)) return write_failed(w);
-    rewind(pile->tokens);
+    if (fflush(from)) return write_failed(w);
+    rewind(from);
     void *chunk = mla_alloc(w->context, CHUNK, size, "a read buffer");
-    mla_status status =
-        chunk ? mla_h5_begin(file, name_in(name, split, "tokens"), type, 1, &pile->count) : MLA_ERROR_MEMORY;
-    for (int64_t left = pile->count; !status && left > 0;) {
-        int64_t count = (int64_t)fread(chunk, size, left < CHUNK ? (size_t)left : CHUNK, pile->tokens);
+    mla_status status = chunk ? mla_h5_begin(file, name, type, 1, &count_all) : MLA_ERROR_MEMORY;
+    for (int64_t left = count_all; !status && left > 0;) {
+        int64_t count = (int64_t)fread(chunk, size, left < CHUNK ? (size_t)left : CHUNK, from);
         status = count ? mla_h5_append(file, count, chunk) : write_failed(w);
         left -= count;
     }
@@ -169,7 +187,10 @@ static mla_status write_tokens(mla_token_writer *w, mla_h5_file *file, int split
 static mla_status write_split(mla_token_writer *w, mla_h5_file *file, int split) {
     const pile_t *pile = &w->piles[split];
     char name[64];
-    mla_status status = write_tokens(w, file, split);
+    mla_status status = write_list(w, file, name_in(name, split, "tokens"), token_type(w->vocabulary_size), pile->count,
+                                   pile->tokens);
+    if (!status && w->answers)
+        status = write_list(w, file, name_in(name, split, "answers"), MLA_H5_U8, pile->count, pile->answers);
     if (status) return status;
     mla_h5_write(file, name_in(name, split, "document_offsets"), MLA_H5_I64, 1,
                  &(int64_t){pile->documents + 1}, pile->offsets);
@@ -225,6 +246,15 @@ static mla_status check_offsets(const mla_token_file *f, int split) {
                     f->path, split_names[split], s->count);
 }
 
+static mla_status check_answers(const mla_token_file *f, int split, int64_t count) {
+    const mla_token_stream *s = &f->streams[split];
+    bool right = count == s->count;
+    for (int64_t i = 0; right && i < count; i++) right = s->answers[i] <= 1;
+    if (right) return MLA_OK;
+    return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /%s/answers is not a 0 or 1 for each of %" PRId64 " tokens", f->path,
+                    split_names[split], s->count);
+}
+
 /* Maps a dataset of one dimension; *count is its length. */
 static mla_status map_list(const mla_token_file *f, const char *name, mla_h5_type type, int64_t *count,
                            const void **out) {
@@ -233,6 +263,26 @@ static mla_status map_list(const mla_token_file *f, const char *name, mla_h5_typ
     if (status) return status;
     *count = info.ndim == 1 ? info.shape[0] : 0;
     return mla_h5_map(f->h5, name, type, 1, count, out);
+}
+
+static mla_status map_answers(mla_token_file *f, int split) {
+    const void *answers = NULL;
+    char name[64];
+    int64_t count;
+    mla_status status = map_list(f, name_in(name, split, "answers"), MLA_H5_U8, &count, &answers);
+    f->streams[split].answers = answers;
+    return status ? status : check_answers(f, split, count);
+}
+
+/* Most files have no answers. */
+static mla_status find_answers(const mla_token_file *f, bool *found) {
+    mla_h5_info *all = NULL;
+    int64_t count = 0;
+    mla_status status = mla_h5_list(f->h5, "/", &all, &count);
+    *found = false;
+    for (int64_t i = 0; i < count; i++) *found |= strstr(all[i].name, "/answers") != NULL;
+    free(all);
+    return status;
 }
 
 static mla_status map_split(mla_token_file *f, int split) {
@@ -291,6 +341,9 @@ mla_status mla_token_file_open(mla_context *context, mla_token_file **out, const
                                 : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
     if (!status) status = read_head(f);
     for (int i = 0; !status && i < SPLITS; i++) status = map_split(f, i);
+    bool answers = false;
+    if (!status) status = find_answers(f, &answers);
+    for (int i = 0; !status && answers && i < SPLITS; i++) status = map_answers(f, i);
     if (status)
         mla_token_file_close(f);
     else

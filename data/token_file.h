@@ -6,6 +6,7 @@
  *                                       one after the other, each with the separator behind it
  *     /train/document_offsets           i64, documents + 1: document i is tokens [offsets[i], offsets[i + 1])
  *     /train/bytes                      i64, bytes of the text behind the tokens (for bits per byte)
+ *     /train/answers                    u8, one a token, where only some are to be learned: 1 for those, 0 for others
  *     /held_out/...                     the same for the held-out documents */
 #ifndef MLA_DATA_TOKEN_FILE_H
 #define MLA_DATA_TOKEN_FILE_H
@@ -23,10 +24,13 @@ typedef struct {
     int64_t documents;
     const int64_t *offsets; /* documents + 1 */
     int64_t bytes;          /* of text; 0 if unknown */
+    const uint8_t *answers; /* one a token: whether it is to be learned; NULL: all are */
 } mla_token_stream;
 
 /* Copies tokens [first, first + count), which the stream must have. */
 void mla_tokens_copy(const mla_token_stream *stream, int64_t first, int64_t count, int32_t *out);
+/* The same as targets: -1 stands for those that are not to be learned. */
+void mla_tokens_copy_targets(const mla_token_stream *stream, int64_t first, int64_t count, int32_t *out);
 
 /* ---- Writing, document by document. The tokens wait in files without a name beside the token file. */
 
@@ -34,6 +38,7 @@ typedef struct {
     int64_t vocabulary_size;
     int32_t separator;
     const char *tokenizer; /* JSON */
+    bool answers;          /* tokens that are to be learned are marked */
     mla_step_hook hook;    /* see mla_h5_options */
 } mla_token_options;
 
@@ -42,10 +47,11 @@ typedef struct mla_token_writer mla_token_writer;
 /* Starts a token file; nothing is at `path` before the commit. Options are copied. */
 mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out, const char *path,
                                    const mla_token_options *options);
-/* Adds a document of `count` tokens that stand for `bytes` bytes of text, and the separator.
+/* Adds a document of `count` tokens that stand for `bytes` bytes of text, and the separator. In a file with answers,
+ * `answers` has count + 1 marks, the last for the separator; otherwise it is NULL.
  * MLA_ERROR_ARGUMENT if a token is not in the vocabulary (its document and position are named). */
 mla_status mla_token_writer_append(mla_token_writer *writer, mla_token_split split, int64_t count,
-                                   const int32_t *tokens, int64_t bytes);
+                                   const int32_t *tokens, const uint8_t *answers, int64_t bytes);
 /* Writes the file, see mla_h5_commit; only close may follow. */
 mla_status mla_token_writer_commit(mla_token_writer *writer);
 /* Without a commit before it, nothing was written. NULL is fine. */

@@ -43,6 +43,14 @@ uint64_t mla_tokenizer_hash(const mla_tokenizer *tokenizer) { return tokenizer->
 int32_t mla_tokenizer_vocab_size(const mla_tokenizer *tokenizer) { return tokenizer->size; }
 int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer) { return tokenizer->separator; }
 
+int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text) {
+    for (int64_t i = 0; i < tokenizer->added_count; i++) {
+        const mla_token *token = &tokenizer->tokens[tokenizer->added[i]];
+        if (token->length == (int64_t)strlen(text) && !memcmp(token->bytes, text, strlen(text))) return tokenizer->added[i];
+    }
+    return -1;
+}
+
 void mla_tokenizer_destroy(mla_tokenizer *tokenizer) {
     if (!tokenizer) return;
     mla_split_destroy(tokenizer->split);

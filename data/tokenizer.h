@@ -61,6 +61,9 @@ int32_t mla_tokenizer_vocab_size(const mla_tokenizer *tokenizer);
  * (<|end_of_text|>, <｜end▁of▁sentence｜>, </s>, <eos>); -1 if there is none of these. */
 int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer);
 
+/* The id of the added token that is spelled so; -1 if there is none. */
+int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text);
+
 /* The bytes that one id stands for (owned by the tokenizer, not terminated): for streaming. An id's bytes
  * need not be whole characters. Error: MLA_ERROR_ARGUMENT for an id that is out of range. */
 mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id,

@@ -1,9 +1,9 @@
 #include "layers/adapters.h"
 #include "autograd/rows.h"
 #include "layers/low_rank.h"
+#include "layers/names.h"
 #include "layers/nearest.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ const mla_field_table mla_lora_fields = {fields, sizeof fields / sizeof *fields,
 
 /* ---- names and patterns ---- */
 
-enum { LONGEST_PATTERN = 200 };
+enum { LONGEST_PATTERN = MLA_LONGEST_PATTERN };
 
 int mla_adapters_stem(const mla_linear_layer *projection) {
     return (int)(strlen(projection->weight->name) - strlen(".weight"));
@@ -53,10 +53,9 @@ typedef struct {
 } target;
 
 static bool matches(const target *t, const mla_linear_layer *projection) {
-    char name[2 * LONGEST_PATTERN], suffix[LONGEST_PATTERN + 2];
+    char name[2 * LONGEST_PATTERN];
     name_of(projection, sizeof name, name);
-    snprintf(suffix, sizeof suffix, "*.%s", t->pattern);
-    return !fnmatch(t->pattern, name, 0) || !fnmatch(suffix, name, 0);
+    return mla_name_matches(t->pattern, name);
 }
 
 static mla_status bad_target(mla_context *context, const char *text, const char *why) {
@@ -141,25 +140,12 @@ static mla_status attach(mla_decoder *model, const mla_lora_options *options, in
     return status;
 }
 
-/* The items of the list, cut at commas. */
-static mla_status split(mla_context *context, const mla_list *list, mla_list *out) {
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < list->count && !status; i++)
-        for (const char *at = list->items[i]; at && !status; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-            char word[2 * LONGEST_PATTERN];
-            at += strspn(at, " ");
-            snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ", "), at);
-            status = mla_list_append(context, out, word);
-        }
-    return status;
-}
-
 mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *options) {
     mla_list words = {0};
     if (!options->targets.count) return MLA_OK;
     if (options->dora && options->init == MLA_LORA_PISSA)
         return mla_fail(model->context, MLA_ERROR_ARGUMENT, "lora: dora does not go with init: pissa; choose one");
-    mla_status status = split(model->context, &options->targets, &words);
+    mla_status status = mla_names_split(model->context, "lora.targets", &options->targets, &words);
     target *targets = mla_alloc(model->context, words.count, sizeof *targets, "the targets");
     if (!targets) status = MLA_ERROR_MEMORY;
     for (int64_t k = 0; k < words.count && !status; k++)

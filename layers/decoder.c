@@ -97,6 +97,13 @@ static mla_status check_length(const mla_decoder *model, int64_t length) {
                     "%lld: make it shorter, or the model for longer ones", (long long)length, (long long)longest);
 }
 
+/* RoPE knows distances only; learned positions would have to begin anew in each document. */
+static mla_status check_starts(mla_tape *tape, const mla_decoder *model) {
+    if (!mla_tape_step(tape)->starts || !model->embed_positions) return MLA_OK;
+    return mla_fail(model->context, MLA_ERROR_ARGUMENT, "documents cannot be kept apart in a model with learned positions: "
+                    "use data.packing: stream, or model.position: rope");
+}
+
 static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int64_t first, bool cached) {
     char text[MLA_SHAPE_TEXT];
     if (ids->ndim != 2)
@@ -122,7 +129,7 @@ static mla_tensor *block_graph(mla_tape *tape, const void *block, mla_tensor *x)
 
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
     const int64_t first = cache ? mla_kv_cache_length(cache) : 0, scope = mla_scope_open(tape);
-    if (check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model)) return mla_inert(tape);
+    if (check_starts(tape, model) || check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model)) return mla_inert(tape);
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
     if (model->embed_positions) x = add_positions(tape, model, x, first);
     if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);

@@ -190,9 +190,36 @@ char *mla_json_text(mla_context *context, const json_t *json) {
     return NULL;
 }
 
+/* The string or number, or else the one letter, at the beginning of JSON: its length. */
+static size_t word_of(const char *text) {
+    size_t length = 1;
+    if (*text != '"') return strspn(text, "+-.0123456789eE") ? strspn(text, "+-.0123456789eE") : 1;
+    while (text[length] && text[length] != '"') length += text[length] == '\\' && text[length + 1] ? 2 : 1;
+    return length + (text[length] == '"');
+}
+
+/* The text with ".0" behind whole numbers of so many digits that an i64 may not hold them. */
+static char *with_reals(mla_context *context, const char *text) {
+    enum { DIGITS = 19 };
+    char *copy = mla_alloc(context, (int64_t)strlen(text) * 2 + 1, 1, "JSON"), *to = copy;
+    for (size_t length; copy && *text; text += length) {
+        length = word_of(text);
+        memcpy(to, text, length);
+        to += length;
+        if (*text != '"' && length >= DIGITS && strcspn(text, ".eE") >= length) to = stpcpy(to, ".0");
+    }
+    return copy;
+}
+
 mla_status mla_json_parse(mla_context *context, const char *where, const char *text, json_t **out) {
     json_error_t error;
     *out = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!*out && json_error_code(&error) == json_error_numeric_overflow) { /* transformers writes 10^30 for "no limit" */
+        char *reals = with_reals(context, text);
+        if (!reals) return MLA_ERROR_MEMORY;
+        *out = json_loads(reals, JSON_REJECT_DUPLICATES, &error);
+        free(reals);
+    }
     return *out ? MLA_OK
                 : mla_fail(context, MLA_ERROR_FORMAT, "%snot valid JSON: line %d, column %d: %s", where,
                            error.line, error.column, error.text);

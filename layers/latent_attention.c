@@ -121,14 +121,14 @@ static mla_tensor *for_all_heads(mla_tape *tape, mla_tensor *k_rope, int64_t hea
 /* By the definition: keys and values of all positions are expanded, and then attention is any attention. latent
  * (B,S,C), k_rope (B,S,R) or NULL. */
 static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
-                            mla_tensor *k_rope, bool causal) {
+                            mla_tensor *k_rope, const mla_attention_options *options) {
     const mla_model_config *c = layer->config;
     const int64_t h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
     mla_tensor *kv = mla_linear_apply(tape, &layer->kv_b_proj, latent);
     kv = mla_reshape(tape, kv, 4, (int64_t[]){latent->shape[0], latent->shape[1], h, n + v});
     mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
     if (k_rope) keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
-    return mla_attention(tape, q, keys, values, &(mla_attention_options){.causal = causal, .scale = layer->scale});
+    return mla_attention(tape, q, keys, values, options);
 }
 
 static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
@@ -137,7 +137,7 @@ static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, m
     mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
     mla_tensor *latent = mla_slice(tape, rows, 2, 0, layer->rank);
     mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, layer->rank, c->qk_rope_head_dim) : NULL;
-    return expanded(tape, layer, q, latent, k_rope, false);
+    return expanded(tape, layer, q, latent, k_rope, &(mla_attention_options){.scale = layer->scale});
 }
 
 /* Dropout before an adapter of kv_b_proj acts on latents, so that no weight stands for it. */
@@ -153,10 +153,12 @@ static mla_tensor *merged_graph(mla_tape *tape, const void *layer, mla_tensor *x
 
 /* One adapter of the simple kind: its gradients need not go through that of the whole weight. */
 static mla_tensor *attend_adapted(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
-                                  mla_tensor *k_rope) {
+                                  mla_tensor *k_rope, mla_attention_options options) {
     const mla_lora_layer *l = layer->kv_b_proj.lora;
     mla_tensor *kv_b = mla_detached(tape, merged_graph, &layer->kv_b_proj, NULL);
-    const mla_attention_options options = {layer->config->causal, layer->scale, l->a, l->b, l->share * l->scale};
+    options.kv_b_a = l->a;
+    options.kv_b_b = l->b;
+    options.kv_b_scale = l->share * l->scale;
     return mla_latent_attention(tape, q, latent, k_rope, kv_b, layer->config->num_attention_heads, &options);
 }
 
@@ -164,12 +166,13 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
                           mla_tensor *k_rope, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const bool first = !cache || cache->length == latent->shape[1];
+    const mla_attention_options options = {c->causal, layer->scale, mla_tape_step(tape)->starts};
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
-    if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, c->causal);
+    if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
     const mla_lora_layer *l = layer->kv_b_proj.lora;
-    if (l && !l->next && !l->magnitude && !cache) return attend_adapted(tape, layer, q, latent, k_rope);
+    if (l && !l->next && !l->magnitude && !cache) return attend_adapted(tape, layer, q, latent, k_rope, options);
     return mla_latent_attention(tape, q, latent, k_rope, expansion(tape, layer, cache), c->num_attention_heads,
-                                &(mla_attention_options){.causal = c->causal, .scale = layer->scale});
+                                &options);
 }
 
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,

@@ -56,6 +56,8 @@ mla_tensor *mla_multi_head_layer_apply(mla_tape *tape, const mla_multi_head_laye
     if (cache && !mla_error_status(mla_tape_context(tape)))
         mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
     mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
-                                 : mla_attention(tape, q, k, v, &(mla_attention_options){.causal = c->causal});
+                                 : mla_attention(tape, q, k, v,
+                                                 &(mla_attention_options){.causal = c->causal,
+                                                                          .starts = mla_tape_step(tape)->starts});
     return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
 }

@@ -62,7 +62,31 @@ mla_status mla_dataset_open(mla_context *context, mla_dataset *d, const mla_reci
     return open_text(context, d, recipe, dir, text);
 }
 
+mla_status mla_dataset_pack(mla_context *context, mla_dataset *d, mla_recipe_packing packing, int64_t sequence) {
+    if (packing == MLA_PACKING_STREAM || (packing == MLA_PACKING_AUTO && !d->train.answers)) return MLA_OK;
+    const mla_status status = mla_packing_create(context, &d->packed_train, &d->train, sequence);
+    return status ? status : mla_packing_create(context, &d->packed_held_out, &d->held_out, sequence);
+}
+
+static void warn(mla_context *context, const mla_packing *packing, const char *which, int64_t sequence) {
+    if (!packing) return;
+    const mla_packing_report r = mla_packing_report_of(packing);
+    if (r.cut)
+        mla_warn(context, "%lld of %lld %s are longer than train.sequence %lld: their ends are cut off", (long long)r.cut,
+                 (long long)r.documents, which, (long long)sequence);
+    if (r.left_out)
+        mla_warn(context, "%lld of %lld %s are left out: no answer begins within train.sequence %lld", (long long)r.left_out,
+                 (long long)r.documents, which, (long long)sequence);
+}
+
+void mla_dataset_warn(mla_context *context, const mla_dataset *d, int64_t sequence) {
+    warn(context, d->packed_train, "examples", sequence);
+    warn(context, d->packed_held_out, "held-out examples", sequence);
+}
+
 void mla_dataset_close(mla_dataset *d) {
+    mla_packing_destroy(d->packed_train);
+    mla_packing_destroy(d->packed_held_out);
     if (d->synthetic) {
         free((void *)(uintptr_t)d->train.wide);
         free((void *)(uintptr_t)d->held_out.wide);

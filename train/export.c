@@ -191,6 +191,11 @@ static mla_status write_generation_config(const job *j) {
     return config ? write_json(j->context, j->folder, "generation_config.json", config) : MLA_OK;
 }
 
+static mla_status write_chat_template(const job *j) {
+    const char *text = json_string_value(json_object_get(j->origin, "chat_template.jinja"));
+    return text ? write_text(j->context, j->folder, "chat_template.jinja", text) : MLA_OK;
+}
+
 /* ---- all of it ---- */
 
 static mla_status prepare(job *j) {
@@ -212,6 +217,7 @@ static mla_status write_all(job *j, const mla_export_options *options, mla_expor
     if (!status) status = write_tensors(j->model, j->folder, j->type, options->shard_bytes);
     if (!status) status = write_tokenizer(j);
     if (!status) status = write_generation_config(j);
+    if (!status) status = write_chat_template(j);
     return status;
 }
 

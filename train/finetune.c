@@ -1,7 +1,9 @@
 #include "train/finetune.h"
 #include "data/file.h"
+#include "layers/names.h"
 #include "train/adapter.h"
 #include "train/base.h"
+#include "train/jinja.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +22,20 @@ static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const cha
     return mla_file_write(f->context, f->tokenizer, json, (int64_t)strlen(json));
 }
 
+/* Conversations become text as the base's own did. */
+static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) {
+    const char *json = mla_checkpoint_tokenizer(f->checkpoint);
+    char *jinja = NULL;
+    mla_tokenizer *tokenizer = NULL;
+    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !data->source.count || !json) return MLA_OK;
+    mla_status status = mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &jinja);
+    if (!status) status = mla_tokenizer_parse(f->context, &tokenizer, json, (int64_t)strlen(json));
+    if (!status) status = mla_chat_recognise(f->context, tokenizer, jinja, &data->chat_template);
+    mla_tokenizer_destroy(tokenizer);
+    free(jinja);
+    return status;
+}
+
 static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
     const int64_t longest = mla_checkpoint_config(f->checkpoint)->max_position_embeddings;
     if (mla_checkpoint_adapter(f->checkpoint))
@@ -32,16 +48,18 @@ static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
 }
 
 static mla_status check_new(const mla_finetune *f, const mla_recipe *recipe) {
-    if (!recipe->lora.targets.count) return MLA_OK;
-    return mla_fail(f->context, MLA_ERROR_ARGUMENT,
-                    "lora.targets: adapters need a model to adapt: give finetune.base, a checkpoint or run folder");
+    const int64_t adapters = recipe->lora.targets.count;
+    if (!adapters && !recipe->finetune.train.count) return MLA_OK;
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%s a model to begin with: give finetune.base, a checkpoint or run folder",
+                    adapters ? "lora.targets: adapters need" : "finetune.train: needs");
 }
 
-/* Before anything is prepared: whether the adapters fit the model. */
-static mla_status try_adapters(const mla_finetune *f, const mla_recipe *recipe) {
+/* Before anything is prepared: whether what is to be trained is there in the model. */
+static mla_status try_names(const mla_finetune *f, const mla_recipe *recipe) {
     mla_decoder *model;
     mla_status status = mla_decoder_create(f->context, &model, &recipe->model);
     if (!status) status = mla_adapters_attach(model, &recipe->lora);
+    if (!status) status = mla_names_train_only(model, "finetune.train", &recipe->finetune.train);
     mla_decoder_destroy(model);
     return status;
 }
@@ -56,7 +74,8 @@ static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
     recipe->finetune.base = f->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
     recipe->model = *mla_checkpoint_config(f->checkpoint);
     if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
-    status = try_adapters(f, recipe);
+    status = try_names(f, recipe);
+    if (!status) status = choose_template(f, &recipe->data);
     return status ? status
                   : mla_teacher_check(&f->teacher, recipe->model.vocab_size, mla_checkpoint_tokenizer(f->checkpoint));
 }

@@ -190,6 +190,15 @@ static mla_status add_text(mla_context *context, json_t *all, const char *folder
     return status;
 }
 
+/* A program, not JSON: newer models have it in a file of its own. */
+static mla_status add_chat_template(mla_context *context, json_t *all, const char *folder) {
+    char *text;
+    const mla_status status = read_text(context, folder, "chat_template.jinja", false, &text);
+    if (!status && text) json_object_set_new(all, "chat_template.jinja", json_string(text));
+    free(text);
+    return status;
+}
+
 /* What /config/hugging_face holds; free() it. */
 static mla_status collect_texts(mla_context *context, const char *folder, const char *type, char **out) {
     static const char *const names[] = {"config.json", "tokenizer_config.json", "generation_config.json"};
@@ -197,6 +206,7 @@ static mla_status collect_texts(mla_context *context, const char *folder, const 
     mla_status status = MLA_OK;
     *out = NULL;
     for (int i = 0; i < 3 && !status; i++) status = add_text(context, all, folder, names[i]);
+    if (!status) status = add_chat_template(context, all, folder);
     if (!status && !(*out = mla_json_text(context, all))) status = mla_error_status(context);
     json_decref(all);
     return status;

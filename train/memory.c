@@ -1,4 +1,5 @@
 #include "train/memory.h"
+#include "layers/names.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -78,7 +79,8 @@ static int64_t parameter_bytes(const mla_context *context, const mla_decoder *mo
 }
 
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              const mla_model_config *teacher_config, int64_t batch, int64_t sequence, const mla_step *step,
+                              const mla_list *trained, const mla_model_config *teacher_config, int64_t batch,
+                              int64_t sequence, const mla_step *step,
                               mla_memory_plan *plan) {
     const int64_t shape[] = {batch, sequence};
     mla_decoder *model = NULL, *teacher = NULL;
@@ -86,6 +88,7 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
     *plan = (mla_memory_plan){0};
     mla_status status = mla_decoder_create(context, &model, config);
     if (!status) status = mla_adapters_attach(model, adapters);
+    if (!status) status = mla_names_train_only(model, "finetune.train", trained);
     if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
     if (status) goto done;
     mla_adapters_halve_base(model, adapters, step->precision);

@@ -20,11 +20,12 @@ typedef struct {
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 
-/* Runs one training step (with adapters, if there are any, and a teacher, if it is not NULL) of (batch, sequence) tokens,
- * with the precision and recompute of `step`, and one evaluation on shapes alone. Errors: those of the model and of its
- * graph. */
+/* Runs one training step (with adapters, if there are any; of the parameters that `trained` names, if it names some; with
+ * a teacher, if it is not NULL) of (batch, sequence) tokens, with the precision and recompute of `step`, and one
+ * evaluation on shapes alone. Errors: those of the model and of its graph. */
 mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              const mla_model_config *teacher, int64_t batch, int64_t sequence, const mla_step *step,
+                              const mla_list *trained, const mla_model_config *teacher, int64_t batch, int64_t sequence,
+                              const mla_step *step,
                               mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 

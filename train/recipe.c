@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const formats[] = {"auto", "text", NULL};
+static const char *const formats[] = {"auto", "text", "chat", NULL};
+static const char *const packings[] = {"auto", "stream", "whole", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
 static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
@@ -29,7 +30,11 @@ static const mla_field_table synthetic_table = {synthetic_fields, COUNT(syntheti
 static const mla_field data_fields[] = {
     {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
-     .help = "auto: files named .jsonl are JSONL; text: none is"},
+     .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "chat: how conversations become text; auto: as the model's own"},
+    {"packing", MLA_FIELD_ENUM, AT(packing), .names = packings,
+     .help = "whole: documents whole, kept apart in attention; stream: cut where a sequence ends; auto: chat is whole"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
     {"tokens", MLA_FIELD_STRING, AT(tokens), .help = "a token file made by mla prepare, instead of source"},
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
@@ -116,6 +121,8 @@ static const mla_field finetune_fields[] = {
      .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
     {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,
      .help = "softens the probabilities of both in KL, which counts its square times"},
+    {"train", MLA_FIELD_LIST, AT(train),
+     .help = "parameters to train, the others stay as they are: kv_b_proj, '*norm', 'layers.3.*'; none: all"},
 };
 #undef AT
 static const mla_field_table finetune_table = {finetune_fields, COUNT(finetune_fields), sizeof(mla_recipe_finetune)};
@@ -203,12 +210,19 @@ static mla_status check_optim(mla_context *context, const char *where, const mla
     return MLA_OK;
 }
 
+static mla_status check_finetune(mla_context *context, const char *where, const mla_recipe *recipe) {
+    if (!recipe->lora.targets.count || !recipe->finetune.train.count) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%sgive only one of lora.targets (adapters, the model stays as it is) and "
+                    "finetune.train (parameters of the model)", where);
+}
+
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe) {
     mla_status status = mla_fields_check(context, where, &mla_recipe_fields, recipe);
     if (!status) status = check_model(context, where, recipe);
     if (!status) status = check_data(context, where, &recipe->data);
     if (!status) status = check_train(context, where, recipe);
     if (!status) status = check_optim(context, where, recipe);
+    if (!status) status = check_finetune(context, where, recipe);
     return status;
 }
 

@@ -11,10 +11,12 @@
 #ifndef MLA_TRAIN_RECIPE_H
 #define MLA_TRAIN_RECIPE_H
 
+#include "data/chat.h"
 #include "layers/adapters.h"
 #include "optim/schedule.h"
 
-typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT } mla_recipe_format;
+typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT, MLA_RECIPE_CHAT } mla_recipe_format;
+typedef enum { MLA_PACKING_AUTO, MLA_PACKING_STREAM, MLA_PACKING_WHOLE } mla_recipe_packing;
 typedef enum { MLA_RECOMPUTE_NONE, MLA_RECOMPUTE_BLOCK } mla_recipe_recompute;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
 
@@ -28,12 +30,14 @@ typedef struct {
 /* Exactly one of source, tokens and synthetic.tokens is given. */
 typedef struct {
     mla_list source;          /* files, folders, globs */
-    mla_recipe_format format; /* AUTO: files named .jsonl are JSONL; TEXT: none is */
+    mla_recipe_format format; /* AUTO: files named .jsonl are JSONL; TEXT: none is; CHAT: all are, of conversations */
+    mla_chat_template chat_template; /* of conversations */
     char *field;              /* of the objects of JSONL */
     char *tokens;             /* a token file of `mla prepare`; NULL: none */
     char *tokenizer;          /* "bytes", "bpe" or a tokenizer.json */
     int64_t vocab_size;       /* of a new BPE */
     double held_out;          /* share of the documents */
+    mla_recipe_packing packing; /* STREAM: cut where a sequence ends; WHOLE: documents whole and apart; AUTO: chat is */
     mla_recipe_synthetic synthetic;
 } mla_recipe_data;
 
@@ -76,8 +80,9 @@ typedef struct {
 
 /* Training that begins with a model that is there. */
 typedef struct {
-    char *base; /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
-    char *distil; /* checkpoint or run folder of a teacher; NULL: none */
+    char *base;     /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
+    mla_list train; /* patterns of the parameters that are trained (layers/names); none: all */
+    char *distil;   /* checkpoint or run folder of a teacher; NULL: none */
     double distil_weight, distil_temperature;
 } mla_recipe_finetune;
 

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
+#include "layers/names.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
 #include "train/checkpoint.h"
@@ -34,7 +35,7 @@ typedef struct {
     mla_run_state state;
     mla_run_plan plan;
     char *recipe_json;
-    int32_t *ids, *targets; /* (rows, sequence) */
+    int32_t *ids, *targets, *starts; /* (rows, sequence) */
     bool stopping;          /* some rank was asked to stop */
 } trainer;
 
@@ -75,7 +76,11 @@ static mla_status open_data(trainer *t) {
     if (!status) status = complete_model(t);
     if (!status) status = mla_finetune_check_tokenizer(&t->base, t->data.tokenizer);
     if (!status)
-        status = mla_sampler_init(t->context, &t->sampler, &t->data.train, r->sequence, (uint64_t)r->seed);
+        status = mla_dataset_pack(t->context, &t->data, t->recipe.data.packing, r->sequence);
+    if (!status)
+        status = mla_sampler_init(t->context, &t->sampler, &t->data.train, t->data.packed_train, r->sequence,
+                                  (uint64_t)r->seed);
+    if (!status && is_first(t)) mla_dataset_warn(t->context, &t->data, r->sequence);
     if (!status) t->plan.steps = steps_of(r, t->sampler.samples);
     return status;
 }
@@ -86,7 +91,7 @@ static mla_status plan_run(trainer *t) {
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora,
+    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, &t->recipe.finetune.train,
                                            mla_teacher_config(&t->base.teacher), t->rows, r->sequence,
                                            &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
@@ -106,6 +111,7 @@ static mla_status build_model(trainer *t) {
     mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
     if (!status) status = mla_adapters_attach(t->model, &t->recipe.lora);
     if (!status) mla_adapters_halve_base(t->model, &t->recipe.lora, t->plan.precision);
+    if (!status) status = mla_names_train_only(t->model, "finetune.train", &t->recipe.finetune.train);
     if (!status) status = mla_params_allocate(t->model->params, true);
     if (!status) status = mla_teacher_build(&t->base.teacher, t->plan.precision);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
@@ -115,6 +121,7 @@ static mla_status build_model(trainer *t) {
     t->plan.trained = mla_params_elements(t->model->params, true);
     t->ids = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->ids, "a microbatch");
     t->targets = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->targets, "a microbatch");
+    t->starts = mla_alloc(t->context, t->rows * r->sequence, sizeof *t->starts, "a microbatch");
     return mla_error_status(t->context);
 }
 
@@ -203,6 +210,7 @@ static void tear_down(trainer *t) {
     free(t->recipe_json);
     free(t->ids);
     free(t->targets);
+    free(t->starts);
 }
 
 /* ---- a step ---- */
@@ -222,7 +230,7 @@ static int64_t load(trainer *t, int64_t first_sample, int64_t rows) {
     const int64_t length = t->recipe.train.sequence;
     int64_t valid = 0;
     for (int64_t i = 0; i < rows; i++)
-        mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length);
+        mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length, t->starts + i * length);
     for (int64_t i = 0; i < rows * length; i++) valid += t->targets[i] >= 0;
     return valid;
 }
@@ -233,7 +241,8 @@ static mla_status microbatch(trainer *t, int64_t place, mla_team_sums *sums) {
     const int64_t end = t->mine.first + t->mine.count, rows = end - place < t->rows ? end - place : t->rows;
     const int64_t shape[] = {rows, r->sequence};
     mla_step step = {.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step, .first_sample = place,
-                     .precision = t->plan.precision, .recompute = r->recompute, .training = true};
+                     .precision = t->plan.precision, .recompute = r->recompute, .training = true,
+                     .starts = t->data.packed_train ? t->starts : NULL};
     if (place + rows == end) mla_team_follow(t->team, &step);
     sums->valid += load(t, t->state.samples + place, rows);
     mla_tape_begin(t->tape, &step);
@@ -293,7 +302,7 @@ static mla_status step(trainer *t, mla_metrics *m) {
     t->stopping = sums.stop;
     t->state.step++;
     t->state.samples += r->batch;
-    t->state.tokens += r->batch * r->sequence;
+    t->state.tokens += sums.valid;
     m->tokens = t->state.tokens;
     m->seconds = mla_seconds() - begin;
     m->waited = mla_team_waited(t->team);
@@ -310,14 +319,14 @@ static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.
 
 static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     const mla_recipe_train *r = &t->recipe.train;
-    int64_t windows = mla_window_count(&t->data.held_out, r->sequence), tokens;
+    int64_t windows = mla_window_count(&t->data.held_out, t->data.packed_held_out, r->sequence), tokens;
     double sum;
     *loss = NAN;
     if (windows < 1) return MLA_OK;
     if (batches && batches <= windows / r->microbatch) windows = batches * r->microbatch;
     const mla_range mine = mla_team_share(t->options->comm, windows);
-    mla_status status = mla_evaluate_windows(t->tape, t->model, &t->data.held_out, t->rows, r->sequence, mine.first,
-                                             mine.first + mine.count, t->plan.precision, &sum, &tokens);
+    mla_status status = mla_evaluate_windows(t->tape, t->model, &t->data.held_out, t->data.packed_held_out, t->rows,
+                                             r->sequence, mine.first, mine.first + mine.count, t->plan.precision, &sum, &tokens);
     if (!status) status = mla_team_add(t->team, &sum, &tokens);
     if (!status && tokens) *loss = sum / (double)tokens;
     return status;

@@ -40,14 +40,16 @@ static const mla_op attention = {.name = "attention", .forward = attention_forwa
                                  .cost = attention_cost,
                                  .keeps = MLA_INPUT(Q) | MLA_INPUT(K) | MLA_INPUT(V) | MLA_OUTPUT};
 
-static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_tensor *v, bool causal) {
+static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_tensor *v,
+                          const mla_attention_options *options) {
     if (q->ndim != 4 || k->ndim != 4 || v->ndim != 4) return "q, k and v must be (B,T,H,K), (B,S,G,K), (B,S,G,V)";
     if (k->shape[0] != q->shape[0] || v->shape[0] != q->shape[0]) return "q, k and v must have one batch size";
     if (k->shape[1] != v->shape[1] || k->shape[2] != v->shape[2]) return "k and v must have the same positions and heads";
     if (k->shape[3] != q->shape[3]) return "q and k must have one width";
     if (q->dtype != k->dtype || q->dtype != v->dtype) return "q, k and v must have one type";
     if (q->shape[2] % k->shape[2]) return "the number of key heads must divide the number of query heads";
-    if (causal && q->shape[1] != k->shape[1]) return "a causal mask needs as many keys as queries";
+    if (options->causal && q->shape[1] != k->shape[1]) return "a causal mask needs as many keys as queries";
+    if (options->starts && !options->causal) return "starts need a causal mask";
     return NULL;
 }
 
@@ -55,12 +57,12 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
                           const mla_attention_options *options) {
     mla_node *n = mla_op_begin_real(tape, &attention, 3, (mla_tensor *[]){q, k, v});
     if (!n) return mla_inert(tape);
-    const char *why = misfit(q, k, v, options->causal);
+    const char *why = misfit(q, k, v, options);
     if (why) return mla_op_refuse(n, "%s", why);
     mla_blockwise *a = mla_op_attributes(n, sizeof *a);
     *a = (mla_blockwise){.batch = q->shape[0], .heads = q->shape[2], .key_heads = k->shape[2], .queries = q->shape[1],
                          .keys = k->shape[1], .key_width = q->shape[3], .value_width = v->shape[3],
-                         .causal = options->causal, .type = q->dtype,
+                         .causal = options->causal, .starts = options->starts, .type = q->dtype,
                          .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)q->shape[3])};
     mla_op_save(n, 0, a->batch * a->heads * a->queries * (int64_t)sizeof(float));
     n->forward_scratch = (int64_t)sizeof(float) * mla_blockwise_forward_scratch(mla_tape_context(tape), a);

@@ -208,6 +208,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     const char *why = misfit(q, latent, k_rope, kv_b, heads);
     if (!why) why = adapter_misfit(kv_b, in[A], in[B]);
     if (why) return mla_op_refuse(n, "%s", why);
+    if (options->starts && !options->causal) return mla_op_refuse(n, "starts need a causal mask");
     mla_context *context = mla_tape_context(tape);
     const int64_t positions = q->shape[1], rope = k_rope ? k_rope->shape[2] : 0, nope = q->shape[3] - rope;
     attributes *w = mla_op_attributes(n, sizeof *w);
@@ -215,7 +216,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
                       .adapter_scale = options->kv_b_scale,
                       .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,
                             .keys = positions, .key_width = nope + rope, .value_width = kv_b->shape[0] / heads - nope,
-                            .causal = options->causal, .type = q->dtype,
+                            .causal = options->causal, .starts = options->starts, .type = q->dtype,
                             .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
     n->forward_scratch = expansion_size(w) + 64 + (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);

@@ -13,7 +13,18 @@
 typedef struct {
     int64_t b, h, g, t, s, k, v;
     bool causal;
+    const int32_t *starts; /* (b,t), or NULL */
 } sizes;
+
+/* The starts of documents of some length, another one in each sample, and of some positions alone behind them. */
+static int32_t *starts_of(int64_t batch, int64_t length, int64_t document) {
+    int32_t *starts = malloc((size_t)(batch * length) * sizeof *starts);
+    for (int64_t i = 0; i < batch * length; i++) {
+        const int64_t t = i % length, each = document + i / length * 3;
+        starts[i] = (int32_t)(t > length * 9 / 10 ? t : t - t % each);
+    }
+    return starts;
+}
 
 typedef struct {
     double *o, *dq, *dk, *dv;
@@ -42,11 +53,12 @@ static void probabilities(const sizes *z, double scale, const float *q, const fl
 static void reference_row(const sizes *z, int64_t b, int64_t t, int64_t h, const float *q, const float *k,
                           const float *v, const float *dout, reference *r) {
     sizes seen = *z;
-    if (z->causal) seen.s = t + 1;
+    const int64_t first = z->starts ? z->starts[b * z->t + t] : 0;
+    seen.s = (z->causal ? t + 1 : z->s) - first;
     double *p = zeros(z->s), row_dot = 0;
     const double scale = 1 / sqrt((double)z->k);
     const int64_t g = h / (z->h / z->g), qi = ((b * z->t + t) * z->h + h) * z->k, oi = ((b * z->t + t) * z->h + h) * z->v;
-    const int64_t k0 = (b * z->s * z->g + g) * z->k, v0 = (b * z->s * z->g + g) * z->v;
+    const int64_t k0 = ((b * z->s + first) * z->g + g) * z->k, v0 = ((b * z->s + first) * z->g + g) * z->v;
     probabilities(&seen, scale, q + qi, k + k0, p);
     for (int64_t j = 0; j < seen.s; j++)
         for (int64_t i = 0; i < z->v; i++) r->o[oi + i] += p[j] * (double)v[v0 + j * z->g * z->v + i];
@@ -110,7 +122,7 @@ static void compare_attention(mla_context *context, const sizes *z) {
     mla_tensor *tq = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->t, z->h, z->k}, q);
     mla_tensor *tk = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->k}, k);
     mla_tensor *tv = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->v}, v);
-    mla_tensor *o = mla_attention(tape, tq, tk, tv, &(mla_attention_options){.causal = z->causal});
+    mla_tensor *o = mla_attention(tape, tq, tk, tv, &(mla_attention_options){.causal = z->causal, .starts = z->starts});
     check_ok(context, mla_error_status(context));
     assert_true(error_of(no, o->data, r.o) < 2e-6);
     backward_from(tape, o, dout);
@@ -124,14 +136,29 @@ static void compare_attention(mla_context *context, const sizes *z) {
 
 static void attention_is_softmax_attention(void **state) {
     const sizes cases[] = {
-        {2, 4, 4, 7, 7, 8, 8, true},       /* one small block */
-        {1, 4, 2, 128, 128, 16, 8, true},  /* one whole block, grouped heads, narrow values */
-        {1, 2, 1, 300, 300, 12, 20, true}, /* whole and last blocks, one key head */
-        {2, 2, 2, 130, 261, 8, 4, false},  /* no mask, more keys than queries */
-        {1, 2, 2, 256, 256, 8, 8, false},
-        {1, 1, 1, 1, 1, 4, 4, true},
+        {2, 4, 4, 7, 7, 8, 8, true, NULL},       /* one small block */
+        {1, 4, 2, 128, 128, 16, 8, true, NULL},  /* one whole block, grouped heads, narrow values */
+        {1, 2, 1, 300, 300, 12, 20, true, NULL}, /* whole and last blocks, one key head */
+        {2, 2, 2, 130, 261, 8, 4, false, NULL},  /* no mask, more keys than queries */
+        {1, 2, 2, 256, 256, 8, 8, false, NULL},
+        {1, 1, 1, 1, 1, 4, 4, true, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(*state, &cases[i]);
+}
+
+/* Documents much shorter than a block, one that begins within a block and ends within the next, and one longer than two:
+ * then whole blocks are skipped. */
+static void attention_stays_within_documents(void **state) {
+    const sizes cases[] = {{2, 4, 2, 40, 40, 8, 6, true, NULL}, {2, 4, 2, 300, 300, 8, 6, true, NULL}};
+    const int64_t documents[] = {1, 5, 17, 100, 128, 290};
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            sizes z = cases[k];
+            int32_t *starts = starts_of(z.b, z.t, documents[i]);
+            z.starts = starts;
+            compare_attention(*state, &z);
+            free(starts);
+        }
 }
 
 /* ---- latent attention: the expansion in double, then the reference above, then back through the expansion ---- */
@@ -139,6 +166,7 @@ static void attention_is_softmax_attention(void **state) {
 typedef struct {
     int64_t b, t, h, n, r, v, c;
     bool causal;
+    int64_t document; /* length of the documents; 0: one for all */
 } latent_sizes;
 
 /* Keys [nope; rope] and values from the latent, rounded to float as inputs of the reference. */
@@ -182,7 +210,8 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
     for (int64_t i = 0; i < nw; i++) kv_b[i] *= 0.3f;
     float *k = random_floats("k", nq), *v = random_floats("v", rows * z->h * z->v);
     double *dlatent = zeros(rows * z->c), *dk_rope = zeros(rows * z->r + 1), *dkv_b = zeros(nw);
-    const sizes full = {z->b, z->h, z->h, z->t, z->t, z->n + z->r, z->v, z->causal};
+    int32_t *starts = z->document ? starts_of(z->b, z->t, z->document) : NULL;
+    const sizes full = {z->b, z->h, z->h, z->t, z->t, z->n + z->r, z->v, z->causal, starts};
     expand(z, latent, k_rope, kv_b, k, v);
     reference r = reference_of(&full, q, k, v, dout);
     unexpand(z, latent, kv_b, &r, dlatent, dk_rope, dkv_b);
@@ -193,7 +222,8 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
     mla_tensor *tc = mla_input_with_gradient(tape, 3, (int64_t[]){z->b, z->t, z->c}, latent);
     mla_tensor *tr = z->r ? mla_input_with_gradient(tape, 3, (int64_t[]){z->b, z->t, z->r}, k_rope) : NULL;
     mla_tensor *tw = mla_input_with_gradient(tape, 2, (int64_t[]){z->h * (z->n + z->v), z->c}, kv_b);
-    mla_tensor *o = mla_latent_attention(tape, tq, tc, tr, tw, z->h, &(mla_attention_options){.causal = z->causal});
+    mla_tensor *o = mla_latent_attention(tape, tq, tc, tr, tw, z->h,
+                                         &(mla_attention_options){.causal = z->causal, .starts = starts});
     check_ok(context, mla_error_status(context));
     assert_true(error_of(rows * z->h * z->v, o->data, r.o) < 2e-6);
     backward_from(tape, o, dout);
@@ -204,12 +234,14 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
     mla_tape_destroy(tape);
     free_reference(&r);
     free(q), free(latent), free(k_rope), free(kv_b), free(dout), free(k), free(v);
-    free(dlatent), free(dk_rope), free(dkv_b);
+    free(starts), free(dlatent), free(dk_rope), free(dkv_b);
 }
 
 static void latent_attention_expands_the_latent(void **state) {
     const latent_sizes cases[] = {
-        {2, 9, 3, 8, 4, 6, 10, true}, {1, 200, 2, 16, 8, 16, 24, true}, {2, 130, 2, 8, 0, 8, 12, false}, {1, 1, 2, 4, 2, 4, 3, true}};
+        {2, 9, 3, 8, 4, 6, 10, true, 0},    {1, 200, 2, 16, 8, 16, 24, true, 0}, {2, 130, 2, 8, 0, 8, 12, false, 0},
+        {1, 1, 2, 4, 2, 4, 3, true, 0},     {2, 9, 3, 8, 4, 6, 10, true, 4},     {2, 200, 2, 16, 8, 16, 24, true, 60},
+        {1, 300, 2, 8, 0, 8, 12, true, 140}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_latent(*state, &cases[i]);
 }
 
@@ -254,12 +286,21 @@ static void refuses_shapes_that_do_not_fit(void **state) {
     mla_tensor *w = mla_input(tape, MLA_F32, 2, (int64_t[]){6, 5}, x), *c = mla_input(tape, MLA_F32, 3, (int64_t[]){1, 2, 5}, x);
     mla_latent_attention(tape, q, c, NULL, w, 3, &(mla_attention_options){0});
     check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "latent_attention");
+    const int32_t starts[] = {0, 2};
+    mla_tensor *one = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 2, 1, 4}, x);
+    mla_attention(tape, one, one, one, &(mla_attention_options){.starts = starts});
+    check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "starts need a causal mask");
+    mla_latent_attention(tape, one, c, NULL, w, 1, &(mla_attention_options){.starts = starts});
+    check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "starts need a causal mask");
+    mla_attention(tape, one, one, one, &(mla_attention_options){.causal = true, .starts = starts});
+    check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "starts has 2 at position 1 of sample 0");
     mla_tape_destroy(tape);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attention_is_softmax_attention), cmocka_unit_test(latent_attention_expands_the_latent),
+        cmocka_unit_test(attention_is_softmax_attention), cmocka_unit_test(attention_stays_within_documents),
+        cmocka_unit_test(latent_attention_expands_the_latent),
         cmocka_unit_test(absorbed_equals_expanded), cmocka_unit_test(refuses_shapes_that_do_not_fit)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -131,6 +131,22 @@ static mla_tensor *latent(mla_tape *t, mla_tensor *const *in) {
     return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2, &(mla_attention_options){.causal = true, .scale = 0.1f});
 }
 
+/* Documents of 60 positions. */
+static const int32_t *starts(void) {
+    static int32_t all[2 * 200];
+    for (int i = 0; i < 400; i++) all[i] = i % 200 - i % 200 % 60;
+    return all;
+}
+
+static mla_tensor *attention_apart(mla_tape *t, mla_tensor *const *in) {
+    return mla_attention(t, in[0], in[1], in[2], &(mla_attention_options){.causal = true, .starts = starts()});
+}
+
+static mla_tensor *latent_apart(mla_tape *t, mla_tensor *const *in) {
+    return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2,
+                                &(mla_attention_options){.causal = true, .scale = 0.1f, .starts = starts()});
+}
+
 static mla_tensor *concat(mla_tape *t, mla_tensor *const *in) { return mla_concat(t, in[0], in[1], 1); }
 static mla_tensor *lora(mla_tape *t, mla_tensor *const *in) { return mla_lora(t, in[0], in[1], in[2], in[3], 0.5f); }
 static mla_tensor *lora_weight(mla_tape *t, mla_tensor *const *in) {
@@ -162,6 +178,8 @@ static const op_case cases[] = {
     {"swiglu of one input thrice", twice, {IN(2, 60, 50)}},
     {"rope", rope, {IN(4, 2, 7, 3, 12)}},
     {"attention", attention, {IN(4, 2, 150, 4, 16), IN(4, 2, 150, 2, 16), IN(4, 2, 150, 2, 24)}},
+    {"attention in documents", attention_apart, {IN(4, 1, 200, 4, 16), IN(4, 1, 200, 2, 16), IN(4, 1, 200, 2, 24)}},
+    {"latent attention in documents", latent_apart, {IN(4, 1, 200, 2, 24), IN(3, 1, 200, 20), IN(3, 1, 200, 8), IN(2, 2 * 32, 20)}},
     {"concat", concat, {IN(2, 60, 50), IN(2, 60, 20)}},
     {"lora", lora, {IN(2, 50, 40), IN(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},
     {"lora of f32", lora, {IN(2, 50, 40), IN_F32(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},

@@ -51,13 +51,13 @@ static void an_epoch_is_each_piece_once(void **state) {
     mla_token_stream stream = counting(104); /* 103 targets: 20 sequences and 3 left over */
     mla_sampler sampler;
     int32_t inputs[LENGTH], targets[LENGTH];
-    check_ok(context, mla_sampler_init(context, &sampler, &stream, LENGTH, 1));
+    check_ok(context, mla_sampler_init(context, &sampler, &stream, NULL, LENGTH, 1));
     assert_int_equal(sampler.samples, 20);
     int starts[4] = {0}, same_place = 0;
     for (int64_t epoch = 0, before[20] = {0}; epoch < 40; epoch++) {
         bool seen[20] = {false};
         for (int64_t i = 0; i < 20; i++) {
-            mla_sampler_get(&sampler, epoch * 20 + i, inputs, targets);
+            mla_sampler_get(&sampler, epoch * 20 + i, inputs, targets, NULL);
             for (int j = 0; j < LENGTH; j++)
                 assert_true(inputs[j] == inputs[0] + j && targets[j] == inputs[j] + 1);
             int64_t place = inputs[0] / LENGTH;
@@ -80,14 +80,14 @@ static void a_sequence_depends_on_seed_and_index_alone(void **state) {
     mla_sampler one, two, other;
     int32_t a[LENGTH], b[LENGTH], c[LENGTH], targets[LENGTH];
     int equal = 0;
-    check_ok(context, mla_sampler_init(context, &one, &stream, LENGTH, 1));
-    check_ok(context, mla_sampler_init(context, &two, &stream, LENGTH, 1));
-    check_ok(context, mla_sampler_init(context, &other, &stream, LENGTH, 2));
+    check_ok(context, mla_sampler_init(context, &one, &stream, NULL, LENGTH, 1));
+    check_ok(context, mla_sampler_init(context, &two, &stream, NULL, LENGTH, 1));
+    check_ok(context, mla_sampler_init(context, &other, &stream, NULL, LENGTH, 2));
     for (int64_t i = 0; i < 1000; i++) {
-        mla_sampler_get(&one, 999 - i, b, targets);
-        mla_sampler_get(&one, i, a, targets);
-        mla_sampler_get(&two, i, b, targets);
-        mla_sampler_get(&other, i, c, targets);
+        mla_sampler_get(&one, 999 - i, b, targets, NULL);
+        mla_sampler_get(&one, i, a, targets, NULL);
+        mla_sampler_get(&two, i, b, targets, NULL);
+        mla_sampler_get(&other, i, c, targets, NULL);
         assert_memory_equal(a, b, sizeof a);
         equal += a[0] == c[0];
     }
@@ -100,12 +100,12 @@ static void refuses_too_little_text(void **state) {
     mla_token_stream stream = counting(LENGTH + 1);
     mla_sampler sampler;
     int32_t inputs[LENGTH], targets[LENGTH];
-    check_ok(context, mla_sampler_init(context, &sampler, &stream, LENGTH, 1));
-    mla_sampler_get(&sampler, 12345, inputs, targets);
+    check_ok(context, mla_sampler_init(context, &sampler, &stream, NULL, LENGTH, 1));
+    mla_sampler_get(&sampler, 12345, inputs, targets, NULL);
     assert_true(inputs[0] == 0 && targets[LENGTH - 1] == LENGTH);
-    check_error(context, mla_sampler_init(context, &sampler, &stream, LENGTH + 1, 1), MLA_ERROR_ARGUMENT,
+    check_error(context, mla_sampler_init(context, &sampler, &stream, NULL, LENGTH + 1, 1), MLA_ERROR_ARGUMENT,
                 "sequences of 6 tokens cannot be cut from 6 tokens");
-    check_error(context, mla_sampler_init(context, &sampler, &stream, 0, 1), MLA_ERROR_ARGUMENT,
+    check_error(context, mla_sampler_init(context, &sampler, &stream, NULL, 0, 1), MLA_ERROR_ARGUMENT,
                 "of 0 tokens");
     free((void *)(uintptr_t)stream.wide);
 }
@@ -116,8 +116,8 @@ static void windows_cover_the_text(void **state) {
     for (int64_t count = 0; count < 40; count++) {
         mla_token_stream stream = counting(count);
         int32_t inputs[LENGTH], targets[LENGTH], next = 1;
-        for (int64_t i = 0; i < mla_window_count(&stream, LENGTH); i++) {
-            mla_window_get(&stream, LENGTH, i, inputs, targets);
+        for (int64_t i = 0; i < mla_window_count(&stream, NULL, LENGTH); i++) {
+            mla_window_get(&stream, NULL, LENGTH, i, inputs, targets, NULL);
             for (int j = 0; j < LENGTH; j++) {
                 if (next < count)
                     assert_true(inputs[j] == next - 1 && targets[j] == next), next++;

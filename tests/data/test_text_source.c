@@ -128,6 +128,17 @@ static void reads_a_field_of_jsonl(void **state) {
     mla_text_close(source);
 }
 
+static void hands_out_lines_as_they_stand(void **state) {
+    fixture_t *f = *state;
+    write_text("lines", "{\"a\": 1}\n\n  [2] \nlast");
+    check_documents(f->context, (mla_text_options){paths("lines"), .lines = true}, "lines:1={\"a\": 1};lines:3=  [2] ;lines:4=last;");
+    write_text("one", "{\"a\": 1}\n");
+    mla_text_source *source;
+    check_error(f->context,
+                mla_text_open(f->context, &source, &(mla_text_options){paths("one"), .lines = true, .held_out = 0.1}),
+                MLA_ERROR_ARGUMENT, "one has one line only: none can be held out");
+}
+
 static void check_refused(mla_context *context, mla_text_options options, mla_status expected,
                           const char *words) {
     mla_text_source *source;
@@ -278,7 +289,7 @@ static void cuts_a_single_document(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {test(reads_files_folders_and_globs_in_order),
                                        test(takes_any_bytes),
-                                       test(reads_a_field_of_jsonl),
+                                       test(reads_a_field_of_jsonl), test(hands_out_lines_as_they_stand),
                                        test(names_what_is_wrong),
                                        test(names_what_cannot_be_read),
                                        test(holds_documents_out_by_content),

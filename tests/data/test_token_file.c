@@ -50,10 +50,10 @@ static void writes_and_maps(fixture_t *f, int64_t vocabulary_size, int64_t lengt
     mla_token_options options = {
         .vocabulary_size = vocabulary_size, .separator = 1, .tokenizer = "{\"a\": 1}"};
     check_ok(f->context, mla_token_writer_create(f->context, &writer, f->path, &options));
-    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, length, tokens, 3 * length));
-    check_ok(f->context, mla_token_writer_append(writer, MLA_HELD_OUT, 2, tokens, 5));
-    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 0, tokens, 0));
-    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 3, tokens, 9));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, length, tokens, NULL, 3 * length));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_HELD_OUT, 2, tokens, NULL, 5));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 0, tokens, NULL, 0));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 3, tokens, NULL, 9));
     assert_false(file_exists(f->path));
     check_ok(f->context, mla_token_writer_commit(writer));
     mla_token_writer_close(writer);
@@ -93,7 +93,7 @@ static void an_unfinished_writer_leaves_nothing(void **state) {
     mla_token_writer *writer;
     mla_token_options options = {.vocabulary_size = 10, .separator = 1, .tokenizer = "{}"};
     check_ok(f->context, mla_token_writer_create(f->context, &writer, f->path, &options));
-    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 2, (int32_t[]){1, 2}, 2));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 2, (int32_t[]){1, 2}, NULL, 2));
     mla_token_writer_close(writer);
     assert_int_equal(files_in(f->folder), 0);
 }
@@ -104,8 +104,8 @@ static void refuses_bad_tokens_and_options(void **state) {
     mla_token_writer *writer;
     mla_token_options options = {.vocabulary_size = 10, .separator = 1, .tokenizer = "{}"};
     check_ok(c, mla_token_writer_create(c, &writer, f->path, &options));
-    check_ok(c, mla_token_writer_append(writer, MLA_TRAIN, 1, (int32_t[]){9}, 1));
-    check_error(c, mla_token_writer_append(writer, MLA_TRAIN, 2, (int32_t[]){0, 10}, 1), MLA_ERROR_ARGUMENT,
+    check_ok(c, mla_token_writer_append(writer, MLA_TRAIN, 1, (int32_t[]){9}, NULL, 1));
+    check_error(c, mla_token_writer_append(writer, MLA_TRAIN, 2, (int32_t[]){0, 10}, NULL, 1), MLA_ERROR_ARGUMENT,
                 "token 1 of document 1 is 10, not in the vocabulary of 10");
     mla_token_writer_close(writer);
     options.separator = 10;
@@ -118,6 +118,27 @@ static void refuses_bad_tokens_and_options(void **state) {
     char *missing = path_in(f->folder, "none/tokens.h5");
     check_error(c, mla_token_writer_create(c, &writer, missing, &options), MLA_ERROR_IO, missing);
     free(missing);
+}
+
+/* Marks of answers, one a token and the separator: they come back, and make targets. */
+static void answers_are_marked(void **state) {
+    fixture_t *f = *state;
+    mla_token_writer *writer;
+    mla_token_file *file;
+    const mla_token_options options = {.vocabulary_size = 10, .separator = 1, .tokenizer = "{}", .answers = true};
+    const int32_t tokens[] = {7, 8, 9}, expected[] = {-1, 8, 9, -1, -1, 1};
+    int32_t targets[6];
+    check_ok(f->context, mla_token_writer_create(f->context, &writer, f->path, &options));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 3, tokens, (uint8_t[]){0, 1, 1, 0}, 0));
+    check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, 1, tokens, (uint8_t[]){0, 1}, 0));
+    check_ok(f->context, mla_token_writer_commit(writer));
+    mla_token_writer_close(writer);
+    check_ok(f->context, mla_token_file_open(f->context, &file, f->path));
+    mla_tokens_copy_targets(mla_token_file_stream(file, MLA_TRAIN), 0, 6, targets);
+    assert_memory_equal(targets, expected, sizeof expected);
+    mla_tokens_copy_targets(mla_token_file_stream(file, MLA_TRAIN), 2, 3, targets);
+    assert_memory_equal(targets, expected + 2, 3 * sizeof *targets);
+    mla_token_file_close(file);
 }
 
 /* A token file with whole seal and wrong content, as another program might make. */
@@ -200,8 +221,8 @@ static void a_full_disk_leaves_nothing(void **state) {
     for (int kilobytes = 200; disk_fill(disk, kilobytes); kilobytes += 16) {
         mla_token_writer *writer;
         mla_status status = mla_token_writer_create(f->context, &writer, path, &options);
-        if (!status) status = mla_token_writer_append(writer, MLA_TRAIN, 100000, tokens, 100000);
-        if (!status) status = mla_token_writer_append(writer, MLA_HELD_OUT, 100000, tokens, 100000);
+        if (!status) status = mla_token_writer_append(writer, MLA_TRAIN, 100000, tokens, NULL, 100000);
+        if (!status) status = mla_token_writer_append(writer, MLA_HELD_OUT, 100000, tokens, NULL, 100000);
         if (!status) status = mla_token_writer_commit(writer);
         mla_token_writer_close(writer);
         if (!status) continue;
@@ -220,6 +241,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {test(narrow_tokens),
                                        test(wide_tokens),
                                        test(an_unfinished_writer_leaves_nothing),
+                                       test(answers_are_marked),
                                        test(refuses_bad_tokens_and_options),
                                        test(refuses_bad_content),
                                        test(refuses_other_files),

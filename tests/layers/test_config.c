@@ -287,11 +287,29 @@ static void measures_distances(void **state) {
     assert_int_equal(mla_word_slip("lr", "lr_ratio"), -1);
 }
 
+/* Whole numbers that are too large become real ones; strings and what is real already stay. */
+static void reads_huge_numbers(void **state) {
+    static const char text[] = "{\"a\": 1000000000000000019884624838656, \"b\": [\"\\\"1234567890123456789012\\\\\", 7],"
+                               " \"c\": 0.12345678901234567890123, \"d\": -12345678901234567890, \"e\": true}";
+    json_t *json;
+    check_ok(*state, mla_json_parse(*state, "", text, &json));
+    check_close(json_real_value(json_object_get(json, "a")), 1e30, 1e-12);
+    const json_t *list = json_object_get(json, "b");
+    assert_string_equal(json_string_value(json_array_get(list, 0)), "\"1234567890123456789012\\");
+    assert_int_equal(json_integer_value(json_array_get(list, 1)), 7);
+    check_close(json_real_value(json_object_get(json, "c")), 0.12345678901234568, 1e-15);
+    check_close(json_real_value(json_object_get(json, "d")), -12345678901234567890.0, 1e-12);
+    assert_true(json_is_true(json_object_get(json, "e")));
+    json_decref(json);
+    check_error(*state, mla_json_parse(*state, "x: ", "{\"a\": 1000000000000000019884624838656 \"", &json), MLA_ERROR_FORMAT,
+                "x: not valid JSON");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(derives_head_widths),   cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(checks_bounds),         cmocka_unit_test(set_parses_what_users_write),
-        cmocka_unit_test(json_returns_the_same), cmocka_unit_test(reads_hugging_face_files),
+        cmocka_unit_test(json_returns_the_same), cmocka_unit_test(reads_huge_numbers), cmocka_unit_test(reads_hugging_face_files),
         cmocka_unit_test(refuses_wrong_json),    cmocka_unit_test(tables_are_sound),
         cmocka_unit_test(measures_distances),    cmocka_unit_test(ranks_of_layers),
         cmocka_unit_test(longest_lists_fit)};

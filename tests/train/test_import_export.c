@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/export.h"
 #include "train/import.h"
+#include "train/jinja.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -235,12 +236,21 @@ static void tokenizers_come_along(void **state) {
     /* those of the folder have precedence */
     write_text(f->in, "tokenizer_config.json", "{\"eos_token\": \"<end>\", \"chat_template\": \"{{ x }}\"}");
     write_text(f->in, "generation_config.json", "{\"temperature\": 0.5}");
+    write_text(f->in, "chat_template.jinja", "{{ y }}");
     check_ok(f->context, mla_import(f->context, f->in, f->file, &in));
     check_ok(f->context, mla_export(f->context, f->file, f->out, &(mla_export_options){0}, &out));
     settings = load_json(f->out, "tokenizer_config.json");
     assert_string_equal(json_string_value(json_object_get(settings, "chat_template")), "{{ x }}");
     json_decref(settings);
     json_decref(load_json(f->out, "generation_config.json"));
+    char *jinja_path = path_in(f->out, "chat_template.jinja"), *jinja = file_read(jinja_path, &size), *found;
+    assert_string_equal(jinja, "{{ y }}");
+    mla_checkpoint *checkpoint;
+    check_ok(f->context, mla_checkpoint_open(f->context, &checkpoint, f->file));
+    check_ok(f->context, mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(checkpoint), &found));
+    assert_string_equal(found, "{{ y }}");
+    mla_checkpoint_close(checkpoint);
+    free(jinja), free(jinja_path), free(found);
 
     /* one that is not understood, and one that is too large */
     write_text(f->in, "tokenizer.json", "{\"model\": {\"type\": \"Unigram\"}}");

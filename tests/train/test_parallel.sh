@@ -83,6 +83,23 @@ check 0 "" "$mla" finetune lora.yaml --out adapter1
 check 0 "" ranks 3 finetune lora.yaml --set optim.shard=true --out adapter3
 curves_near adapter1 adapter3 1e-5 || fail "adapters on 3 ranks: another curve"
 
+# the same where named parameters alone are trained
+named=(--set lora.targets= --set finetune.train=kv_b_proj,norm)
+check 0 "" "$mla" finetune lora.yaml "${named[@]}" --out named1
+check 0 "" ranks 3 finetune lora.yaml "${named[@]}" --set optim.shard=true --out named3
+curves_near named1 named3 1e-5 || fail "named parameters on 3 ranks: another curve"
+
+# conversations: ranks have different numbers of targets that count
+for i in $(seq 60); do printf '{"prompt": "%d and %d?", "completion": "%*d"}\n' $((i % 7)) "$i" $((i % 11)) "$i"; done >chats.jsonl
+printf 'finetune: {base: text1}\ndata: {source: chats.jsonl, format: chat, held_out: 0.2}\noptim: {lr: 1e-3}\n' >chat.yaml
+printf 'train: {steps: 40, batch: 5, microbatch: 1, sequence: 32, threads: 1, eval_every: 20}\n' >>chat.yaml
+check 0 "" "$mla" finetune chat.yaml --out chat1
+check 0 "" ranks 3 finetune chat.yaml --out chat3
+curves_near chat1 chat3 1e-5 || fail "conversations on 3 ranks: another curve"
+tokens_of() { sed -n '$ s/.*"tokens": \([0-9]*\).*/\1/p' "$1/metrics.jsonl"; }
+[ "$(tokens_of chat1)" -lt $((40 * 5 * 16)) ] && [ "$(tokens_of chat1)" = "$(tokens_of chat3)" ] ||
+    fail "3 ranks count other tokens"
+
 # the time spent waiting is in the log, and only there where there is somebody to wait for
 grep -q '"waited"' world2/metrics.jsonl || fail "the log of 2 ranks does not say how long they waited"
 grep -q '"waited"' alone/metrics.jsonl && fail "the log of one process says that it waited"

@@ -5,7 +5,7 @@
  * its input and answers with a line of JSON, so that another program can be timed in turns with it
  * (tests/bench/interleave.py). */
 #include "autograd/random.h"
-#include "layers/decoder.h"
+#include "layers/names.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
 #include "train/commands/commands.h"
@@ -146,12 +146,13 @@ static mla_status set_up(bench *b, bool one_block) {
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
-    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, NULL, r->microbatch, r->sequence,
+    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, &b->recipe.finetune.train, NULL, r->microbatch, r->sequence,
                                            &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
     if (!status) status = mla_memory_check(b->context, &b->plan, 1);
     if (!status) status = mla_decoder_create(b->context, &b->model, config);
     if (!status) status = mla_adapters_attach(b->model, &b->recipe.lora);
     if (!status) mla_adapters_halve_base(b->model, &b->recipe.lora, b->precision);
+    if (!status) status = mla_names_train_only(b->model, "finetune.train", &b->recipe.finetune.train);
     if (!status) status = mla_params_allocate(b->model->params, true);
     if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
     if (!status) status = mla_tape_create(b->context, &b->tape, NULL);

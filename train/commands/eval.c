@@ -48,11 +48,13 @@ typedef struct {
     mla_token_file *file; /* or */
     mla_id_list ids;      /* of texts */
     mla_token_stream stream;
+    mla_packing *packing; /* of the stream; NULL: cut into sequences */
     int64_t tokens; /* that stand for stream.bytes */
     double entropy; /* of a synthetic source, nats per token; NaN otherwise */
 } material;
 
 static void free_material(material *m) {
+    mla_packing_destroy(m->packing);
     mla_dataset_close(&m->own);
     mla_token_file_close(m->file);
     free(m->ids.ids);
@@ -157,8 +159,14 @@ static mla_status check_sequence(mla_context *context, int64_t sequence, const m
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe,
-                          const material *m, result *r) {
+/* As in training. */
+static mla_status pack(const mla_call *call, const mla_recipe *recipe, material *m, int64_t sequence) {
+    const mla_recipe_packing packing = recipe->data.packing;
+    if (packing == MLA_PACKING_STREAM || (packing == MLA_PACKING_AUTO && !m->stream.answers)) return MLA_OK;
+    return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
+}
+
+static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m, result *r) {
     const options *o = call->options;
     const mla_model_config *c = &l->model->config;
     const int64_t usual = recipe->train.microbatch ? recipe->train.microbatch : recipe->train.batch;
@@ -166,10 +174,12 @@ static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_r
     mla_tape *tape = NULL;
     r->sequence = o->sequence ? o->sequence : smaller(recipe->train.sequence, c->max_position_embeddings);
     mla_status status = check_sequence(call->context, r->sequence, c);
+    if (!status) status = pack(call, recipe, m, r->sequence);
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
     const double begin = mla_seconds();
     if (!status)
-        status = mla_evaluate(tape, l->model, &m->stream, batch, r->sequence, 0, MLA_F32, &r->evaluation);
+        status = mla_evaluate(tape, l->model, &m->stream, m->packing, batch, r->sequence, 0, MLA_F32,
+                              &r->evaluation);
     r->seconds = mla_seconds() - begin;
     const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
     r->bits_per_byte = mla_bits_per_byte(r->evaluation.loss, &counted);

@@ -5,6 +5,8 @@
 #include "train/commands/load.h"
 #include "train/commands/report.h"
 #include "train/generation.h"
+#include "train/jinja.h"
+#include "train/recipe.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +19,8 @@ typedef struct {
     mla_list adapter;
     int64_t tokens, top_k, seed;
     double temperature, top_p;
-    bool greedy, no_cache, expanded, unsealed, json;
+    mla_chat_template chat_template;
+    bool chat, greedy, no_cache, expanded, unsealed, json;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -29,6 +32,9 @@ static const mla_field fields[] = {
     {"prompt", MLA_FIELD_STRING, AT(prompt),
      .help = "the text to go on from; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
+    {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "of the conversation; auto: that of the model's recipe, or its own"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
     {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30,
@@ -53,7 +59,48 @@ static const char *const ends[] = {
 
 /* ---- the prompt */
 
-static mla_status encode_file(const mla_call *call, const mla_loaded *l, const char *path, mla_id_list *out) {
+static mla_status choose_template(const mla_call *call, const mla_loaded *l, mla_chat_template *out) {
+    const char *json = mla_checkpoint_recipe(l->checkpoint);
+    char *jinja = NULL;
+    mla_recipe recipe = {0};
+    mla_status status = MLA_OK;
+    *out = ((const options *)call->options)->chat_template;
+    if (*out == MLA_CHAT_AUTO && json) {
+        status = mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, &recipe);
+        if (!status) *out = recipe.data.chat_template;
+        if (!status) mla_recipe_free(&recipe);
+    }
+    if (status || *out != MLA_CHAT_AUTO) return status;
+    status = mla_jinja_of_checkpoint(call->context, mla_checkpoint_hugging_face(l->checkpoint), &jinja);
+    if (!status) status = mla_chat_recognise(call->context, l->tokenizer, jinja, out);
+    free(jinja);
+    return status;
+}
+
+/* What a user says, and all that stands before the answer; *ending is what stands behind it. */
+static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
+                              mla_id_list *out, int32_t *ending) {
+    mla_chat_template template_;
+    mla_chat_encoder *encoder = NULL;
+    mla_chat_message message = {MLA_CHAT_USER, text, length};
+    mla_status status = choose_template(call, l, &template_);
+    if (!status) status = mla_chat_encoder_create(call->context, &encoder, l->tokenizer, template_);
+    if (!status)
+        status = mla_chat_encode_prompt(call->context, encoder, "--prompt", &(mla_chat){.messages = &message, .count = 1}, out);
+    if (!status) *ending = mla_chat_ending(encoder);
+    mla_chat_encoder_destroy(encoder);
+    return status;
+}
+
+static mla_status encode_text(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
+                              mla_id_list *out, int32_t *ending) {
+    return ((const options *)call->options)->chat
+               ? encode_chat(call, l, text, length, out, ending)
+               : mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
+}
+
+static mla_status encode_file(const mla_call *call, const mla_loaded *l, const char *path, mla_id_list *out,
+                              int32_t *ending) {
     char *text = NULL;
     int64_t length = 0;
     mla_status status = mla_file_read(call->context, &text, &length, path, LONGEST_PROMPT);
@@ -62,19 +109,21 @@ static mla_status encode_file(const mla_call *call, const mla_loaded *l, const c
                           "%s: the prompt is empty; without --prompt-file the text "
                           "starts a new document",
                           path);
-    if (!status) status = mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
+    if (!status) status = encode_text(call, l, text, length, out, ending);
     free(text);
     return status;
 }
 
-static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_id_list *out) {
+/* *ending: the token that ends the text. */
+static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_id_list *out, int32_t *ending) {
     const options *o = call->options;
-    const int32_t separator = mla_tokenizer_separator(l->tokenizer);
+    const int32_t separator = *ending = mla_tokenizer_separator(l->tokenizer);
     if (o->prompt && o->prompt_file)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --prompt or --prompt-file, not both");
-    if (o->prompt_file) return encode_file(call, l, o->prompt_file, out);
+    if (o->prompt_file) return encode_file(call, l, o->prompt_file, out, ending);
     if (o->prompt && o->prompt[0])
-        return mla_tokenizer_encode(call->context, l->tokenizer, o->prompt, (int64_t)strlen(o->prompt), out);
+        return encode_text(call, l, o->prompt, (int64_t)strlen(o->prompt), out, ending);
+    if (o->chat) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--chat needs --prompt or --prompt-file: what the user says");
     const mla_status status =
         mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
     if (!status) out->ids[out->count++] = separator;
@@ -121,22 +170,6 @@ static double rate(const mla_generation *g) {
     return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN;
 }
 
-/* The text with U+FFFD in the place of bytes that are no characters: JSON takes only those. */
-static json_t *json_text(mla_context *context, const mla_bytes *text) {
-    static const char replacement[] = "\xEF\xBF\xBD";
-    char *valid = mla_alloc(context, 3 * text->count + 1, 1, "the text");
-    int64_t count = 0;
-    for (int64_t i = 0; valid && i < text->count;) {
-        const int64_t length = mla_utf8_length(text->bytes + i, text->count - i), kept = length ? length : 3;
-        memcpy(valid + count, length ? text->bytes + i : replacement, (size_t)kept);
-        count += kept;
-        i += length ? length : 1;
-    }
-    json_t *json = valid ? json_stringn(valid, (size_t)count) : NULL;
-    free(valid);
-    return json;
-}
-
 static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, const writer *w,
                        const mla_generation *g) {
     json_t *json = json_object(), *ids = json_array();
@@ -145,7 +178,7 @@ static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_l
     json_object_set_new(json, "prompt_tokens", json_integer(prompt->count));
     json_object_set_new(json, "tokens", json_integer(g->tokens));
     json_object_set_new(json, "ids", ids);
-    json_object_set_new(json, "text", json_text(call->context, &w->text));
+    json_object_set_new(json, "text", mla_report_text(call->context, &w->text));
     json_object_set_new(json, "end", json_string(ends[g->end]));
     mla_report_number(json, "prompt_seconds", g->prompt_seconds);
     mla_report_number(json, "tokens_per_second", rate(g));
@@ -156,10 +189,11 @@ static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_l
 
 /* Beside the text, not in it. */
 static void print_figures(const mla_call *call, const mla_loaded *l, const mla_generation *g) {
+    const options *o = call->options;
     const mla_model_config *c = &l->model->config;
     fputc('\n', call->out);
     fflush(call->out);
-    if (g->end == MLA_END_SEPARATOR) fprintf(stderr, "the model ended the document\n");
+    if (g->end == MLA_END_SEPARATOR) fprintf(stderr, "the model ended the %s\n", o->chat ? "answer" : "document");
     if (g->end == MLA_END_POSITIONS)
         fprintf(stderr, "stopped: the model has no more than %lld positions (max_position_embeddings)\n",
                 (long long)c->max_position_embeddings);
@@ -177,15 +211,14 @@ static mla_decode_form form_of(const options *o) {
 }
 
 static mla_status generate(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, writer *w,
-                           mla_generation *g) {
+                           int32_t ending, mla_generation *g) {
     const options *o = call->options;
-    const int32_t separator = mla_tokenizer_separator(l->tokenizer);
     const mla_generation_options request = {
         .prompt = prompt->ids,
         .prompt_count = prompt->count,
         .tokens = o->tokens,
         .vocabulary = mla_tokenizer_vocab_size(l->tokenizer),
-        .ending = &separator,
+        .ending = &ending,
         .sampling = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, (uint64_t)o->seed},
         .form = form_of(o),
         .token = take,
@@ -200,8 +233,9 @@ static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     mla_id_list prompt = {0};
     mla_generation g;
     writer w = {.context = call->context, .tokenizer = l->tokenizer, .out = o->json ? NULL : call->out};
-    mla_status status = encode_prompt(call, l, &prompt);
-    if (!status) status = generate(call, l, &prompt, &w, &g);
+    int32_t ending;
+    mla_status status = encode_prompt(call, l, &prompt, &ending);
+    if (!status) status = generate(call, l, &prompt, &w, ending, &g);
     if (!status && o->json) print_json(call, l, &prompt, &w, &g);
     if (!status && !o->json) print_figures(call, l, &g);
     free(prompt.ids);
@@ -232,6 +266,7 @@ const mla_command mla_command_generate = {
                "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k "
                "40 --seed 7\n"
                "  mla generate --checkpoint runs/quickstart --adapter runs/legal --adapter runs/terse:0.5\n"
+               "  mla generate --checkpoint runs/chat --chat --prompt 'What may the licensee do?'\n"
                "  mla generate --checkpoint runs/quickstart --greedy --json\n",
     .options = &table,
     .run = run,

@@ -9,9 +9,10 @@ typedef struct {
     int64_t vocab_size;
     double held_out;
     mla_recipe_format format;
+    mla_chat_template chat_template;
 } options;
 
-static const char *const formats[] = {"auto", "text", NULL};
+static const char *const formats[] = {"auto", "text", "chat", NULL};
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
@@ -22,13 +23,22 @@ static const mla_field fields[] = {
     {"held-out-text", MLA_FIELD_STRING, AT(held_out_text),
      .help = "a file that gets the held-out documents as they are, to hold other programs against"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
-     .help = "auto: files named .jsonl are JSONL; text: none is"},
+     .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
 };
 #undef AT
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
 static double ratio(int64_t a, int64_t b) { return b ? (double)a / (double)b : 0; }
+
+static void print_chat(FILE *out, const mla_prepare_report *r) {
+    fprintf(out, "template         %s\n", mla_chat_template_names[r->chat_template]);
+    fprintf(out, "answers          %lld of the tokens, %.1f %%; %lld conversations have none and are left out\n",
+            (long long)(r->train.answers + r->held_out.answers),
+            100 * ratio(r->train.answers + r->held_out.answers, r->train.tokens + r->held_out.tokens), (long long)r->left_out);
+}
 
 static void print_report(FILE *out, const mla_prepare_report *r, const char *path) {
     const mla_prepare_count *t = &r->train, *h = &r->held_out;
@@ -40,7 +50,8 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
     fprintf(out, "vocabulary       %lld tokens\n", (long long)r->vocabulary_size);
     fprintf(out, "tokens           %lld for training, %lld held out\n", (long long)t->tokens,
             (long long)h->tokens);
-    fprintf(out, "bytes per token  %.3f\n", ratio(bytes, tokens));
+    if (r->chat_template != MLA_CHAT_AUTO) print_chat(out, r);
+    else fprintf(out, "bytes per token  %.3f\n", ratio(bytes, tokens));
     fprintf(out, "token file       %s\n", path);
 }
 
@@ -52,6 +63,8 @@ static mla_status run(const mla_call *call) {
     const mla_prepare_options prepare = {.sources = (const char *const *)call->operands->items,
                                          .source_count = call->operands->count,
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
+                                         .chat = o->format == MLA_RECIPE_CHAT,
+                                         .chat_template = o->chat_template,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = o->vocab_size,
                                          .held_out = o->held_out,
@@ -69,6 +82,7 @@ const mla_command mla_command_prepare = {
     .min_operands = 1,
     .max_operands = INT64_MAX,
     .example = "  mla prepare /usr/share/common-licenses '/usr/share/doc/*/copyright' --out licences.h5\n"
+               "  mla prepare chats.jsonl --format chat --tokenizer runs/first/tokenizer.json --out chats.h5\n"
                "  mla prepare cases.jsonl --field body --tokenizer tokenizer.json --out cases.h5\n",
     .options = &table,
     .run = run,

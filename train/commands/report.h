@@ -2,11 +2,16 @@
 #ifndef MLA_TRAIN_COMMANDS_REPORT_H
 #define MLA_TRAIN_COMMANDS_REPORT_H
 
+#include "data/tokenizer.h"
+
 #include <jansson.h>
 #include <stdio.h>
 
 /* Sets a number; one that is not finite becomes null. */
 void mla_report_number(json_t *json, const char *key, double value);
+
+/* A text with U+FFFD in the place of bytes that are no characters: JSON takes only those. NULL without memory. */
+json_t *mla_report_text(mla_context *context, const mla_bytes *text);
 
 /* Prints the object on one line and frees it. */
 void mla_report_print(FILE *out, json_t *json);

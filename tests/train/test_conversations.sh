@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Conversations from outside: prepared, shown, trained on, gone on with, asked; and what is no conversation is named.
+# $1: the mla command.
+source "$(dirname "${BASH_SOURCE[0]}")/../support/command.sh"
+
+for i in $(seq 60); do
+    printf '{"messages": [{"role": "user", "content": "%d and 1?"}, {"role": "assistant", "content": "It is %d."}]}\n' \
+        $((i % 9)) $((i % 9 + 1))
+done >chats.jsonl
+{
+    echo '{"prompt": "Say hi to <|endoftext|>", "completion": "Hi."}'
+    echo '{"messages": [{"role": "user", "content": "No answer"}]}'
+    printf '{"prompt": "Short", "completion": "and%200s"}\n' long
+    printf '{"prompt": "Long%200s", "completion": "short"}\n' ""
+} >odd.jsonl
+cat chats.jsonl odd.jsonl >all.jsonl
+
+# ---- prepared and shown
+
+check 0 "template         plain" "$mla" prepare all.jsonl --format chat --tokenizer bytes --held-out 0.1 --out chats.h5
+check 0 "1 of 64 conversations have no answer and are left out" "$mla" prepare all.jsonl --format chat --tokenizer bytes --out all.h5
+"$mla" data show odd.jsonl --samples 9 >shown 2>/dev/null || fail "data show"
+grep -q '^--- document 0, from position 0: 46 tokens, 5 learned$' shown || fail "shown: $(cat shown)"
+grep -q '^Assistant:⟦ Hi.<|endoftext|>⟧$' shown || fail "the answer is not marked: $(cat shown)"
+check 0 "1 of 3 examples are left out: no answer begins within train.sequence 64" "$mla" data show odd.jsonl --sequence 64
+check 0 "--- sequence 1: 19 positions of padding" "$mla" data show odd.jsonl --sequence 64
+"$mla" data show chats.h5 --ids --samples 1 >shown || fail "data show --ids"
+grep -q '^      35      256 \* <|endoftext|>$' shown || fail "not one token a line: $(cat shown)"
+"$mla" data show chats.h5 --json --samples 1 >shown || fail "data show --json"
+grep -q '"learned":\[0,.*,1,1\],"text":"User: . and 1?\\n\\nAssistant: It is .\.<|endoftext|>"}' shown || fail "JSON: $(cat shown)"
+printf 'plain text\n' >text.txt
+check 0 "12 tokens, 11 learned
+p⟦lain text" "$mla" data show text.txt --format text
+check 2 "there is no list: use show" "$mla" data list chats.h5
+check 1 "chats.jsonl:1: no field \"text\"" "$mla" data show chats.jsonl --format auto
+
+# ---- trained, resumed, asked
+
+printf 'data: {source: chats.jsonl, format: chat, tokenizer: bpe, vocab_size: 280, held_out: 0.1}\noptim: {lr: 1.0e-2}\n' >chat.yaml
+sets=()
+for set in "${tiny_sizes[@]}" train.steps=240 train.sequence=64 optim.schedule=constant; do sets+=(--set "$set"); done
+"$mla" train chat.yaml "${sets[@]}" --out run --json >run.json || fail "training"
+before=$(sed -n '1p' run/metrics.jsonl | value loss) after=$(sed -n '240p' run/metrics.jsonl | value loss)
+awk -v a="$before" -v b="$after" 'BEGIN { exit !(b < a / 4) }' || fail "nothing was learned: $before, $after"
+grep -q '"bits_per_byte":null' run.json || fail "bits per byte of answers: $(cat run.json)"
+near "$(value held_out_loss <run.json)" "$("$mla" eval --checkpoint run --json | value loss)" 1e-5 || fail "mla eval counts other tokens"
+check 0 "It is 5." "$mla" generate --checkpoint run --chat --greedy --prompt "4 and 1?"
+check 0 "the model ended the answer" "$mla" generate --checkpoint run --chat --greedy --prompt "4 and 1?"
+check 2 "--chat needs --prompt" "$mla" generate --checkpoint run --chat
+"$mla" train chat.yaml "${sets[@]}" --set train.steps=10 --out half --json >/dev/null || fail "half a run"
+"$mla" train --resume half --set train.steps=20 --json >/dev/null || fail "a run does not go on"
+cmp -s <(sed -n '11,20p' run/metrics.jsonl | value loss) <(sed -n '11,20p' half/metrics.jsonl | value loss) ||
+    fail "a run that stopped is another one"
+check 0 "It is" bash -c '"$0" data show chat.yaml --set train.sequence=64 --set train.steps=1 --samples 2' "$mla"
+
+# ---- on a model that is there: adapters, and named parameters
+
+printf 'finetune: {base: run}\ndata: {source: odd.jsonl, format: chat, held_out: 0}\n' >fine.yaml
+printf 'train: {steps: 3, batch: 2, sequence: 64, precision: f32}\n' >>fine.yaml
+check 0 "1 of 4 conversations have no answer" "$mla" finetune fine.yaml --set lora.targets=q_proj --out adapter
+grep -q 'template: plain' adapter/recipe.yaml || fail "the recipe does not tell the template"
+check 0 "" "$mla" generate --checkpoint run --adapter adapter --chat --prompt "4 and 1?" --tokens 5
+check 0 "" "$mla" finetune fine.yaml --set finetune.train=kv_b_proj --out named
+check 0 "" "$mla" data show fine.yaml --samples 1
+[ -z "$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'mla-data-*' -newer chats.jsonl)" ] || fail "tokens are left behind"
+
+# ---- documents of plain text whole, conversations in a stream
+
+texts texts
+tiny_run whole data.source=texts data.tokenizer=bytes data.packing=whole
+tiny_run stream data.source=chats.jsonl data.format=chat data.tokenizer=bytes data.packing=stream
+tiny_run learned data.source=chats.jsonl data.format=chat data.tokenizer=bytes data.packing=stream model.position=learned \
+    model.qk_rope_head_dim=0
+check 2 "use data.packing: stream, or model.position: rope" "$mla" train chat.yaml "${sets[@]}" --set model.position=learned \
+    --set model.qk_rope_head_dim=0 --out apart
+
+# ---- what does not fit
+
+check 1 "text.txt:1: not JSON" "$mla" prepare text.txt --format chat --held-out 0 --out no.h5
+printf '{"messages": [{"role": "tool", "content": "x"}]}\n{}\n' >bad.jsonl
+check 1 'bad.jsonl:1: "tool" is no role' "$mla" prepare bad.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
+check 2 "chatml needs the token <|im_start|>" "$mla" prepare chats.jsonl --format chat --template chatml --tokenizer bytes --out no.h5
+cp run/tokenizer.json .
+printf '{"chat_template": "[INST] {{ x }}"}' >tokenizer_config.json
+check 2 "choose one of plain, chatml, llama3" "$mla" prepare chats.jsonl --format chat --tokenizer tokenizer.json --out no.h5
+printf '%s' "{% for m in messages %}'User: ' + message['content'] + '\n\n'" >chat_template.jinja
+check 2 "none of the built-in templates does (it begins: {% for m in messages" "$mla" prepare chats.jsonl --format chat \
+    --tokenizer tokenizer.json --out no.h5
+printf '{"prompt": "Long%200s", "completion": "short"}\n' "" >cut.jsonl
+check 2 "none of the 1 documents has anything to learn within 64 tokens" "$mla" train chat.yaml "${sets[@]}" \
+    --set data.source=cut.jsonl --set data.tokenizer=bytes --set data.held_out=0 --out none
+[ ! -e no.h5 ] || fail "a token file is there after an error"
+
+finish
