@@ -44,6 +44,8 @@ static bool parse_line(const char *line, size_t length, mla_metrics *out) {
                          .skipped = json_is_true(json_object_get(json, "skipped")),
                          .seconds = number_of(time, "seconds"),
                          .waited = number_of(time, "waited"),
+                         .paused = number_of(time, "paused"),
+                         .written = number_of(time, "written"),
                          .tokens_per_second = number_of(time, "tokens_per_second"),
                          .share_of_peak = number_of(time, "share_of_peak"),
                          .memory = whole_of(time, "memory")};
@@ -60,23 +62,28 @@ static const char *number_text(double value, size_t size, char *out) {
     return out;
 }
 
+/* "key": value, and a comma; nothing for what there is not. */
+static const char *optional_text(const char *key, double value, size_t size, char *out) {
+    char number[40];
+    out[0] = '\0';
+    if (isfinite(value)) snprintf(out, size, "\"%s\": %s, ", key, number_text(value, sizeof number, number));
+    return out;
+}
+
 static int format_line(const mla_metrics *m, size_t size, char *out) {
-    enum { WIDTH = 40 };
-    char loss[WIDTH], held_out[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], waited[WIDTH], speed[WIDTH], share[WIDTH];
-    const bool evaluated = isfinite(m->held_out_loss), alone = !isfinite(m->waited);
-    return snprintf(
-        out, size,
-        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": "
-        "%s, "
-        "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
-        (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
-        evaluated ? "\"held_out_loss\": " : "",
-        evaluated ? number_text(m->held_out_loss, WIDTH, held_out) : "", evaluated ? ", " : "",
-        number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
-        number_text(m->seconds, WIDTH, seconds), alone ? "" : "\"waited\": ",
-        alone ? "" : number_text(m->waited, WIDTH, waited), alone ? "" : ", ",
-        number_text(m->tokens_per_second, WIDTH, speed),
-        number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
+    enum { WIDTH = 64 };
+    char loss[WIDTH], held_out[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], waited[WIDTH], paused[WIDTH], written[WIDTH],
+        speed[WIDTH], share[WIDTH];
+    return snprintf(out, size,
+                    "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
+                    "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+                    (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
+                    optional_text("held_out_loss", m->held_out_loss, WIDTH, held_out), number_text(m->lr, WIDTH, lr),
+                    number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
+                    number_text(m->seconds, WIDTH, seconds), optional_text("waited", m->waited, WIDTH, waited),
+                    optional_text("paused", m->paused, WIDTH, paused), optional_text("written", m->written, WIDTH, written),
+                    number_text(m->tokens_per_second, WIDTH, speed), number_text(m->share_of_peak, WIDTH, share),
+                    (long long)m->memory);
 }
 
 /* ---- the whole file */
@@ -151,8 +158,8 @@ mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
     return status;
 }
 
-mla_status mla_metrics_sync(mla_metrics_log *log) {
-    return fsync(log->descriptor) ? failed(log->context, "sync", log->path) : MLA_OK;
+mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log) {
+    return fsync(log->descriptor) ? failed(context, "sync", log->path) : MLA_OK;
 }
 
 void mla_metrics_close(mla_metrics_log *log) {

@@ -101,6 +101,7 @@ static const mla_field_table train_table = {train_fields, COUNT(train_fields), s
 static const mla_field checkpoint_fields[] = {
     {"every", MLA_FIELD_INT, AT(every), 500, 0, 1e12, .help = "steps between checkpoints; 0: at the end"},
     {"keep", MLA_FIELD_INT, AT(keep), 2, 1, 1e6, .help = "last checkpoints that stay"},
+    {"background", MLA_FIELD_BOOL, AT(background), .help = "write a copy while training goes on: more memory, short pauses"},
     {"out", MLA_FIELD_STRING, AT(out), .help = "folder of the run; --out replaces it"},
 };
 #undef AT

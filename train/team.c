@@ -209,12 +209,11 @@ mla_status mla_team_add(mla_team *t, double *sum, int64_t *count) {
     return status;
 }
 
-mla_status mla_team_save(mla_team *t, const char *dir, mla_checkpoint_content content, int64_t keep,
-                         mla_step_hook hook) {
+mla_status mla_team_save(mla_team *t, mla_saver *saver, mla_checkpoint_content content) {
     if (mla_comm_rank(t->comm)) return t->shard ? mla_shard_serve(t->shard) : MLA_OK;
     if (t->shard) content.distant = mla_shard_moments(t->shard);
     else content.moments = &t->moments;
-    const mla_status status = mla_checkpoint_save_step(t->context, dir, &content, keep, hook);
+    const mla_status status = mla_saver_save(saver, &content);
     return !status && t->shard ? mla_shard_release(t->shard) : status;
 }
 
