@@ -59,6 +59,9 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
 mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
                                     int64_t keep, mla_step_hook hook);
 
+/* Points DIR/latest to DIR/step-N.h5: a run that was killed between the two writes has left it at the one before. */
+mla_status mla_checkpoint_set_latest(mla_context *context, const char *dir, int64_t step, mla_step_hook hook);
+
 /* ---- A copy of a content, to be written while what it was taken from goes on changing. */
 
 typedef struct mla_checkpoint_copy mla_checkpoint_copy;

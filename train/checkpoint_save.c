@@ -219,6 +219,12 @@ static mla_status write_latest(mla_context *context, const char *dir, const char
     return mla_replace(context, temporary, path, hook);
 }
 
+mla_status mla_checkpoint_set_latest(mla_context *context, const char *dir, int64_t step, mla_step_hook hook) {
+    char path[PATH_MAX];
+    mla_checkpoint_step_path(path, dir, step);
+    return write_latest(context, dir, strrchr(path, '/') + 1, hook);
+}
+
 static mla_status remove_old(mla_context *context, const char *dir, int64_t newest, int64_t keep) {
     int64_t *steps, count, later = 0;
     char path[PATH_MAX];
@@ -237,7 +243,7 @@ mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const
     char path[PATH_MAX];
     mla_checkpoint_step_path(path, dir, copy->state.step);
     mla_status status = write_file(context, path, copy, hook);
-    if (!status) status = write_latest(context, dir, strrchr(path, '/') + 1, hook);
+    if (!status) status = mla_checkpoint_set_latest(context, dir, copy->state.step, hook);
     if (!status && keep > 0) status = remove_old(context, dir, copy->state.step, keep);
     return status;
 }

@@ -151,6 +151,8 @@ static mla_status resume(trainer *t) {
     mla_checkpoint *checkpoint = NULL;
     mla_status status = is_first(t) ? read_checkpoint(t, &checkpoint) : MLA_OK;
     if (!status) status = mla_team_resume(t->team, checkpoint, &t->state);
+    if (!status && is_first(t))
+        status = mla_checkpoint_set_latest(t->context, t->options->out, t->state.step, (mla_step_hook){0});
     mla_checkpoint_close(checkpoint);
     return status;
 }
