@@ -9,6 +9,7 @@
 static const char *const formats[] = {"auto", "text", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
+static const char *const reduces[] = {"f32", "bf16", NULL};
 static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
 
 #define COUNT(array) ((int)(sizeof array / sizeof *array))
@@ -87,6 +88,8 @@ static const mla_field train_fields[] = {
      .help = "steps between lines where there is no terminal"},
     {"comm_timeout", MLA_FIELD_FLOAT, AT(comm_timeout), 60, 0.5, 86400,
      .help = "several ranks: seconds without a sign of life until one counts as lost"},
+    {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,
+     .help = "several ranks: how gradients travel; bf16: half the bytes, each rounded, sums in f32"},
     {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
      .help = "several ranks: megabytes of gradients that are sent at once"},
     {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,

@@ -17,6 +17,7 @@
 typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT } mla_recipe_format;
 typedef enum { MLA_RECOMPUTE_NONE, MLA_RECOMPUTE_BLOCK } mla_recipe_recompute;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
+typedef enum { MLA_REDUCE_F32, MLA_REDUCE_BF16 } mla_recipe_reduce;
 
 /* A source of known entropy, a random Markov chain: data/synthetic.h. */
 typedef struct {
@@ -63,6 +64,7 @@ typedef struct {
     int64_t eval_every, eval_batches; /* in steps; 0: only at the end */
     int64_t log_every;
     double comm_timeout;  /* seconds */
+    mla_recipe_reduce reduce;
     double bucket_mb;     /* megabytes of gradients that ranks exchange at once */
     int64_t verify_every; /* steps between comparisons of the ranks' parameters; 0: never */
     int64_t max_skipped; /* non-finite steps in a row before the run stops */

@@ -70,7 +70,9 @@ static mla_status join(mla_team *t) {
     t->pace.seconds = mla_alloc(t->context, 2 * world, sizeof(double), "the pace of the ranks");
     if (!t->reports || !t->pace.seconds) return MLA_ERROR_MEMORY;
     t->pace.sorted = t->pace.seconds + world;
-    mla_status status = mla_buckets_create(t->context, t->comm, t->params, bucket_bytes(t->recipe), shard, &t->buckets);
+    const mla_buckets_options options = {.bytes = bucket_bytes(t->recipe), .shard = shard,
+                                         .wire = t->recipe->train.reduce == MLA_REDUCE_BF16 ? MLA_BF16 : MLA_F32};
+    mla_status status = mla_buckets_create(t->context, t->comm, t->params, &options, &t->buckets);
     if (!status && shard) status = mla_shard_create(t->context, t->comm, t->params, t->buckets, &t->shard);
     return status;
 }
