@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,15 @@ _Static_assert((int)MLA_H5_F32 == (int)MLA_F32 && (int)MLA_H5_BF16 == (int)MLA_B
 
 const char *mla_h5_type_name(mla_h5_type type) { return types[type].name; }
 size_t mla_h5_type_size(mla_h5_type type) { return types[type].size; }
+
+/* ---- One at a time */
+
+static pthread_mutex_t turns = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+int mla_h5_take_turn(void) { return pthread_mutex_lock(&turns); }
+void mla_h5_end_turn(const int *turn) {
+    if (!*turn) pthread_mutex_unlock(&turns);
+}
 
 /* ---- Errors */
 
@@ -110,6 +120,7 @@ int64_t mla_h5_offset(hid_t dataset) {
 /* ---- Opening and closing */
 
 mla_status mla_h5_start(mla_context *context, mla_h5_file **out, const char *path) {
+    MLA_H5_ALONE;
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     mla_h5_file *file = *out = mla_alloc(context, 1, sizeof *file, "an HDF5 file");
     if (!file) return MLA_ERROR_MEMORY;
@@ -130,6 +141,7 @@ hid_t mla_h5_access(void) {
 }
 
 mla_status mla_h5_open_id(mla_h5_file *file, const char *path) {
+    MLA_H5_ALONE;
     hid_t access = mla_h5_access();
     file->id = H5Fopen(path, H5F_ACC_RDONLY, access);
     H5Pclose(access);
@@ -162,6 +174,7 @@ bool mla_h5_is_sealed(const mla_h5_file *file) { return file->sealed; }
 
 void mla_h5_close(mla_h5_file *file) {
     if (!file) return;
+    MLA_H5_ALONE;
     if (file->type >= 0) H5Tclose(file->type);
     if (file->dataset >= 0) H5Dclose(file->dataset);
     if (file->id >= 0) H5Fclose(file->id);
@@ -221,6 +234,7 @@ static hid_t dataset_open(mla_h5_file *file, const char *name, mla_h5_info *info
 }
 
 mla_status mla_h5_describe(mla_h5_file *file, const char *name, mla_h5_info *out) {
+    MLA_H5_ALONE;
     hid_t dataset = dataset_open(file, name, out);
     if (dataset < 0) return MLA_ERROR_FORMAT;
     H5Dclose(dataset);
@@ -256,6 +270,7 @@ static herr_t list_visit(hid_t group, const char *name, const H5O_info_t *info, 
 }
 
 mla_status mla_h5_list(mla_h5_file *file, const char *group, mla_h5_info **out, int64_t *count) {
+    MLA_H5_ALONE;
     list_t list = {.file = file, .group = group};
     *out = NULL;
     *count = 0;
@@ -300,6 +315,7 @@ static hid_t dataset_expect(mla_h5_file *file, const char *name, mla_h5_type typ
 
 mla_status mla_h5_read_rows(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
                             const int64_t *shape, int64_t first, int64_t rows, void *out) {
+    MLA_H5_ALONE;
     hid_t dataset = dataset_expect(file, name, type, ndim, shape);
     if (dataset < 0) return mla_error_status(file->context);
     mla_status status = MLA_OK;
@@ -334,6 +350,7 @@ mla_status mla_h5_read_f64(mla_h5_file *file, const char *name, double *out) {
 }
 
 mla_status mla_h5_read_text(mla_h5_file *file, const char *name, char **out) {
+    MLA_H5_ALONE;
     *out = NULL;
     mla_h5_info info;
     hid_t dataset = dataset_open(file, name, &info);
@@ -376,6 +393,7 @@ static bool stored_as_in_memory(hid_t dataset, mla_h5_type type) {
 
 mla_status mla_h5_map(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape,
                       const void **out) {
+    MLA_H5_ALONE;
     *out = NULL;
     mla_status status = map_file(file);
     if (status) return status;

@@ -39,6 +39,12 @@ struct mla_h5_file {
     XXH3_state_t *hash;
 };
 
+/* HDF5 as Debian builds it knows no threads: of all calls to it in the process, one goes on at a time. A declaration of
+ * MLA_H5_ALONE waits for its turn, which lasts to the end of the block; such blocks may be nested. */
+int mla_h5_take_turn(void);
+void mla_h5_end_turn(const int *turn);
+#define MLA_H5_ALONE const int turn __attribute__((cleanup(mla_h5_end_turn))) = mla_h5_take_turn()
+
 /* *out may be a file even after an error: close it. */
 mla_status mla_h5_start(mla_context *context, mla_h5_file **out, const char *path);
 /* File access properties, to be closed. */

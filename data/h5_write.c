@@ -59,6 +59,7 @@ static mla_status reserve(mla_h5_file *file, int64_t bytes) {
 /* ---- Creating */
 
 static mla_status create_id(mla_h5_file *file) {
+    MLA_H5_ALONE;
     mla_status status = take_blocks(file, RECORDS);
     if (status) return status;
     hid_t access = mla_h5_access(), creation = H5Pcreate(H5P_FILE_CREATE);
@@ -197,11 +198,13 @@ static mla_status begin_text(mla_h5_file *file, const char *name, const char *te
 
 mla_status mla_h5_begin(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
                         const int64_t *shape) {
+    MLA_H5_ALONE;
     if (!file->status) file->status = begin_numbers(file, name, type, ndim, shape);
     return file->status;
 }
 
 mla_status mla_h5_append(mla_h5_file *file, int64_t rows, const void *data) {
+    MLA_H5_ALONE;
     if (!file->status) file->status = append(file, rows, data);
     return file->status;
 }
@@ -213,6 +216,7 @@ mla_status mla_h5_write(mla_h5_file *file, const char *name, mla_h5_type type, i
 }
 
 mla_status mla_h5_write_text(mla_h5_file *file, const char *name, const char *text) {
+    MLA_H5_ALONE;
     if (!file->status) file->status = begin_text(file, name, text);
     return mla_h5_append(file, 1, text);
 }
@@ -255,6 +259,7 @@ static mla_status close_id(mla_h5_file *file) {
 
 /* Closes the file and cuts off what was reserved behind its end. */
 static mla_status close_at_end(mla_h5_file *file) {
+    MLA_H5_ALONE;
     hsize_t bytes = 0;
     if (H5Fflush(file->id, H5F_SCOPE_LOCAL) < 0 || H5Fget_filesize(file->id, &bytes) < 0)
         return mla_h5_failed(file, "write", file->temporary);
@@ -265,6 +270,7 @@ static mla_status close_at_end(mla_h5_file *file) {
 
 /* HDF5 finds each dataset where it was written: its own records have reached the file as well. */
 static mla_status check_places(mla_h5_file *file) {
+    MLA_H5_ALONE;
     mla_status status = mla_h5_open_id(file, file->temporary);
     for (int64_t i = 0; !status && i < file->count; i++) {
         const mla_h5_entry *entry = &file->entries[i];
@@ -280,10 +286,15 @@ static mla_status check_places(mla_h5_file *file) {
     return status;
 }
 
+static mla_status end_datasets(mla_h5_file *file, mla_seal_range *table) {
+    MLA_H5_ALONE;
+    const mla_status status = finish(file);
+    return status ? status : write_table(file, table);
+}
+
 static mla_status commit(mla_h5_file *file) {
     mla_seal_range table = {0};
-    mla_status status = finish(file);
-    if (!status) status = write_table(file, &table);
+    mla_status status = end_datasets(file, &table);
     if (status) return status;
     step(file, "close");
     status = close_at_end(file);

@@ -1,5 +1,8 @@
 #include "train/buckets.h"
 
+#include "autograd/bfloat16.h"
+#include "autograd/vecmath.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,11 +18,12 @@ struct mla_buckets {
     mla_context *context;
     mla_comm *comm;
     mla_params *params;
-    bool shard;
+    mla_buckets_options options;
     float *gradients;
     int64_t length, size, count; /* of the block, of a bucket, of buckets */
     bucket *items;
-    float *received[ON_THE_WAY];
+    void *received[ON_THE_WAY];
+    mla_bf16 *sending[ON_THE_WAY]; /* in bf16: whole buckets, what goes and then the sums */
     int64_t sent, summed, done; /* buckets, in order, that have come so far */
 };
 
@@ -37,6 +41,8 @@ int64_t mla_buckets_memory(int64_t gradients_length, int64_t bytes) {
 
 /* ---- making ---- */
 
+static bool is_rounded(const mla_buckets *b) { return b->options.wire == MLA_BF16; }
+
 /* Bucket i ends where i of them end before the end of the block. */
 static int64_t bucket_of(const mla_buckets *b, int64_t at) { return (b->length - 1 - at) / b->size; }
 static int64_t end_of(const mla_buckets *b, int64_t i) { return b->length - i * b->size; }
@@ -45,9 +51,11 @@ static mla_status make_bucket(mla_buckets *b, int64_t i) {
     bucket *item = &b->items[i];
     item->begin = end_of(b, i) > b->size ? end_of(b, i) - b->size : 0;
     const mla_status status = mla_link_create(b->comm, end_of(b, i) - item->begin, &item->link);
-    if (status || b->received[i % ON_THE_WAY]) return status;
-    b->received[i % ON_THE_WAY] = mla_alloc(b->context, mla_link_room(item->link), sizeof(float), "gradients of other ranks");
-    return b->received[i % ON_THE_WAY] ? MLA_OK : MLA_ERROR_MEMORY;
+    const int64_t way = i % ON_THE_WAY, room = mla_link_room(item->link);
+    if (status || b->received[way]) return status;
+    b->received[way] = mla_alloc(b->context, room, mla_dtype_size(b->options.wire), "gradients of other ranks");
+    if (is_rounded(b)) b->sending[way] = mla_alloc(b->context, room, sizeof(mla_bf16), "gradients for other ranks");
+    return b->received[way] && (b->sending[way] || !is_rounded(b)) ? MLA_OK : MLA_ERROR_MEMORY;
 }
 
 /* The buckets, first to last, that a range of the gradients has a part in. */
@@ -64,13 +72,13 @@ static void count_parameters(mla_buckets *b) {
     }
 }
 
-mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, int64_t bytes, bool shard,
+mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, const mla_buckets_options *options,
                               mla_buckets **out) {
     mla_buckets *b = *out = mla_alloc(context, 1, sizeof *b, "the buckets of gradients");
     if (!b) return MLA_ERROR_MEMORY;
-    *b = (mla_buckets){.context = context, .comm = comm, .params = params, .shard = shard,
+    *b = (mla_buckets){.context = context, .comm = comm, .params = params, .options = *options,
                        .gradients = mla_params_gradients(params), .length = mla_params_gradients_length(params)};
-    b->size = size_of(b->length, bytes);
+    b->size = size_of(b->length, options->bytes);
     b->count = (b->length + b->size - 1) / b->size;
     b->items = mla_alloc(context, b->count, sizeof *b->items, "the buckets of gradients");
     mla_status status = b->items ? MLA_OK : MLA_ERROR_MEMORY;
@@ -82,46 +90,96 @@ mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *
 void mla_buckets_destroy(mla_buckets *b) {
     if (!b) return;
     for (int64_t i = 0; b->items && i < b->count; i++) mla_link_destroy(b->items[i].link);
-    for (int i = 0; i < ON_THE_WAY; i++) free(b->received[i]);
+    for (int i = 0; i < ON_THE_WAY; i++) free(b->received[i]), free(b->sending[i]);
     free(b->items);
     free(b);
 }
 
 /* ---- a step ---- */
 
-/* sum = part of rank 0 + part of rank 1 + ..., where this rank's own part lies in place. */
-static void add_up(const mla_buckets *b, float *own, int64_t count, const float *received) {
-    const int world = mla_comm_world(b->comm), me = mla_comm_rank(b->comm);
+MLA_VECTOR static void round_piece(int64_t count, const float *from, mla_bf16 *to) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) to[i] = mla_bf16_from_float(from[i]);
+}
+
+MLA_VECTOR static void widen_piece(int64_t count, const mla_bf16 *from, float *to) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) to[i] = mla_bf16_to_float(from[i]);
+}
+
+MLA_VECTOR static void add_piece(int64_t count, const float *part, float *sum) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) sum[i] += part[i];
+}
+
+static void round_values(int64_t count, const float *from, mla_bf16 *to) {
+    #pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < count; at += PIECE) round_piece(smaller(count - at, PIECE), from + at, to + at);
+}
+
+static void widen_values(int64_t count, const mla_bf16 *from, float *to) {
+    #pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < count; at += PIECE) widen_piece(smaller(count - at, PIECE), from + at, to + at);
+}
+
+/* What rank r gave of a piece of this rank's segment, from element `at` on; this rank's own part lies in place. */
+static const float *part_of(const mla_buckets *b, int r, const float *own, int64_t count, const void *received, int64_t at,
+                            float *room) {
+    if (r == mla_comm_rank(b->comm)) return own + at;
+    const int64_t place = r * count + at;
+    if (!is_rounded(b)) return (const float *)received + place;
+    widen_piece(smaller(count - at, PIECE), (const mla_bf16 *)received + place, room);
+    return room;
+}
+
+/* sum = part of rank 0 + part of rank 1 + ... */
+static void add_up(const mla_buckets *b, float *own, int64_t count, const void *received) {
+    const int world = mla_comm_world(b->comm);
     #pragma omp parallel for schedule(static)
     for (int64_t at = 0; at < count; at += PIECE) {
         const int64_t n = smaller(count - at, PIECE);
-        float sum[PIECE];
-        memcpy(sum, me == 0 ? own + at : received + at, (size_t)n * sizeof *sum);
-        for (int r = 1; r < world; r++) {
-            const float *part = r == me ? own + at : received + r * count + at;
-            for (int64_t i = 0; i < n; i++) sum[i] += part[i];
-        }
+        float sum[PIECE], room[PIECE];
+        memcpy(sum, part_of(b, 0, own, count, received, at, room), (size_t)n * sizeof *sum);
+        for (int r = 1; r < world; r++) add_piece(n, part_of(b, r, own, count, received, at, room), sum);
         memcpy(own + at, sum, (size_t)n * sizeof *sum);
     }
 }
 
+/* What has been sent as bf16 stays in its place until the sums have come back there. */
 static bool may_send(const mla_buckets *b) {
-    return b->sent < b->count && !b->items[b->sent].missing && b->sent - b->summed < ON_THE_WAY;
+    const int64_t over = is_rounded(b) ? b->done : b->summed;
+    return b->sent < b->count && !b->items[b->sent].missing && b->sent - over < ON_THE_WAY;
 }
 
 static void send_bucket(mla_buckets *b) {
     const bucket *item = &b->items[b->sent];
-    mla_link_deal(item->link, b->gradients + item->begin, b->received[b->sent % ON_THE_WAY]);
+    const int64_t way = b->sent % ON_THE_WAY;
+    const void *data = b->gradients + item->begin;
+    if (is_rounded(b)) round_values(end_of(b, b->sent) - item->begin, data, b->sending[way]), data = b->sending[way];
+    mla_link_deal(item->link, b->options.wire, data, b->received[way]);
     b->sent++;
 }
 
 static void sum_bucket(mla_buckets *b) {
     const bucket *item = &b->items[b->summed];
+    const int64_t way = b->summed % ON_THE_WAY;
     int64_t begin;
     const int64_t count = mla_link_segment(item->link, mla_comm_rank(b->comm), &begin);
-    add_up(b, b->gradients + item->begin + begin, count, b->received[b->summed % ON_THE_WAY]);
-    if (!b->shard) mla_link_collect(item->link, b->gradients + item->begin);
+    float *own = b->gradients + item->begin + begin;
+    void *data = b->gradients + item->begin;
+    add_up(b, own, count, b->received[way]);
     b->summed++;
+    if (b->options.shard) return;
+    if (is_rounded(b)) round_values(count, own, b->sending[way] + begin), data = b->sending[way];
+    mla_link_collect(item->link, b->options.wire, data);
+}
+
+/* All ranks take the rounded sums, the one that has rounded them too: they must have the same. */
+static void finish_bucket(mla_buckets *b) {
+    const bucket *item = &b->items[b->done];
+    if (is_rounded(b) && !b->options.shard)
+        widen_values(end_of(b, b->done) - item->begin, b->sending[b->done % ON_THE_WAY], b->gradients + item->begin);
+    b->done++;
 }
 
 /* Each stage is gone through in the order of the buckets, so that all ranks begin the same things in one order. */
@@ -132,7 +190,7 @@ void mla_buckets_poll(void *buckets) {
         sum_bucket(b);
         if (may_send(b)) send_bucket(b);
     }
-    while (b->done < b->summed && (b->shard || mla_link_done(b->items[b->done].link))) b->done++;
+    while (b->done < b->summed && (b->options.shard || mla_link_done(b->items[b->done].link))) finish_bucket(b);
 }
 
 void mla_buckets_begin(mla_buckets *b) {
@@ -200,7 +258,7 @@ static bool all_spread(void *user) {
 mla_status mla_buckets_spread(mla_buckets *b) {
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < b->count && !status; i++)
-        status = mla_link_collect(b->items[i].link, b->gradients + b->items[i].begin);
+        status = mla_link_collect(b->items[i].link, MLA_F32, b->gradients + b->items[i].begin);
     b->done = 0;
     return status ? status : mla_comm_wait(b->comm, all_spread, b);
 }

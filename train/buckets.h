@@ -3,7 +3,7 @@
  * The flat block of gradients is cut into buckets of one length, the last parameters first: theirs are final first.
  * A bucket goes out as soon as all of its parameters are final: each rank gets its segment of it from all others,
  * adds them up in the order of the ranks (so that the same ranks give the same bits), and, unless the optimizer is
- * sharded, sends the sum to all.
+ * sharded, sends the sum to all. In bf16 half the bytes travel: what is sent is rounded, sums are taken in f32.
  *
  *     mla_buckets_begin(buckets);
  *     step.gradient_final = mla_buckets_final, step.between = mla_buckets_poll, step.user = buckets;   // last microbatch
@@ -17,13 +17,18 @@
 
 typedef struct mla_buckets mla_buckets;
 
-/* For parameters that are allocated, and outlive the buckets. `bytes` a bucket, rounded; with `shard` a rank keeps the
- * sums of its own segments only. Only error: MLA_ERROR_MEMORY. */
-mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, int64_t bytes, bool shard,
+typedef struct {
+    int64_t bytes;  /* of gradients a bucket, rounded */
+    bool shard;     /* a rank keeps the sums of its own segments only */
+    mla_dtype wire; /* MLA_F32 or MLA_BF16: how gradients travel */
+} mla_buckets_options;
+
+/* For parameters that are allocated, and outlive the buckets. Only error: MLA_ERROR_MEMORY. */
+mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, const mla_buckets_options *options,
                               mla_buckets **out);
 void mla_buckets_destroy(mla_buckets *buckets);
 
-/* The memory that they will take beside the gradients, bytes. */
+/* The memory that they will take beside the gradients, bytes: what comes, or in bf16 both what comes and what goes. */
 int64_t mla_buckets_memory(int64_t gradients_length, int64_t bytes);
 
 /* All ranks: a step. Parameters that got no gradient on this rank count as having gradient 0. */
@@ -38,7 +43,7 @@ int64_t mla_buckets_own(const mla_buckets *buckets, int64_t i, int64_t *begin);
 /* The segment that element `at` is in: whose it is, and where it ends. */
 int mla_buckets_owner(const mla_buckets *buckets, int64_t at, int64_t *end);
 
-/* All ranks: every rank's own segments of the block of gradients (whatever has been put there) to all. */
+/* All ranks: every rank's own segments of the block of gradients (whatever has been put there) to all, as f32. */
 mla_status mla_buckets_spread(mla_buckets *buckets);
 
 #endif

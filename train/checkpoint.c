@@ -1,4 +1,4 @@
-#include "train/checkpoint.h"
+#include "train/checkpoint_internal.h"
 #include "autograd/rows.h"
 #include "layers/adapters.h"
 
@@ -21,136 +21,6 @@ struct mla_checkpoint {
     bool has_moments, has_state;
 };
 
-/* The members of mla_run_state and their names in the file. */
-static const struct {
-    const char *name;
-    size_t offset;
-} state_members[] = {{"/state/step", offsetof(mla_run_state, step)},
-                     {"/state/samples", offsetof(mla_run_state, samples)},
-                     {"/state/tokens", offsetof(mla_run_state, tokens)},
-                     {"/state/data_tokens", offsetof(mla_run_state, data_tokens)},
-                     {"/state/skipped_in_a_row", offsetof(mla_run_state, skipped_in_a_row)},
-                     {"/state/seed", offsetof(mla_run_state, seed)}};
-enum { STATE_MEMBERS = sizeof state_members / sizeof *state_members };
-
-/* ---- writing ---- */
-
-static void write_params(mla_h5_file *file, const char *group, const mla_params *params, const float *block) {
-    char name[MLA_H5_MAX_NAME];
-    for (int64_t i = 0; i < mla_params_count(params); i++) {
-        const mla_param *p = mla_params_at(params, i);
-        const bool is_model = block == mla_params_values(params);
-        if (is_model ? p->spec.adapter : p->spec.frozen) continue;
-        snprintf(name, sizeof name, "%s/%s", group, p->spec.name);
-        mla_h5_write(file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, block + (is_model ? p->offset : p->grad_offset));
-    }
-}
-
-static mla_status write_adapter_tensor(void *file, const char *tensor, const mla_tensor *x) {
-    char name[MLA_H5_MAX_NAME];
-    snprintf(name, sizeof name, "/adapter/%s", tensor);
-    return mla_h5_write(file, name, MLA_H5_F32, x->ndim, x->shape, x->data);
-}
-
-/* ---- moments that are not here: in pieces of some megabytes, whole rows of a parameter ---- */
-
-enum { PIECE = 1 << 20 };
-
-static int64_t row_width(const mla_param *p) { return p->count / p->spec.shape[0]; }
-static int64_t piece_rows(const mla_param *p) { return row_width(p) < PIECE ? PIECE / row_width(p) : 1; }
-
-/* Calls `move` for each piece of each trainable parameter's m and v: rows of the dataset `name`, in a buffer. */
-static mla_status each_piece(mla_context *context, const mla_params *params,
-                             mla_status (*move)(void *user, const char *name, const mla_param *p, int which, int64_t first,
-                                                int64_t rows, float *buffer), void *user) {
-    int64_t capacity = 0;
-    float *buffer = NULL;
-    char name[MLA_H5_MAX_NAME];
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < 2 * mla_params_count(params) && !status; i++) {
-        const mla_param *p = mla_params_at(params, i / 2);
-        const int64_t all = p->spec.shape[0], step = piece_rows(p);
-        if (p->spec.frozen) continue;
-        snprintf(name, sizeof name, "/optim/%c/%s", i % 2 ? 'v' : 'm', p->spec.name);
-        status = mla_grow(context, &buffer, &capacity, step * row_width(p), sizeof *buffer, "a piece of the moments");
-        for (int64_t first = 0; first < all && !status; first += step)
-            status = move(user, name, p, (int)(i % 2), first, step < all - first ? step : all - first, buffer);
-    }
-    free(buffer);
-    return status;
-}
-
-typedef struct {
-    mla_h5_file *file;
-    mla_checkpoint *checkpoint;
-    mla_distant_moments *moments;
-} distance;
-
-static mla_status write_piece(void *user, const char *name, const mla_param *p, int which, int64_t first, int64_t rows,
-                              float *buffer) {
-    const distance *d = user;
-    const int64_t width = row_width(p);
-    mla_status status = first ? MLA_OK : mla_h5_begin(d->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape);
-    if (!status)
-        status = d->moments->read(d->moments->user, which, p->grad_offset + first * width, rows * width, buffer);
-    return status ? status : mla_h5_append(d->file, rows, buffer);
-}
-
-static void write_state(mla_h5_file *file, const mla_run_state *state, int64_t optimizer_steps) {
-    for (int i = 0; i < STATE_MEMBERS; i++)
-        mla_h5_write_i64(file, state_members[i].name, *(const int64_t *)((const char *)state + state_members[i].offset));
-    mla_h5_write_i64(file, "/state/optimizer_steps", optimizer_steps);
-}
-
-static int64_t steps_of_moments(const mla_checkpoint_content *content) {
-    return content->distant ? content->distant->steps : content->moments ? content->moments->steps : 0;
-}
-
-mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla_checkpoint_content *content,
-                               mla_step_hook hook) {
-    const mla_params *params = content->model->params;
-    mla_h5_file *file = NULL;
-    char *config = mla_model_config_json(context, &content->model->config);
-    mla_status status = config ? mla_h5_create(context, &file, path, &(mla_h5_options){.hook = hook}) : MLA_ERROR_MEMORY;
-    if (status) goto done;
-    if (content->adapter) mla_adapters_each(content->model, write_adapter_tensor, file);
-    else write_params(file, "/model", params, mla_params_values(params));
-    if (content->moments) {
-        write_params(file, "/optim/m", params, content->moments->m);
-        write_params(file, "/optim/v", params, content->moments->v);
-    }
-    if (content->distant)
-        status = each_piece(context, params, write_piece, &(distance){.file = file, .moments = content->distant});
-    if (status) goto done;
-    if (content->state) write_state(file, content->state, steps_of_moments(content));
-    mla_h5_write_text(file, "/config/model", config);
-    if (content->recipe) mla_h5_write_text(file, "/config/recipe", content->recipe);
-    if (content->hugging_face) mla_h5_write_text(file, "/config/hugging_face", content->hugging_face);
-    if (content->adapter) mla_h5_write_text(file, "/config/adapter", content->adapter);
-    if (content->base) mla_h5_write_text(file, "/config/base", content->base);
-    if (content->tokenizer) mla_h5_write_text(file, "/tokenizer", content->tokenizer);
-    status = mla_h5_commit(file);
-done:
-    mla_h5_close(file);
-    free(config);
-    return status;
-}
-
-static mla_status write_latest(mla_context *context, const char *dir, const char *name, mla_step_hook hook) {
-    char path[PATH_MAX], temporary[PATH_MAX];
-    snprintf(path, sizeof path, "%s/latest", dir);
-    snprintf(temporary, sizeof temporary, "%s/latest.tmp", dir);
-    FILE *file = fopen(temporary, "w");
-    bool good = file && fprintf(file, "%s\n", name) > 0;
-    if (file) good = !fclose(file) && good;
-    if (!good) {
-        const mla_status status = mla_fail(context, MLA_ERROR_IO, "%s: cannot be written: %s", temporary, strerror(errno));
-        unlink(temporary);
-        return status;
-    }
-    return mla_replace(context, temporary, path, hook);
-}
-
 /* ---- the files of a run folder ---- */
 
 /* The step of a file's name; -1 where it is no checkpoint's. */
@@ -165,8 +35,7 @@ static int newest_first(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* The steps of all checkpoints in a folder, newest first; the caller frees. */
-static mla_status list_steps(mla_context *context, const char *dir, int64_t **steps, int64_t *count) {
+mla_status mla_checkpoint_steps(mla_context *context, const char *dir, int64_t **steps, int64_t *count) {
     int64_t capacity = 0;
     *steps = NULL;
     *count = 0;
@@ -186,36 +55,13 @@ static mla_status list_steps(mla_context *context, const char *dir, int64_t **st
 
 mla_status mla_checkpoint_count(mla_context *context, const char *dir, int64_t *count) {
     int64_t *steps;
-    const mla_status status = list_steps(context, dir, &steps, count);
+    const mla_status status = mla_checkpoint_steps(context, dir, &steps, count);
     free(steps);
     return status;
 }
 
-static void step_path(char path[PATH_MAX], const char *dir, int64_t step) {
+void mla_checkpoint_step_path(char path[PATH_MAX], const char *dir, int64_t step) {
     snprintf(path, PATH_MAX, "%s/step-%08lld.h5", dir, (long long)step);
-}
-
-static mla_status remove_old(mla_context *context, const char *dir, int64_t newest, int64_t keep) {
-    int64_t *steps, count, later = 0;
-    char path[PATH_MAX];
-    const mla_status status = list_steps(context, dir, &steps, &count);
-    while (!status && later < count && steps[later] > newest) later++;
-    for (int64_t i = later + keep; !status && i < count; i++) {
-        step_path(path, dir, steps[i]);
-        unlink(path);
-    }
-    free(steps);
-    return status;
-}
-
-mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
-                                    int64_t keep, mla_step_hook hook) {
-    char path[PATH_MAX];
-    step_path(path, dir, content->state->step);
-    mla_status status = mla_checkpoint_save(context, path, content, hook);
-    if (!status) status = write_latest(context, dir, strrchr(path, '/') + 1, hook);
-    if (!status && keep > 0) status = remove_old(context, dir, content->state->step, keep);
-    return status;
 }
 
 /* ---- reading ---- */
@@ -298,17 +144,17 @@ static mla_status none_is_whole(mla_context *context, const char *dir, int64_t c
 static mla_status open_newest(mla_context *context, mla_checkpoint **out, const char *dir, mla_h5_origin origin) {
     int64_t *steps, count;
     char path[PATH_MAX], next[PATH_MAX];
-    mla_status status = list_steps(context, dir, &steps, &count);
+    mla_status status = mla_checkpoint_steps(context, dir, &steps, &count);
     if (!status && !count) status = mla_fail(context, MLA_ERROR_IO, "%s: has no checkpoint (step-*.h5)", dir);
     for (int64_t i = 0; i < count; i++) {
-        step_path(path, dir, steps[i]);
+        mla_checkpoint_step_path(path, dir, steps[i]);
         status = open_file(context, out, path, origin);
         if (!status || status == MLA_ERROR_MEMORY) break;
         if (i == count - 1) {
             status = none_is_whole(context, dir, count);
             break;
         }
-        step_path(next, dir, steps[i + 1]);
+        mla_checkpoint_step_path(next, dir, steps[i + 1]);
         mla_warn(context, "%s; going back to %s", mla_error(context), next);
         mla_clear_error(context);
     }
@@ -431,31 +277,45 @@ mla_status mla_checkpoint_read_moments(mla_checkpoint *c, const mla_params *para
     return status;
 }
 
-static mla_status read_piece(void *user, const char *name, const mla_param *p, int which, int64_t first, int64_t rows,
-                             float *buffer) {
-    const distance *d = user;
-    const int64_t width = row_width(p);
-    mla_status status = mla_h5_read_rows(d->checkpoint->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, first, rows,
-                                         buffer);
-    if (!status) status = check_finite(d->checkpoint, name, first * width, rows * width, buffer);
-    if (status) return status;
-    return d->moments->write(d->moments->user, which, p->grad_offset + first * width, rows * width, buffer);
+/* One moment of a parameter, m or v, in pieces. */
+static mla_status read_distant(mla_checkpoint *c, const mla_param *p, int which, mla_distant_moments *moments,
+                               float *buffer) {
+    char name[MLA_H5_MAX_NAME];
+    const int64_t all = p->spec.shape[0], width = p->count / all, step = mla_piece_rows(width);
+    mla_status status = MLA_OK;
+    snprintf(name, sizeof name, "/optim/%c/%s", which ? 'v' : 'm', p->spec.name);
+    for (int64_t first = 0; first < all && !status; first += step) {
+        const int64_t rows = step < all - first ? step : all - first, count = rows * width;
+        status = mla_h5_read_rows(c->file, name, MLA_H5_F32, p->spec.ndim, p->spec.shape, first, rows, buffer);
+        if (!status) status = check_finite(c, name, first * width, count, buffer);
+        if (!status) status = moments->write(moments->user, which, p->grad_offset + first * width, count, buffer);
+    }
+    return status;
 }
 
 mla_status mla_checkpoint_read_distant_moments(mla_checkpoint *c, const mla_params *params,
                                                mla_distant_moments *moments) {
-    const mla_status status = mla_h5_read_i64(c->file, "/state/optimizer_steps", &moments->steps);
-    return status ? status
-                  : each_piece(c->context, params, read_piece, &(distance){.checkpoint = c, .moments = moments});
+    int64_t capacity = 0;
+    float *buffer = NULL;
+    mla_status status = mla_h5_read_i64(c->file, "/state/optimizer_steps", &moments->steps);
+    for (int64_t i = 0; i < 2 * mla_params_count(params) && !status; i++) {
+        const mla_param *p = mla_params_at(params, i / 2);
+        if (p->spec.frozen) continue;
+        const int64_t width = p->count / p->spec.shape[0];
+        status = mla_grow(c->context, &buffer, &capacity, mla_piece_rows(width) * width, sizeof *buffer, "a piece of the moments");
+        if (!status) status = read_distant(c, p, (int)(i % 2), moments, buffer);
+    }
+    free(buffer);
+    return status;
 }
 
 mla_status mla_checkpoint_read_state(mla_checkpoint *c, mla_run_state *state) {
     mla_status status = MLA_OK;
-    for (int i = 0; i < STATE_MEMBERS && !status; i++) {
-        int64_t *member = (int64_t *)((char *)state + state_members[i].offset);
-        status = mla_h5_read_i64(c->file, state_members[i].name, member);
-        if (!status && *member < 0 && state_members[i].offset != offsetof(mla_run_state, seed))
-            status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: %s is negative", c->path, state_members[i].name);
+    for (const mla_state_member *m = mla_state_members; m->name && !status; m++) {
+        int64_t *member = (int64_t *)((char *)state + m->offset);
+        status = mla_h5_read_i64(c->file, m->name, member);
+        if (!status && *member < 0 && m->offset != offsetof(mla_run_state, seed))
+            status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: %s is negative", c->path, m->name);
     }
     return status;
 }

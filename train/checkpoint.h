@@ -59,6 +59,26 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
 mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
                                     int64_t keep, mla_step_hook hook);
 
+/* Points DIR/latest to DIR/step-N.h5: a run that was killed between the two writes has left it at the one before. */
+mla_status mla_checkpoint_set_latest(mla_context *context, const char *dir, int64_t step, mla_step_hook hook);
+
+/* ---- A copy of a content, to be written while what it was taken from goes on changing. */
+
+typedef struct mla_checkpoint_copy mla_checkpoint_copy;
+
+/* Takes one: of all but the texts, which must stay; distant moments are fetched. Into the memory of *copy, or where that
+ * is NULL into new memory, which mla_checkpoint_copy_free frees, also after an error. MLA_ERROR_MEMORY, and those of
+ * content->distant. */
+mla_status mla_checkpoint_copy_take(mla_context *context, const mla_checkpoint_content *content, mla_checkpoint_copy **copy);
+void mla_checkpoint_copy_free(mla_checkpoint_copy *copy);
+/* As mla_checkpoint_save_step. Any thread, with a context of its own: only the copy and the texts are looked at. */
+mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const mla_checkpoint_copy *copy, int64_t keep,
+                                    mla_step_hook hook);
+/* The memory of a copy, in bytes; parameters need not be allocated. */
+int64_t mla_checkpoint_copy_bytes(const mla_params *params);
+
+/* ---- */
+
 /* How many checkpoints a folder has, good or not. MLA_ERROR_IO where it cannot be read. */
 mla_status mla_checkpoint_count(mla_context *context, const char *dir, int64_t *count);
 

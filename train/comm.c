@@ -398,17 +398,19 @@ int64_t mla_link_segment(const mla_link *link, int rank, int64_t *begin) {
 
 int64_t mla_link_room(const mla_link *link) { return link->segment * link->comm->world; }
 
-mla_status mla_link_deal(mla_link *link, const float *data, float *received) {
+static MPI_Datatype wire_type(mla_dtype type) { return type == MLA_BF16 ? MPI_UINT16_T : MPI_FLOAT; }
+
+mla_status mla_link_deal(mla_link *link, mla_dtype type, const void *data, void *received) {
     lock(link->comm);
-    const int code = MPI_Ialltoallv(data, link->send_lengths, link->places, MPI_FLOAT, received, link->receive_lengths,
-                                    link->receive_places, MPI_FLOAT, link->comm->deal, &link->request);
+    const int code = MPI_Ialltoallv(data, link->send_lengths, link->places, wire_type(type), received, link->receive_lengths,
+                                    link->receive_places, wire_type(type), link->comm->deal, &link->request);
     unlock(link->comm);
     return check(link->comm, code, "send gradients");
 }
 
-mla_status mla_link_collect(mla_link *link, float *data) {
+mla_status mla_link_collect(mla_link *link, mla_dtype type, void *data) {
     lock(link->comm);
-    const int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, data, link->lengths, link->places, MPI_FLOAT,
+    const int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, data, link->lengths, link->places, wire_type(type),
                                      link->comm->collect, &link->request);
     unlock(link->comm);
     return check(link->comm, code, "collect gradients");

@@ -10,6 +10,7 @@
 #define MLA_TRAIN_COMM_H
 
 #include "autograd/context.h"
+#include "autograd/tensor.h"
 
 typedef struct mla_comm mla_comm;
 
@@ -45,7 +46,7 @@ mla_status mla_comm_wait(mla_comm *comm, bool (*done)(void *user), void *user);
 /* Seconds spent waiting since the last call of this. */
 double mla_comm_waited(mla_comm *comm);
 
-/* ---- A link: `count` floats that all ranks have, cut into one segment a rank (multiples of 64 bytes). */
+/* ---- A link: `count` numbers that all ranks have, f32 or bf16, cut into one segment a rank (multiples of 16). */
 
 typedef struct mla_link mla_link;
 
@@ -55,13 +56,13 @@ void mla_link_destroy(mla_link *link);
 
 /* Where a rank's segment lies; its length, 0 for some where there are few floats. */
 int64_t mla_link_segment(const mla_link *link, int rank, int64_t *begin);
-int64_t mla_link_room(const mla_link *link); /* floats that mla_link_deal receives, at most */
+int64_t mla_link_room(const mla_link *link); /* numbers that mla_link_deal receives, at most */
 
 /* All ranks, links in the same order: begins to send to each rank its segment of `data`. Those of the others for this
  * rank come to received + rank * (length of this rank's segment); its own is not copied. */
-mla_status mla_link_deal(mla_link *link, const float *data, float *received);
+mla_status mla_link_deal(mla_link *link, mla_dtype type, const void *data, void *received);
 /* All ranks, links in the same order: begins to send this rank's segment of `data` to all, to the same place. */
-mla_status mla_link_collect(mla_link *link, float *data);
+mla_status mla_link_collect(mla_link *link, mla_dtype type, void *data);
 /* Moves on, and says whether what was begun is over. False after an error, which the context has. */
 bool mla_link_done(mla_link *link);
 

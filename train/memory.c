@@ -1,5 +1,6 @@
 #include "train/memory.h"
 #include "layers/names.h"
+#include "train/checkpoint.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -99,6 +100,7 @@ mla_status mla_memory_predict(mla_context *context, const mla_model_config *conf
                        parameter_bytes(context, teacher, step->precision, 1);
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
     plan->moments = 2 * plan->gradients;
+    plan->copy = mla_checkpoint_copy_bytes(model->params);
     plan->step = mla_pool_reserved(mla_tape_pool(tape));
     plan->products = usual_for_products;
 done:
@@ -109,16 +111,16 @@ done:
 }
 
 int64_t mla_memory_total(const mla_memory_plan *plan) {
-    return plan->parameters + plan->gradients + plan->moments + plan->reduction + plan->step + plan->products;
+    return plan->parameters + plan->gradients + plan->moments + plan->reduction + plan->copy + plan->step + plan->products;
 }
 
 mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan, int processes) {
     const int64_t available = mla_memory_available(), needed = mla_memory_total(plan);
     char each[64] = "";
-    if (!available || needed <= available / processes) return MLA_OK;
+    if (!available || needed - plan->copy <= (available - plan->copy) / processes) return MLA_OK;
     if (processes > 1) snprintf(each, sizeof each, " for each of the %d ranks on it", processes);
     return mla_fail(context, MLA_ERROR_MEMORY,
-                    "this run needs %.1f GiB%s (model and optimizer %.1f, a step %.1f), and the machine has %.1f GiB "
+                    "this run needs %.1f GiB%s (model, optimizer and copies %.1f, a step %.1f), and the machine has %.1f GiB "
                     "left: lower train.microbatch, train.sequence or the model's size",
                     (double)needed / (1 << 30), each, (double)(needed - plan->step) / (1 << 30),
                     (double)plan->step / (1 << 30), (double)available / (1 << 30));

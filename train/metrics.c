@@ -45,6 +45,8 @@ static bool parse_line(const char *line, size_t length, mla_metrics *out) {
                          .skipped = json_is_true(json_object_get(json, "skipped")),
                          .seconds = number_of(time, "seconds"),
                          .waited = number_of(time, "waited"),
+                         .paused = number_of(time, "paused"),
+                         .written = number_of(time, "written"),
                          .tokens_per_second = number_of(time, "tokens_per_second"),
                          .share_of_peak = number_of(time, "share_of_peak"),
                          .memory = whole_of(time, "memory")};
@@ -73,15 +75,16 @@ static const char *optional_text(const char *key, double value, char out[2 * WID
 
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
-    char kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH];
+    char kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
     return snprintf(
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
-        "\"time\": {\"seconds\": %s, %s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+        "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss), optional_text("kl", m->divergence, kl),
         optional_text("held_out_loss", m->held_out_loss, held_out), number_text(m->lr, WIDTH, lr),
         number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
-        optional_text("waited", m->waited, waited), number_text(m->tokens_per_second, WIDTH, speed),
+        optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
+        optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),
         number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
 }
 
@@ -157,8 +160,8 @@ mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
     return status;
 }
 
-mla_status mla_metrics_sync(mla_metrics_log *log) {
-    return fsync(log->descriptor) ? failed(log->context, "sync", log->path) : MLA_OK;
+mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log) {
+    return fsync(log->descriptor) ? failed(context, "sync", log->path) : MLA_OK;
 }
 
 void mla_metrics_close(mla_metrics_log *log) {

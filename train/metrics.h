@@ -18,6 +18,8 @@ typedef struct {
     /* dependent on time and machine */
     double seconds; /* of this step */
     double waited;  /* of these, for other ranks; NaN: there are none (absent in the file) */
+    double paused;  /* since the last line, for saves; NaN: there were none (absent in the file) */
+    double written; /* how long it took to write the checkpoint that was done since the last line; NaN: none was */
     double tokens_per_second;
     double share_of_peak; /* of the processor's arithmetic, 0 to 1; NaN: not known */
     int64_t memory;       /* bytes, at most so far */
@@ -32,8 +34,8 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
 /* Appends one line: after an error (MLA_ERROR_IO) the file is as it was. */
 mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics);
 
-/* Forces what was written to disk; before a checkpoint of the same step. */
-mla_status mla_metrics_sync(mla_metrics_log *log);
+/* Forces what was written to disk; before a checkpoint of the same step. Any thread, with its own context. */
+mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log);
 void mla_metrics_close(mla_metrics_log *log);
 
 /* All lines of a file, to be freed with free(). A torn last line is left out; any other line that is not a

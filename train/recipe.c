@@ -10,6 +10,7 @@ static const char *const formats[] = {"auto", "text", "chat", NULL};
 static const char *const packings[] = {"auto", "stream", "whole", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
+static const char *const reduces[] = {"f32", "bf16", NULL};
 static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
 
 #define COUNT(array) ((int)(sizeof array / sizeof *array))
@@ -92,6 +93,8 @@ static const mla_field train_fields[] = {
      .help = "steps between lines where there is no terminal"},
     {"comm_timeout", MLA_FIELD_FLOAT, AT(comm_timeout), 60, 0.5, 86400,
      .help = "several ranks: seconds without a sign of life until one counts as lost"},
+    {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,
+     .help = "several ranks: how gradients travel; bf16: half the bytes, each rounded, sums in f32"},
     {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
      .help = "several ranks: megabytes of gradients that are sent at once"},
     {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,
@@ -106,6 +109,7 @@ static const mla_field_table train_table = {train_fields, COUNT(train_fields), s
 static const mla_field checkpoint_fields[] = {
     {"every", MLA_FIELD_INT, AT(every), 500, 0, 1e12, .help = "steps between checkpoints; 0: at the end"},
     {"keep", MLA_FIELD_INT, AT(keep), 2, 1, 1e6, .help = "last checkpoints that stay"},
+    {"background", MLA_FIELD_BOOL, AT(background), .help = "write a copy while training goes on: more memory, short pauses"},
     {"out", MLA_FIELD_STRING, AT(out), .help = "folder of the run; --out replaces it"},
 };
 #undef AT

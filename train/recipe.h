@@ -19,6 +19,7 @@ typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT, MLA_RECIPE_CHAT } mla_recipe_fo
 typedef enum { MLA_PACKING_AUTO, MLA_PACKING_STREAM, MLA_PACKING_WHOLE } mla_recipe_packing;
 typedef enum { MLA_RECOMPUTE_NONE, MLA_RECOMPUTE_BLOCK } mla_recipe_recompute;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
+typedef enum { MLA_REDUCE_F32, MLA_REDUCE_BF16 } mla_recipe_reduce;
 
 /* A source of known entropy, a random Markov chain: data/synthetic.h. */
 typedef struct {
@@ -67,6 +68,7 @@ typedef struct {
     int64_t eval_every, eval_batches; /* in steps; 0: only at the end */
     int64_t log_every;
     double comm_timeout;  /* seconds */
+    mla_recipe_reduce reduce;
     double bucket_mb;     /* megabytes of gradients that ranks exchange at once */
     int64_t verify_every; /* steps between comparisons of the ranks' parameters; 0: never */
     int64_t max_skipped; /* non-finite steps in a row before the run stops */
@@ -75,6 +77,7 @@ typedef struct {
 typedef struct {
     int64_t every; /* in steps; 0: only at the end */
     int64_t keep;  /* the last ones that stay */
+    bool background; /* a copy is written while training goes on */
     char *out;     /* the run folder; NULL: the command line says */
 } mla_recipe_checkpoint;
 

@@ -70,7 +70,9 @@ static mla_status join(mla_team *t) {
     t->pace.seconds = mla_alloc(t->context, 2 * world, sizeof(double), "the pace of the ranks");
     if (!t->reports || !t->pace.seconds) return MLA_ERROR_MEMORY;
     t->pace.sorted = t->pace.seconds + world;
-    mla_status status = mla_buckets_create(t->context, t->comm, t->params, bucket_bytes(t->recipe), shard, &t->buckets);
+    const mla_buckets_options options = {.bytes = bucket_bytes(t->recipe), .shard = shard,
+                                         .wire = t->recipe->train.reduce == MLA_REDUCE_BF16 ? MLA_BF16 : MLA_F32};
+    mla_status status = mla_buckets_create(t->context, t->comm, t->params, &options, &t->buckets);
     if (!status && shard) status = mla_shard_create(t->context, t->comm, t->params, t->buckets, &t->shard);
     return status;
 }
@@ -210,12 +212,11 @@ mla_status mla_team_add(mla_team *t, double *sum, int64_t *count) {
     return status;
 }
 
-mla_status mla_team_save(mla_team *t, const char *dir, mla_checkpoint_content content, int64_t keep,
-                         mla_step_hook hook) {
+mla_status mla_team_save(mla_team *t, mla_saver *saver, mla_checkpoint_content content) {
     if (mla_comm_rank(t->comm)) return t->shard ? mla_shard_serve(t->shard) : MLA_OK;
     if (t->shard) content.distant = mla_shard_moments(t->shard);
     else content.moments = &t->moments;
-    const mla_status status = mla_checkpoint_save_step(t->context, dir, &content, keep, hook);
+    const mla_status status = mla_saver_save(saver, &content);
     return !status && t->shard ? mla_shard_release(t->shard) : status;
 }
 

@@ -8,9 +8,9 @@
 #define MLA_TRAIN_TEAM_H
 
 #include "autograd/tape.h"
-#include "train/checkpoint.h"
 #include "train/comm.h"
 #include "train/recipe.h"
+#include "train/saver.h"
 
 typedef struct mla_team mla_team;
 
@@ -59,9 +59,8 @@ double mla_team_waited(mla_team *team);
 /* Sums over the ranks. */
 mla_status mla_team_add(mla_team *team, double *sum, int64_t *count);
 
-/* Rank 0 writes `content`, whose moments are put in here; the others bring theirs. As mla_checkpoint_save_step. */
-mla_status mla_team_save(mla_team *team, const char *dir, mla_checkpoint_content content, int64_t keep,
-                         mla_step_hook hook);
+/* Rank 0 saves `content`, whose moments are put in here; the others bring theirs, and have no saver. */
+mla_status mla_team_save(mla_team *team, mla_saver *saver, mla_checkpoint_content content);
 /* Moments from rank 0's checkpoint; then rank 0's parameters and state to all. */
 mla_status mla_team_resume(mla_team *team, mla_checkpoint *checkpoint, mla_run_state *state);
 

@@ -4,7 +4,6 @@
 #include "layers/names.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
-#include "train/checkpoint.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
 #include "train/finetune.h"
@@ -32,6 +31,8 @@ typedef struct {
     int64_t rows;   /* samples of its microbatches, the last one may have fewer */
     mla_tape *tape;
     mla_metrics_log *log;
+    mla_saver *saver; /* rank 0's */
+    double paused, written; /* by saves since the last line of the log; NaN: none */
     mla_run_state state;
     mla_run_plan plan;
     char *recipe_json;
@@ -94,6 +95,7 @@ static mla_status plan_run(trainer *t) {
     mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, &t->recipe.finetune.train,
                                            mla_teacher_config(&t->base.teacher), t->rows, r->sequence,
                                            &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
+    if (!t->recipe.checkpoint.background || !is_first(t)) memory->copy = 0;
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
     if (!status) status = mla_memory_check(t->context, memory, mla_comm_neighbours(t->options->comm));
@@ -159,6 +161,8 @@ static mla_status resume(trainer *t) {
     mla_checkpoint *checkpoint = NULL;
     mla_status status = is_first(t) ? read_checkpoint(t, &checkpoint) : MLA_OK;
     if (!status) status = mla_team_resume(t->team, checkpoint, &t->state);
+    if (!status && is_first(t))
+        status = mla_checkpoint_set_latest(t->context, t->options->out, t->state.step, (mla_step_hook){0});
     mla_checkpoint_close(checkpoint);
     return status;
 }
@@ -182,6 +186,20 @@ static mla_status start_or_resume(trainer *t) {
     return status || !is_first(t) ? status : mla_run_folder_write_recipe(t->folder, &t->recipe);
 }
 
+static void on_saved(void *user, const mla_saved *saved) {
+    trainer *t = user;
+    t->written = saved->seconds;
+    if (t->options->saved) t->options->saved(t->options->user, saved);
+}
+
+static mla_status open_log(trainer *t) {
+    const mla_status status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    if (status) return status;
+    return mla_saver_create(t->context, &t->saver, &(mla_saver_options){
+        .dir = t->options->out, .log = t->log, .keep = t->recipe.checkpoint.keep, .hook = t->options->save_hook,
+        .background = t->recipe.checkpoint.background, .saved = on_saved, .user = t});
+}
+
 static mla_status set_up(trainer *t) {
     mla_status status = mla_team_check(t->context, t->options->comm, &t->recipe);
     if (!status && is_first(t))
@@ -191,8 +209,7 @@ static mla_status set_up(trainer *t) {
     if (!status) status = plan_run(t);
     if (!status) status = build_model(t);
     if (!status) status = start_or_resume(t);
-    if (!status && is_first(t))
-        status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    if (!status && is_first(t)) status = open_log(t);
     if (!status && !(t->recipe_json = mla_recipe_json(t->context, &t->recipe))) status = MLA_ERROR_MEMORY;
     t->plan.first_step = t->state.step;
     if (!status && t->options->started) t->options->started(t->options->user, &t->plan);
@@ -200,6 +217,7 @@ static mla_status set_up(trainer *t) {
 }
 
 static void tear_down(trainer *t) {
+    mla_saver_destroy(t->saver);
     mla_metrics_close(t->log);
     mla_tape_destroy(t->tape);
     mla_team_destroy(t->team);
@@ -336,19 +354,26 @@ static mla_status save(trainer *t) {
     const mla_checkpoint_content content = {.model = t->model, .state = &t->state, .recipe = t->recipe_json,
                                             .tokenizer = t->data.tokenizer, .adapter = t->base.adapter,
                                             .base = t->base.text, .hugging_face = t->base.hugging_face};
-    const mla_status status = is_first(t) ? mla_metrics_sync(t->log) : MLA_OK;
-    return status ? status : mla_team_save(t->team, t->options->out, content, t->recipe.checkpoint.keep, t->options->save_hook);
+    const double begin = mla_seconds();
+    const mla_status status = mla_team_save(t->team, t->saver, content);
+    t->paused = mla_seconds() - begin;
+    return status;
 }
 
-static mla_status log_step(trainer *t, const mla_metrics *m) {
+static mla_status log_step(trainer *t, mla_metrics *m) {
     if (!is_first(t)) return MLA_OK;
-    const mla_status status = mla_metrics_write(t->log, m);
+    mla_status status = mla_saver_poll(t->saver);
+    m->paused = t->paused;
+    m->written = t->written;
+    t->paused = t->written = NAN;
+    if (!status) status = mla_metrics_write(t->log, m);
     if (!status && t->options->stepped) t->options->stepped(t->options->user, m);
     return status;
 }
 
 static mla_status stop(trainer *t, bool saved) {
-    const mla_status status = saved ? MLA_OK : save(t);
+    mla_status status = saved ? MLA_OK : save(t);
+    if (!status) status = mla_saver_wait(t->saver);
     return status ? status : mla_fail(t->context, MLA_ERROR_STOPPED, "stopped after step %lld, which is saved; go on "
                                       "with: mla train --resume %s", (long long)t->state.step, t->options->out);
 }
@@ -377,13 +402,14 @@ static mla_status train(trainer *t, mla_train_result *result) {
 
 mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,
                      mla_train_result *result) {
-    trainer t = {.context = context, .recipe = *recipe, .options = options};
+    trainer t = {.context = context, .recipe = *recipe, .options = options, .paused = NAN, .written = NAN};
     const double begin = mla_seconds();
     *result = (mla_train_result){.loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN,
                                   .source_loss = NAN};
     mla_status status = set_up(&t);
     if (!status) status = train(&t, result);
     if (!status) status = evaluate(&t, 0, &result->held_out_loss);
+    if (!status) status = mla_saver_wait(t.saver);
     if (!status) {
         result->plan = t.plan;
         result->bits_per_byte = mla_bits_per_byte(result->held_out_loss, &t.data.held_out);

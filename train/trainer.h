@@ -10,6 +10,7 @@
 #include "train/memory.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
+#include "train/saver.h"
 
 #include <signal.h>
 
@@ -31,8 +32,9 @@ typedef struct {
     const volatile sig_atomic_t *stop; /* not 0: save after this step and return MLA_ERROR_STOPPED. NULL: never */
     void (*started)(void *user, const mla_run_plan *plan);      /* before the first step; may be NULL */
     void (*stepped)(void *user, const mla_metrics *metrics);    /* after each step; may be NULL */
+    void (*saved)(void *user, const mla_saved *saved);          /* after each checkpoint; may be NULL */
     void *user;
-    mla_step_hook save_hook; /* for tests that stop a save */
+    mla_step_hook save_hook; /* for tests that stop a save; called by the thread that writes */
 } mla_train_options;
 
 /* What a finished run reports. */

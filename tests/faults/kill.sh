@@ -2,7 +2,8 @@
 # Kills runs at random moments and goes on with them: each must end in the bits of a run that was left alone.
 #     tests/faults/kill.sh MLA [--runs N] [--steps N]
 # A third of the runs train on text, which they prepare first; the others on synthetic tokens. All save after every
-# step, so that many kills fall into a save. Every other run is killed a second time after it was resumed.
+# step, so that many kills fall into a save: half of the runs at once, half beside training. Every other run is killed a
+# second time after it was resumed.
 set -uo pipefail
 mla=$1
 runs=40 steps=80
@@ -20,9 +21,11 @@ done
 mkdir texts
 for i in $(seq 200); do echo "Document $i says: to be or not to be, that is question $((i * i)) of $((i + 7))." >"texts/$i.txt"; done
 sed '/synthetic:/,/tokens:/d; s/^data:/data:\n  source: texts\n  tokenizer: bpe\n  vocab_size: 300/' tiny.yaml >text.yaml
+sed 's/^checkpoint:/checkpoint:\n  background: true/' tiny.yaml >tiny-beside.yaml
+sed 's/^checkpoint:/checkpoint:\n  background: true/' text.yaml >text-beside.yaml
 every=(--set checkpoint.every=1 --set train.steps="$steps")
 declare -A milliseconds
-for recipe in tiny text; do
+for recipe in tiny text tiny-beside text-beside; do
     begin=$(date +%s%N)
     check 0 "" "$mla" train $recipe.yaml "${every[@]}" --out whole-$recipe
     milliseconds[$recipe]=$((($(date +%s%N) - begin) / 1000000))
@@ -55,6 +58,7 @@ go_on() {
 for i in $(seq "$runs"); do
     recipe=tiny
     [ $((i % 3)) -eq 0 ] && recipe=text
+    [ $((i % 4)) -ge 2 ] && recipe=$recipe-beside
     rm -rf run
     until kill_at_random "$mla" train $recipe.yaml "${every[@]}" --out run; do rm -rf run; done
     [ $((i % 2)) -eq 0 ] && go_on kill_at_random

@@ -19,10 +19,11 @@ curves_near() {
         d > most { most = d } END { if (!NR) bad = 1; printf "%s to %s: %d steps, at most %.1e apart\n", A, B, NR, most; exit bad }' A="$1" B="$2"
 }
 
-# pid_of_rank N DIR: the process of a rank of the run in DIR.
+# pid_of_rank N DIR: the process of a rank of the run in DIR, below this folder: other tests may run elsewhere.
 pid_of_rank() {
     local pid
     for pid in $(pgrep -f -- "$2( |\$)"); do
+        [ "$(readlink "/proc/$pid/cwd")" = "$PWD" ] || continue
         grep -qz "^OMPI_COMM_WORLD_RANK=$1\$" "/proc/$pid/environ" 2>/dev/null && echo "$pid" && return
     done
 }

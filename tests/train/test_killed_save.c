@@ -1,6 +1,6 @@
 /* A run that is killed at a step of a save (creating the file, writing each dataset, closing, verifying, syncing,
  * renaming, syncing the folder; the same for `latest`) and gone on with ends in the same bits as one that was
- * left alone. With the argument `all` each single write is tried, otherwise some of them. */
+ * left alone; saves at once, and saves beside training. With the argument `all` each single write is tried, otherwise some of them. */
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/tiny_run.h"
@@ -30,10 +30,10 @@ static void at_step(void *user, const char *name) {
     if (++k->count == k->kill_at) raise(SIGKILL);
 }
 
-static mla_status train(mla_context *context, const char *dir, bool resume, killer *k) {
+static mla_status train(mla_context *context, const char *dir, bool resume, const char *const *more, killer *k) {
     mla_recipe recipe;
     mla_train_result result;
-    mla_status status = tiny_recipe(context, &recipe, NULL);
+    mla_status status = tiny_recipe(context, &recipe, more);
     if (status) return status;
     const mla_train_options options = {.out = dir, .resume = resume, .save_hook = {at_step, k}};
     status = mla_train(context, &recipe, &options, &result);
@@ -42,13 +42,13 @@ static mla_status train(mla_context *context, const char *dir, bool resume, kill
 }
 
 /* Trains in a process of its own, and returns how that ended. */
-static int train_apart(const char *dir, bool resume, killer k) {
+static int train_apart(const char *dir, bool resume, const char *const *more, killer k) {
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         mla_context *context;
         if (mla_context_create(&context, &(mla_context_options){.threads = 1})) _exit(2);
-        const mla_status status = train(context, dir, resume, &k);
+        const mla_status status = train(context, dir, resume, more, &k);
         if (status) fprintf(stderr, "%s\n", mla_error(context));
         if (k.names) fflush(k.names);
         _exit(status ? 1 : 0);
@@ -89,11 +89,12 @@ static void check_clean(const char *dir) {
     assert_int_equal(system(command), 0);
 }
 
-static void check_kill(mla_context *context, const char *folder, const char *whole, int64_t kill_at, const char *name) {
+static void check_kill(mla_context *context, const char *folder, const char *whole, const char *const *more, int64_t kill_at,
+                       const char *name) {
     char *dir = path_in(folder, "killed"), command[256];
-    const int ended = train_apart(dir, false, (killer){.kill_at = kill_at});
+    const int ended = train_apart(dir, false, more, (killer){.kill_at = kill_at});
     assert_true(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGKILL);
-    const int resumed = train_apart(dir, true, (killer){0});
+    const int resumed = train_apart(dir, true, more, (killer){0});
     if (resumed) fail_msg("killed at step %lld of the saves, %s: cannot be resumed", (long long)kill_at, name);
     check_same_file(dir, whole, "step-00000002.h5");
     check_same_file(dir, whole, "step-00000003.h5");
@@ -107,13 +108,13 @@ static void check_kill(mla_context *context, const char *folder, const char *who
 }
 
 static void a_run_killed_at_any_step_of_a_save_goes_on(void **state) {
-    (void)state;
+    const char *const *more = *state;
     char *folder = folder_create(), *whole = path_in(folder, "whole"), *list = path_in(folder, "names"), name[32];
     mla_context *context; /* of this process, which computes nothing: its children do */
     killer names = {.names = fopen(list, "w")};
     assert_non_null(names.names);
     assert_int_equal(mla_context_create(&context, NULL), MLA_OK);
-    assert_int_equal(train_apart(whole, false, names), 0);
+    assert_int_equal(train_apart(whole, false, more, names), 0);
     fclose(names.names);
     FILE *steps = fopen(list, "r");
     assert_non_null(steps);
@@ -121,13 +122,15 @@ static void a_run_killed_at_any_step_of_a_save_goes_on(void **state) {
     long long save;
     for (int64_t i = 1; fscanf(steps, "%lld %31s", &save, name) == 2; i++) {
         const bool first_save = save == 1 && strcmp(name, "write"); /* nothing to fall back to yet */
-        if (!first_save && (save != KILLED_SAVE || (!all_writes && !strcmp(name, "write") && i % SOME))) continue;
-        check_kill(context, folder, whole, i, name);
+        const bool last_save = save == CHECKPOINTS && !strcmp(name, "fsync"); /* nothing is left to do but `latest` */
+        if (!first_save && !last_save && (save != KILLED_SAVE || (!all_writes && !strcmp(name, "write") && i % SOME))) continue;
+        if (!all_writes && *more && !last_save && i % 3) continue; /* a save beside training goes through the same steps */
+        check_kill(context, folder, whole, more, i, name);
         kills++;
     }
     fclose(steps);
     print_message("%lld kills\n", (long long)kills);
-    assert_true(kills > 15);
+    assert_true(kills > (*more ? 5 : 15));
     free(list), free(whole);
     mla_context_destroy(context);
     folder_remove(folder);
@@ -135,6 +138,10 @@ static void a_run_killed_at_any_step_of_a_save_goes_on(void **state) {
 
 int main(int argc, char **argv) {
     all_writes = argc > 1 && !strcmp(argv[1], "all");
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_run_killed_at_any_step_of_a_save_goes_on)};
+    static const char *background[] = {"checkpoint.background=true", NULL}, *at_once[] = {NULL};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(a_run_killed_at_any_step_of_a_save_goes_on, at_once),
+        cmocka_unit_test_prestate(a_run_killed_at_any_step_of_a_save_goes_on, background),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

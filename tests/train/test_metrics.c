@@ -23,6 +23,9 @@ static mla_metrics line_of(int64_t step) {
                          .lr = 1e-3,
                          .grad_norm = 0.5,
                          .seconds = 0.25,
+                         .waited = NAN,
+                         .paused = step % 2 ? 0.125 : NAN,
+                         .written = NAN,
                          .tokens_per_second = 400,
                          .share_of_peak = 0.5,
                          .memory = 1 << 20};
@@ -35,7 +38,7 @@ static void write_steps(mla_context *context, int64_t after, int64_t last) {
         mla_metrics line = line_of(step);
         check_ok(context, mla_metrics_write(log, &line));
     }
-    check_ok(context, mla_metrics_sync(log));
+    check_ok(context, mla_metrics_sync(context, log));
     mla_metrics_close(log);
 }
 
@@ -72,6 +75,8 @@ static void reads_what_it_wrote(void **state) {
         if (!isnan(expected.held_out_loss)) assert_true(lines[i].held_out_loss == expected.held_out_loss);
         assert_int_equal(isnan(lines[i].divergence), isnan(expected.divergence));
         if (!isnan(expected.divergence)) assert_true(lines[i].divergence == expected.divergence);
+        assert_int_equal(isnan(lines[i].paused), isnan(expected.paused));
+        assert_true(isnan(expected.paused) || lines[i].paused == expected.paused);
         assert_true(lines[i].share_of_peak == 0.5 && lines[i].lr == 1e-3 && lines[i].grad_norm == 0.5);
     }
     free(lines);

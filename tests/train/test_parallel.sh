@@ -27,6 +27,9 @@ train 3 shard3again --set optim.shard=true
 same_end shard3 shard3again || fail "3 ranks, sharded, twice end in other bits"
 train 2 recompute --set train.recompute=block
 curves_near alone recompute 1e-5 || fail "with recompute: another curve"
+train 2 rounded --set train.reduce=bf16
+curves_near alone rounded 0.02 || fail "gradients in bf16: a curve that is far off"
+curves_near alone rounded 1e-5 >/dev/null 2>&1 && fail "gradients in bf16: nothing was rounded"
 
 # other numbers of ranks, sharded and not, one after the other; each part of the run writes what the next one reads
 goes_on() { local n=$1; shift; check 0 "" ranks "$n" train --resume changing "$@"; }

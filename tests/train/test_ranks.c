@@ -75,7 +75,7 @@ static void sums_are_those_of_all_ranks_in_their_order(void **state) {
     mla_status status = MLA_OK;
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes && !status; i++) {
         mla_buckets *buckets;
-        status = mla_buckets_create(f->context, f->comm, f->params, bytes[i], false, &buckets);
+        status = mla_buckets_create(f->context, f->comm, f->params, &(mla_buckets_options){.bytes = bytes[i]}, &buckets);
         for (int again = 0; again < 3 && !status; again++) {
             mla_buckets_begin(buckets);
             give_gradients(f, buckets);
@@ -86,6 +86,60 @@ static void sums_are_those_of_all_ranks_in_their_order(void **state) {
     }
     check_ok(f->context, status);
     assert_int_equal(wrong, 0);
+}
+
+static double absolute_sum(int64_t parameter, int64_t i) {
+    double sum = 0;
+    for (int r = 0; r < RANKS; r++) sum += r == 2 && parameter == 0 ? 0 : fabs((double)gradient_of(r, parameter, i));
+    return sum;
+}
+
+/* How far sums are from those in f32, in units of what rounding each part and the sum to 8 bits may do. */
+static double worst_rounding(const fixture *f) {
+    double worst = 0;
+    for (int64_t i = 0; i < PARAMETERS; i++) {
+        const mla_param *p = mla_params_at(f->params, i);
+        for (int64_t k = 0; k < p->count && !frozen[i]; k++) {
+            const double expected = (double)expected_sum(i, k), off = fabs((double)((const float *)p->tensor.grad)[k] - expected);
+            const double allowed = (absolute_sum(i, k) + fabs(expected)) / 256 * (1 + 1.0 / 256);
+            if (!(off / allowed <= worst)) worst = off / allowed;
+        }
+    }
+    return worst;
+}
+
+static mla_status sum_rounded(fixture *f, int64_t bytes, bool shard, double *worst, bool *same) {
+    mla_buckets *buckets;
+    const int64_t length = mla_params_gradients_length(f->params) * (int64_t)sizeof(float);
+    char *all = calloc(RANKS, (size_t)length);
+    mla_status status = mla_buckets_create(f->context, f->comm, f->params,
+                                           &(mla_buckets_options){.bytes = bytes, .shard = shard, .wire = MLA_BF16}, &buckets);
+    for (int again = 0; again < 3 && !status; again++) {
+        mla_buckets_begin(buckets);
+        give_gradients(f, buckets);
+        status = mla_buckets_finish(buckets);
+        if (!status && shard) status = mla_buckets_spread(buckets);
+    }
+    if (!status) status = mla_comm_share(f->comm, mla_params_gradients(f->params), length, all);
+    *worst = worst_rounding(f);
+    *same = !memcmp(all, all + length, (size_t)length) && !memcmp(all, all + 2 * length, (size_t)length);
+    mla_buckets_destroy(buckets);
+    free(all);
+    return status;
+}
+
+static void sums_in_bf16_are_near_and_the_same_everywhere(void **state) {
+    static const int64_t bytes[] = {1, 256, 1000, 1 << 20};
+    fixture *f = *state;
+    double worst[8];
+    bool same[8];
+    mla_status status = MLA_OK;
+    for (int i = 0; i < 8 && !status; i++) status = sum_rounded(f, bytes[i / 2], i % 2, &worst[i], &same[i]);
+    check_ok(f->context, status);
+    for (int i = 0; i < 8; i++) {
+        assert_true(worst[i] <= 1 && worst[i] > 0.1);
+        assert_true(same[i]);
+    }
 }
 
 /* Values and moments after two sharded steps, as they should be: by the plain optimizer on the sums. */
@@ -99,7 +153,7 @@ static void a_sharded_update_is_the_whole_one(void **state) {
     mla_shard *shard;
     mla_adamw_state whole;
     memcpy(before, mla_params_values(f->params), (size_t)values * sizeof *before);
-    mla_status status = mla_buckets_create(f->context, f->comm, f->params, 1000, true, &buckets);
+    mla_status status = mla_buckets_create(f->context, f->comm, f->params, &(mla_buckets_options){.bytes = 1000, .shard = true}, &buckets);
     if (!status) status = mla_shard_create(f->context, f->comm, f->params, buckets, &shard);
     for (int step = 0; step < 2 && !status; step++) {
         mla_buckets_begin(buckets);
@@ -204,6 +258,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shares_cover_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sums_are_those_of_all_ranks_in_their_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(sums_in_bf16_are_near_and_the_same_everywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sharded_update_is_the_whole_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_one_rank_knows_all_know, set_up, tear_down),
     };

@@ -126,6 +126,9 @@ static void memory_is_as_predicted(void **state) {
     check_prediction("wide, many parameters", (const char *const[]){
         "model.hidden_size=512", "model.num_hidden_layers=2", "model.num_attention_heads=8", "model.intermediate_size=2048",
         "model.vocab_size=8192", "train.batch=2", NULL});
+    check_prediction("saved from a copy", (const char *const[]){
+        "model.hidden_size=512", "model.num_hidden_layers=2", "model.num_attention_heads=8", "model.intermediate_size=2048",
+        "model.vocab_size=8192", "train.batch=2", "checkpoint.background=true", NULL});
     check_prediction("multi-head attention", (const char *const[]){
         "model.attention=multi_head", "model.hidden_size=192", "model.num_hidden_layers=3", "model.num_attention_heads=6",
         "model.intermediate_size=512", "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=8",

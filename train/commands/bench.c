@@ -148,6 +148,7 @@ static mla_status set_up(bench *b, bool one_block) {
     b->precision = mla_precision_choose(b->context, r->precision);
     if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, &b->recipe.finetune.train, NULL, r->microbatch, r->sequence,
                                            &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
+    b->plan.copy = 0;
     if (!status) status = mla_memory_check(b->context, &b->plan, 1);
     if (!status) status = mla_decoder_create(b->context, &b->model, config);
     if (!status) status = mla_adapters_attach(b->model, &b->recipe.lora);

@@ -72,6 +72,13 @@ static void show_step(void *user, const mla_metrics *metrics) {
     if (w->progress) mla_progress_step(w->progress, metrics);
 }
 
+static void show_saved(void *user, const mla_saved *saved) {
+    const watcher *w = user;
+    if (w->progress)
+        mla_progress_note(w->progress, "step %lld is saved: written in %.2f s, training paused for %.2f s", (long long)saved->step,
+                          saved->seconds, saved->paused);
+}
+
 /* ---- the result ---- */
 
 static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
@@ -136,6 +143,7 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     if (!o->json && first) {
         train.started = show_plan;
         train.stepped = show_step;
+        train.saved = show_saved;
     }
     const mla_status status = mla_train(call->context, recipe, &train, &result);
     if (watch.progress) mla_progress_end(watch.progress);
