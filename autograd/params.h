@@ -46,8 +46,8 @@ mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec);
 /* Freezes all parameters that are there so far; before mla_params_allocate. */
 void mla_params_freeze(mla_params *params);
 
-/* Keeps in bf16, and in nothing else, what is frozen and takes_half: for training in steps of bf16 alone, in a quarter
- * to a third of the memory. Before mla_params_allocate. */
+/* Keeps in bf16, and in nothing else, what is frozen and takes_half: for training in steps of bf16 alone, in a third
+ * of the memory. Before mla_params_allocate. */
 void mla_params_keep_half(mla_params *params);
 
 /* Lays out the blocks. Without `gradients` only values are allocated (inference). */

@@ -166,7 +166,8 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
                           mla_tensor *k_rope, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const bool first = !cache || cache->length == latent->shape[1];
-    const mla_attention_options options = {c->causal, layer->scale, mla_tape_step(tape)->starts};
+    const mla_attention_options options = {.causal = c->causal, .scale = layer->scale,
+                                           .starts = mla_tape_step(tape)->starts};
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
     if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
     const mla_lora_layer *l = layer->kv_b_proj.lora;

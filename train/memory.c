@@ -58,7 +58,8 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
 /* Code and scratch memory of the matrix products: 10 to 20 MB on processors with AVX-512, whatever the model. */
 static const int64_t usual_for_products = 16 << 20;
 
-static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const mla_model_config *config, mla_dtype precision) {
+static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const mla_model_config *config,
+                                  mla_dtype precision) {
     const mla_status status = mla_decoder_create(context, out, config);
     if (status) return status;
     mla_params_freeze((*out)->params);

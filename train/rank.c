@@ -63,8 +63,8 @@ static mla_tensor *loss_of(job *j, const mla_decoder *model, part p, int64_t fir
     const int64_t length = j->options->sequence, left = j->windows[p] - first;
     *count = left < j->batch ? left : j->batch;
     for (int64_t i = 0; i < *count; i++)
-        mla_window_get(j->options->text, length, window(j, p, first + i), j->ids + i * length,
-                       j->targets + i * length);
+        mla_window_get(j->options->text, NULL, length, window(j, p, first + i), j->ids + i * length,
+                       j->targets + i * length, NULL);
     const int64_t shape[] = {*count, length};
     return mla_decoder_loss(j->tape, model, mla_input(j->tape, MLA_I32, 2, shape, j->ids),
                             mla_input(j->tape, MLA_I32, 2, shape, j->targets), 1);

@@ -175,7 +175,8 @@ mla_status mla_team_sum(mla_team *t, int64_t step, mla_team_sums *sums) {
     mla_status status = mla_buckets_finish(t->buckets);
     if (status) return status;
     t->waited = mla_comm_waited(t->comm);
-    const report mine = {.loss = sums->loss, .divergence = sums->divergence, .valid = sums->valid, .stop = sums->stop, .hash = hash_if_due(t, step),
+    const report mine = {.loss = sums->loss, .divergence = sums->divergence, .valid = sums->valid, .stop = sums->stop,
+                         .hash = hash_if_due(t, step),
                          .squared_norm = t->shard ? mla_shard_squared_norm(t->shard) : 0,
                          .seconds = (mla_seconds() - t->begin - t->waited) / (double)t->samples};
     status = mla_comm_share(t->comm, &mine, sizeof mine, t->reports);

@@ -49,6 +49,8 @@ for precision in f32 auto; do
 done
 near "$(kl tuned-f32)" "$(kl tuned-auto)" 1e-2 || fail "bf16 has another KL: $(kl tuned-f32), $(kl tuned-auto)"
 
+check 0 "onednn_fraction" "$mla" bench step tiny.yaml "${sets[@]}" --set train.precision=f32 --steps 1 --json
+
 # ---- teachers that do not fit
 
 refuse() { local words=$1; shift; check 2 "$words" "$mla" train tiny.yaml "${sets[@]}" "$@" --out no; }

@@ -1,9 +1,9 @@
 /* mla bench: the time of a training step of a recipe's model, by op, its share of the peak and its memory by kind;
  * or the speed of decoding.
  *
- * The weights and ids are random and nothing is saved; of finetune.base only the sizes are read. With --interactive it makes one step for each line "step" on
- * its input and answers with a line of JSON, so that another program can be timed in turns with it
- * (tests/bench/interleave.py). */
+ * The weights and ids are random and nothing is saved; of finetune.base only the sizes are read (of a teacher, all).
+ * With --interactive it makes one step for each line "step" on its input and answers with a line of JSON, so that
+ * another program can be timed in turns with it (tests/bench/interleave.py). */
 #include "autograd/random.h"
 #include "layers/names.h"
 #include "optim/adamw.h"
@@ -47,7 +47,7 @@ typedef struct {
 
 typedef struct {
     mla_context *context;
-    mla_recipe recipe;
+    mla_recipe recipe; /* effective; shares its strings with the one that was loaded */
     mla_dtype precision;
     mla_decoder *model;
     mla_adamw_state moments;
@@ -105,7 +105,8 @@ static mla_status step(bench *b, double *seconds, double *loss) {
                                             .user = b});
         mla_tensor *ids = mla_input(b->tape, MLA_I32, 2, shape, b->ids);
         mla_tensor *result = b->x ? block_loss(b, shape)
-                                  : mla_decoder_loss(b->tape, b->model, ids, ids, 1.0f / (float)(r->batch * r->sequence));
+                                  : mla_teacher_loss(&b->base.teacher, &b->recipe.finetune, b->tape, b->model, ids, ids,
+                                                     1.0f / (float)(r->batch * r->sequence), NULL);
         const mla_status status = mla_backward(b->tape, result);
         if (status) return status;
         *loss += (double)*(const float *)result->data;
@@ -137,16 +138,21 @@ static void reduce_to_block(mla_model_config *config) {
     if (config->position == MLA_POSITION_LEARNED) config->position = MLA_POSITION_NONE;
 }
 
+/* Adapters alone need no base here: they are measured on the recipe's own model. */
+static bool begins_elsewhere(const mla_recipe *recipe) {
+    return (recipe->finetune.base && recipe->finetune.base[0]) || (recipe->finetune.distil && recipe->finetune.distil[0]);
+}
+
 static mla_status set_up(bench *b, bool one_block) {
     const mla_recipe_train *r = &b->recipe.train;
     mla_model_config *config = &b->recipe.model;
-    const bool has_base = b->recipe.finetune.base && b->recipe.finetune.base[0];
-    mla_status status = has_base ? mla_finetune_open(b->context, &b->base, &b->recipe, NULL) : MLA_OK;
+    mla_status status = begins_elsewhere(&b->recipe) ? mla_finetune_open(b->context, &b->base, &b->recipe, NULL) : MLA_OK;
     if (one_block) reduce_to_block(config);
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
-    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, &b->recipe.finetune.train, NULL, r->microbatch, r->sequence,
+    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, &b->recipe.finetune.train, mla_teacher_config(&b->base.teacher),
+                                           r->microbatch, r->sequence,
                                            &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
     b->plan.copy = 0;
     if (!status) status = mla_memory_check(b->context, &b->plan, 1);
@@ -155,6 +161,7 @@ static mla_status set_up(bench *b, bool one_block) {
     if (!status) mla_adapters_halve_base(b->model, &b->recipe.lora, b->precision);
     if (!status) status = mla_names_train_only(b->model, "finetune.train", &b->recipe.finetune.train);
     if (!status) status = mla_params_allocate(b->model->params, true);
+    if (!status) status = mla_teacher_build(&b->base.teacher, b->precision);
     if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
     if (!status) status = mla_tape_create(b->context, &b->tape, NULL);
     if (!status) b->ids = mla_alloc(b->context, r->microbatch * r->sequence, sizeof *b->ids, "a microbatch");
@@ -336,12 +343,14 @@ static mla_status run(const mla_call *call) {
     const bool decodes = !strcmp(what, "decode");
     if (!decodes && strcmp(what, "step") && strcmp(what, "block"))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode", what);
-    mla_status status = mla_recipe_load(call->context, &b.recipe, call->operands->items[1],
+    mla_recipe recipe;
+    mla_status status = mla_recipe_load(call->context, &recipe, call->operands->items[1],
                                         (const char *const *)o->set.items, o->set.count);
     if (status) return status;
-    mla_context_set_threads(call->context, (int)b.recipe.train.threads);
+    b.recipe = recipe;
+    mla_context_set_threads(call->context, (int)recipe.train.threads);
     status = decodes ? bench_decode(call, &b) : bench_step(call, &b);
-    mla_recipe_free(&b.recipe);
+    mla_recipe_free(&recipe);
     return status;
 }
 
