@@ -1,8 +1,8 @@
 #include "train/finetune.h"
 #include "data/file.h"
-#include "layers/names.h"
 #include "train/adapter.h"
 #include "train/base.h"
+#include "train/trained_model.h"
 #include "train/jinja.h"
 
 #include <stdio.h>
@@ -57,9 +57,7 @@ static mla_status check_new(const mla_finetune *f, const mla_recipe *recipe) {
 /* Before anything is prepared: whether what is to be trained is there in the model. */
 static mla_status try_names(const mla_finetune *f, const mla_recipe *recipe) {
     mla_decoder *model;
-    mla_status status = mla_decoder_create(f->context, &model, &recipe->model);
-    if (!status) status = mla_adapters_attach(model, &recipe->lora);
-    if (!status) status = mla_names_train_only(model, "finetune.train", &recipe->finetune.train);
+    const mla_status status = mla_trained_model_create(f->context, recipe, MLA_F32, &model);
     mla_decoder_destroy(model);
     return status;
 }

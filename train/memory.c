@@ -1,6 +1,6 @@
 #include "train/memory.h"
-#include "layers/names.h"
 #include "train/checkpoint.h"
+#include "train/trained_model.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -80,28 +80,24 @@ static int64_t parameter_bytes(const mla_context *context, const mla_decoder *mo
     return values + elements * (int64_t)mla_dtype_size(MLA_BF16);
 }
 
-mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              const mla_list *trained, const mla_model_config *teacher_config, int64_t batch,
-                              int64_t sequence, const mla_step *step,
-                              mla_memory_plan *plan) {
-    const int64_t shape[] = {batch, sequence};
+mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, const mla_model_config *teacher_config,
+                              int64_t rows, mla_dtype precision, mla_memory_plan *plan) {
+    const int64_t shape[] = {rows, recipe->train.sequence};
+    const mla_step step = {.precision = precision, .recompute = recipe->train.recompute};
     mla_decoder *model = NULL, *teacher = NULL;
     mla_tape *tape = NULL;
     *plan = (mla_memory_plan){0};
-    mla_status status = mla_decoder_create(context, &model, config);
-    if (!status) status = mla_adapters_attach(model, adapters);
-    if (!status) status = mla_names_train_only(model, "finetune.train", trained);
+    mla_status status = mla_trained_model_create(context, recipe, precision, &model);
     if (!status) status = mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true});
     if (status) goto done;
-    mla_adapters_halve_base(model, adapters, step->precision);
     mla_params_lay_out(model->params);
-    if (teacher_config) status = lay_out_teacher(context, &teacher, teacher_config, step->precision);
-    if (!status) status = run_on_shapes(context, model, teacher, tape, shape, step, &plan->cost);
-    plan->parameters = parameter_bytes(context, model, step->precision, MLA_PACKED_DIRECTIONS) +
-                       parameter_bytes(context, teacher, step->precision, 1);
+    if (teacher_config) status = lay_out_teacher(context, &teacher, teacher_config, precision);
+    if (!status) status = run_on_shapes(context, model, teacher, tape, shape, &step, &plan->cost);
+    plan->parameters = parameter_bytes(context, model, precision, MLA_PACKED_DIRECTIONS) +
+                       parameter_bytes(context, teacher, precision, 1);
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);
     plan->moments = 2 * plan->gradients;
-    plan->copy = mla_checkpoint_copy_bytes(model->params);
+    plan->copy = recipe->checkpoint.background ? mla_checkpoint_copy_bytes(model->params) : 0;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));
     plan->products = usual_for_products;
 done:

@@ -2,7 +2,7 @@
 #ifndef MLA_TRAIN_MEMORY_H
 #define MLA_TRAIN_MEMORY_H
 
-#include "layers/adapters.h"
+#include "train/recipe.h"
 
 /* Of this process: the most that was resident so far (VmHWM), and what is resident now (VmRSS); 0 where the
  * system does not say. */
@@ -21,13 +21,10 @@ typedef struct {
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 
-/* Runs one training step (with adapters, if there are any; of the parameters that `trained` names, if it names some; with
- * a teacher, if it is not NULL) of (batch, sequence) tokens, with the precision and recompute of `step`, and one
- * evaluation on shapes alone. Errors: those of the model and of its graph. */
-mla_status mla_memory_predict(mla_context *context, const mla_model_config *config, const mla_lora_options *adapters,
-                              const mla_list *trained, const mla_model_config *teacher, int64_t batch, int64_t sequence,
-                              const mla_step *step,
-                              mla_memory_plan *plan);
+/* Runs one training step of the recipe's model (with a teacher, if it is not NULL) on `rows` sequences, and one evaluation,
+ * on shapes alone. Errors: those of the model and of its graph. */
+mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, const mla_model_config *teacher, int64_t rows,
+                              mla_dtype precision, mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
 /* MLA_ERROR_MEMORY, with the figures, where the plan, of each of some processes on this machine, does not fit into what

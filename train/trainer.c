@@ -1,7 +1,6 @@
 #include "train/trainer.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
-#include "layers/names.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
 #include "train/dataset.h"
@@ -10,6 +9,7 @@
 #include "train/machine.h"
 #include "train/run_folder.h"
 #include "train/team.h"
+#include "train/trained_model.h"
 
 #include <float.h>
 #include <math.h>
@@ -92,10 +92,9 @@ static mla_status plan_run(trainer *t) {
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    mla_status status = mla_memory_predict(t->context, &t->recipe.model, &t->recipe.lora, &t->recipe.finetune.train,
-                                           mla_teacher_config(&t->base.teacher), t->rows, r->sequence,
-                                           &(mla_step){.precision = t->plan.precision, .recompute = r->recompute}, memory);
-    if (!t->recipe.checkpoint.background || !is_first(t)) memory->copy = 0;
+    mla_status status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
+                                           t->plan.precision, memory);
+    if (!is_first(t)) memory->copy = 0;
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
     if (!status) status = mla_memory_check(t->context, memory, mla_comm_neighbours(t->options->comm));
@@ -110,10 +109,7 @@ static mla_status plan_run(trainer *t) {
 
 static mla_status build_model(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    mla_status status = mla_decoder_create(t->context, &t->model, &t->recipe.model);
-    if (!status) status = mla_adapters_attach(t->model, &t->recipe.lora);
-    if (!status) mla_adapters_halve_base(t->model, &t->recipe.lora, t->plan.precision);
-    if (!status) status = mla_names_train_only(t->model, "finetune.train", &t->recipe.finetune.train);
+    mla_status status = mla_trained_model_create(t->context, &t->recipe, t->plan.precision, &t->model);
     if (!status) status = mla_params_allocate(t->model->params, true);
     if (!status) status = mla_teacher_build(&t->base.teacher, t->plan.precision);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);

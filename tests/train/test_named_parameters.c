@@ -6,6 +6,7 @@
 #include "tests/support/small_model.h"
 #include "tests/support/tiny_run.h"
 #include "train/checkpoint.h"
+#include "train/finetune.h"
 #include "train/trainer.h"
 
 #include <stdio.h>
@@ -120,8 +121,12 @@ static void patterns_name_parameters(void **state) {
 static void recipes_say_what_they_mean(void **state) {
     mla_context *context = *state;
     mla_recipe recipe;
-    check_error(context, tiny_recipe(context, &recipe, (const char *const[]){"finetune.train=norm", NULL}), MLA_ERROR_ARGUMENT,
+    mla_finetune finetune;
+    check_ok(context, tiny_recipe(context, &recipe, (const char *const[]){"finetune.train=norm", NULL}));
+    check_error(context, mla_finetune_open(context, &finetune, &recipe, NULL), MLA_ERROR_ARGUMENT,
                 "finetune.train: needs a model to begin with");
+    mla_finetune_close(&finetune);
+    mla_recipe_free(&recipe);
     check_error(context, tiny_recipe(context, &recipe, (const char *const[]){"finetune.train=norm", "lora.targets=q_proj",
                                                                             "finetune.base=a", NULL}),
                 MLA_ERROR_ARGUMENT, "only one of lora.targets");

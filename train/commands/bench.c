@@ -5,7 +5,6 @@
  * With --interactive it makes one step for each line "step" on its input and answers with a line of JSON, so that
  * another program can be timed in turns with it (tests/bench/interleave.py). */
 #include "autograd/random.h"
-#include "layers/names.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
 #include "train/commands/commands.h"
@@ -14,6 +13,7 @@
 #include "train/finetune.h"
 #include "train/machine.h"
 #include "train/memory.h"
+#include "train/trained_model.h"
 #include "train/recipe.h"
 
 #include <math.h>
@@ -151,15 +151,12 @@ static mla_status set_up(bench *b, bool one_block) {
     if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
     b->base_memory = mla_memory_resident();
     b->precision = mla_precision_choose(b->context, r->precision);
-    if (!status) status = mla_memory_predict(b->context, config, &b->recipe.lora, &b->recipe.finetune.train, mla_teacher_config(&b->base.teacher),
-                                           r->microbatch, r->sequence,
-                                           &(mla_step){.precision = b->precision, .recompute = r->recompute}, &b->plan);
+    if (!status)
+        status = mla_memory_predict(b->context, &b->recipe, mla_teacher_config(&b->base.teacher), r->microbatch,
+                                    b->precision, &b->plan);
     b->plan.copy = 0;
     if (!status) status = mla_memory_check(b->context, &b->plan, 1);
-    if (!status) status = mla_decoder_create(b->context, &b->model, config);
-    if (!status) status = mla_adapters_attach(b->model, &b->recipe.lora);
-    if (!status) mla_adapters_halve_base(b->model, &b->recipe.lora, b->precision);
-    if (!status) status = mla_names_train_only(b->model, "finetune.train", &b->recipe.finetune.train);
+    if (!status) status = mla_trained_model_create(b->context, &b->recipe, b->precision, &b->model);
     if (!status) status = mla_params_allocate(b->model->params, true);
     if (!status) status = mla_teacher_build(&b->base.teacher, b->precision);
     if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
