@@ -15,7 +15,7 @@
  *     status = mla_h5_commit(file);                                         // ... and come out here
  *     mla_h5_close(file);
  *
- * Threads may use different files at once: calls to HDF5, which knows no threads, wait for each other in here.
+ * Threads may use different files at once: their calls to HDF5 wait for each other in here.
  *
  * Scalars are datasets of 0 dimensions and text is a dataset too (HDF5 attributes end at 64 KB and have no
  * hash of their own). Groups come into being with the names that need them; names are paths from the root,

@@ -249,16 +249,22 @@ int mla_buckets_owner(const mla_buckets *b, int64_t at, int64_t *end) {
     return (int)rank;
 }
 
+static void poll_spread(mla_buckets *b) {
+    while (b->done < b->sent && mla_link_done(b->items[b->done].link)) b->done++;
+}
+
+mla_status mla_buckets_spread(mla_buckets *b, int64_t i, float *block) {
+    if (i == 0) b->sent = b->done = 0;
+    b->sent = i + 1;
+    const mla_status status = mla_link_collect(b->items[i].link, MLA_F32, block + b->items[i].begin);
+    poll_spread(b);
+    return status;
+}
+
 static bool all_spread(void *user) {
-    mla_buckets *b = user;
-    while (b->done < b->count && mla_link_done(b->items[b->done].link)) b->done++;
+    const mla_buckets *b = user;
+    poll_spread(user);
     return b->done == b->count;
 }
 
-mla_status mla_buckets_spread(mla_buckets *b) {
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < b->count && !status; i++)
-        status = mla_link_collect(b->items[i].link, MLA_F32, b->gradients + b->items[i].begin);
-    b->done = 0;
-    return status ? status : mla_comm_wait(b->comm, all_spread, b);
-}
+mla_status mla_buckets_gather(mla_buckets *b) { return mla_comm_wait(b->comm, all_spread, b); }

@@ -43,7 +43,9 @@ int64_t mla_buckets_own(const mla_buckets *buckets, int64_t i, int64_t *begin);
 /* The segment that element `at` is in: whose it is, and where it ends. */
 int mla_buckets_owner(const mla_buckets *buckets, int64_t at, int64_t *end);
 
-/* All ranks: every rank's own segments of the block of gradients (whatever has been put there) to all, as f32. */
-mla_status mla_buckets_spread(mla_buckets *buckets);
+/* All ranks, bucket after bucket from 0 on: begins to send this rank's segment of bucket i to all, as f32, in a block
+ * that is laid out like that of the gradients; then mla_buckets_gather waits for all. */
+mla_status mla_buckets_spread(mla_buckets *buckets, int64_t i, float *block);
+mla_status mla_buckets_gather(mla_buckets *buckets);
 
 #endif

@@ -55,7 +55,12 @@ double mla_shard_squared_norm(const mla_shard *s) {
     return sum;
 }
 
-/* Values travel in the block of gradients, which are not needed any more: it has no gaps for frozen parameters. */
+/* Where parameters are frozen, the values have another layout than the gradients, and travel in the block of gradients,
+ * which are not needed any more. */
+static bool has_frozen(const mla_params *params) {
+    return mla_params_elements(params, true) != mla_params_elements(params, false);
+}
+
 static void exchange_values(const mla_shard *s, bool into_gradients) {
     for (int64_t i = 0; i < mla_params_count(s->params); i++) {
         const mla_param *p = mla_params_at(s->params, i);
@@ -65,17 +70,28 @@ static void exchange_values(const mla_shard *s, bool into_gradients) {
     }
 }
 
+static mla_status exchange_all(const mla_shard *s) {
+    mla_status status = MLA_OK;
+    exchange_values(s, true);
+    for (int64_t i = 0; i < mla_buckets_count(s->buckets) && !status; i++)
+        status = mla_buckets_spread(s->buckets, i, mla_params_gradients(s->params));
+    if (!status) status = mla_buckets_gather(s->buckets);
+    exchange_values(s, false);
+    return status;
+}
+
 mla_status mla_shard_step(mla_shard *s, const mla_adamw_options *options, float lr, float grad_scale) {
+    const bool frozen = has_frozen(s->params);
+    mla_status status = MLA_OK;
     s->distant.steps++;
-    for (int64_t i = 0, at = 0, begin; i < mla_buckets_count(s->buckets); i++) {
+    for (int64_t i = 0, at = 0, begin; i < mla_buckets_count(s->buckets) && !status; i++) {
         const int64_t count = mla_buckets_own(s->buckets, i, &begin);
         mla_adamw_update_range(options, lr, grad_scale, s->distant.steps, s->params, begin, count, s->moments.m + at,
                                s->moments.v + at);
         at += count;
+        if (!frozen) status = mla_buckets_spread(s->buckets, i, mla_params_values(s->params)); /* beside the next update */
     }
-    exchange_values(s, true);
-    const mla_status status = mla_buckets_spread(s->buckets);
-    exchange_values(s, false);
+    if (!status) status = frozen ? exchange_all(s) : mla_buckets_gather(s->buckets);
     mla_params_changed(s->params);
     return status;
 }

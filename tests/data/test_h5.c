@@ -5,6 +5,7 @@
 #include "tests/support/files.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -393,6 +394,45 @@ static void a_limit_on_files_leaves_the_old_file(void **state) {
     }
 }
 
+/* ---- threads */
+
+enum { ROUNDS = 60 };
+
+/* Writes and reads a file over and over; the number of rounds that went well. */
+static void *write_and_read(void *path) {
+    mla_context *context;
+    int64_t good = 0;
+    if (mla_context_create(&context, NULL)) return NULL;
+    for (int64_t i = 0; i < ROUNDS; i++) {
+        mla_h5_file *file;
+        int64_t back = -1;
+        mla_status status = mla_h5_create(context, &file, path, NULL);
+        if (!status) mla_h5_write_i64(file, "/some/where/number", i);
+        if (!status) mla_h5_write_text(file, "/else/where", path);
+        if (!status) status = mla_h5_commit(file);
+        mla_h5_close(file);
+        if (!status) status = mla_h5_open(context, &file, path, MLA_H5_SEALED);
+        if (!status) status = mla_h5_read_i64(file, "/some/where/number", &back);
+        if (!status) mla_h5_close(file);
+        good += !status && back == i;
+    }
+    mla_context_destroy(context);
+    return (void *)(intptr_t)good;
+}
+
+static void threads_take_turns(void **state) {
+    fixture_t *f = *state;
+    char *other = path_in(f->folder, "b.h5");
+    pthread_t thread;
+    void *good;
+    assert_int_equal(pthread_create(&thread, NULL, write_and_read, other), 0);
+    const intptr_t mine = (intptr_t)write_and_read(f->path);
+    assert_int_equal(pthread_join(thread, &good), 0);
+    assert_int_equal(mine, ROUNDS);
+    assert_int_equal((intptr_t)good, ROUNDS);
+    free(other);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void) {
@@ -407,6 +447,7 @@ int main(void) {
                                        test(finds_every_cut),
                                        test(a_kill_at_any_step_leaves_old_or_new),
                                        test(a_full_disk_leaves_the_old_file),
-                                       test(a_limit_on_files_leaves_the_old_file)};
+                                       test(a_limit_on_files_leaves_the_old_file),
+                                       test(threads_take_turns)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 #include "tests/support/allocations.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 
 /* For the sanitizer: impossible sizes are errors that the library reports, not the end of the test. */
 const char *__asan_default_options(void);

@@ -118,7 +118,9 @@ static mla_status sum_rounded(fixture *f, int64_t bytes, bool shard, double *wor
         mla_buckets_begin(buckets);
         give_gradients(f, buckets);
         status = mla_buckets_finish(buckets);
-        if (!status && shard) status = mla_buckets_spread(buckets);
+        for (int64_t i = 0; i < mla_buckets_count(buckets) && shard && !status; i++)
+            status = mla_buckets_spread(buckets, i, mla_params_gradients(f->params));
+        if (!status && shard) status = mla_buckets_gather(buckets);
     }
     if (!status) status = mla_comm_share(f->comm, mla_params_gradients(f->params), length, all);
     *worst = worst_rounding(f);
@@ -201,15 +203,13 @@ static mla_status one_step(fixture *f, mla_team *team, mla_team_sums *sums) {
     return mla_team_sum(team, 10, sums);
 }
 
-static void what_one_rank_knows_all_know(void **state) {
-    fixture *f = *state;
+static void share_what_one_knows(fixture *f, const mla_recipe *recipe) {
     const int rank = mla_comm_rank(f->comm);
-    const mla_recipe recipe = {.train = {.batch = 8, .bucket_mb = 0.001, .verify_every = 10}};
     mla_team *team;
     mla_team_sums sound = {.loss = rank + 1, .valid = 10 * rank}, bad = {.loss = rank == 1 ? (double)NAN : 1, .stop = rank == 2},
                   other = {.loss = 1};
     float *value = mla_params_values(f->params), kept = value[3];
-    mla_status status = mla_team_create(f->context, f->comm, &recipe, f->params, &team);
+    mla_status status = mla_team_create(f->context, f->comm, recipe, f->params, &team);
     if (!status) status = one_step(f, team, &sound);
     if (!status) status = one_step(f, team, &bad);
     if (rank == 1) value[3] = nextafterf(kept, 1e9f);
@@ -221,6 +221,16 @@ static void what_one_rank_knows_all_know(void **state) {
     check_ok(f->context, status);
     assert_true(sound.loss == 6 && sound.valid == 30 && !sound.stop && isfinite(sound.grad_norm));
     assert_true(isnan(bad.loss) && isnan(bad.grad_norm) && bad.stop);
+}
+
+/* A number that is none, a wish to stop, other parameters: however the sums are taken. */
+static void what_one_rank_knows_all_know(void **state) {
+    for (int i = 0; i < 4; i++) {
+        const mla_recipe recipe = {.train = {.batch = 8, .bucket_mb = 0.001, .verify_every = 10,
+                                             .reduce = i / 2 ? MLA_REDUCE_BF16 : MLA_REDUCE_F32},
+                                   .optim = {.shard = i % 2}};
+        share_what_one_knows(*state, &recipe);
+    }
 }
 
 static void shares_cover_the_batch(void **state) {
