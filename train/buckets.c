@@ -1,7 +1,7 @@
 #include "train/buckets.h"
 
 #include "autograd/bfloat16.h"
-#include "autograd/vecmath.h"
+#include "autograd/rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -97,38 +97,13 @@ void mla_buckets_destroy(mla_buckets *b) {
 
 /* ---- a step ---- */
 
-MLA_VECTOR static void round_piece(int64_t count, const float *from, mla_bf16 *to) {
-    MLA_SIMD
-    for (int64_t i = 0; i < count; i++) to[i] = mla_bf16_from_float(from[i]);
-}
-
-MLA_VECTOR static void widen_piece(int64_t count, const mla_bf16 *from, float *to) {
-    MLA_SIMD
-    for (int64_t i = 0; i < count; i++) to[i] = mla_bf16_to_float(from[i]);
-}
-
-MLA_VECTOR static void add_piece(int64_t count, const float *part, float *sum) {
-    MLA_SIMD
-    for (int64_t i = 0; i < count; i++) sum[i] += part[i];
-}
-
-static void round_values(int64_t count, const float *from, mla_bf16 *to) {
-    #pragma omp parallel for schedule(static)
-    for (int64_t at = 0; at < count; at += PIECE) round_piece(smaller(count - at, PIECE), from + at, to + at);
-}
-
-static void widen_values(int64_t count, const mla_bf16 *from, float *to) {
-    #pragma omp parallel for schedule(static)
-    for (int64_t at = 0; at < count; at += PIECE) widen_piece(smaller(count - at, PIECE), from + at, to + at);
-}
-
 /* What rank r gave of a piece of this rank's segment, from element `at` on; this rank's own part lies in place. */
 static const float *part_of(const mla_buckets *b, int r, const float *own, int64_t count, const void *received, int64_t at,
                             float *room) {
     if (r == mla_comm_rank(b->comm)) return own + at;
     const int64_t place = r * count + at;
     if (!is_rounded(b)) return (const float *)received + place;
-    widen_piece(smaller(count - at, PIECE), (const mla_bf16 *)received + place, room);
+    mla_widen(smaller(count - at, PIECE), (const mla_bf16 *)received + place, room);
     return room;
 }
 
@@ -140,7 +115,7 @@ static void add_up(const mla_buckets *b, float *own, int64_t count, const void *
         const int64_t n = smaller(count - at, PIECE);
         float sum[PIECE], room[PIECE];
         memcpy(sum, part_of(b, 0, own, count, received, at, room), (size_t)n * sizeof *sum);
-        for (int r = 1; r < world; r++) add_piece(n, part_of(b, r, own, count, received, at, room), sum);
+        for (int r = 1; r < world; r++) mla_deliver(MLA_ADD, n, part_of(b, r, own, count, received, at, room), sum);
         memcpy(own + at, sum, (size_t)n * sizeof *sum);
     }
 }
@@ -155,7 +130,7 @@ static void send_bucket(mla_buckets *b) {
     const bucket *item = &b->items[b->sent];
     const int64_t way = b->sent % ON_THE_WAY;
     const void *data = b->gradients + item->begin;
-    if (is_rounded(b)) round_values(end_of(b, b->sent) - item->begin, data, b->sending[way]), data = b->sending[way];
+    if (is_rounded(b)) mla_narrow_all(end_of(b, b->sent) - item->begin, data, b->sending[way]), data = b->sending[way];
     mla_link_deal(item->link, b->options.wire, data, b->received[way]);
     b->sent++;
 }
@@ -170,7 +145,7 @@ static void sum_bucket(mla_buckets *b) {
     add_up(b, own, count, b->received[way]);
     b->summed++;
     if (b->options.shard) return;
-    if (is_rounded(b)) round_values(count, own, b->sending[way] + begin), data = b->sending[way];
+    if (is_rounded(b)) mla_narrow_all(count, own, b->sending[way] + begin), data = b->sending[way];
     mla_link_collect(item->link, b->options.wire, data);
 }
 
@@ -178,7 +153,7 @@ static void sum_bucket(mla_buckets *b) {
 static void finish_bucket(mla_buckets *b) {
     const bucket *item = &b->items[b->done];
     if (is_rounded(b) && !b->options.shard)
-        widen_values(end_of(b, b->done) - item->begin, b->sending[b->done % ON_THE_WAY], b->gradients + item->begin);
+        mla_widen_all(end_of(b, b->done) - item->begin, b->sending[b->done % ON_THE_WAY], b->gradients + item->begin);
     b->done++;
 }
 
