@@ -1,5 +1,6 @@
 /* Training on conversations: the loss is the mean over the tokens of answers, each example seen by itself, as computed
  * by hand from the logits of one example after the other; and the parts that every run has work with it. */
+#include "data/packing.h"
 #include "data/token_file.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
@@ -151,7 +152,7 @@ static void evaluation_is_of_answers_alone(void **state) {
     mla_token_file *file;
     char *tokens = path_in(folder, "half.h5"), *source = write_examples(), *out = path_in(folder, "half");
     const mla_prepare_options options = {.sources = (const char *const[]){source}, .source_count = 1, .tokenizer = "bytes",
-                                         .chat = true, .held_out = 0.5};
+                                         .chat = true, .held_out = 0.8};
     check_ok(context, mla_prepare(context, &options, tokens, &report));
     assert_int_equal(report.left_out, 1);
     assert_int_equal(report.train.documents + report.held_out.documents, EXAMPLES - 1);
@@ -161,6 +162,10 @@ static void evaluation_is_of_answers_alone(void **state) {
     const mla_token_stream *held_out = mla_token_file_stream(file, MLA_HELD_OUT);
     assert_non_null(held_out->answers);
     assert_int_equal(held_out->bytes, 0);
+    mla_packing *packing; /* some must stand in one sequence, or nothing is tested */
+    check_ok(context, mla_packing_create(context, &packing, held_out, T));
+    assert_true(mla_packing_report_of(packing).sequences < mla_packing_report_of(packing).documents - 1);
+    mla_packing_destroy(packing);
     char set[256];
     snprintf(set, sizeof set, "data.tokens=%s", tokens);
     chat_recipe(context, &recipe, (const char *const[]){"data.source=", set, "optim.lr=1e-12", NULL});
