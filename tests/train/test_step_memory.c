@@ -48,7 +48,8 @@ static void count_run(const char *name, int threads, const char *const *more) {
                   name, STEPS, (long long)ours, (long long)c.step[2].others, (long long)c.step[STEPS].others, STEPS);
     assert_int_equal(ours, 0);
     assert_int_equal(c.step[STEPS].others, c.step[2].others);
-    assert_true(c.resident[STEPS] <= c.resident[2] + (64 << 10));
+    /* On a busy machine a thread may first come to touch its scratch in a later step. */
+    assert_true(c.resident[STEPS] <= c.resident[2] + (1 << 20));
     mla_recipe_free(&recipe);
     mla_context_destroy(context);
     folder_remove(folder);
