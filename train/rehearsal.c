@@ -33,13 +33,17 @@ static mla_status build(mla_rehearsal *r) {
     return MLA_OK;
 }
 
-mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_recipe *recipe, int64_t rows, int processes) {
+mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_recipe *recipe, int64_t rows,
+                              int processes) {
     const mla_recipe_train *train = &recipe->train;
     recipe->model.vocab_size = vocabulary_of(recipe);
-    *out = (mla_rehearsal){.context = context, .recipe = recipe, .rows = rows,
+    *out = (mla_rehearsal){.context = context,
+                           .recipe = recipe,
+                           .rows = rows,
                            .precision = mla_precision_choose(context, train->precision)};
     const mla_step step = {.precision = out->precision, .recompute = train->recompute};
-    mla_status status = mla_memory_predict(context, &recipe->model, &recipe->lora, rows, train->sequence, &step, &out->plan);
+    mla_status status =
+        mla_memory_predict(context, &recipe->model, &recipe->lora, rows, train->sequence, &step, &out->plan);
     if (!status) status = mla_memory_check(context, &out->plan, processes);
     return status ? status : build(out);
 }
