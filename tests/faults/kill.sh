@@ -47,11 +47,9 @@ start_anew() {
 # With the run from its last checkpoint, or from its beginning where it was killed before it had a recipe.
 go_on() { if [ -e run/recipe.yaml ]; then train --resume run; else start_anew run; fi; }
 
-declare -A milliseconds every=([one]=1 [two]=2 [text]=1 [three]=2) ranks_of=([one]=1 [two]=2 [text]=1 [three]=3)
+declare -A every=([one]=1 [two]=2 [text]=1 [three]=2) ranks_of=([one]=1 [two]=2 [text]=1 [three]=3)
 for kind in "${kinds[@]}"; do
-    begin=$(date +%s%N)
     (start_anew whole-$kind >printed 2>&1) || fail "$kind: $(cat printed)"
-    milliseconds[$kind]=$((($(date +%s%N) - begin) / 1000000))
 done
 
 kills=0 in_a_save=0 no_checkpoint=0 no_recipe=0 most_lost=0 lost=0
@@ -73,13 +71,13 @@ count_loss() {
 kill_at_random() {
     local rank=$((RANDOM % ranks_of[$kind])) pid
     ("$@") >printed 2>&1 &
-    sleep "$(awk -v r=$RANDOM -v ms="${milliseconds[$kind]}" 'BEGIN { print r / 32768 * ms / 1000 }')"
+    random_moment $! "$steps"
     while kill -0 $! 2>/dev/null; do
         if [ "${ranks_of[$kind]}" -eq 1 ]; then pid=$(pgrep -P $!); else pid=$(pid_of_rank $rank run); fi
         [ -n "$pid" ] && kill -KILL $pid 2>/dev/null && break
         sleep 0.01
     done
-    wait $! 2>/dev/null
+    launcher_ends $!
     case $? in
     0) return 1 ;;
     137) ;;
@@ -106,5 +104,5 @@ for i in $(seq "$runs"); do
     [ $((i % 20)) -eq 0 ] && echo "$i runs, $kills kills, $failures failures"
 done
 echo "$kills kills in $runs runs, $in_a_save in the middle of a save, $no_checkpoint before the first checkpoint ($no_recipe before" \
-    "the recipe was there); $lost steps lost, at most $most_lost at once: $failures failures"
+    "the recipe was there); $lost steps lost, at most $most_lost at once; mpirun itself hung after $stuck of them: $failures failures"
 [ $failures -eq 0 ]
