@@ -335,6 +335,14 @@ static mla_status start_living(mla_comm *comm) {
     return start_helper(comm, live);
 }
 
+/* mpirun waits for what it has sent to a host that is cut off until TCP gives up, unless it finds out before. */
+static void warn_of_launcher(const mla_comm *comm) {
+    const bool by_mpirun = getenv("OMPI_COMM_WORLD_SIZE"), finds_out = getenv("OMPI_MCA_oob_tcp_keepalive_time");
+    if (comm->rank || !by_mpirun || finds_out || mla_comm_neighbours(comm) == comm->world) return;
+    mla_warn(comm->context, "should a host be cut off, all ranks end, but mpirun waits for it a quarter of an hour: start it "
+             "with --mca oob_tcp_keepalive_time 10 --mca oob_tcp_keepalive_intvl 5 --mca oob_tcp_keepalive_probes 3");
+}
+
 mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out) {
     *out = NULL;
     if (!is_one_of_several()) return MLA_OK;
@@ -349,6 +357,7 @@ mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out) 
     mla_status status = start_helper(comm, limit);
     if (!status) status = start_mpi(comm);
     stop_helper(comm);
+    if (!status) warn_of_launcher(comm);
     return status ? status : start_living(comm);
 }
 

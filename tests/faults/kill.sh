@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Kills runs at random moments and goes on with them: each must end in the bits of a run that was left alone.
-#     tests/faults/kill.sh MLA [--runs N] [--steps N]
-# A third of the runs train on text, which they prepare first; the others on synthetic tokens. All save after every
-# step, so that many kills fall into a save: half of the runs at once, half beside training. Every other run is killed a
-# second time after it was resumed.
+# Kills runs at random moments and goes on with them: each loses at most the steps since its last checkpoint, and ends in
+# the bits of a run that was left alone.
+#     tests/faults/kill.sh [MLA] [--runs N] [--steps N]
+# By turns: one process on synthetic tokens; 2 ranks; one process on text, which it prepares first; 3 ranks, sharded; and
+# each of these with saves beside training.
+# kill -9 hits any rank in any phase. One process saves after every step, ranks after every second one, so that many
+# kills fall into a save. Half of the runs are killed a second time after they were resumed.
 set -uo pipefail
-mla=$1
+mla=build/mla
+case ${1:-} in "" | --*) ;; *) mla=$1 && shift ;; esac
 runs=40 steps=80
-shift
 while [ $# -gt 1 ]; do
     case $1 in
     --runs) runs=$2 ;;
@@ -16,56 +18,97 @@ while [ $# -gt 1 ]; do
     esac
     shift 2
 done
-. "$(dirname "$0")/runs.sh"
+here=$(realpath "$(dirname "$0")")
+. "$here/runs.sh"
+. "$here/../support/ranks.sh"
 
 mkdir texts
 for i in $(seq 200); do echo "Document $i says: to be or not to be, that is question $((i * i)) of $((i + 7))." >"texts/$i.txt"; done
 sed '/synthetic:/,/tokens:/d; s/^data:/data:\n  source: texts\n  tokenizer: bpe\n  vocab_size: 300/' tiny.yaml >text.yaml
-sed 's/^checkpoint:/checkpoint:\n  background: true/' tiny.yaml >tiny-beside.yaml
-sed 's/^checkpoint:/checkpoint:\n  background: true/' text.yaml >text-beside.yaml
-every=(--set checkpoint.every=1 --set train.steps="$steps")
-declare -A milliseconds
-for recipe in tiny text tiny-beside text-beside; do
-    begin=$(date +%s%N)
-    check 0 "" "$mla" train $recipe.yaml "${every[@]}" --out whole-$recipe
-    milliseconds[$recipe]=$((($(date +%s%N) - begin) / 1000000))
+sed 's/batch: 4$/batch: 6/; s/threads: 1/threads: 1\n  bucket_mb: 0.005/' tiny.yaml >ranks.yaml
+
+most=300 # seconds that a run may take; more is a run that hangs
+kinds=(one two text three one-beside two-beside text-beside three-beside)
+# train ARGUMENT...: as many processes as the kind of the run wants.
+train() {
+    case $kind in
+    one* | text*) exec timeout -k 1 $most "$mla" train "$@" ;;
+    two*) exec timeout -k 1 $most mpirun -n 2 "$mla" train "$@" ;;
+    three*) exec timeout -k 1 $most mpirun -n 3 "$mla" train "$@" ;;
+    esac
+}
+start_anew() {
+    local more=(--set train.steps="$steps" --set checkpoint.every="$(every)" --out "$1")
+    case $kind in *-beside) more+=(--set checkpoint.background=true) ;; esac
+    case $kind in
+    one*) train tiny.yaml "${more[@]}" ;;
+    text*) train text.yaml "${more[@]}" ;;
+    two*) train ranks.yaml "${more[@]}" ;;
+    three*) train ranks.yaml "${more[@]}" --set optim.shard=true ;;
+    esac
+}
+# With the run from its last checkpoint, or from its beginning where it was killed before it had a recipe.
+go_on() { if [ -e run/recipe.yaml ]; then train --resume run; else start_anew run; fi; }
+
+ranks() { case $kind in two*) echo 2 ;; three*) echo 3 ;; *) echo 1 ;; esac; }
+every() { case $kind in two* | three*) echo 2 ;; *) echo 1 ;; esac; } # steps between saves
+for kind in "${kinds[@]}"; do
+    (start_anew whole-$kind >printed 2>&1) || fail "$kind: $(cat printed)"
 done
 
-kills=0 in_a_save=0 before=0 at_once=0
-# kill_at_random COMMAND...: 0 where the kill came before the run's end.
+kills=0 in_a_save=0 no_checkpoint=0 no_recipe=0 most_lost=0 lost=0
+
+saved_step() { [ ! -e run/latest ] && echo 0 || sed 's/step-0*\([0-9]*\).h5/\1/' run/latest; }
+
+# What the last kill has cost: steps that are in the log and not in the checkpoint. Beside training, one more save may be
+# on its way.
+count_loss() {
+    local logged=0 saved most
+    case $kind in *-beside) most=$((2 * $(every))) ;; *) most=$(every) ;; esac
+    [ -e run/metrics.jsonl ] && logged=$(wc -l <run/metrics.jsonl)
+    saved=$(saved_step)
+    [ -e run/latest ] && [ ! -e "run/$(cat run/latest)" ] && fail "run $i: latest names a file that is not there"
+    [ $((logged - saved)) -le "$most" ] || fail "run $i ($kind): $logged steps done, only $saved of them saved"
+    [ $((logged - saved)) -le $most_lost ] || most_lost=$((logged - saved))
+    [ "$logged" -gt "$saved" ] && lost=$((lost + logged - saved))
+}
+
+# kill_at_random COMMAND...: 0 where the kill came before the run's end. A rank that is not there yet is hit as it comes.
 kill_at_random() {
-    "$@" >printed 2>&1 &
-    sleep "$(awk -v r=$RANDOM -v ms="${milliseconds[$recipe]}" 'BEGIN { print r / 32768 * ms / 1000 }')"
-    kill -KILL $! 2>/dev/null
-    wait $! 2>/dev/null
-    [ $? -eq 137 ] || return 1
+    local rank=$((RANDOM % $(ranks))) pid
+    ("$@") >printed 2>&1 &
+    random_moment $! "$steps"
+    while kill -0 $! 2>/dev/null; do
+        if [ "$(ranks)" -eq 1 ]; then pid=$(pgrep -P $!); else pid=$(pid_of_rank $rank run); fi
+        [ -n "$pid" ] && kill -KILL $pid 2>/dev/null && break
+        sleep 0.01
+    done
+    launcher_ends $!
+    case $? in
+    0) return 1 ;;
+    137) ;;
+    *) fail "run $i ($kind): ends otherwise: $(cat printed)" ;;
+    esac
     kills=$((kills + 1))
     [ -n "$(find run -name '*.tmp' 2>/dev/null)" ] && in_a_save=$((in_a_save + 1))
-    ls run/step-*.h5 >/dev/null 2>&1 || before=$((before + 1))
+    ls run/step-*.h5 >/dev/null 2>&1 || no_checkpoint=$((no_checkpoint + 1))
+    count_loss
     return 0
 }
 
-# Goes on with the run, or begins it again where it was killed before it had a recipe.
-go_on() {
-    if [ -e run/recipe.yaml ]; then
-        "$@" "$mla" train --resume run
-    else
-        at_once=$((at_once + 1))
-        "$@" "$mla" train $recipe.yaml "${every[@]}" --out run
-    fi
-}
-
 for i in $(seq "$runs"); do
-    recipe=tiny
-    [ $((i % 3)) -eq 0 ] && recipe=text
-    [ $((i % 4)) -ge 2 ] && recipe=$recipe-beside
+    kind=${kinds[$((i % 8))]}
     rm -rf run
-    until kill_at_random "$mla" train $recipe.yaml "${every[@]}" --out run; do rm -rf run; done
-    [ $((i % 2)) -eq 0 ] && go_on kill_at_random
-    [ -e run/latest ] && [ ! -e "run/$(cat run/latest)" ] && fail "run $i: latest names a file that is not there"
-    go_on check 0 ""
-    same_end whole-$recipe run || fail "run $i ($recipe) ends in other bits"
+    until kill_at_random start_anew run; do rm -rf run; done
+    [ -e run/recipe.yaml ] || no_recipe=$((no_recipe + 1))
+    [ $((i / 8 % 2)) -eq 0 ] && kill_at_random go_on
+    first=$(($(saved_step) + 1))
+    (go_on) >printed 2>&1 || fail "run $i ($kind): does not go on: $(cat printed)"
+    went_on=$(sed -n "s/.* steps \([0-9]*\) to $steps$/\1/p" printed)
+    [ "${went_on:-0}" -ge "$first" ] || fail "run $i ($kind): does not go on with step $first: $(cat printed)"
+    same_end whole-$kind run || fail "run $i ($kind) ends in other bits"
+    [ $((i % 20)) -eq 0 ] && echo "$i runs, $kills kills, $failures failures"
 done
-echo "$kills kills in $runs runs, $in_a_save in the middle of a save, $before before the first checkpoint ($at_once before" \
-    "the recipe was there): $failures failures"
+echo "$kills kills in $runs runs, $in_a_save in the middle of a save, $no_checkpoint before the first checkpoint ($no_recipe before" \
+    "the recipe was there); $lost steps lost, at most $most_lost at once; mpirun itself hung after $stuck of them: $failures failures"
 [ $failures -eq 0 ]

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Kills ranks at random moments, and goes on with the runs: each must end in the bits of a run of as many ranks that
-# was left alone; none may hang.
-#     tests/faults/ranks.sh MLA [--runs N]
-# Runs have 2 or 3 ranks, sharded or not; all save after every second step. Every third run is hit by SIGSTOP instead of
-# SIGKILL, which the other ranks must notice within the timeout.
+# Sends signals to ranks at random moments, and goes on with the runs: each must end in the bits of a run of as many ranks
+# that was left alone; none may hang.
+#     tests/faults/ranks.sh [MLA] [--runs N]
+# Runs have 2 or 3 ranks, sharded or not; all save after every second step and evaluate after every fifth. By turns any
+# rank is hit by SIGSTOP, which the others must notice within the timeout; by SIGTERM or SIGUSR1, after which all save the
+# same step and exit with 75; and by both, of which the second ends all at once.
 set -uo pipefail
-mla=$1
-runs=20
-[ "${2:-}" = --runs ] && runs=$3
+mla=build/mla
+case ${1:-} in "" | --*) ;; *) mla=$1 && shift ;; esac
+runs=24
+[ "${1:-}" = --runs ] && runs=$2
 here=$(realpath "$(dirname "$0")")
 . "$here/runs.sh"
 . "$here/../support/ranks.sh"
@@ -15,55 +17,78 @@ here=$(realpath "$(dirname "$0")")
 sed -i 's/batch: 4$/batch: 6/; s/threads: 1/threads: 1\n  bucket_mb: 0.005\n  comm_timeout: 3/' tiny.yaml
 every=(--set checkpoint.every=2 --set train.steps=100)
 kinds=("2 false" "3 true" "3 false" "2 true")
+signals=(STOP TERM USR1 "USR1 TERM")
 most=300 # seconds that a run of 100 small steps may take; more is a run that hangs
 after=60 # seconds that the others may go on after a rank was hit
-declare -A milliseconds
+declare -A counts
 for kind in "${kinds[@]}"; do
     read -r n shard <<<"$kind"
-    begin=$(date +%s%N)
     check 0 "" ranks "$n" train tiny.yaml "${every[@]}" --set optim.shard="$shard" --out "whole-$n-$shard"
-    milliseconds[$kind]=$((($(date +%s%N) - begin) / 1000000))
 done
 
-kills=0 stops=0 in_a_save=0 begun_anew=0 lost=0 longest=0
-# hit_at_random SIGNAL: a random rank at a random moment; 1 where the run was over before.
+longest=0 
+count() { counts[$1]=$((${counts[$1]:-0} + 1)); }
+
+# All have saved the step that they say, which is the last one in the log.
+check_saved() {
+    local step
+    step=$(sed -n 's/^mla: stopped after step \([0-9]*\),.*/\1/p' printed)
+    [ "$(cat run/latest)" = "$(printf 'step-%08d.h5' "${step:-0}")" ] && [ "$(wc -l <run/metrics.jsonl)" = "$step" ] ||
+        fail "run $i: stopped after step '$step', saved $(cat run/latest), logged $(wc -l <run/metrics.jsonl): $(cat printed)"
+}
+
+# What must follow from the signals that a rank got.
+judge() {
+    local code=$1
+    case $signal in
+    STOP)
+        count stopped
+        grep -qE "no sign of life|for all ranks to start or to end" printed && count noticed
+        ;;
+    TERM | USR1)
+        if [ "$code" -eq 75 ]; then count saved && check_saved
+        elif grep -q "exited on signal" printed; then count early # before it listens to signals
+        else fail "run $i: SIG$signal: exit code $code: $(cat printed)"; fi
+        ;;
+    *) if [ "$code" -eq 75 ]; then count between && check_saved; else count at_once; fi ;;
+    esac
+}
+
+# hit_at_random: a random rank at a random moment; 1 where the run was over before.
 hit_at_random() {
-    local signal=$1 pid code begin
+    local pid code begin s
     timeout -k 1 $most mpirun -n "$n" "$mla" "${arguments[@]}" >printed 2>&1 &
-    sleep "$(awk -v r=$RANDOM -v ms="${milliseconds[$kind]}" 'BEGIN { print r / 32768 * ms / 1000 }')"
+    random_moment $! 100
     pid=$(pid_of_rank $((RANDOM % n)) run)
-    [ -n "$pid" ] && kill -"$signal" "$pid" 2>/dev/null || { wait $!; [ $? -eq 0 ] || fail "run $i: $(cat printed)"; return 1; }
-    [ "$signal" = KILL ] && [ -n "$(find run -name '*.tmp' 2>/dev/null)" ] && in_a_save=$((in_a_save + 1))
+    [ -n "$pid" ] || { wait $!; [ $? -eq 0 ] || fail "run $i: $(cat printed)"; return 1; }
+    for s in $signal; do kill -"$s" "$pid" 2>/dev/null; done
     begin=$(date +%s%N)
-    wait $!
+    launcher_ends $!
     code=$?
     begin=$((($(date +%s%N) - begin) / 1000000))
+    [ "$signal" = STOP ] && kill -KILL "$pid" 2>/dev/null
     [ $code -eq 0 ] && return 1 # it was over but for the end
     [ $begin -gt $longest ] && longest=$begin
     [ $begin -le $((after * 1000)) ] || fail "run $i: hangs after SIG$signal: $(tail -n 20 printed)"
-    if [ "$signal" = STOP ]; then
-        stops=$((stops + 1))
-        grep -qE "no sign of life|for all ranks to start or to end" printed && lost=$((lost + 1))
-        kill -KILL "$pid" 2>/dev/null
-    else
-        kills=$((kills + 1))
-    fi
+    judge $code
     return 0
 }
 
 for i in $(seq "$runs"); do
     kind=${kinds[$((i % 4))]}
     read -r n shard <<<"$kind"
-    signal=KILL
-    [ $((i % 3)) -eq 0 ] && signal=STOP
+    signal=${signals[$((i / 4 % 4))]}
     rm -rf run
     arguments=(train tiny.yaml "${every[@]}" --set optim.shard="$shard" --out run)
-    until hit_at_random $signal; do rm -rf run; done
+    until hit_at_random; do rm -rf run; done
     before=$(wc -l 2>/dev/null <run/metrics.jsonl || echo 0)
-    if [ -e run/recipe.yaml ]; then arguments=(train --resume run); else begun_anew=$((begun_anew + 1)); fi
+    if [ -e run/recipe.yaml ]; then arguments=(train --resume run); else count anew; fi
     check 0 "" timeout -k 1 $most mpirun -n "$n" "$mla" "${arguments[@]}"
     same_end "whole-$n-$shard" run || fail "run $i ($n ranks, shard $shard, SIG$signal after step $before) ends in other bits"
+    [ $((i % 20)) -eq 0 ] && echo "$i runs, $failures failures"
 done
-echo "$kills ranks killed ($in_a_save while a checkpoint was written), $stops stopped ($lost of them noticed by another rank)," \
-    "in $runs runs; $begun_anew begun anew; over at most $((longest / 1000)).$((longest % 1000 / 100)) s after it: $failures failures"
+echo "$runs runs. SIGSTOP ${counts[stopped]:-0} (${counts[noticed]:-0} named by another rank); SIGTERM or SIGUSR1:" \
+    "${counts[saved]:-0} saved and left with 75, ${counts[early]:-0} before the rank listened; two signals: ${counts[at_once]:-0}" \
+    "ended at once, ${counts[between]:-0} had saved; ${counts[anew]:-0} begun anew; over at most" \
+    "$((longest / 1000)).$((longest % 1000 / 100)) s after the signal; mpirun itself hung $stuck times: $failures failures"
 [ $failures -eq 0 ]

@@ -64,3 +64,12 @@ same_end() {
     cmp "$1/$last" "$2/$last" && cmp "$1/latest" "$2/latest" && cmp "$1/recipe.yaml" "$2/recipe.yaml" &&
         cmp <(steps_of "$1") <(steps_of "$2") && [ -z "$(find "$2" -name '*.tmp')" ]
 }
+
+# random_moment PROCESS STEPS: waits for a random moment of the run in the folder `run`: one in nine in its first second,
+# the others after as many steps as chance wants, and some milliseconds.
+random_moment() {
+    local at=$((RANDOM % ($2 + $2 / 8) - $2 / 8))
+    [ $at -ge 0 ] || { sleep "0.$((RANDOM % 90 + 10))"; return; }
+    until [ "$(wc -l 2>/dev/null <run/metrics.jsonl || echo 0)" -ge $at ] || ! kill -0 "$1" 2>/dev/null; do sleep 0.005; done
+    sleep "0.0$((RANDOM % 90 + 10))"
+}

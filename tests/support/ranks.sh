@@ -19,11 +19,30 @@ curves_near() {
         d > most { most = d } END { if (!NR) bad = 1; printf "%s to %s: %d steps, at most %.1e apart\n", A, B, NR, most; exit bad }' A="$1" B="$2"
 }
 
-# pid_of_rank N DIR: the process of a rank of the run in DIR, below this folder: other tests may run elsewhere.
+# pid_of_rank N DIR: the process of a rank of the run in DIR; of this script's runs alone, which are in its folder.
 pid_of_rank() {
     local pid
     for pid in $(pgrep -f -- "$2( |\$)"); do
-        [ "$(readlink "/proc/$pid/cwd")" = "$PWD" ] || continue
-        grep -qz "^OMPI_COMM_WORLD_RANK=$1\$" "/proc/$pid/environ" 2>/dev/null && echo "$pid" && return
+        [ "/proc/$pid/cwd" -ef . ] && grep -qz "^OMPI_COMM_WORLD_RANK=$1\$" "/proc/$pid/environ" 2>/dev/null && echo "$pid" && return
     done
+}
+
+# ranks_here: the processes of all ranks of this script's runs.
+ranks_here() {
+    local pid
+    for pid in $(pgrep -x mla); do [ "/proc/$pid/cwd" -ef . ] && echo "$pid"; done
+}
+
+# launcher_ends PROCESS: waits for `timeout`, or a shell, around mpirun, and returns its exit code. OpenMPI 4.1's mpirun with
+# PMIx 4.2 sometimes locks itself up when a rank dies while it starts (pmix_rte_finalize): where all ranks have been gone
+# for 5 s it is ended, and counted in `stuck`.
+stuck=0
+launcher_ends() {
+    local since=$SECONDS
+    while kill -0 "$1" 2>/dev/null; do
+        [ -z "$(ranks_here)" ] || since=$SECONDS
+        [ $((SECONDS - since)) -le 5 ] || { pkill -KILL -P "$1" mpirun && stuck=$((stuck + 1)) && since=$SECONDS; }
+        sleep 0.02
+    done
+    wait "$1" 2>/dev/null
 }

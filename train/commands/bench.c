@@ -5,16 +5,11 @@
  * With --interactive it makes one step for each line "step" on its input and answers with a line of JSON, so that
  * another program can be timed in turns with it (tests/bench/interleave.py). */
 #include "autograd/random.h"
-#include "optim/adamw.h"
-#include "optim/clip.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/decode_bench.h"
-#include "train/finetune.h"
 #include "train/machine.h"
-#include "train/memory.h"
-#include "train/trained_model.h"
-#include "train/recipe.h"
+#include "train/rehearsal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -48,14 +43,8 @@ typedef struct {
 typedef struct {
     mla_context *context;
     mla_recipe recipe; /* effective; shares its strings with the one that was loaded */
-    mla_dtype precision;
-    mla_decoder *model;
-    mla_adamw_state moments;
-    mla_tape *tape;
-    mla_memory_plan plan;
-    mla_finetune base;
-    int32_t *ids; /* (microbatch, sequence), also the targets */
-    float *x;     /* (microbatch, sequence, D), where one block is measured without a model around it */
+    mla_rehearsal rehearsal;
+    float *x; /* (microbatch, sequence, D), where one block is measured without a model around it */
     op_time ops[MOST_OPS];
     int op_count;
     double optimizer_seconds;
@@ -76,40 +65,38 @@ static void add_time(void *user, const char *op, bool backward, double seconds, 
 }
 
 static void update(bench *b) {
-    const mla_recipe_optim *o = &b->recipe.optim;
-    const double begin = mla_seconds(), norm = mla_gradient_norm(b->model->params);
-    mla_adamw_step(&b->moments, b->model->params,
-                   &(mla_adamw_options){(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay},
-                   (float)o->lr, mla_clip_scale(norm, o->clip));
+    const double begin = mla_seconds();
+    mla_rehearsal_update(&b->rehearsal);
     b->optimizer_seconds += mla_seconds() - begin;
 }
 
-/* The mean square of the first block's result. */
-static mla_tensor *block_loss(bench *b, const int64_t *shape) {
-    const int64_t width = b->model->config.hidden_size;
-    if (b->precision == MLA_BF16) mla_params_refresh_half(b->model->params);
-    mla_tensor *x = mla_input(b->tape, MLA_F32, 3, (int64_t[]){shape[0], shape[1], width}, b->x);
-    mla_tensor *y = mla_block_apply(b->tape, &b->model->blocks[0], x, NULL);
-    return mla_scale(b->tape, mla_sum(b->tape, mla_mul(b->tape, y, y)), 1 / (float)mla_count(x));
+/* Forward and backward of the first block; the loss is the mean square of its result. */
+static mla_status block_pass(bench *b, const mla_step *step, double *loss) {
+    const mla_rehearsal *r = &b->rehearsal;
+    const int64_t shape[] = {r->rows, b->recipe.train.sequence, r->model->config.hidden_size};
+    mla_tape_begin(r->tape, step);
+    if (r->precision == MLA_BF16) mla_params_refresh_half(r->model->params);
+    mla_tensor *x = mla_input(r->tape, MLA_F32, 3, shape, b->x);
+    mla_tensor *y = mla_block_apply(r->tape, &r->model->blocks[0], x, NULL);
+    mla_tensor *result = mla_scale(r->tape, mla_sum(r->tape, mla_mul(r->tape, y, y)), 1 / (float)mla_count(x));
+    const mla_status status = mla_backward(r->tape, result);
+    if (!status) *loss = (double)*(const float *)result->data;
+    return status;
 }
 
 static mla_status step(bench *b, double *seconds, double *loss) {
-    const mla_recipe_train *r = &b->recipe.train;
-    const int64_t shape[] = {r->microbatch, r->sequence};
+    mla_rehearsal *r = &b->rehearsal;
     const double begin = mla_seconds();
-    mla_params_clear_gradients(b->model->params);
+    mla_params_clear_gradients(r->model->params);
     *loss = 0;
-    for (int64_t place = 0; place < r->batch; place += r->microbatch) {
-        mla_tape_begin(b->tape, &(mla_step){.seed = 1, .step = (uint64_t)b->step, .first_sample = place, .training = true,
-                                            .precision = b->precision, .recompute = r->recompute, .timed = add_time,
-                                            .user = b});
-        mla_tensor *ids = mla_input(b->tape, MLA_I32, 2, shape, b->ids);
-        mla_tensor *result = b->x ? block_loss(b, shape)
-                                  : mla_teacher_loss(&b->base.teacher, &b->recipe.finetune, b->tape, b->model, ids, ids,
-                                                     1.0f / (float)(r->batch * r->sequence), NULL);
-        const mla_status status = mla_backward(b->tape, result);
+    for (int64_t place = 0; place < b->recipe.train.batch; place += r->rows) {
+        const mla_step pass = {.seed = 1, .step = (uint64_t)b->step, .first_sample = place, .training = true,
+                               .precision = r->precision, .recompute = b->recipe.train.recompute, .timed = add_time,
+                               .user = b};
+        double part;
+        const mla_status status = b->x ? block_pass(b, &pass, &part) : mla_rehearsal_pass(r, r->rows, &pass, &part);
         if (status) return status;
-        *loss += (double)*(const float *)result->data;
+        *loss += part;
     }
     update(b);
     b->step++;
@@ -119,68 +106,36 @@ static mla_status step(bench *b, double *seconds, double *loss) {
 
 /* ---- setting up ---- */
 
-static void fill_ids(bench *b, int64_t count) {
-    const int64_t vocabulary = b->recipe.model.vocab_size;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits[4];
-        mla_random_bits(mla_random_stream(1, "bench", 0, 0, 0), (uint64_t)i, bits);
-        b->ids[i] = (int32_t)(bits[0] % (uint64_t)vocabulary);
-    }
-}
-
-static void fill_x(bench *b, int64_t count) { mla_random_normal(mla_random_stream(1, "x", 0, 0, 0), 0, count, b->x); }
-
-/* A model that is one block and next to nothing around it. */
-static void reduce_to_block(mla_model_config *config) {
+/* A model that is one block, as the recipe describes it, and next to nothing around it. */
+static void reduce_to_block(mla_recipe *recipe) {
+    mla_model_config *config = &recipe->model;
+    recipe->finetune = (mla_recipe_finetune){0};
     config->num_hidden_layers = config->vocab_size = 1;
     config->final_norm = false;
     config->tie_word_embeddings = true;
     if (config->position == MLA_POSITION_LEARNED) config->position = MLA_POSITION_NONE;
 }
 
-/* Adapters alone need no base here: they are measured on the recipe's own model. */
-static bool begins_elsewhere(const mla_recipe *recipe) {
-    return (recipe->finetune.base && recipe->finetune.base[0]) || (recipe->finetune.distil && recipe->finetune.distil[0]);
-}
-
 static mla_status set_up(bench *b, bool one_block) {
     const mla_recipe_train *r = &b->recipe.train;
-    mla_model_config *config = &b->recipe.model;
-    mla_status status = begins_elsewhere(&b->recipe) ? mla_finetune_open(b->context, &b->base, &b->recipe, NULL) : MLA_OK;
-    if (one_block) reduce_to_block(config);
-    if (!config->vocab_size) config->vocab_size = b->recipe.data.vocab_size;
+    if (one_block) reduce_to_block(&b->recipe);
     b->base_memory = mla_memory_resident();
-    b->precision = mla_precision_choose(b->context, r->precision);
-    if (!status)
-        status = mla_memory_predict(b->context, &b->recipe, mla_teacher_config(&b->base.teacher), r->microbatch,
-                                    b->precision, &b->plan);
-    b->plan.copy = 0;
-    if (!status) status = mla_memory_check(b->context, &b->plan, 1);
-    if (!status) status = mla_trained_model_create(b->context, &b->recipe, b->precision, &b->model);
-    if (!status) status = mla_params_allocate(b->model->params, true);
-    if (!status) status = mla_teacher_build(&b->base.teacher, b->precision);
-    if (!status) status = mla_adamw_state_allocate(b->context, &b->moments, b->model->params);
-    if (!status) status = mla_tape_create(b->context, &b->tape, NULL);
-    if (!status) b->ids = mla_alloc(b->context, r->microbatch * r->sequence, sizeof *b->ids, "a microbatch");
-    if (!status && one_block) b->x = mla_alloc(b->context, r->microbatch * r->sequence, (size_t)config->hidden_size * sizeof *b->x, "x");
-    if (mla_error_status(b->context)) return mla_error_status(b->context);
-    if (b->x) fill_x(b, r->microbatch * r->sequence * config->hidden_size);
-    mla_params_initialise(b->model->params, 1);
-    fill_ids(b, r->microbatch * r->sequence);
+    const mla_status status = mla_rehearsal_open(b->context, &b->rehearsal, &b->recipe, r->microbatch, 1);
+    if (status || !one_block) return status;
+    const int64_t count = r->microbatch * r->sequence * b->recipe.model.hidden_size;
+    b->x = mla_alloc(b->context, count, sizeof *b->x, "x");
+    if (!b->x) return MLA_ERROR_MEMORY;
+    mla_random_normal(mla_random_stream(1, "x", 0, 0, 0), 0, count, b->x);
     return MLA_OK;
 }
 
 static void tear_down(bench *b) {
-    mla_tape_destroy(b->tape);
-    mla_adamw_state_free(&b->moments);
-    mla_decoder_destroy(b->model);
-    mla_finetune_close(&b->base);
-    free(b->ids);
+    mla_rehearsal_close(&b->rehearsal);
     free(b->x);
 }
 
 static double model_flops(const bench *b) {
-    return (b->plan.cost.forward_flops + b->plan.cost.backward_flops) *
+    return (b->rehearsal.plan.cost.forward_flops + b->rehearsal.plan.cost.backward_flops) *
            (double)(b->recipe.train.batch / b->recipe.train.microbatch);
 }
 
@@ -252,20 +207,21 @@ static void print_ops(FILE *out, bench *b, int64_t steps) {
 
 static void print_text(FILE *out, bench *b, const result *r, int64_t steps) {
     const double mib = 1 << 20;
+    const mla_memory_plan *plan = &b->rehearsal.plan;
     print_ops(out, b, steps);
     fprintf(out, "step             %.1f ms (median of %lld), %s, %d threads, %s\n", r->ms, (long long)steps,
-            mla_dtype_name(b->precision), mla_context_threads(b->context), mla_gemm_library());
+            mla_dtype_name(b->rehearsal.precision), mla_context_threads(b->context), mla_gemm_library());
     fprintf(out, "model            %.1f GFLOP a step, %.1f GFLOP/s\n", model_flops(b) / 1e9, r->flops_per_second / 1e9);
     fprintf(out, "oneDNN fraction  %.3f of what the step's own matrix products reach by themselves\n", r->fraction);
     fprintf(out, "memory           %.0f MiB peak; predicted %.0f: parameters %.0f, gradients %.0f, moments %.0f, step %.0f, "
-                 "program %.0f\n", (double)r->peak / mib, (double)(mla_memory_total(&b->plan) + b->base_memory) / mib,
-            (double)b->plan.parameters / mib, (double)b->plan.gradients / mib, (double)b->plan.moments / mib,
-            (double)b->plan.step / mib, (double)b->base_memory / mib);
+                 "program %.0f\n", (double)r->peak / mib, (double)(mla_memory_total(plan) + b->base_memory) / mib,
+            (double)plan->parameters / mib, (double)plan->gradients / mib, (double)plan->moments / mib,
+            (double)plan->step / mib, (double)b->base_memory / mib);
 }
 
 static void print_json(FILE *out, const bench *b, const result *r) {
     json_t *json = json_object();
-    json_object_set_new(json, "precision", json_string(mla_dtype_name(b->precision)));
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(b->rehearsal.precision)));
     json_object_set_new(json, "threads", json_integer(mla_context_threads(b->context)));
     json_object_set_new(json, "library", json_string(mla_gemm_library()));
     mla_report_number(json, "ms", r->ms);
@@ -280,7 +236,7 @@ static mla_status answer(bench *b, FILE *out) {
     char line[64];
     mla_status status = MLA_OK;
     fprintf(out, "{\"ready\":true,\"library\":\"%s\",\"precision\":\"%s\",\"threads\":%d}\n", mla_gemm_library(),
-            mla_dtype_name(b->precision), mla_context_threads(b->context));
+            mla_dtype_name(b->rehearsal.precision), mla_context_threads(b->context));
     fflush(out);
     while (!status && fgets(line, sizeof line, stdin)) {
         double seconds, loss;
