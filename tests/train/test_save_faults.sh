@@ -44,7 +44,7 @@ for beside in false true; do
 
     begin vanishes "${set[@]}"
     mv vanishes moved
-    ended 1 "rank 0 on .*vanishes/.*No such file or directory"
+    ended 1 "rank 0 on .*: vanishes/.*(No such file or directory|cannot open)"
     goes_on moved
     rm -r moved
 
