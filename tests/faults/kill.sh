@@ -33,8 +33,8 @@ kinds=(one two text three one-beside two-beside text-beside three-beside)
 train() {
     case $kind in
     one* | text*) exec timeout -k 1 $most "$mla" train "$@" ;;
-    two*) exec timeout -k 1 $most mpirun -n 2 "$mla" train "$@" ;;
-    three*) exec timeout -k 1 $most mpirun -n 3 "$mla" train "$@" ;;
+    two*) exec env ASAN_OPTIONS="$asan_of_ranks" timeout -k 1 $most mpirun -n 2 "$mla" train "$@" ;;
+    three*) exec env ASAN_OPTIONS="$asan_of_ranks" timeout -k 1 $most mpirun -n 3 "$mla" train "$@" ;;
     esac
 }
 start_anew() {

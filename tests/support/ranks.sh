@@ -2,12 +2,13 @@
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none
 
-# Without the search for leaks, where sanitizers are built in: OpenMPI keeps memory, in modules that it has unloaded.
+# Where sanitizers are built in: without the search for leaks. OpenMPI keeps memory, in modules that it has unloaded.
+export asan_of_ranks="${ASAN_OPTIONS:-}:detect_leaks=0"
 # ranks N ARGUMENT...: the command on N ranks.
 ranks() {
     local count=$1
     shift
-    ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" mpirun -n "$count" "$mla" "$@"
+    ASAN_OPTIONS=$asan_of_ranks mpirun -n "$count" "$mla" "$@"
 }
 
 # curves_near A B TOLERANCE: the logs have the same steps, with losses that differ by no more, relatively.
