@@ -95,6 +95,7 @@ static const mla_field train_fields[] = {
      .help = "several ranks: seconds without a sign of life until one counts as lost"},
     {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,
      .help = "several ranks: how gradients travel; bf16: half the bytes, each rounded, sums in f32"},
+    {"overlap", MLA_FIELD_BOOL, AT(overlap), 1, .help = "several ranks: send gradients while the backward pass goes on"},
     {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
      .help = "several ranks: megabytes of gradients that are sent at once"},
     {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,

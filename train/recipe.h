@@ -69,6 +69,7 @@ typedef struct {
     int64_t log_every;
     double comm_timeout;  /* seconds */
     mla_recipe_reduce reduce;
+    bool overlap;         /* of the exchange of gradients with the backward pass */
     double bucket_mb;     /* megabytes of gradients that ranks exchange at once */
     int64_t verify_every; /* steps between comparisons of the ranks' parameters; 0: never */
     int64_t max_skipped; /* non-finite steps in a row before the run stops */

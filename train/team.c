@@ -109,7 +109,7 @@ void mla_team_begin(mla_team *t) {
 }
 
 void mla_team_follow(mla_team *t, mla_step *step) {
-    if (!t->comm) return;
+    if (!t->comm || !t->recipe->train.overlap) return;
     step->gradient_final = mla_buckets_final;
     step->between = mla_buckets_poll;
     step->user = t->buckets;

@@ -27,6 +27,8 @@ train 3 shard3again --set optim.shard=true
 same_end shard3 shard3again || fail "3 ranks, sharded, twice end in other bits"
 train 2 recompute --set train.recompute=block
 curves_near alone recompute 1e-5 || fail "with recompute: another curve"
+train 2 late --set train.overlap=false
+cmp <(steps_of world2) <(steps_of late) || fail "without overlap: other bits"
 train 2 rounded --set train.reduce=bf16
 curves_near alone rounded 0.02 || fail "gradients in bf16: a curve that is far off"
 curves_near alone rounded 1e-5 >/dev/null 2>&1 && fail "gradients in bf16: nothing was rounded"
