@@ -24,34 +24,36 @@ static int64_t rows_of(const mla_forecast_basis *b, int64_t samples) {
 
 /* ---- the network ---- */
 
+static double away(const layout *l) { return l->ranks - l->neighbours; } /* ranks on other hosts */
+
 /* A stage (each rank sends every other one its part of `bytes`, or its own part to all) on the network: a host sends
  * what its ranks have for other hosts, and receives as much. */
 static double travel(const layout *l, double bytes) {
-    const double away = l->ranks - l->neighbours;
-    if (away <= 0) return 0;
-    return l->network.latency + l->neighbours * bytes * away / l->ranks / l->network.bandwidth;
+    if (away(l) <= 0) return 0;
+    return l->network.latency + l->neighbours * bytes * away(l) / l->ranks / l->network.bandwidth;
 }
 
 /* The same for a core: exchanged within the host, copied to and from the network. */
 static double handle(const layout *l, double bytes) {
-    const double away = l->ranks - l->neighbours;
-    return bytes * (l->neighbours - 1) / l->ranks / l->basis->exchange + 2 * bytes * away / l->ranks / l->basis->copying +
-           2 * away * l->message;
+    const double within = bytes * (l->neighbours - 1) / l->ranks, outside = bytes * away(l) / l->ranks;
+    return within / l->basis->exchange + 2 * outside / l->basis->copying + 2 * away(l) * l->message;
 }
 
 /* ---- the stages of a step ---- */
 
 /* The last pass with the reduction of the gradients: buckets become final, are dealt, added up and, unless the optimizer
- * is sharded, collected. The network carries one after the other; what a core does for them holds the pass up. */
+ * is sharded, collected. The network carries one after the other; what a core does for them, in bf16 rounding too, holds
+ * the pass up. */
 static double reducing_pass(const layout *l, const mla_forecast_pass *pass) {
     const mla_forecast_basis *b = l->basis;
     const int stages = b->recipe->optim.shard ? 1 : 2;
+    const bool rounded = b->recipe->train.reduce == MLA_REDUCE_BF16;
     double held_up = 0, network = 0, work = 0;
     for (int64_t i = 0; i < b->buckets; i++) {
         const int64_t rest = b->gradient_bytes - i * b->bucket_bytes;
         const double bytes = (double)(rest < b->bucket_bytes ? rest : b->bucket_bytes);
-        network = larger(network, pass->final[i] + held_up) + stages * travel(l, bytes);
-        work = stages * handle(l, bytes) + bytes / b->copying;
+        network = larger(network, pass->final[i] + held_up) + stages * travel(l, rounded ? bytes / 2 : bytes);
+        work = stages * handle(l, rounded ? bytes / 2 : bytes) + (rounded ? 2 : 1) * bytes / b->copying;
         held_up += work;
     }
     return larger(pass->seconds + held_up, network + work); /* the last bucket waits for its last gradient */
@@ -64,17 +66,18 @@ static double compute(const mla_forecast_basis *b, int64_t samples, const mla_fo
     return (double)(samples / rows) * full->seconds + (small ? small->seconds : 0);
 }
 
-/* Sharded, each updates its part, and all get all parts, by way of the block of gradients. */
+/* Sharded, each updates its part, ... */
 static double update(const layout *l) {
     const mla_forecast_basis *b = l->basis;
     return b->recipe->optim.shard ? b->update / l->ranks : b->update;
 }
 
+/* ... and all get all parts, bucket by bucket, as f32. */
 static double spread(const layout *l) {
     const mla_forecast_basis *b = l->basis;
     const double bytes = (double)b->gradient_bytes;
     if (!b->recipe->optim.shard) return 0;
-    return travel(l, bytes) + handle(l, bytes) + 2 * bytes / b->copying + (double)(b->buckets - 1) * 2 * l->message;
+    return travel(l, bytes) + handle(l, bytes) + 2 * away(l) * (double)(b->buckets - 1) * l->message;
 }
 
 /* All but the passes that are computed while nothing is sent. */

@@ -14,7 +14,7 @@ here=$(realpath "$(dirname "$0")")
 . "$here/runs.sh"
 . "$here/../support/ranks.sh"
 
-sed -i 's/batch: 4$/batch: 6/; s/threads: 1/threads: 1\n  bucket_mb: 0.005\n  comm_timeout: 3/' tiny.yaml
+sed -i 's/batch: 4$/batch: 6/; s/threads: 1/threads: 1\n  bucket_mb: 0.005\n  comm_timeout: 10/' tiny.yaml
 every=(--set checkpoint.every=2 --set train.steps=100)
 kinds=("2 false" "3 true" "3 false" "2 true")
 signals=(STOP TERM USR1 "USR1 TERM")

@@ -31,6 +31,9 @@ forecast --nodes 1,8 --network 0.001,20 >slow
 bytes=$(value gradient_bytes <slow)
 holds "a >= 2 * b * 7 / 8 / 125000 * 0.9 - c && a <= 2 * b * 7 / 8 / 125000 * 1.1" "$(of 8 bandwidth <slow)" "$bytes" "$(of 8 compute <slow)" ||
     fail "1 Mbit/s: $(of 8 bandwidth <slow) s for $bytes bytes"
+forecast --nodes 1,8 --set train.reduce=bf16 --network 0.001,20 >half
+holds "2 * a > 0.9 * b - c && 2 * a < 1.1 * b + c" "$(of 8 bandwidth <half)" "$(of 8 bandwidth <slow)" "$(of 8 compute <slow)" ||
+    fail "bf16 is not half of the bytes"
 forecast --nodes 1,8 --network 100,50000 >late
 [ "$(of 8 bound <late)" = "network latency" ] || fail "50 ms: bound by $(of 8 bound <late)"
 holds "a > 0.1 && a < 1" "$(of 8 latency <late)" || fail "there and back at 50 ms each: $(of 8 latency <late)"
