@@ -13,7 +13,7 @@ sed -i 's/hidden_size: 32/hidden_size: 64/; s/intermediate_size: 64/intermediate
 begin() { # begin DIR OPTION...: a long run of two ranks, of which some steps are done
     local dir=$1
     shift
-    ranks 2 train tiny.yaml --set train.steps=100000 --set train.comm_timeout=3 "$@" --out "$dir" >printed 2>&1 &
+    ranks 2 train tiny.yaml --set train.steps=100000 "$@" --out "$dir" >printed 2>&1 &
     until [ -e "$dir/latest" ] || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
 }
 # ended CODE WORDS: the run that was begun.
@@ -60,7 +60,7 @@ for beside in false true; do
     done
 
     # rank 0, while it has a half-written file
-    begin silent "${set[@]}"
+    begin silent "${set[@]}" --set train.comm_timeout=3
     pid=$(pid_of_rank 0 silent)
     until [ -n "$(find silent -name '*.tmp')" ] && kill -STOP "$pid" && [ -n "$(find silent -name '*.tmp')" ]; do kill -CONT "$pid" || break; done
     ended 1 "rank 1 on .*: rank 0 on .* has given no sign of life for 3 s"
