@@ -107,6 +107,8 @@ static bool has(unsigned features) { return ((unsigned)dnnl_get_effective_cpu_is
 bool mla_gemm_has_bf16(void) { return has(dnnl_cpu_isa_avx512_core_bf16); }
 bool mla_gemm_has_amx(void) { return has(dnnl_cpu_isa_avx512_core_amx); }
 
+int64_t mla_gemm_usual_bytes(void) { return has(dnnl_cpu_isa_avx512_core) ? 16 << 20 : 4 << 20; }
+
 /* ---- planning ---- */
 
 static dnnl_data_type_t data_type(mla_dtype type) { return type == MLA_BF16 ? dnnl_bf16 : dnnl_f32; }

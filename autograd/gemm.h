@@ -49,6 +49,9 @@ void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gem
 bool mla_gemm_has_bf16(void);
 bool mla_gemm_has_amx(void);
 
+/* The code and scratch memory that oneDNN takes for a model's products, in bytes: seen, much the same for all models. */
+int64_t mla_gemm_usual_bytes(void);
+
 /* "oneDNN 2.6.3" */
 const char *mla_gemm_library(void);
 

@@ -1,4 +1,5 @@
 #include "train/memory.h"
+#include "autograd/gemm.h"
 #include "train/checkpoint.h"
 #include "train/trained_model.h"
 
@@ -55,9 +56,6 @@ static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, 
     return mla_error_status(context);
 }
 
-/* Code and scratch memory of the matrix products: 10 to 20 MB on processors with AVX-512, whatever the model. */
-static const int64_t usual_for_products = 16 << 20;
-
 static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const mla_model_config *config,
                                   mla_dtype precision) {
     const mla_status status = mla_decoder_create(context, out, config);
@@ -99,7 +97,7 @@ mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, co
     plan->moments = 2 * plan->gradients;
     plan->copy = recipe->checkpoint.background ? mla_checkpoint_copy_bytes(model->params) : 0;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));
-    plan->products = usual_for_products;
+    plan->products = mla_gemm_usual_bytes();
 done:
     mla_tape_destroy(tape);
     mla_decoder_destroy(model);

@@ -63,10 +63,11 @@ hit_at_random() {
     [ -n "$pid" ] || { wait $!; [ $? -eq 0 ] || fail "run $i: $(cat printed)"; return 1; }
     for s in $signal; do kill -"$s" "$pid" 2>/dev/null; done
     begin=$(date +%s%N)
-    launcher_ends $!
+    [ "$signal" = STOP ] || pid=
+    launcher_ends $! "$pid"
     code=$?
     begin=$((($(date +%s%N) - begin) / 1000000))
-    [ "$signal" = STOP ] && kill -KILL "$pid" 2>/dev/null
+    [ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
     [ $code -eq 0 ] && return 1 # it was over but for the end
     [ $begin -gt $longest ] && longest=$begin
     [ $begin -le $((after * 1000)) ] || fail "run $i: hangs after SIG$signal: $(tail -n 20 printed)"

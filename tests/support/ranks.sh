@@ -34,15 +34,19 @@ ranks_here() {
     for pid in $(pgrep -x mla); do [ "/proc/$pid/cwd" -ef . ] && echo "$pid"; done
 }
 
-# launcher_ends PROCESS: waits for `timeout`, or a shell, around mpirun, and returns its exit code. OpenMPI 4.1's mpirun with
-# PMIx 4.2 sometimes locks itself up when a rank dies while it starts (pmix_rte_finalize): where all ranks have been gone
-# for 5 s it is ended, and counted in `stuck`.
+# launcher_ends PROCESS [STOPPED]: waits for `timeout`, or a shell, around mpirun, and returns its exit code. A STOPPED rank
+# that is the last one left, since all others had done with the run, is killed: nobody else could. OpenMPI 4.1's mpirun
+# with PMIx 4.2 sometimes locks itself up when a rank dies while it starts (pmix_rte_finalize): where all ranks have been
+# gone for 5 s it is ended, and counted in `stuck`.
 stuck=0
 launcher_ends() {
     local since=$SECONDS
     while kill -0 "$1" 2>/dev/null; do
-        [ -z "$(ranks_here)" ] || since=$SECONDS
-        [ $((SECONDS - since)) -le 5 ] || { pkill -KILL -P "$1" mpirun && stuck=$((stuck + 1)) && since=$SECONDS; }
+        [ -z "$(ranks_here | grep -vx "${2:-}")" ] || since=$SECONDS
+        if [ $((SECONDS - since)) -gt 5 ]; then
+            if [ -n "$(ranks_here)" ]; then kill -KILL "$2"; else pkill -KILL -P "$1" mpirun && stuck=$((stuck + 1)); fi
+            since=$SECONDS
+        fi
         sleep 0.02
     done
     wait "$1" 2>/dev/null
