@@ -50,8 +50,10 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
     const mla_tensor *a = n->in[l->a], *b = n->in[l->b];
     const int64_t rows = l->rows, in = a->shape[1], out = b->shape[0], rank = a->shape[0];
     const mla_dtype type = l->type;
-    const mla_gemm_shape db = {.m = rank, .n = out, .k = rows, .a_transposed = true, .a_type = type, .b_type = type};
-    const mla_gemm_shape du = {.m = rows, .n = rank, .k = out, .a_type = type, .b_type = type, .c_type = type};
+    const mla_gemm_shape db = {.m = rank, .n = out, .k = rows, .a_transposed = true, .ldb = l->dy_stride, .a_type = type,
+                               .b_type = type};
+    const mla_gemm_shape du = {.m = rows, .n = rank, .k = out, .lda = l->dy_stride, .a_type = type, .b_type = type,
+                               .c_type = type};
     const mla_gemm_shape da = {.m = rank, .n = in, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
                                .c_type = a->dtype, .accumulate = n->mode[l->a] == MLA_ADD};
     if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
@@ -64,7 +66,8 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
 }
 
 static mla_low low_of(const mla_node *n) {
-    return (mla_low){n, A, B, *(float *)n->attributes, mla_rows(n->in[X]), n->out->dtype};
+    return (mla_low){.node = n, .a = A, .b = B, .scale = *(float *)n->attributes, .rows = mla_rows(n->in[X]),
+                     .type = n->out->dtype};
 }
 
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }

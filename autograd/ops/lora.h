@@ -9,7 +9,8 @@ typedef struct {
     int a, b; /* which inputs they are */
     float scale;
     int64_t rows;
-    mla_dtype type; /* of the products, of x and dy, h and u */
+    mla_dtype type;    /* of the products, of x and dy, h and u */
+    int64_t dy_stride; /* elements from row to row of dy; 0: dense */
 } mla_low;
 
 /* h = s x Aᵀ (rows,r) */

@@ -20,6 +20,7 @@
 
 enum { X, W, TARGETS, TEACHER, TEACHER_W };
 enum { CHUNK = 256 }; /* rows: logits of a chunk stay in the L3 cache for vocabularies of usual size */
+enum { GAP = 16 };    /* from row to row of logits: columns of rows of 2048 are all in the same lines of the first cache */
 
 typedef struct {
     float scale, share, temperature;
@@ -31,17 +32,19 @@ typedef struct {
 /* What a chunk works with. */
 typedef struct {
     double *row_loss, *row_divergence; /* (CHUNK) */
-    float *z, *t;                      /* (CHUNK,V): logits, then their gradient; the teacher's */
-    void *x, *teacher, *dz;            /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,V) */
+    float *z, *t;                      /* (CHUNK,V), GAP apart: logits, then their gradient; the teacher's */
+    void *x, *teacher, *dz;            /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,V), GAP apart */
 } workspace;
+
+static int64_t stride_of(const mla_node *n) { return n->in[W]->shape[0] + GAP; }
 
 static workspace workspace_at(const mla_node *n, void *scratch, int64_t *size) {
     const attributes *at = n->attributes;
     const int64_t half = at->type == MLA_BF16 ? CHUNK * (int64_t)mla_dtype_size(MLA_BF16) : 0;
-    const int64_t vocabulary = n->in[W]->shape[0], logits = CHUNK * vocabulary * (int64_t)sizeof(float);
+    const int64_t stride = stride_of(n), logits = CHUNK * stride * (int64_t)sizeof(float);
     const mla_tensor *teacher = n->in[TEACHER_W];
     const int64_t bytes[] = {CHUNK * (int64_t)sizeof(double), CHUNK * (int64_t)sizeof(double), logits, teacher ? logits : 0,
-                             half * n->in[W]->shape[1], teacher ? half * teacher->shape[1] : 0, half * vocabulary};
+                             half * n->in[W]->shape[1], teacher ? half * teacher->shape[1] : 0, half * stride};
     char *part[8] = {scratch};
     *size = 0;
     for (int i = 0; i < 7; i++) {
@@ -104,11 +107,11 @@ MLA_VECTOR static double distil_row(int64_t vocabulary, float *restrict z, float
 static void loss_of_row(const mla_node *n, int32_t target, int64_t i, const workspace *w) {
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0];
-    float *z = w->z + i * vocabulary;
+    float *z = w->z + i * stride_of(n);
     w->row_loss[i] = w->row_divergence[i] = 0;
     if (target < 0) memset(z, 0, (size_t)vocabulary * sizeof *z);
     else if (!n->in[TEACHER]) w->row_loss[i] = loss_row(vocabulary, z, target, at->scale);
-    else w->row_loss[i] = distil_row(vocabulary, z, w->t + i * vocabulary, target, at, &w->row_divergence[i]);
+    else w->row_loss[i] = distil_row(vocabulary, z, w->t + i * stride_of(n), target, at, &w->row_divergence[i]);
 }
 
 static double loss_of_chunk(const mla_node *n, int64_t begin, int64_t rows, const workspace *w) {
@@ -141,8 +144,8 @@ static bool targets_fit(const mla_node *n) {
 static const void *project(const mla_node *n, int input, int64_t begin, int64_t rows, void *rounded, float *z) {
     const mla_tensor *w = n->in[input + 1];
     const mla_dtype type = ((const attributes *)n->attributes)->type;
-    const mla_gemm_shape shape = {.m = rows, .n = w->shape[0], .k = w->shape[1], .b_transposed = true, .a_type = type,
-                                  .b_type = type};
+    const mla_gemm_shape shape = {.m = rows, .n = w->shape[0], .k = w->shape[1], .b_transposed = true, .ldc = stride_of(n),
+                                  .a_type = type, .b_type = type};
     const mla_values x = mla_beyond(mla_data(n->in[input]), begin * w->shape[1]);
     if (x.type != type) mla_narrow_all(rows * w->shape[1], x.data, rounded);
     const void *in = x.type == type ? x.data : rounded;
@@ -156,11 +159,12 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
     const mla_dtype type = at->type, x_type = n->in[X]->dtype;
-    const mla_gemm_shape dx = {.m = rows, .n = width, .k = vocabulary, .a_type = type, .b_type = type, .c_type = x_type};
-    const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .a_type = type,
-                               .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
+    const mla_gemm_shape dx = {.m = rows, .n = width, .k = vocabulary, .lda = stride_of(n), .a_type = type, .b_type = type,
+                               .c_type = x_type};
+    const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .lda = stride_of(n),
+                               .a_type = type, .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
     if (!n->saved[0] && !at->dw) return;
-    if (type == MLA_BF16) mla_narrow_all(rows * vocabulary, w->z, w->dz);
+    if (type == MLA_BF16) mla_narrow_all(rows * stride_of(n), w->z, w->dz);
     const void *dz = type == MLA_BF16 ? w->dz : w->z;
     if (n->saved[0])
         mla_multiply_by_weight(context, &dx, dz, n->in[W],
