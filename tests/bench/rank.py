@@ -1,6 +1,7 @@
 """What `mla rank` costs on a model that this trains first (256 wide, 4 layers, latent 96) on manual pages and licences:
 growing; shrinking by the text and by the weights alone; ranks by a budget against the same rank for all, at equal bytes;
-200 steps of recovery. Needs h5py and numpy.
+200 steps of recovery. What growing changes is also computed in double precision, by transformers on the exported models.
+Needs h5py, numpy, torch and transformers.
 
     python tests/bench/rank.py --mla build/mla [--steps 600]
 
@@ -12,12 +13,15 @@ import glob
 import gzip
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 
 import h5py
 import numpy as np
+import torch
+import transformers
 
 MOST_HELD_OUT = 150000  # bytes
 RECIPE = """
@@ -79,6 +83,22 @@ def logits(checkpoint):
         return file["logits"][:]
 
 
+def exact_logits(checkpoint):
+    """In double precision: what the weights say, without the rounding of an evaluation."""
+    mla("export", checkpoint, "--out", "exported")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "exported", dtype=torch.float64)
+    shutil.rmtree(folder / "exported")
+    with h5py.File(folder / "ids.h5") as file, torch.no_grad():
+        return model(torch.from_numpy(file["ids"][:].astype("i8"))).logits.numpy()
+
+
+def show_growth():
+    mla("rank", run, "--latent", 128, "--out", "wide.h5")
+    old, new, exact_old, exact_new = logits(run), logits("wide.h5"), exact_logits(run), exact_logits("wide.h5")
+    print(f"96 -> 128: {old.size} logits up to {abs(old).max():.1f} change by {abs(exact_new - exact_old).max():.2g} at most in "
+          f"double precision, by {abs(new - old).max():.2g} in f32, which is off by {abs(old - exact_old).max():.2g} itself")
+
+
 def show(name, checkpoint, report=None):
     now = loss(checkpoint)
     ranks = errors = ""
@@ -108,10 +128,7 @@ with tempfile.TemporaryDirectory() as name:
     before = loss(run)
     with h5py.File(tokens) as file, h5py.File(folder / "ids.h5", "w") as ids:
         ids["ids"] = file["held_out/tokens"][: 8 * 256].astype("i4").reshape(8, 256)
-    mla("rank", run, "--latent", 128, "--out", "wide.h5")
-    old, new = logits(run), logits("wide.h5")
-    print(f"96 -> 128: {old.size} logits up to {abs(old).max():.1f} change by {abs(new - old).max():.2g} at most, "
-          f"{abs(new - old).mean():.2g} on average")
+    show_growth()
     print(f"\n{'':34} {'ranks':14} {'errors of the attention':28} {'held-out':>9}")
     show("as it was", run)
     recover("original", run)

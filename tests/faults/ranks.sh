@@ -2,7 +2,8 @@
 # Sends signals to ranks at random moments, and goes on with the runs: each must end in the bits of a run of as many ranks
 # that was left alone; none may hang.
 #     tests/faults/ranks.sh [MLA] [--runs N]
-# Runs have 2 or 3 ranks, sharded or not; all save after every second step and evaluate after every fifth. By turns any
+# Runs have 2 or 3 ranks, sharded or not, and save in a step or beside the next ones; all save after every second step and
+# evaluate after every fifth. By turns any
 # rank is hit by SIGSTOP, which the others must notice within the timeout; by SIGTERM or SIGUSR1, after which all save the
 # same step and exit with 75; and by both, of which the second ends all at once.
 set -uo pipefail
@@ -16,17 +17,22 @@ here=$(realpath "$(dirname "$0")")
 
 sed -i 's/batch: 4$/batch: 6/; s/threads: 1/threads: 1\n  bucket_mb: 0.005\n  comm_timeout: 10/' tiny.yaml
 every=(--set checkpoint.every=2 --set train.steps=100)
-kinds=("2 false" "3 true" "3 false" "2 true")
+kinds=("2 false false" "3 true false" "3 false true" "2 true true") # ranks, sharded, saved beside training
 signals=(STOP TERM USR1 "USR1 TERM")
 most=300 # seconds that a run of 100 small steps may take; more is a run that hangs
 after=60 # seconds that the others may go on after a rank was hit
 declare -A counts
+read_kind() {
+    local beside
+    read -r n shard beside <<<"$1"
+    arguments=(train tiny.yaml "${every[@]}" --set optim.shard="$shard" --set checkpoint.background="$beside")
+}
 for kind in "${kinds[@]}"; do
-    read -r n shard <<<"$kind"
-    check 0 "" ranks "$n" train tiny.yaml "${every[@]}" --set optim.shard="$shard" --out "whole-$n-$shard"
+    read_kind "$kind"
+    check 0 "" ranks "$n" "${arguments[@]}" --out "whole-$n-$shard"
 done
 
-longest=0 
+longest=0
 count() { counts[$1]=$((${counts[$1]:-0} + 1)); }
 
 # All have saved the step that they say, which is the last one in the log.
@@ -76,11 +82,10 @@ hit_at_random() {
 }
 
 for i in $(seq "$runs"); do
-    kind=${kinds[$((i % 4))]}
-    read -r n shard <<<"$kind"
+    read_kind "${kinds[$((i % 4))]}"
     signal=${signals[$((i / 4 % 4))]}
     rm -rf run
-    arguments=(train tiny.yaml "${every[@]}" --set optim.shard="$shard" --out run)
+    arguments+=(--out run)
     until hit_at_random; do rm -rf run; done
     before=$(wc -l 2>/dev/null <run/metrics.jsonl || echo 0)
     if [ -e run/recipe.yaml ]; then arguments=(train --resume run); else count anew; fi

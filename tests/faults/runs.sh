@@ -1,26 +1,6 @@
 # What the scripts that interrupt runs share. Sourced with `mla` set to the command; works in a folder of its own,
 # which goes at the end.
-export LC_ALL=C OMP_NUM_THREADS=1
-mla=$(realpath "$mla")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-failures=0
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# check CODE WORDS COMMAND...: the command ends with CODE and prints WORDS (on either stream); `printed` keeps all.
-check() {
-    local code=$1 words=$2 status
-    shift 2
-    printed=$("$@" 2>&1)
-    status=$?
-    [ $status -eq "$code" ] && [[ $printed == *"$words"* ]] && return
-    fail "$*: exit code $status (expected $code), printed: $printed (expected: $words)"
-}
+. "$(dirname "${BASH_SOURCE[0]}")/../support/command.sh" "$(realpath "$mla")"
 
 # A tiny model on a few epochs of synthetic tokens, with all that a resumed run could get wrong: dropout, four
 # microbatches a step, a learning rate that changes, evaluations in between.

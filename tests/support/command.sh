@@ -13,9 +13,9 @@ fail() {
     failures=$((failures + 1))
 }
 
-# check CODE WORDS COMMAND...: the command ends with CODE and prints WORDS (on either stream).
+# check CODE WORDS COMMAND...: the command ends with CODE and prints WORDS (on either stream); `printed` keeps all.
 check() {
-    local code=$1 words=$2 printed status
+    local code=$1 words=$2 status
     shift 2
     printed=$("$@" 2>&1)
     status=$?
