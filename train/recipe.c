@@ -1,7 +1,9 @@
 #include "train/recipe.h"
+#include "train/recipe_path.h"
 #include "train/yaml.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,12 +247,13 @@ mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *
     return status;
 }
 
-mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *path,
+mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name,
                            const char *const *sets, int64_t count) {
-    char where[512] = "";
-    if (path) snprintf(where, sizeof where, "%s: ", path);
+    char path[PATH_MAX], where[PATH_MAX + 2] = "";
     mla_status status = mla_recipe_default(context, recipe);
-    if (!status && path) status = mla_yaml_load(context, path, &mla_recipe_fields, recipe);
+    if (!status && name) status = mla_recipe_path(context, name, sizeof path, path);
+    if (!status && name) snprintf(where, sizeof where, "%s: ", path);
+    if (!status && name) status = mla_yaml_load(context, path, &mla_recipe_fields, recipe);
     for (int64_t i = 0; i < count && !status; i++) status = mla_recipe_set(context, recipe, sets[i]);
     if (!status) status = mla_recipe_check(context, where, recipe);
     if (status) mla_recipe_free(recipe);

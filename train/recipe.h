@@ -106,10 +106,11 @@ extern const mla_field_table mla_recipe_fields;
 mla_status mla_recipe_default(mla_context *context, mla_recipe *recipe);
 void mla_recipe_free(mla_recipe *recipe);
 
-/* Reads a file (NULL: none, defaults only), applies `count` assignments "section.key=value" in their order,
- * and checks the whole. After an error nothing needs to be freed. MLA_ERROR_IO if the file cannot be read,
- * MLA_ERROR_FORMAT if it is not YAML, MLA_ERROR_ARGUMENT for a wrong key or value. */
-mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *path,
+/* Reads a file, or a recipe that came with mla, by name (recipe_path.h; NULL: none, defaults only), applies `count`
+ * assignments "section.key=value" in their order, and checks the whole. After an error nothing needs to be freed.
+ * MLA_ERROR_IO if the file cannot be read, MLA_ERROR_FORMAT if it is not YAML, MLA_ERROR_ARGUMENT for a wrong key or
+ * value, or a name of nothing. */
+mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name,
                            const char *const *sets, int64_t count);
 
 /* Applies one assignment, without the check of the whole. */

@@ -256,52 +256,6 @@ static void rotations(void **state) {
     }
 }
 
-/* ---- dropout ---- */
-
-static void dropout_keeps_its_share(void **state) {
-    fixture *f = *state;
-    begin(f);
-    mla_tensor *a = mla_input(f->tape, MLA_F32, 2, matrix, f->a);
-    const mla_tensor *y = mla_dropout(f->tape, a, 0.2f), *z = mla_dropout(f->tape, a, 0.2f);
-    int kept = 0, same = 0;
-    for (int i = 0; i < COUNT; i++) {
-        const float value = ((float *)y->data)[i];
-        if (value != 0) check_close((double)value, (double)f->a[i] / 0.8, 1e-6);
-        kept += value != 0;
-        same += (value != 0) == (((float *)z->data)[i] != 0);
-    }
-    const double deviation = sqrt(0.2 * 0.8 * COUNT);
-    assert_true(fabs(kept - 0.8 * COUNT) < 4 * deviation);
-    assert_true(fabs(same - (0.8 * 0.8 + 0.2 * 0.2) * COUNT) < 5 * deviation); /* another op, another mask */
-}
-
-static void dropout_is_off_outside_training(void **state) {
-    fixture *f = *state;
-    mla_tape_begin(f->tape, &(mla_step){.training = false});
-    mla_tensor *a = mla_input(f->tape, MLA_F32, 2, matrix, f->a), *b = mla_input(f->tape, MLA_F32, 2, matrix, f->b);
-    assert_ptr_equal(mla_dropout(f->tape, a, 0.5f), a);
-    const mla_tensor *sum = mla_residual_add(f->tape, a, b, 0.5f);
-    for (int i = 0; i < COUNT; i++) assert_true(((float *)sum->data)[i] == f->a[i] + f->b[i]);
-    begin(f);
-    a = mla_input(f->tape, MLA_F32, 2, matrix, f->a);
-    assert_ptr_equal(mla_dropout(f->tape, a, 0), a);
-}
-
-/* A batch gives the same whether it comes as a whole or in two parts. */
-static void dropout_depends_on_the_sample(void **state) {
-    fixture *f = *state;
-    float whole[COUNT];
-    begin(f);
-    mla_tensor *a = mla_input(f->tape, MLA_F32, 2, matrix, f->a);
-    memcpy(whole, mla_dropout(f->tape, a, 0.5f)->data, sizeof whole);
-    mla_tape_begin(f->tape, &(mla_step){.seed = 1, .step = 2, .first_sample = 30, .training = true});
-    a = mla_input(f->tape, MLA_F32, 2, (const int64_t[]){ROWS - 30, WIDTH}, f->a + 30 * WIDTH);
-    assert_memory_equal(mla_dropout(f->tape, a, 0.5f)->data, whole + 30 * WIDTH, (COUNT - 30 * WIDTH) * sizeof(float));
-    mla_tape_begin(f->tape, &(mla_step){.seed = 1, .step = 3, .training = true});
-    a = mla_input(f->tape, MLA_F32, 2, matrix, f->a);
-    assert_memory_not_equal(mla_dropout(f->tape, a, 0.5f)->data, whole, sizeof whole);
-}
-
 /* ---- fused equals composed ---- */
 
 typedef mla_tensor *(*graph)(mla_tape *tape, mla_tensor *const *in);
@@ -502,10 +456,9 @@ int main(void) {
         cmocka_unit_test(arithmetic), cmocka_unit_test(normalisations),
         cmocka_unit_test(softmaxes), cmocka_unit_test(products),
         cmocka_unit_test(moves), cmocka_unit_test(gathered_rows),
-        cmocka_unit_test(rotations), cmocka_unit_test(dropout_keeps_its_share),
-        cmocka_unit_test(dropout_is_off_outside_training), cmocka_unit_test(dropout_depends_on_the_sample),
-        cmocka_unit_test(fused_equals_composed), cmocka_unit_test(sums_do_not_depend_on_threads),
-        cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(refuses_ids_out_of_range),
+        cmocka_unit_test(rotations), cmocka_unit_test(fused_equals_composed),
+        cmocka_unit_test(sums_do_not_depend_on_threads), cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(refuses_ids_out_of_range),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -310,11 +310,11 @@ static mla_status run(const mla_call *call) {
 const mla_command mla_command_bench = {
     .name = "bench",
     .summary = "Measure a training step (of a model or one block) by op, or decoding",
-    .operands = "step|block|decode RECIPE.yaml",
+    .operands = "step|block|decode RECIPE",
     .min_operands = 2,
     .max_operands = 2,
-    .example = "  mla bench step train/recipes/decoder-d512x8.yaml --set train.precision=bf16\n"
-               "  mla bench decode train/recipes/decoder-d512x8.yaml --context 32768\n",
+    .example = "  mla bench step decoder-d512x8 --set train.precision=bf16\n"
+               "  mla bench decode decoder-d512x8 --context 32768\n",
     .options = &table,
     .run = run,
 };

@@ -5,10 +5,8 @@
 #include "train/dataset.h"
 #include "train/finetune.h"
 #include "train/prepare.h"
-#include "train/recipe_path.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -241,10 +239,10 @@ static bool ends_with(const char *text, const char *end) {
 }
 
 /* The recipe's data as a run would have it. */
-static mla_status open_recipe(material *m, const char *path) {
+static mla_status open_recipe(material *m, const char *name) {
     const options *o = m->call->options;
     mla_context *context = m->call->context;
-    mla_status status = mla_recipe_load(context, &m->loaded, path, (const char *const *)o->set.items, o->set.count);
+    mla_status status = mla_recipe_load(context, &m->loaded, name, (const char *const *)o->set.items, o->set.count);
     if (status) return status;
     m->recipe = m->loaded;
     status = make_folder(m);
@@ -276,10 +274,8 @@ static mla_status show(material *m) {
     const options *o = m->call->options;
     const char *name = m->call->operands->items[1];
     mla_context *context = m->call->context;
-    char path[PATH_MAX];
     const bool is_recipe = ends_with(name, ".yaml") || access(name, F_OK);
-    mla_status status = is_recipe ? mla_recipe_path(context, name, sizeof path, path) : MLA_OK;
-    if (!status) status = is_recipe ? open_recipe(m, path) : open_files(m, ends_with(name, ".h5"));
+    mla_status status = is_recipe ? open_recipe(m, name) : open_files(m, ends_with(name, ".h5"));
     const int64_t length = o->sequence ? o->sequence : is_recipe ? m->recipe.train.sequence : 0;
     if (!status && !m->data.tokenizer)
         status = mla_fail(context, MLA_ERROR_ARGUMENT, "a synthetic source has no text to show");

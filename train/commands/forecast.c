@@ -3,9 +3,7 @@
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/progress.h"
-#include "train/recipe_path.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,14 +210,14 @@ static mla_status forecast(const mla_call *call, mla_recipe *recipe, const plan 
 
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
-    char path[PATH_MAX];
     plan p = {.count = 0};
     mla_network network;
     mla_recipe recipe;
     mla_recipe effective;
     mla_status status = read_options(call, &p, &network);
-    if (!status) status = mla_recipe_path(call->context, call->operands->items[0], sizeof path, path);
-    if (!status) status = mla_recipe_load(call->context, &recipe, path, (const char *const *)o->set.items, o->set.count);
+    if (!status)
+        status = mla_recipe_load(call->context, &recipe, call->operands->items[0], (const char *const *)o->set.items,
+                                 o->set.count);
     if (status) return status;
     status = mla_comm_start(call->context, recipe.train.comm_timeout, call->comm);
     effective = recipe;

@@ -3,7 +3,6 @@
 #include "train/trainer.h"
 #include "train/commands/report.h"
 #include "train/progress.h"
-#include "train/recipe_path.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -116,20 +115,18 @@ static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
 /* ---- running ---- */
 
 static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe *recipe) {
-    char path[PATH_MAX];
+    char begun[PATH_MAX] = "";
     const bool has_recipe = call->operands->count > 0;
     if (has_recipe == (o->resume != NULL))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "train needs a recipe, or --resume and a run folder. For a first model in a few minutes run "
                         "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
-    mla_status status = MLA_OK;
-    if (has_recipe) status = mla_recipe_path(call->context, call->operands->items[0], sizeof path, path);
-    else snprintf(path, sizeof path, "%s/recipe.yaml", o->resume);
-    if (!status && o->resume && access(path, F_OK))
-        status = mla_fail(call->context, MLA_ERROR_IO, "%s: %s: there is no run to go on with that had begun; begin it by: "
-                          "mla train RECIPE.yaml --out %s", path, strerror(errno), o->resume);
-    if (!status) status = mla_recipe_load(call->context, recipe, path, (const char *const *)o->set.items, o->set.count);
-    return status;
+    if (o->resume) snprintf(begun, sizeof begun, "%s/recipe.yaml", o->resume);
+    if (o->resume && access(begun, F_OK))
+        return mla_fail(call->context, MLA_ERROR_IO, "%s: %s: there is no run to go on with that had begun; begin it by: "
+                        "mla train RECIPE.yaml --out %s", begun, strerror(errno), o->resume);
+    return mla_recipe_load(call->context, recipe, has_recipe ? call->operands->items[0] : begun,
+                           (const char *const *)o->set.items, o->set.count);
 }
 
 static mla_status train(const mla_call *call, const options *o, const mla_recipe *recipe) {
