@@ -20,7 +20,6 @@
 
 enum { X, W, TARGETS, TEACHER, TEACHER_W };
 enum { CHUNK = 256 }; /* rows: logits of a chunk stay in the L3 cache for vocabularies of usual size */
-enum { GAP = 16 };    /* from row to row of logits: columns of rows of 2048 are all in the same lines of the first cache */
 
 typedef struct {
     float scale, share, temperature;
@@ -32,11 +31,11 @@ typedef struct {
 /* What a chunk works with. */
 typedef struct {
     double *row_loss, *row_divergence; /* (CHUNK) */
-    float *z, *t;                      /* (CHUNK,V), GAP apart: logits, then their gradient; the teacher's */
-    void *x, *teacher, *dz;            /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,V), GAP apart */
+    float *z, *t;                      /* (CHUNK,V+MLA_ROW_GAP): logits, then their gradient; the teacher's */
+    void *x, *teacher, *dz;            /* rounded to bf16, where the products are: (CHUNK,D), (CHUNK,D), as z */
 } workspace;
 
-static int64_t stride_of(const mla_node *n) { return n->in[W]->shape[0] + GAP; }
+static int64_t stride_of(const mla_node *n) { return n->in[W]->shape[0] + MLA_ROW_GAP; }
 
 static workspace workspace_at(const mla_node *n, void *scratch, int64_t *size) {
     const attributes *at = n->attributes;

@@ -47,6 +47,16 @@ same_end whole stopped || fail "a stopped run ends in other bits"
 check 0 "held-out loss" "$mla" train --resume stopped
 same_end whole stopped || fail "resuming a finished run changes it"
 
+# a second signal, of another kind, ends it at once
+"$mla" train tiny.yaml "${long[@]}" --out asked-twice >printed 2>&1 &
+wait_for_steps $! asked-twice 50
+kill -USR1 $! && kill -TERM $!
+wait $!
+code=$?
+[ $code -eq $((128 + 10)) ] || [ $code -eq $((128 + 15)) ] || fail "two signals: exit code $code: $(cat printed)"
+check 0 "" "$mla" train --resume asked-twice
+same_end whole asked-twice || fail "a run that was ended at once ends in other bits"
+
 # the length as epochs stays what it was
 check 0 "" "$mla" train tiny.yaml --set train.steps=0 --set train.epochs=2.5 --out epochs
 check 0 "" "$mla" train --resume epochs

@@ -29,10 +29,13 @@ const mla_field_table mla_train_command_options = {fields, sizeof fields / sizeo
 
 static volatile sig_atomic_t signalled;
 
-/* The first signal asks for a stop after the step, the second one ends the process at once. */
+/* The first signal asks for a stop after the step, the second one, of any kind, ends the process at once. */
 static void on_signal(int number) {
+    if (signalled) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
     signalled = 1;
-    signal(number, SIG_DFL);
 }
 
 static void catch_signals(void) {
