@@ -1,14 +1,16 @@
 """All works in both precisions against PyTorch, eager and compiled, in turns; a table, and bench.json with a row each.
 
 `ratio` is PyTorch's better time over ours; `onednn_fraction` is our step's model FLOPs per second over the rate of
-oneDNN's own products of that step, weighted by their FLOPs and measured in the same run. A peer that cannot run (out of
-memory, or slower than the limit) has null. `of_full` is our step with adapters over ours of the whole model. `--padded` gives PyTorch values as wide as keys, for its flash kernel.
+oneDNN's own products of that step, weighted by their FLOPs and measured in turns with it. A peer that cannot run (out of
+memory, or slower than the limit) has null. `of_full` is our step with adapters over ours of the whole model. `--padded`
+gives PyTorch values as wide as keys, for its flash kernel.
 """
 
 import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -66,11 +68,16 @@ def start(options, work, precision):
     return peers
 
 
-def fraction(mla):
-    mla.process.stdin.write("fraction\n")
-    mla.process.stdin.flush()
-    answer = mla.answer()
-    return answer["model_gflop"] / (mla.median() / 1e3) / answer["products_gflops"]
+def fraction(mla, rounds):
+    """Steps and products in turns, each step against the products after it: the machine's speed changes by the minute."""
+    parts = []
+    for _ in range(rounds):
+        ms = mla.step()["ms"]
+        mla.process.stdin.write("fraction\n")
+        mla.process.stdin.flush()
+        answer = mla.answer()
+        parts.append(answer["model_gflop"] / (ms / 1e3) / answer["products_gflops"])
+    return statistics.median(parts)
 
 
 def measure(options, work, precision):
@@ -86,7 +93,7 @@ def measure(options, work, precision):
         "torch_compile_ms": by_name["compile"].median() if "compile" in by_name else None,
         "ratio": min((p.median() for p in torch), default=float("nan")) / mla.median(),
         "of_full": mla.median() / by_name["full"].median() if "full" in by_name else None,
-        "onednn_fraction": fraction(mla), "ours_peak_mb": mla.peak(),
+        "ours_peak_mb": mla.peak(), "onednn_fraction": fraction(mla, options.steps),
         "torch_peak_mb": min((p.peak() for p in torch), default=None),
     }  # fmt: skip
     row["versions"] = [p.about for p in running]
