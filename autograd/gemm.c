@@ -378,6 +378,13 @@ void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void 
     if (gemm) mla_gemm_run(gemm, a, b, c, bias);
 }
 
+bool mla_gemm_multiplies_bf16(mla_context *context) {
+    const mla_gemm_shape product = {.m = 4, .n = 4, .k = 4, .a_type = MLA_BF16, .b_type = MLA_BF16};
+    const bool works = mla_gemm_plan(context, &product);
+    mla_clear_error(context);
+    return works;
+}
+
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
                                                        int64_t runs), void *user) {
     const cache *c = *mla_context_gemm_cache(context);

@@ -53,6 +53,9 @@ void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gem
 bool mla_gemm_has_bf16(void);
 bool mla_gemm_has_amx(void);
 
+/* Whether oneDNN multiplies bf16 here at all, be it slower than f32. Leaves no error behind. */
+bool mla_gemm_multiplies_bf16(mla_context *context);
+
 /* The code and scratch memory that oneDNN takes for a model's products, in bytes: seen, much the same for all models. */
 int64_t mla_gemm_usual_bytes(void);
 

@@ -95,15 +95,12 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
 }
 
 mla_status mla_precision_choose(mla_context *context, mla_recipe_precision wanted, mla_dtype *out) {
-    const mla_gemm_shape product = {.m = 4, .n = 4, .k = 4, .a_type = MLA_BF16, .b_type = MLA_BF16};
     const bool native = mla_gemm_has_bf16();
     *out = wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
     if (wanted != MLA_PRECISION_BF16 || native) return MLA_OK;
-    if (mla_gemm_plan(context, &product)) {
-        mla_warn(context, "this processor has no bf16 arithmetic: train.precision=bf16 will be slower than f32");
-        return MLA_OK;
-    }
-    mla_clear_error(context);
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "train.precision=bf16: %s cannot multiply bf16 on this processor, which has no "
-                    "AVX-512; set it to auto or f32", mla_gemm_library());
+    if (!mla_gemm_multiplies_bf16(context))
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "train.precision=bf16: %s cannot multiply bf16 on this processor, which has "
+                        "no AVX-512; set it to auto or f32", mla_gemm_library());
+    mla_warn(context, "this processor has no bf16 arithmetic: train.precision=bf16 will be slower than f32");
+    return MLA_OK;
 }

@@ -11,27 +11,10 @@
 
 enum { N = 6 };
 
-typedef struct {
-    mla_context *context;
-    mla_tape *tape;
-} fixture;
+typedef tape_fixture fixture;
 
 static const mla_step step = {.seed = 1, .training = true};
 static const float values[] = {1, -2, 3, 0.5f, -1, 4}, weights[] = {2, 1, -1, 3, 0.5f, -2};
-
-static int setup(void **state) {
-    fixture *f = *state = calloc(1, sizeof *f);
-    if (!f || mla_context_create(&f->context, NULL)) return -1;
-    return mla_tape_create(f->context, &f->tape, NULL) != MLA_OK;
-}
-
-static int teardown(void **state) {
-    fixture *f = *state;
-    mla_tape_destroy(f->tape);
-    mla_context_destroy(f->context);
-    free(f);
-    return 0;
-}
 
 static mla_tensor *leaf(mla_tape *tape) { return mla_input_with_gradient(tape, 1, (const int64_t[]){N}, values); }
 static mla_tensor *weigh(mla_tape *tape, mla_tensor *x) {
@@ -381,5 +364,5 @@ int main(void) {
         cmocka_unit_test(later_steps_allocate_nothing),
         cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_tape, destroy_tape);
 }

@@ -3,9 +3,8 @@
 # that was left alone; none may hang.
 #     tests/faults/ranks.sh [MLA] [--runs N]
 # Runs have 2 or 3 ranks, sharded or not, and save in a step or beside the next ones; all save after every second step and
-# evaluate after every fifth. By turns any
-# rank is hit by SIGSTOP, which the others must notice within the timeout; by SIGTERM or SIGUSR1, after which all save the
-# same step and exit with 75; and by both, of which the second ends all at once.
+# evaluate after every fifth. By turns any rank is hit by SIGSTOP, which the others must notice within the timeout; by
+# SIGTERM or SIGUSR1, after which all save the same step and exit with 75; and by both, of which the second ends all at once.
 set -uo pipefail
 mla=build/mla
 case ${1:-} in "" | --*) ;; *) mla=$1 && shift ;; esac

@@ -11,12 +11,6 @@
 
 enum { B = 2, T = 6 };
 
-static bool has_bf16(mla_context *context) {
-    const bool works = mla_gemm_plan(context, &(mla_gemm_shape){.m = 4, .n = 4, .k = 4, .a_type = MLA_BF16, .b_type = MLA_BF16});
-    mla_clear_error(context);
-    return works;
-}
-
 /* Weights that bf16 can hold; everything else as it comes. */
 static void round_base(mla_params *params) {
     for (int64_t i = 0; i < mla_params_count(params); i++) {
@@ -70,7 +64,7 @@ static mla_lora_options options_of(mla_context *context, bool dora, mla_lora_ini
 static void steps_are_the_same_bit_by_bit(void **state) {
     static const char *const models[] = {"", "q_lora_rank=6 tie_word_embeddings=true",
                                          "attention=multi_head num_key_value_heads=2 head_dim=6", "position=learned"};
-    if (!has_bf16(*state)) skip();
+    if (!mla_gemm_multiplies_bf16(*state)) skip();
     for (int m = 0; m < 4; m++)
         for (int kind = 0; kind < 3; kind++) {
             mla_lora_options lora = options_of(*state, kind == 1, kind == 2 ? MLA_LORA_PISSA : MLA_LORA_UNIFORM);
@@ -104,7 +98,7 @@ static void it_takes_a_third_of_the_memory(void **state) {
 }
 
 static void what_needs_f32_says_so(void **state) {
-    if (!has_bf16(*state)) skip();
+    if (!mla_gemm_multiplies_bf16(*state)) skip();
     mla_lora_options lora = options_of(*state, false, MLA_LORA_UNIFORM);
     mla_decoder *model = adapted(*state, "", &lora, true);
     mla_kv_cache *cache;

@@ -1,12 +1,26 @@
 #include "tests/support/check.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 int create_context(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
 
 int destroy_context(void **state) {
     mla_context_destroy(*state);
+    return 0;
+}
+
+int create_tape(void **state) {
+    tape_fixture *f = *state = calloc(1, sizeof *f);
+    return !f || mla_context_create(&f->context, NULL) || mla_tape_create(f->context, &f->tape, NULL);
+}
+
+int destroy_tape(void **state) {
+    tape_fixture *f = *state;
+    mla_tape_destroy(f->tape);
+    mla_context_destroy(f->context);
+    free(f);
     return 0;
 }
 

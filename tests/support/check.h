@@ -9,11 +9,19 @@
 
 #include <cmocka.h>
 
-#include "autograd/context.h"
+#include "autograd/tape.h"
 
 /* For cmocka_run_group_tests: the state of the tests is one context. */
 int create_context(void **state);
 int destroy_context(void **state);
+
+/* The same with a tape: the state is one of these. */
+typedef struct {
+    mla_context *context;
+    mla_tape *tape;
+} tape_fixture;
+int create_tape(void **state);
+int destroy_tape(void **state);
 
 /* Fails the test unless |a - b| <= tolerance * max(1, |a|, |b|); NaN and infinity fail. */
 #define check_close(a, b, tolerance) check_close_at((a), (b), (tolerance), #a, __FILE__, __LINE__)
