@@ -6,9 +6,11 @@
 #include <omp.h>
 #include <string.h>
 
-/* Rows of a block of queries and of keys: large enough for GEMM's full speed, small enough for the L2 cache and
- * for little waste above the diagonal. */
-enum { BLOCK = 128 };
+/* Rows of a block of queries and of keys: large enough for GEMM's full speed, small enough for the L2 cache. */
+enum { BLOCK = 128, HALF = BLOCK / 2 };
+
+/* Elements from row to row of a block of scores. */
+enum { PITCH = BLOCK + MLA_ROW_GAP };
 
 typedef struct {
     int64_t begin, size;
@@ -20,48 +22,93 @@ static range block_at(int64_t i, int64_t total) {
 }
 
 static int64_t blocks_of(int64_t total) { return (total + BLOCK - 1) / BLOCK; }
-static bool is_tail(range r) { return r.size != BLOCK; }
+
+/* Queries and keys whose products are made at once. */
+typedef struct {
+    range queries, keys;
+} tile;
+
+/* Cuts a pair of blocks into one tile, or on the diagonal into two: the first half of the queries sees no more than the
+ * first half of the keys. Returns how many. */
+static int tiles_of(const mla_blockwise *a, int64_t query_block, int64_t key_block, tile tiles[2]) {
+    const range queries = block_at(query_block, a->queries), keys = block_at(key_block, a->keys);
+    tiles[0] = (tile){queries, keys};
+    if (!a->causal || query_block != key_block || queries.size <= HALF) return 1;
+    tiles[0].queries.size = tiles[0].keys.size = HALF;
+    tiles[1] = (tile){{queries.begin + HALF, queries.size - HALF}, keys};
+    return 2;
+}
 
 static mla_values at(const mla_blockwise *a, mla_heads x, int64_t positions, int64_t b, int64_t t, int64_t h) {
     return mla_beyond((mla_values){x.data, a->type}, (b * positions + t) * x.row + h * x.head);
 }
 
-/* Floats that hold a block of `count` values of the type. */
+static size_t bytes_of(const mla_blockwise *a, int64_t count) { return (size_t)count * mla_dtype_size(a->type); }
+
+/* Floats that hold `count` values of the type. */
 static int64_t floats_of(const mla_blockwise *a, int64_t count) {
-    return count * (int64_t)mla_dtype_size(a->type) / (int64_t)sizeof(float);
+    return (int64_t)((bytes_of(a, count) + sizeof(float) - 1) / sizeof(float));
 }
 
-/* Plans of one product for full and last blocks: [query block is the last][key block is the last]. */
+/* Row `row` and those below it, of a block of the type. */
+static void *rows_from(const mla_blockwise *a, void *block, int64_t row, int64_t width) {
+    return (char *)block + bytes_of(a, row * width);
+}
+
+/* Query heads that share a key head. */
+static int64_t shared_heads(const mla_blockwise *a) { return a->heads / a->key_heads; }
+
+/* Plans of one product for all sizes of tiles that occur: at most 3 by 3 pairs of blocks differ, and halves. */
 typedef struct {
-    const mla_gemm *plan[2][2];
-} block_gemm;
+    int count;
+    struct {
+        int64_t queries, keys;
+        const mla_gemm *plan;
+    } of[16];
+} tile_gemm;
 
-typedef enum { QUERIES = -1, KEYS = -2 } block_side; /* stands for a block's size in a product's shape */
-
-static int64_t side(int64_t size, int64_t queries, int64_t keys) {
-    return size == QUERIES ? queries : size == KEYS ? keys : size;
+static int find(const tile_gemm *g, const tile *t) {
+    int i = 0;
+    while (i < g->count && (g->of[i].queries != t->queries.size || g->of[i].keys != t->keys.size)) i++;
+    return i;
 }
 
-static bool plan_blocks(mla_context *context, const mla_blockwise *a, mla_gemm_shape shape, block_gemm *out) {
-    const int64_t query_sizes[] = {BLOCK, a->queries % BLOCK}, key_sizes[] = {BLOCK, a->keys % BLOCK};
+typedef enum { QUERIES = -1, KEYS = -2 } tile_side; /* stands for a tile's size in a product's shape */
+
+static int64_t side(int64_t size, const tile *t) {
+    return size == QUERIES ? t->queries.size : size == KEYS ? t->keys.size : size;
+}
+
+static bool plan_tile(mla_context *context, mla_gemm_shape shape, const tile *t, tile_gemm *out) {
+    const int i = find(out, t);
+    if (i < out->count) return true;
+    shape.m = side(shape.m, t);
+    shape.n = side(shape.n, t);
+    shape.k = side(shape.k, t);
+    out->of[i].queries = t->queries.size;
+    out->of[i].keys = t->keys.size;
+    out->count++;
+    return (out->of[i].plan = mla_gemm_plan(context, &shape)) != NULL;
+}
+
+/* The first two blocks and the last one have all sizes between them. */
+static bool plan_tiles(mla_context *context, const mla_blockwise *a, mla_gemm_shape shape, tile_gemm *out) {
+    const int64_t query_blocks[] = {0, 1, blocks_of(a->queries) - 1}, key_blocks[] = {0, blocks_of(a->keys) - 1};
     shape.single_thread = true;
     shape.a_type = shape.b_type = a->type;
-    for (int i = 0; i < 2; i++)
+    out->count = 0;
+    for (int i = 0; i < 3; i++)
         for (int j = 0; j < 2; j++) {
-            out->plan[i][j] = NULL;
-            if (!query_sizes[i] || !key_sizes[j] || (!i && a->queries < BLOCK) || (!j && a->keys < BLOCK)) continue;
-            mla_gemm_shape s = shape;
-            s.m = side(shape.m, query_sizes[i], key_sizes[j]);
-            s.n = side(shape.n, query_sizes[i], key_sizes[j]);
-            s.k = side(shape.k, query_sizes[i], key_sizes[j]);
-            if (!(out->plan[i][j] = mla_gemm_plan(context, &s))) return false;
+            tile tiles[2];
+            if (query_blocks[i] >= blocks_of(a->queries) || (a->causal && key_blocks[j] > query_blocks[i])) continue;
+            const int count = tiles_of(a, query_blocks[i], key_blocks[j], tiles);
+            for (int k = 0; k < count; k++)
+                if (!plan_tile(context, shape, &tiles[k], out)) return false;
         }
     return true;
 }
 
-static const mla_gemm *pick(const block_gemm *g, range queries, range keys) {
-    return g->plan[is_tail(queries)][is_tail(keys)];
-}
+static const mla_gemm *pick(const tile_gemm *g, const tile *t) { return g->of[find(g, t)].plan; }
 
 static int64_t limited(int64_t x, int64_t most) { return x < 0 ? 0 : x < most ? x : most; }
 
@@ -88,22 +135,22 @@ static void clear(int64_t count, float *x) { memset(x, 0, (size_t)count * sizeof
 
 /* What one thread works with while it goes over the key blocks of one query block. */
 typedef struct {
-    float *scores;      /* (BLOCK, BLOCK), row length = keys in the block */
+    float *scores;      /* (BLOCK, PITCH) */
     void *p;            /* the same as exponentials, of the type: scores itself for f32 */
     float *sum;         /* (BLOCK, V): P V so far, relative to exp(max) */
     float *max, *total; /* (BLOCK): of the scores seen so far, and the sum of their exponentials */
 } forward_work;
 
 /* A second block of scores, where the type is not that of the scores. */
-static int64_t copy_floats(const mla_blockwise *a) { return a->type == MLA_F32 ? 0 : floats_of(a, BLOCK * BLOCK); }
+static int64_t copy_floats(const mla_blockwise *a) { return a->type == MLA_F32 ? 0 : floats_of(a, BLOCK * PITCH); }
 
 static int64_t forward_floats(const mla_blockwise *a) {
-    return BLOCK * (BLOCK + a->value_width + 2) + copy_floats(a);
+    return BLOCK * (PITCH + a->value_width + 2) + copy_floats(a);
 }
 
 static forward_work forward_work_of(const mla_blockwise *a, float *scratch) {
     float *scores = scratch + omp_get_thread_num() * forward_floats(a);
-    float *sum = scores + BLOCK * BLOCK, *max = sum + BLOCK * a->value_width;
+    float *sum = scores + BLOCK * PITCH, *max = sum + BLOCK * a->value_width;
     return (forward_work){scores, a->type == MLA_F32 ? scores : max + 2 * BLOCK, sum, max, max + BLOCK};
 }
 
@@ -136,44 +183,55 @@ MLA_VECTOR static void divide_row(int64_t count, float by, float *restrict x) {
 }
 
 typedef struct {
-    block_gemm scores, values;
+    tile_gemm scores, values;
 } forward_plans;
 
-/* Row i of a block of scores. A query that sees none of the keys takes nothing in. */
-static void absorb(const mla_blockwise *a, const forward_work *w, range queries, range keys, int64_t b, int64_t i) {
-    const range seen = visible(a, keys, b, queries.begin + i);
-    float *s = w->scores + i * keys.size;
-    clear(seen.size ? seen.begin : keys.size, s);
+typedef struct {
+    mla_heads q, k, v, out;
+    float *lse;
+} forward_operands;
+
+/* Query `row` of a block, and row i of a tile's scores. A query that sees none of the keys takes nothing in. */
+static void absorb(const mla_blockwise *a, const forward_work *w, const tile *t, int64_t b, int64_t i, int64_t row) {
+    const int64_t width = t->keys.size;
+    const range seen = visible(a, t->keys, b, t->queries.begin + i);
+    float *s = w->scores + i * PITCH;
+    clear(seen.size ? seen.begin : width, s);
     if (seen.size)
-        absorb_row(seen.size, keys.size - seen.begin, a->scale, s + seen.begin, w->max + i, w->total + i,
-                   a->value_width, w->sum + i * a->value_width);
+        absorb_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row, a->value_width,
+                   w->sum + row * a->value_width);
+    if (a->type == MLA_BF16) mla_narrow(width, s, rows_from(a, w->p, i, PITCH));
 }
 
-/* Takes in one block of keys: scores to exponentials, and what they weigh of the values to the sum. */
-static void forward_pair(const mla_blockwise *a, const forward_plans *plans, const forward_work *w, const void *q,
-                         const void *k, const void *v, range queries, range keys, int64_t b) {
-    mla_gemm_run(pick(&plans->scores, queries, keys), q, k, w->scores, NULL);
-    for (int64_t i = 0; i < queries.size; i++) absorb(a, w, queries, keys, b, i);
-    if (a->type == MLA_BF16) mla_narrow(queries.size * keys.size, w->scores, w->p);
-    mla_gemm_run(pick(&plans->values, queries, keys), w->p, v, w->sum, NULL);
+/* Takes in one tile, whose queries begin `row` rows into their block: scores to exponentials, and what they weigh of
+ * the values to the sum. */
+static void forward_tile(const mla_blockwise *a, const forward_plans *plans, const forward_work *w,
+                         const forward_operands *x, const tile *t, int64_t row, int64_t b, int64_t h) {
+    const int64_t g = h / shared_heads(a);
+    const void *q = at(a, x->q, a->queries, b, t->queries.begin, h).data;
+    mla_gemm_run(pick(&plans->scores, t), q, at(a, x->k, a->keys, b, t->keys.begin, g).data, w->scores, NULL);
+    for (int64_t i = 0; i < t->queries.size; i++) absorb(a, w, t, b, i, row + i);
+    mla_gemm_run(pick(&plans->values, t), w->p, at(a, x->v, a->keys, b, t->keys.begin, g).data,
+                 w->sum + row * a->value_width, NULL);
 }
 
-static void forward_block(const mla_blockwise *a, const forward_plans *plans, mla_heads q, mla_heads k, mla_heads v,
-                          mla_heads out, float *lse, const forward_work *w, int64_t b, int64_t h, range queries) {
-    const int64_t g = h / (a->heads / a->key_heads);
-    memset(w->sum, 0, (size_t)(BLOCK * a->value_width) * sizeof(float));
+static void forward_block(const mla_blockwise *a, const forward_plans *plans, const forward_operands *x,
+                          const forward_work *w, int64_t b, int64_t h, int64_t block) {
+    const range queries = block_at(block, a->queries);
+    const int64_t end = a->causal ? block + 1 : blocks_of(a->keys);
+    clear(BLOCK * a->value_width, w->sum);
     for (int64_t i = 0; i < queries.size; i++) w->max[i] = -INFINITY, w->total[i] = 0;
-    for (int64_t j = first_key(a, queries, b) / BLOCK; j < blocks_of(a->keys); j++) {
-        const range keys = block_at(j, a->keys);
-        if (a->causal && keys.begin > queries.begin + queries.size - 1) break;
-        forward_pair(a, plans, w, at(a, q, a->queries, b, queries.begin, h).data,
-                     at(a, k, a->keys, b, keys.begin, g).data, at(a, v, a->keys, b, keys.begin, g).data, queries, keys,
-                     b);
+    for (int64_t j = first_key(a, queries, b) / BLOCK; j < end; j++) {
+        tile tiles[2];
+        const int count = tiles_of(a, block, j, tiles);
+        for (int k = 0; k < count; k++)
+            forward_tile(a, plans, w, x, &tiles[k], tiles[k].queries.begin - queries.begin, b, h);
     }
+    float *lse = x->lse + (b * a->heads + h) * a->queries + queries.begin;
     for (int64_t i = 0; i < queries.size; i++) {
         float *sum = w->sum + i * a->value_width;
         divide_row(a->value_width, w->total[i], sum);
-        mla_store(at(a, out, a->queries, b, queries.begin + i, h), MLA_SET, 0, a->value_width, sum);
+        mla_store(at(a, x->out, a->queries, b, queries.begin + i, h), MLA_SET, 0, a->value_width, sum);
         lse[i] = w->max[i] + logf(w->total[i]);
     }
 }
@@ -191,53 +249,60 @@ static bool starts_fit(mla_context *context, const mla_blockwise *a) {
 void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
                            mla_heads out, float *lse, float *scratch) {
     forward_plans plans;
+    const forward_operands x = {q, k, v, out, lse};
     if (!starts_fit(context, a)) return;
     const mla_gemm_shape scores = {.m = QUERIES, .n = KEYS, .k = a->key_width, .b_transposed = true, .lda = q.row,
-                                   .ldb = k.row};
-    const mla_gemm_shape values = {.m = QUERIES, .n = a->value_width, .k = KEYS, .ldb = v.row, .accumulate = true};
-    if (!plan_blocks(context, a, scores, &plans.scores) || !plan_blocks(context, a, values, &plans.values)) return;
-    const int64_t blocks = blocks_of(a->queries);
+                                   .ldb = k.row, .ldc = PITCH};
+    const mla_gemm_shape values = {.m = QUERIES, .n = a->value_width, .k = KEYS, .lda = PITCH, .ldb = v.row,
+                                   .accumulate = true};
+    if (!plan_tiles(context, a, scores, &plans.scores) || !plan_tiles(context, a, values, &plans.values)) return;
     #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int64_t block = blocks - 1; block >= 0; block--) /* the longest rows of blocks first */
+    for (int64_t block = blocks_of(a->queries) - 1; block >= 0; block--) /* the longest rows of blocks first */
         for (int64_t head = 0; head < a->batch * a->heads; head++) {
             const forward_work w = forward_work_of(a, scratch);
-            const range queries = block_at(block, a->queries);
-            forward_block(a, &plans, q, k, v, out, lse + head * a->queries + queries.begin, &w, head / a->heads,
-                          head % a->heads, queries);
+            forward_block(a, &plans, &x, &w, head / a->heads, head % a->heads, block);
         }
 }
 
 /* ---- backward ---- */
 
+/* What one thread works with while it goes over a key head. Rows of one head lie far apart in memory, at distances that
+ * slow products (MLA_ROW_GAP); those that every key block needs are brought together first. */
 typedef struct {
-    float *scores, *dp; /* (BLOCK, BLOCK): become P and scale * dS */
+    float *scores, *dp; /* (BLOCK, PITCH): become P and scale * dS */
     void *p, *ds;       /* the same, of the type: scores and dp themselves for f32 */
     float *dk, *dv;     /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks and heads */
     float *dq;          /* (heads that share the key head, T, K): summed over key blocks */
+    float *dots;        /* (those heads, T): dO . O of each row */
+    void *q, *dout;     /* (those heads, T, K), (those heads, T, V), of the type */
 } backward_work;
 
-static int64_t shared_heads(const mla_blockwise *a) { return a->heads / a->key_heads; }
-static int64_t dq_floats(const mla_blockwise *a) { return shared_heads(a) * a->queries * a->key_width; }
-
-static int64_t backward_floats(const mla_blockwise *a) {
-    return BLOCK * (2 * BLOCK + a->key_width + a->value_width) + 2 * copy_floats(a) + dq_floats(a);
+/* Parts in the order of the struct; floats or, with `work`, where they begin in `scratch`. */
+static int64_t lay_out(const mla_blockwise *a, float *scratch, backward_work *work) {
+    const int64_t rows = shared_heads(a) * a->queries, copy = copy_floats(a);
+    const int64_t sizes[] = {BLOCK * PITCH, BLOCK * PITCH, copy, copy, BLOCK * a->key_width, BLOCK * a->value_width,
+                             rows * a->key_width, rows, floats_of(a, rows * a->key_width),
+                             floats_of(a, rows * a->value_width)};
+    enum { PARTS = sizeof sizes / sizeof *sizes };
+    float *part[PARTS];
+    int64_t total = 0;
+    for (int i = 0; i < PARTS; i++) {
+        part[i] = work ? scratch + total : NULL;
+        total += (sizes[i] + 15) / 16 * 16;
+    }
+    if (work)
+        *work = (backward_work){part[0], part[1], copy ? part[2] : part[0], copy ? part[3] : part[1], part[4], part[5],
+                                part[6], part[7], part[8], part[9]};
+    return total;
 }
 
-static int64_t row_dots(const mla_blockwise *a) { return a->batch * a->heads * a->queries; }
-
 int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise *a) {
-    return row_dots(a) + backward_floats(a) * mla_context_threads(context);
+    return lay_out(a, NULL, NULL) * mla_context_threads(context);
 }
 
 static backward_work backward_work_of(const mla_blockwise *a, float *scratch) {
-    backward_work w = {.scores = scratch + row_dots(a) + omp_get_thread_num() * backward_floats(a)};
-    w.dp = w.scores + BLOCK * BLOCK;
-    w.dk = w.dp + BLOCK * BLOCK;
-    w.dv = w.dk + BLOCK * a->key_width;
-    w.dq = w.dv + BLOCK * a->value_width;
-    float *copies = w.dq + dq_floats(a);
-    w.p = a->type == MLA_F32 ? w.scores : copies;
-    w.ds = a->type == MLA_F32 ? w.dp : copies + copy_floats(a);
+    backward_work w;
+    lay_out(a, scratch + omp_get_thread_num() * lay_out(a, NULL, NULL), &w);
     return w;
 }
 
@@ -259,97 +324,100 @@ MLA_VECTOR static void score_gradient_row(int64_t count, int64_t width, float sc
     for (int64_t j = count; j < width; j++) p[j] = ds[j] = 0;
 }
 
+typedef struct {
+    tile_gemm scores, dp, dq, dk, dv;
+} backward_plans;
+
+static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads k, mla_heads v, backward_plans *plans) {
+    const int64_t kw = a->key_width, vw = a->value_width;
+    return plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = kw, .b_transposed = true, .ldb = k.row,
+                      .ldc = PITCH}, &plans->scores) &&
+           plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = vw, .b_transposed = true, .ldb = v.row,
+                      .ldc = PITCH}, &plans->dp) &&
+           plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = kw, .k = KEYS, .lda = PITCH, .ldb = k.row,
+                      .accumulate = true}, &plans->dq) &&
+           plan_tiles(context, a, (mla_gemm_shape){.m = KEYS, .n = kw, .k = QUERIES, .a_transposed = true, .lda = PITCH,
+                      .accumulate = true}, &plans->dk) &&
+           plan_tiles(context, a, (mla_gemm_shape){.m = KEYS, .n = vw, .k = QUERIES, .a_transposed = true, .lda = PITCH,
+                      .accumulate = true}, &plans->dv);
+}
+
+typedef struct {
+    mla_heads q, k, v, out, dout;
+    const float *lse;
+} backward_operands;
+
+/* Brings together what key head g needs of the heads that share it, by number among them. */
+static void gather_head(const mla_blockwise *a, const backward_work *w, const backward_operands *x, int64_t b, int64_t g,
+                        int64_t shared) {
+    const int64_t h = g * shared_heads(a) + shared, kw = a->key_width, vw = a->value_width;
+    for (int64_t t = 0; t < a->queries; t++) {
+        const int64_t row = shared * a->queries + t;
+        const mla_values dout = at(a, x->dout, a->queries, b, t, h);
+        const float *o = mla_load(at(a, x->out, a->queries, b, t, h), 0, vw, w->scores);
+        w->dots[row] = dot(vw, o, mla_load(dout, 0, vw, w->dp));
+        memcpy(rows_from(a, w->q, row, kw), at(a, x->q, a->queries, b, t, h).data, bytes_of(a, kw));
+        memcpy(rows_from(a, w->dout, row, vw), dout.data, bytes_of(a, vw));
+    }
+}
+
+/* Row i of a tile's scores and dP, which is query t of the head: to P, and to scale * dS. */
+static void score_gradient(const mla_blockwise *a, const backward_work *w, const tile *t, int64_t b, int64_t i, float lse,
+                           float row_dot) {
+    const int64_t width = t->keys.size;
+    const range seen = visible(a, t->keys, b, t->queries.begin + i);
+    float *s = w->scores + i * PITCH, *dp = w->dp + i * PITCH;
+    clear(seen.begin, s);
+    clear(seen.begin, dp);
+    score_gradient_row(seen.size, width - seen.begin, a->scale, lse, row_dot, s + seen.begin, dp + seen.begin);
+    if (a->type == MLA_F32) return;
+    mla_narrow(width, s, rows_from(a, w->p, i, PITCH));
+    mla_narrow(width, dp, rows_from(a, w->ds, i, PITCH));
+}
+
+/* Adds what a tile gives to the key block's dk and dv and to the queries' dq. */
+static void backward_tile(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
+                          const backward_operands *x, const tile *t, int64_t b, int64_t g, int64_t shared) {
+    const int64_t row = shared * a->queries + t->queries.begin;
+    const void *q = rows_from(a, w->q, row, a->key_width), *dout = rows_from(a, w->dout, row, a->value_width);
+    const void *k = at(a, x->k, a->keys, b, t->keys.begin, g).data, *v = at(a, x->v, a->keys, b, t->keys.begin, g).data;
+    const float *lse = x->lse + (b * a->heads + g * shared_heads(a)) * a->queries + row;
+    mla_gemm_run(pick(&plans->scores, t), q, k, w->scores, NULL);
+    mla_gemm_run(pick(&plans->dp, t), dout, v, w->dp, NULL);
+    for (int64_t i = 0; i < t->queries.size; i++) score_gradient(a, w, t, b, i, lse[i], w->dots[row + i]);
+    mla_gemm_run(pick(&plans->dv, t), w->p, dout, w->dv, NULL);
+    mla_gemm_run(pick(&plans->dk, t), w->ds, q, w->dk, NULL);
+    mla_gemm_run(pick(&plans->dq, t), w->ds, k, w->dq + row * a->key_width, NULL);
+}
+
+static void backward_keys(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
+                          const backward_operands *x, int64_t b, int64_t g, int64_t key_block) {
+    const range keys = block_at(key_block, a->keys);
+    for (int64_t shared = 0; shared < shared_heads(a); shared++)
+        for (int64_t i = a->causal ? key_block : 0; i < blocks_of(a->queries); i++) {
+            tile tiles[2];
+            if (first_key(a, block_at(i, a->queries), b) >= keys.begin + keys.size) continue;
+            const int count = tiles_of(a, i, key_block, tiles);
+            for (int k = 0; k < count; k++) backward_tile(a, plans, w, x, &tiles[k], b, g, shared);
+        }
+}
+
 /* Puts x (rows, width) into rows of `out` that begin `stride` elements apart. */
 static void deliver(int64_t rows, int64_t width, const float *x, mla_values out, int64_t stride, bool add) {
     for (int64_t i = 0; i < rows; i++) mla_store(out, add ? MLA_ADD : MLA_SET, i * stride, width, x + i * width);
 }
 
-typedef struct {
-    block_gemm scores, dp, dq, dk, dv;
-} backward_plans;
-
-static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
-                          mla_heads dout, backward_plans *plans) {
-    const int64_t kw = a->key_width, vw = a->value_width;
-    return plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = kw, .b_transposed = true,
-                       .lda = q.row, .ldb = k.row}, &plans->scores) &&
-           plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = vw, .b_transposed = true,
-                       .lda = dout.row, .ldb = v.row}, &plans->dp) &&
-           plan_blocks(context, a, (mla_gemm_shape){.m = QUERIES, .n = kw, .k = KEYS, .ldb = k.row,
-                       .accumulate = true}, &plans->dq) &&
-           plan_blocks(context, a, (mla_gemm_shape){.m = KEYS, .n = kw, .k = QUERIES, .a_transposed = true,
-                       .ldb = q.row, .accumulate = true}, &plans->dk) &&
-           plan_blocks(context, a, (mla_gemm_shape){.m = KEYS, .n = vw, .k = QUERIES, .a_transposed = true,
-                       .ldb = dout.row, .accumulate = true}, &plans->dv);
-}
-
-/* One block of queries of one head against one block of keys. */
-typedef struct {
-    const void *q, *k, *v, *dout;
-    const float *lse, *dots;
-    float *dq;
-    range queries, keys;
-    int64_t b;
-} pair;
-
-/* Row i of a block of scores and of dP: to P, and to scale * dS. */
-static void score_gradient(const mla_blockwise *a, const backward_work *w, const pair *p, int64_t i) {
-    const range seen = visible(a, p->keys, p->b, p->queries.begin + i);
-    float *s = w->scores + i * p->keys.size, *dp = w->dp + i * p->keys.size;
-    clear(seen.begin, s);
-    clear(seen.begin, dp);
-    score_gradient_row(seen.size, p->keys.size - seen.begin, a->scale, p->lse[i], p->dots[i], s + seen.begin,
-                       dp + seen.begin);
-}
-
-/* Adds what the pair gives to the key block's dk and dv and to the query block's dq. */
-static void backward_pair(const mla_blockwise *a, const backward_plans *plans, const backward_work *w, const pair *p) {
-    const range queries = p->queries, keys = p->keys;
-    mla_gemm_run(pick(&plans->scores, queries, keys), p->q, p->k, w->scores, NULL);
-    mla_gemm_run(pick(&plans->dp, queries, keys), p->dout, p->v, w->dp, NULL);
-    for (int64_t i = 0; i < queries.size; i++) score_gradient(a, w, p, i);
-    if (a->type == MLA_BF16) {
-        mla_narrow(queries.size * keys.size, w->scores, w->p);
-        mla_narrow(queries.size * keys.size, w->dp, w->ds);
-    }
-    mla_gemm_run(pick(&plans->dv, queries, keys), w->p, p->dout, w->dv, NULL);
-    mla_gemm_run(pick(&plans->dk, queries, keys), w->ds, p->q, w->dk, NULL);
-    mla_gemm_run(pick(&plans->dq, queries, keys), w->ds, p->k, p->dq, NULL);
-}
-
-typedef struct {
-    mla_heads q, k, v, dout;
-    const float *lse, *dots;
-} backward_inputs;
-
-static void backward_keys(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
-                          const backward_inputs *in, int64_t b, int64_t g, int64_t block) {
-    const range keys = block_at(block, a->keys);
-    for (int64_t shared = 0; shared < shared_heads(a); shared++)
-        for (int64_t i = a->causal ? block : 0; i < blocks_of(a->queries); i++) {
-            const range queries = block_at(i, a->queries);
-            if (first_key(a, queries, b) >= keys.begin + keys.size) continue;
-            const int64_t h = g * shared_heads(a) + shared, row = (b * a->heads + h) * a->queries + queries.begin;
-            const pair p = {.q = at(a, in->q, a->queries, b, queries.begin, h).data,
-                            .k = at(a, in->k, a->keys, b, keys.begin, g).data,
-                            .v = at(a, in->v, a->keys, b, keys.begin, g).data,
-                            .dout = at(a, in->dout, a->queries, b, queries.begin, h).data,
-                            .lse = in->lse + row, .dots = in->dots + row,
-                            .dq = w->dq + (shared * a->queries + queries.begin) * a->key_width,
-                            .queries = queries, .keys = keys, .b = b};
-            backward_pair(a, plans, w, &p);
-        }
-}
-
 /* All of one key head, so that the order of every sum is fixed: key blocks outside, the heads that share it and
  * their query blocks inside. */
 static void backward_head(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
-                          const backward_inputs *in, const mla_blockwise_gradients *d, int64_t b, int64_t g) {
-    memset(w->dq, 0, (size_t)dq_floats(a) * sizeof(float));
+                          const backward_operands *x, const mla_blockwise_gradients *d, int64_t b, int64_t g) {
+    for (int64_t shared = 0; shared < shared_heads(a); shared++) gather_head(a, w, x, b, g, shared);
+    clear(shared_heads(a) * a->queries * a->key_width, w->dq);
     for (int64_t j = 0; j < blocks_of(a->keys); j++) {
         const range keys = block_at(j, a->keys);
-        memset(w->dk, 0, (size_t)(BLOCK * (a->key_width + a->value_width)) * sizeof(float)); /* dv stands behind it */
-        backward_keys(a, plans, w, in, b, g, j);
+        clear(BLOCK * a->key_width, w->dk);
+        clear(BLOCK * a->value_width, w->dv);
+        backward_keys(a, plans, w, x, b, g, j);
         if (d->k.data)
             deliver(keys.size, a->key_width, w->dk, at(a, d->k, a->keys, b, keys.begin, g), d->k.row, d->add_k);
         if (d->v.data)
@@ -360,30 +428,16 @@ static void backward_head(const mla_blockwise *a, const backward_plans *plans, c
                 at(a, d->q, a->queries, b, 0, g * shared_heads(a) + shared), d->q.row, d->add_q);
 }
 
-/* dots[b,h,t] = dO . O of that row. */
-static void row_dot(const mla_blockwise *a, mla_heads out, mla_heads dout, int64_t b, int64_t t, float *dots,
-                    float *buffer) {
-    for (int64_t h = 0; h < a->heads; h++) {
-        const float *o = mla_load(at(a, out, a->queries, b, t, h), 0, a->value_width, buffer);
-        const float *d = mla_load(at(a, dout, a->queries, b, t, h), 0, a->value_width, buffer + a->value_width);
-        dots[(b * a->heads + h) * a->queries + t] = dot(a->value_width, o, d);
-    }
-}
-
 void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
                             mla_heads out, mla_heads dout, const float *lse, const mla_blockwise_gradients *d,
                             float *scratch) {
     backward_plans plans;
-    float *dots = scratch;
-    const backward_inputs in = {q, k, v, dout, lse, dots};
-    if (!plan_backward(context, a, q, k, v, dout, &plans)) return;
-    #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < a->batch * a->queries; i++)
-        row_dot(a, out, dout, i / a->queries, i % a->queries, dots, backward_work_of(a, scratch).scores);
+    const backward_operands x = {q, k, v, out, dout, lse};
+    if (!plan_backward(context, a, k, v, &plans)) return;
     #pragma omp parallel for schedule(dynamic)
     for (int64_t task = 0; task < a->batch * a->key_heads; task++) {
         const backward_work w = backward_work_of(a, scratch);
-        backward_head(a, &plans, &w, &in, d, task / a->key_heads, task % a->key_heads);
+        backward_head(a, &plans, &w, &x, d, task / a->key_heads, task % a->key_heads);
     }
 }
 

@@ -205,7 +205,7 @@ static void bf16_is_f32_but_for_rounding(void **state) {
 /* The loss and its gradients, whose products use the parameter's bf16 copy. */
 static void loss_is_f32_but_for_rounding(void **state) {
     mla_context *context = *state;
-    enum { ROWS = 300, D = 32, V = 90 };
+    enum { ROWS = 1100, D = 32, V = 90 }; /* more rows than a chunk has */
     static float x[ROWS * D], dx[2][ROWS * D], dw[2][V * D], loss[2];
     static int32_t targets[ROWS];
     mla_params *params;

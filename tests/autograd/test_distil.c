@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROWS = 300, D = 24, E = 40, V = 70 }; /* more rows than a chunk has */
+enum { GOLDEN = 300, ROWS = 1100, D = 24, E = 40, V = 70 }; /* rows of the golden file; more than a chunk has */
 
 typedef struct {
     float share, temperature;
@@ -22,6 +22,7 @@ typedef struct {
     mla_tensor *w, *teacher_w;
     float x[ROWS * D], teacher[ROWS * E];
     int32_t targets[ROWS];
+    int64_t rows; /* of these that take part */
 } fixture;
 
 static int set_up(void **state) {
@@ -34,6 +35,7 @@ static int set_up(void **state) {
     golden_fill(f->teacher_w->data, V * E, "teacher_w", 1);
     golden_fill(f->x, ROWS * D, "x", 1);
     golden_fill(f->teacher, ROWS * E, "teacher", 1);
+    f->rows = ROWS;
     return 0;
 }
 
@@ -47,8 +49,8 @@ static int tear_down(void **state) {
 }
 
 static mla_tensor *loss_of(fixture *f, mla_tensor *x, const settings *s, float scale, double *divergence) {
-    mla_tensor *targets = mla_input(f->tape, MLA_I32, 1, (int64_t[]){ROWS}, f->targets);
-    mla_tensor *teacher = mla_input(f->tape, MLA_F32, 2, (int64_t[]){ROWS, E}, f->teacher);
+    mla_tensor *targets = mla_input(f->tape, MLA_I32, 1, (int64_t[]){f->rows}, f->targets);
+    mla_tensor *teacher = mla_input(f->tape, MLA_F32, 2, (int64_t[]){f->rows, E}, f->teacher);
     return mla_output_loss(f->tape, x, f->w, targets,
                            &(mla_output_loss_options){scale, teacher, f->teacher_w, s->share, s->temperature, divergence});
 }
@@ -56,15 +58,16 @@ static mla_tensor *loss_of(fixture *f, mla_tensor *x, const settings *s, float s
 static mla_tensor *begin(fixture *f) {
     mla_params_clear_gradients(f->params);
     mla_tape_begin(f->tape, &(mla_step){.training = true});
-    return mla_input_with_gradient(f->tape, 2, (int64_t[]){ROWS, D}, f->x);
+    return mla_input_with_gradient(f->tape, 2, (int64_t[]){f->rows, D}, f->x);
 }
 
 static void equals_pytorch(void **state) {
     fixture *f = *state;
     hid_t file = golden_open("distil");
     int counted = 0;
-    golden_read_ints(file, "targets", ROWS, f->targets);
-    for (int i = 0; i < ROWS; i++) counted += f->targets[i] >= 0;
+    f->rows = GOLDEN;
+    golden_read_ints(file, "targets", GOLDEN, f->targets);
+    for (int i = 0; i < GOLDEN; i++) counted += f->targets[i] >= 0;
     for (int k = 0; k < 3; k++) {
         char path[32];
         double loss, kl, divergence = 0;
@@ -77,7 +80,7 @@ static void equals_pytorch(void **state) {
         check_close((double)*(float *)result->data, loss, 1e-6);
         check_close(divergence / counted, kl, 1e-6);
         snprintf(path, sizeof path, "%d/dx", k);
-        golden_check(file, path, ROWS * D, x->grad, 1e-5);
+        golden_check(file, path, GOLDEN * D, x->grad, 1e-5);
         snprintf(path, sizeof path, "%d/dw", k);
         golden_check(file, path, V * D, f->w->grad, 1e-5);
     }
@@ -103,9 +106,9 @@ static mla_tensor *composed(fixture *f, mla_tensor *x, const settings *s, float 
     mla_tape *t = f->tape;
     const float cold = 1 / s->temperature, soft = scale * s->share * s->temperature * s->temperature;
     mla_tensor *z = logits(t, x, f->w);
-    mla_tensor *teacher = logits(t, mla_input(t, MLA_F32, 2, (int64_t[]){ROWS, E}, f->teacher), f->teacher_w);
+    mla_tensor *teacher = logits(t, mla_input(t, MLA_F32, 2, (int64_t[]){f->rows, E}, f->teacher), f->teacher_w);
     mla_tensor *q = mla_softmax(t, mla_scale(t, teacher, cold), false);
-    mla_tensor *hard = weighted(t, mla_input(t, MLA_F32, 2, (int64_t[]){ROWS, V}, one_hot), log_softmax(t, z, 1),
+    mla_tensor *hard = weighted(t, mla_input(t, MLA_F32, 2, (int64_t[]){f->rows, V}, one_hot), log_softmax(t, z, 1),
                                 -scale * (1 - s->share));
     mla_tensor *entropy = weighted(t, q, log_softmax(t, teacher, cold), soft);
     return mla_add(t, mla_add(t, hard, entropy), weighted(t, q, log_softmax(t, z, cold), -soft));
@@ -137,8 +140,8 @@ static void equals_its_composition(void **state) {
 
 static void teachers_that_do_not_fit(void **state) {
     fixture *f = *state;
-    mla_tensor *x = begin(f), *targets = mla_input(f->tape, MLA_I32, 1, (int64_t[]){ROWS}, f->targets);
-    mla_tensor *teacher = mla_input(f->tape, MLA_F32, 2, (int64_t[]){ROWS, E}, f->teacher);
+    mla_tensor *x = begin(f), *targets = mla_input(f->tape, MLA_I32, 1, (int64_t[]){f->rows}, f->targets);
+    mla_tensor *teacher = mla_input(f->tape, MLA_F32, 2, (int64_t[]){f->rows, E}, f->teacher);
     mla_tensor *fewer = mla_input(f->tape, MLA_F32, 2, (int64_t[]){V - 1, E}, f->teacher_w->data);
     mla_output_loss(f->tape, x, f->w, targets, &(mla_output_loss_options){.teacher = teacher, .teacher_weight = fewer});
     check_error(f->context, mla_error_status(f->context), MLA_ERROR_SHAPE, "the same vocabulary");

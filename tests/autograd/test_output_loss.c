@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { ROWS = 600, D = 24, V = 70 }; /* more rows than a chunk has */
+enum { ROWS = 1100, D = 24, V = 70 }; /* more rows than a chunk has */
 
 typedef struct {
     float x[ROWS * D], w[V * D];
