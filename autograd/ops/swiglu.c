@@ -35,15 +35,17 @@ MLA_VECTOR static void gradient_piece(int64_t count, const float *gate, const fl
 
 static void swiglu_backward(const mla_node *n) {
     const mla_values gate = mla_data(n->in[GATE]), up = mla_data(n->in[UP]), dy = mla_out_gradient(n);
+    const mla_values dgate = mla_in_gradient(n, GATE), dup = mla_in_gradient(n, UP);
     const int64_t count = mla_count(n->out);
     #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
-        float buffer[3][MLA_PIECE], dgate[MLA_PIECE], dup[MLA_PIECE];
+        float buffer[5][MLA_PIECE];
+        float *for_gate = mla_target(dgate, n->mode[GATE], i, buffer[3]), *for_up = mla_target(dup, n->mode[UP], i, buffer[4]);
         const int64_t length = mla_piece(count, i);
         gradient_piece(length, mla_load(gate, i, length, buffer[0]), mla_load(up, i, length, buffer[1]),
-                       mla_load(dy, i, length, buffer[2]), dgate, dup);
-        mla_store(mla_in_gradient(n, GATE), n->mode[GATE], i, length, dgate);
-        mla_store(mla_in_gradient(n, UP), n->mode[UP], i, length, dup);
+                       mla_load(dy, i, length, buffer[2]), for_gate, for_up);
+        mla_store(dgate, n->mode[GATE], i, length, for_gate);
+        mla_store(dup, n->mode[UP], i, length, for_up);
     }
 }
 
