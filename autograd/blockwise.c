@@ -198,8 +198,8 @@ static void absorb(const mla_blockwise *a, const forward_work *w, const tile *t,
     float *s = w->scores + i * PITCH;
     clear(seen.size ? seen.begin : width, s);
     if (seen.size)
-        absorb_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row, a->value_width,
-                   w->sum + row * a->value_width);
+        absorb_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row,
+                   a->value_width, w->sum + row * a->value_width);
     if (a->type == MLA_BF16) mla_narrow(width, s, rows_from(a, w->p, i, PITCH));
 }
 
@@ -328,7 +328,8 @@ typedef struct {
     tile_gemm scores, dp, dq, dk, dv;
 } backward_plans;
 
-static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads k, mla_heads v, backward_plans *plans) {
+static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads k, mla_heads v,
+                          backward_plans *plans) {
     const int64_t kw = a->key_width, vw = a->value_width;
     return plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = kw, .b_transposed = true, .ldb = k.row,
                       .ldc = PITCH}, &plans->scores) &&
@@ -348,8 +349,8 @@ typedef struct {
 } backward_operands;
 
 /* Brings together what key head g needs of the heads that share it, by number among them. */
-static void gather_head(const mla_blockwise *a, const backward_work *w, const backward_operands *x, int64_t b, int64_t g,
-                        int64_t shared) {
+static void gather_head(const mla_blockwise *a, const backward_work *w, const backward_operands *x, int64_t b,
+                        int64_t g, int64_t shared) {
     const int64_t h = g * shared_heads(a) + shared, kw = a->key_width, vw = a->value_width;
     for (int64_t t = 0; t < a->queries; t++) {
         const int64_t row = shared * a->queries + t;
@@ -362,8 +363,8 @@ static void gather_head(const mla_blockwise *a, const backward_work *w, const ba
 }
 
 /* Row i of a tile's scores and dP, which is query t of the head: to P, and to scale * dS. */
-static void score_gradient(const mla_blockwise *a, const backward_work *w, const tile *t, int64_t b, int64_t i, float lse,
-                           float row_dot) {
+static void score_gradient(const mla_blockwise *a, const backward_work *w, const tile *t, int64_t b, int64_t i,
+                           float lse, float row_dot) {
     const int64_t width = t->keys.size;
     const range seen = visible(a, t->keys, b, t->queries.begin + i);
     float *s = w->scores + i * PITCH, *dp = w->dp + i * PITCH;

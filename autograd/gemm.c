@@ -166,8 +166,8 @@ static dnnl_status_t make_packing(packing *p, const mla_gemm_shape *s, const_dnn
     dnnl_status_t status = copy_descriptor(&p->layout, dnnl_primitive_desc_query_md(matmul, dnnl_query_weights_md, 0));
     if (!status) status = describe_matrix(&plain, s->k, s->n, s->b_transposed, s->ldb, s->b_type);
     if (!status)
-        status = dnnl_reorder_primitive_desc_create(&reorder, pointer_to(&plain), engine, pointer_to(&p->layout), engine,
-                                                    NULL);
+        status = dnnl_reorder_primitive_desc_create(&reorder, pointer_to(&plain), engine, pointer_to(&p->layout),
+                                                    engine, NULL);
     if (!status) status = dnnl_primitive_create(&p->reorder, reorder);
     if (!status) status = make_memory(&p->from, &plain, engine);
     if (!status) status = make_memory(&p->to, &p->layout, engine);

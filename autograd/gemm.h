@@ -23,8 +23,8 @@ typedef struct {
 
 typedef struct mla_gemm mla_gemm;
 
-/* Elements to leave between rows of a matrix that is made for products alone. Rows that are a power of two long have their
- * columns in a few lines of the first cache, and cost products half of their speed (seen with AVX2). */
+/* Elements to leave between rows of a matrix that is made for products alone. Rows that are a power of two long have
+ * their columns in a few lines of the first cache, and cost products half of their speed (seen with AVX2). */
 enum { MLA_ROW_GAP = 32 };
 
 /* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
@@ -56,7 +56,7 @@ bool mla_gemm_has_amx(void);
 /* Whether oneDNN multiplies bf16 here at all, be it slower than f32. Leaves no error behind. */
 bool mla_gemm_multiplies_bf16(mla_context *context);
 
-/* The code and scratch memory that oneDNN takes for a model's products, in bytes: seen, much the same for all models. */
+/* The code and scratch memory that oneDNN takes for a model's products, in bytes: as seen, much the same for all. */
 int64_t mla_gemm_usual_bytes(void);
 
 /* "oneDNN 2.6.3" */

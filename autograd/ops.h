@@ -1,10 +1,10 @@
 /* All ops that graphs are built from. Each lives in autograd/ops/, with its formula.
  *
  * Inputs of the general set are f32; the fused ops, slice, concat and reshape also take bf16 and give what they got,
- * unless said otherwise. Parameters and their gradients are f32, frozen ones may be bf16 (mla_params_keep_half); products
- * of bf16 use the bf16 copies of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last. Inputs that do not fit give an
- * inert tensor and an error that names the op and the shapes. Every op can be differentiated by every f32
- * input, unless it says otherwise. */
+ * unless said otherwise. Parameters and their gradients are f32, frozen ones may be bf16 (mla_params_keep_half);
+ * products of bf16 use the bf16 copies of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last.
+ * Inputs that do not fit give an inert tensor and an error that names the op and the shapes. Every op can be
+ * differentiated by every f32 input, unless it says otherwise. */
 #ifndef MLA_AUTOGRAD_OPS_H
 #define MLA_AUTOGRAD_OPS_H
 
@@ -21,7 +21,8 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
 /* y + scale B A x: y (..., out), x (..., in). It is written into y's memory: y must be the result of an op that
  * keeps it not (mla_linear, mla_lora), and must not be used elsewhere. */
 mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a, mla_tensor *b, float scale);
-/* The norms of the rows of weight + scale B A, f32 (out); the weight may be bf16. No gradient flows: DoRA takes them for constants. */
+/* The norms of the rows of weight + scale B A, f32 (out); the weight may be bf16. No gradient flows: DoRA takes them
+ * for constants. */
 mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale);
 /* y = u * magnitude / norm + bias, where u (..., out) = x (weight + scale B A)ᵀ; magnitude, norm (from
  * mla_lora_norm) and bias (or NULL) are f32 (out). (Liu et al. 2024, "DoRA", eq. 5) */
@@ -59,8 +60,8 @@ typedef struct {
     /* (B,T), outlives the step: the first position that each one sees, at most itself; needs causal. NULL: 0. Blocks of
      * keys before it cost nothing. */
     const int32_t *starts;
-    /* Latent attention whose kv_b (without gradient) has kv_b_scale B A in it: A (r,C), B (H*(N+V),r) get their gradients,
-     * without that of kv_b as a whole. NULL: none. */
+    /* Latent attention whose kv_b (without gradient) has kv_b_scale B A in it: A (r,C), B (H*(N+V),r) get their
+     * gradients, without that of kv_b as a whole. NULL: none. */
     mla_tensor *kv_b_a, *kv_b_b;
     float kv_b_scale;
 } mla_attention_options;
@@ -104,7 +105,8 @@ typedef struct {
     float scale; /* of each row's loss: 1 / (number of valid targets in the whole batch) */
     /* With a teacher, what is learned is its distribution too: (1 - share) of the cross-entropy, and share T² times
      * KL(teacher || student), both softened by temperature T (Hinton et al. 2015). */
-    mla_tensor *teacher, *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none, and the rest means nothing */
+    mla_tensor *teacher,
+        *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none, and the rest means nothing */
     float share, temperature;
     double *divergence; /* the sum of the KLs, unscaled, is added to it; NULL: not wanted */
 } mla_output_loss_options;
@@ -116,7 +118,8 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
 
 /* ---- the general set, for layers of your own ---- */
 
-/* table (V,D), f32, or bf16 without gradient, ids i32 (...) -> (...,D) f32; ids must be in [0,V): checked, an error names the first that is not. */
+/* table (V,D), f32, or bf16 without gradient, ids i32 (...) -> (...,D) f32; ids must be in [0,V): checked, an error
+ * names the first that is not. */
 mla_tensor *mla_gather(mla_tape *tape, mla_tensor *table, mla_tensor *ids);
 
 /* Elementwise; b has a's shape, or is one row (width of a) that serves all rows. */

@@ -84,7 +84,8 @@ void mla_params_freeze(mla_params *params) {
 
 void mla_params_keep_half(mla_params *params) {
     for (int64_t i = 0; i < params->count; i++)
-        if (params->items[i]->spec.frozen && params->items[i]->spec.takes_half) params->items[i]->tensor.dtype = MLA_BF16;
+        if (params->items[i]->spec.frozen && params->items[i]->spec.takes_half)
+            params->items[i]->tensor.dtype = MLA_BF16;
 }
 
 static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }

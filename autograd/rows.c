@@ -106,7 +106,8 @@ bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x) {
     return b->ndim == 1 && b->shape[0] == mla_width(x);
 }
 
-static void move_block(mla_grad_mode mode, int64_t length, mla_values from, int64_t from_at, mla_values to, int64_t to_at) {
+static void move_block(mla_grad_mode mode, int64_t length, mla_values from, int64_t from_at, mla_values to,
+                       int64_t to_at) {
     float buffer[MLA_PIECE];
     for (int64_t i = 0; i < length; i += MLA_PIECE) {
         const int64_t count = mla_piece(length, i);

@@ -26,7 +26,8 @@ bool mla_same_shape(const mla_tensor *a, const mla_tensor *b) {
 const char *mla_shape_text(const mla_tensor *x, char text[MLA_SHAPE_TEXT]) {
     int length = snprintf(text, MLA_SHAPE_TEXT, "(");
     for (int i = 0; i < x->ndim; i++)
-        length += snprintf(text + length, MLA_SHAPE_TEXT - (size_t)length, i ? ",%lld" : "%lld", (long long)x->shape[i]);
+        length += snprintf(text + length, MLA_SHAPE_TEXT - (size_t)length, i ? ",%lld" : "%lld",
+                           (long long)x->shape[i]);
     snprintf(text + length, MLA_SHAPE_TEXT - (size_t)length, ") %s", mla_dtype_name(x->dtype));
     return text;
 }

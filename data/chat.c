@@ -9,8 +9,8 @@ static mla_status wrong(mla_context *context, const char *where, const char *wha
 }
 
 static mla_status add(mla_context *context, mla_chat *chat, mla_chat_role role, const json_t *content) {
-    const mla_status status = mla_grow(context, &chat->messages, &chat->capacity, chat->count + 1, sizeof *chat->messages,
-                                       "the messages of a conversation");
+    const mla_status status = mla_grow(context, &chat->messages, &chat->capacity, chat->count + 1,
+                                       sizeof *chat->messages, "the messages of a conversation");
     if (status) return status;
     chat->messages[chat->count++] =
         (mla_chat_message){role, json_string_value(content), (int64_t)json_string_length(content)};
@@ -25,7 +25,8 @@ static mla_status read_message(mla_context *context, const char *where, const js
     if (!json_is_string(content)) return wrong(context, where, "a message has no \"content\" that is text");
     for (mla_chat_role r = MLA_CHAT_SYSTEM; r <= MLA_CHAT_ASSISTANT; r++)
         if (!strcmp(role, roles[r])) return add(context, chat, r, content);
-    return mla_fail(context, MLA_ERROR_FORMAT, "%s: \"%.40s\" is no role: expected system, user or assistant", where, role);
+    return mla_fail(context, MLA_ERROR_FORMAT, "%s: \"%.40s\" is no role: expected system, user or assistant", where,
+                    role);
 }
 
 static mla_status read_messages(mla_context *context, const char *where, const json_t *messages, mla_chat *chat) {
@@ -50,7 +51,8 @@ mla_status mla_chat_parse(mla_context *context, const char *where, const char *b
     chat->json = json_loadb(bytes, (size_t)length, JSON_ALLOW_NUL, &error);
     if (!chat->json) return mla_fail(context, MLA_ERROR_FORMAT, "%s: not JSON: %s", where, error.text);
     const json_t *messages = json_object_get(chat->json, "messages");
-    const json_t *prompt = json_object_get(chat->json, "prompt"), *completion = json_object_get(chat->json, "completion");
+    const json_t *prompt = json_object_get(chat->json, "prompt"),
+                 *completion = json_object_get(chat->json, "completion");
     if (messages && (prompt || completion)) return wrong(context, where, "has both \"messages\" and a \"prompt\"");
     if (json_is_array(messages)) return read_messages(context, where, messages, chat);
     if (messages) return wrong(context, where, "\"messages\" is no list");

@@ -1,7 +1,7 @@
 /* Conversations, and how they become tokens of which only the answers are to be learned.
  *
- * A line of JSON is one conversation: {"messages": [{"role": "user", "content": "..."}, ...]} with the roles system, user
- * and assistant, or {"prompt": "...", "completion": "..."}. Other keys are left alone.
+ * A line of JSON is one conversation: {"messages": [{"role": "user", "content": "..."}, ...]} with the roles system,
+ * user and assistant, or {"prompt": "...", "completion": "..."}. Other keys are left alone.
  *
  * A template says what stands around the messages. It is built in: templates of models are programs (Jinja), which are
  * not run here; those that do what a built-in one does are recognised. */
@@ -43,29 +43,30 @@ typedef enum {
 /* "auto", "plain", ...; NULL behind the last. */
 extern const char *const mla_chat_template_names[];
 
-/* The template that renders as `jinja`, a model's chat_template, does; with NULL, the one whose tokens the tokenizer has.
- * MLA_ERROR_ARGUMENT where the program is none of those that are known. */
+/* The template that renders as `jinja`, a model's chat_template, does; with NULL, the one whose tokens the tokenizer
+ * has. MLA_ERROR_ARGUMENT where the program is none of those that are known. */
 mla_status mla_chat_recognise(mla_context *context, const mla_tokenizer *tokenizer, const char *jinja,
                               mla_chat_template *out);
 
 typedef struct mla_chat_encoder mla_chat_encoder;
 
-/* The tokenizer outlives the encoder. MLA_ERROR_ARGUMENT where it has not the tokens of the template, which is not AUTO. */
+/* The tokenizer outlives the encoder. MLA_ERROR_ARGUMENT where it has not the tokens of the template, which is not
+ * AUTO. */
 mla_status mla_chat_encoder_create(mla_context *context, mla_chat_encoder **out, const mla_tokenizer *tokenizer,
                                    mla_chat_template template_);
 void mla_chat_encoder_destroy(mla_chat_encoder *encoder);
 
 /* Appends the conversation's ids to *ids, without the separator that a token file puts behind them, and to *answers a
- * byte for each and one for that separator: 1 for the tokens of answers, with the one that ends an answer, 0 for others.
- * A token that is an answer's in part is an answer's. Text between special tokens is encoded in one piece, as Hugging
- * Face's do. What is spelled as a special token within a message is text. MLA_ERROR_ARGUMENT: a system message in a
- * place that the template has none for; `where` begins the message. */
+ * byte for each and one for that separator: 1 for the tokens of answers, with the one that ends an answer, 0 for
+ * others. A token that is an answer's in part is an answer's. Text between special tokens is encoded in one piece, as
+ * Hugging Face's do. What is spelled as a special token within a message is text. MLA_ERROR_ARGUMENT: a system message
+ * in a place that the template has none for; `where` begins the message. */
 mla_status mla_chat_encode(mla_context *context, mla_chat_encoder *encoder, const char *where, const mla_chat *chat,
                            mla_id_list *ids, mla_bytes *answers);
 
 /* Appends a prompt: the conversation, and what stands before an answer to it. */
-mla_status mla_chat_encode_prompt(mla_context *context, mla_chat_encoder *encoder, const char *where, const mla_chat *chat,
-                                  mla_id_list *ids);
+mla_status mla_chat_encode_prompt(mla_context *context, mla_chat_encoder *encoder, const char *where,
+                                  const mla_chat *chat, mla_id_list *ids);
 /* The token that ends an answer. */
 int32_t mla_chat_ending(const mla_chat_encoder *encoder);
 

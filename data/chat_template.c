@@ -48,17 +48,16 @@ static const template_t templates[] = {
                                       {"User:", " ", "", "\n\n"},
                                       {"Assistant:", " ", "<｜end▁of▁sentence｜>", ""}},
                             .tokens = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"},
-                            .has = {"'User: ' + message['content'] + '\\n\\n'", "'Assistant: ' + message['content'] + eos_token",
-                                    "{{ bos_token }}"},
+                            .has = {"'User: ' + message['content'] + '\\n\\n'",
+                                    "'Assistant: ' + message['content'] + eos_token", "{{ bos_token }}"},
                             .lacks = {"trim", "strip", "### "}},
-    [MLA_CHAT_DEEPSEEK3] = {.begin = "<｜begin▁of▁sentence｜>",
-                            .turns = {{"", "", "", ""},
-                                      {"<｜User｜>", "", "", ""},
-                                      {"<｜Assistant｜>", "", "<｜end▁of▁sentence｜>", ""}},
-                            .tokens = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
-                            .system_first = true,
-                            .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
-                            .lacks = {"think", "trim"}},
+    [MLA_CHAT_DEEPSEEK3] =
+        {.begin = "<｜begin▁of▁sentence｜>",
+         .turns = {{"", "", "", ""}, {"<｜User｜>", "", "", ""}, {"<｜Assistant｜>", "", "<｜end▁of▁sentence｜>", ""}},
+         .tokens = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
+         .system_first = true,
+         .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
+         .lacks = {"think", "trim"}},
 };
 enum { TEMPLATES = sizeof templates / sizeof *templates };
 
@@ -84,7 +83,8 @@ static const char *missing_token(const mla_tokenizer *tokenizer, const template_
 static void list_names(size_t size, char *out) {
     out[0] = '\0';
     for (int i = MLA_CHAT_PLAIN; i < TEMPLATES; i++)
-        snprintf(out + strlen(out), size - strlen(out), "%s%s", i == MLA_CHAT_PLAIN ? "" : ", ", mla_chat_template_names[i]);
+        snprintf(out + strlen(out), size - strlen(out), "%s%s", i == MLA_CHAT_PLAIN ? "" : ", ",
+                 mla_chat_template_names[i]);
 }
 
 mla_status mla_chat_recognise(mla_context *context, const mla_tokenizer *tokenizer, const char *jinja,
@@ -121,7 +121,8 @@ mla_status mla_chat_encoder_create(mla_context *context, mla_chat_encoder **out,
     const char *missing = missing_token(tokenizer, t);
     *out = NULL;
     if (missing)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "the template %s needs the token %s, which the tokenizer has not among its "
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "the template %s needs the token %s, which the tokenizer has not among its "
                         "added_tokens: choose another by data.template, or --template; plain needs none",
                         mla_chat_template_names[template_], missing);
     mla_chat_encoder *e = mla_alloc(context, 1, sizeof *e, "an encoder of conversations");
@@ -188,7 +189,8 @@ static mla_status put_text(mla_chat_encoder *e, const char *bytes, int64_t count
 static mla_status put_token(mla_chat_encoder *e, int32_t id, bool answer) {
     mla_status status = flush(e);
     if (!status)
-        status = mla_grow(e->context, &e->out->ids, &e->out->capacity, e->out->count + 1, sizeof *e->out->ids, "token ids");
+        status = mla_grow(e->context, &e->out->ids, &e->out->capacity, e->out->count + 1, sizeof *e->out->ids,
+                          "token ids");
     if (status) return status;
     e->out->ids[e->out->count++] = id;
     return mark(e, answer);

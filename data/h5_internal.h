@@ -39,9 +39,9 @@ struct mla_h5_file {
     XXH3_state_t *hash;
 };
 
-/* HDF5 knows of threads only where it was built so (Debian's was, others were not): of all calls to it in the process, one
- * goes on at a time. A declaration of MLA_H5_ALONE waits for its turn, which lasts to the end of the block; such blocks
- * may be nested. */
+/* HDF5 knows of threads only where it was built so (Debian's was, others were not): of all calls to it in the process,
+ * one goes on at a time. A declaration of MLA_H5_ALONE waits for its turn, which lasts to the end of the block; such
+ * blocks may be nested. */
 int mla_h5_take_turn(void);
 void mla_h5_end_turn(const int *turn);
 #define MLA_H5_ALONE const int turn __attribute__((cleanup(mla_h5_end_turn))) = mla_h5_take_turn()

@@ -30,7 +30,8 @@ static int fill_blocks(int descriptor, int64_t from, int64_t end) {
 
 static int allocate_blocks(int descriptor, int64_t from, int64_t end) {
     struct rlimit limit;
-    if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY && (rlim_t)end > limit.rlim_cur) return EFBIG;
+    if (!getrlimit(RLIMIT_FSIZE, &limit) && limit.rlim_cur != RLIM_INFINITY && (rlim_t)end > limit.rlim_cur)
+        return EFBIG;
     int failed;
     do failed = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, from, end - from) ? errno : 0;
     while (failed == EINTR);

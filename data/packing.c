@@ -33,7 +33,8 @@ static sequence_t *make_room(mla_packing *p, int64_t count) {
     const int64_t all = p->report.sequences;
     for (int64_t i = all > CANDIDATES ? all - CANDIDATES : 0; i < all; i++)
         if (p->sequences[i].left >= count) return &p->sequences[i];
-    if (mla_grow(p->context, &p->sequences, &p->sequence_capacity, all + 1, sizeof *p->sequences, "the packed sequences"))
+    if (mla_grow(p->context, &p->sequences, &p->sequence_capacity, all + 1, sizeof *p->sequences,
+                 "the packed sequences"))
         return NULL;
     p->sequences[all] = (sequence_t){-1, -1, p->length};
     return &p->sequences[p->report.sequences++];
@@ -89,7 +90,8 @@ static mla_status add_document(mla_packing *p, int64_t begin, int64_t end) {
 mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length) {
     *out = NULL;
     if (length < 1)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "documents cannot be packed into sequences of %" PRId64 " tokens", length);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "documents cannot be packed into sequences of %" PRId64 " tokens",
+                        length);
     mla_packing *p = mla_alloc(context, 1, sizeof *p, "the packed sequences");
     if (!p) return MLA_ERROR_MEMORY;
     *p = (mla_packing){.context = context, .stream = stream, .length = length};

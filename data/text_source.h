@@ -10,8 +10,8 @@
  *
  * Held-out documents are chosen by a hash of their content, so equal documents are never on both sides, and a
  * document stays on its side when others are added (unless the corpus is so small that a side would be empty:
- * then its nearest document moves there). If there is only one document (not a line), its tail is held out, cut at the end
- * of a line where there is one: it comes as two documents.
+ * then its nearest document moves there). If there is only one document (not a line), its tail is held out, cut at the
+ * end of a line where there is one: it comes as two documents.
  *
  * Files are mapped, not copied: they must not be cut while they are read. */
 #ifndef MLA_DATA_TEXT_SOURCE_H

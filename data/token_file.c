@@ -168,8 +168,8 @@ mla_status mla_token_writer_append(mla_token_writer *w, mla_token_split split, i
 }
 
 /* The dataset of `count` elements that wait in a nameless file. */
-static mla_status write_list(mla_token_writer *w, mla_h5_file *file, const char *name, mla_h5_type type, int64_t count_all,
-                             FILE *from) {
+static mla_status write_list(mla_token_writer *w, mla_h5_file *file, const char *name, mla_h5_type type,
+                             int64_t count_all, FILE *from) {
     size_t size = mla_h5_type_size(type);
     if (fflush(from)) return write_failed(w);
     rewind(from);
@@ -251,8 +251,8 @@ static mla_status check_answers(const mla_token_file *f, int split, int64_t coun
     bool right = count == s->count;
     for (int64_t i = 0; right && i < count; i++) right = s->answers[i] <= 1;
     if (right) return MLA_OK;
-    return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /%s/answers is not a 0 or 1 for each of %" PRId64 " tokens", f->path,
-                    split_names[split], s->count);
+    return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /%s/answers is not a 0 or 1 for each of %" PRId64 " tokens",
+                    f->path, split_names[split], s->count);
 }
 
 /* Maps a dataset of one dimension; *count is its length. */

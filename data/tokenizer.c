@@ -46,7 +46,8 @@ int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer) { return tokeniz
 int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text) {
     for (int64_t i = 0; i < tokenizer->added_count; i++) {
         const mla_token *token = &tokenizer->tokens[tokenizer->added[i]];
-        if (token->length == (int64_t)strlen(text) && !memcmp(token->bytes, text, strlen(text))) return tokenizer->added[i];
+        if (token->length == (int64_t)strlen(text) && !memcmp(token->bytes, text, strlen(text)))
+            return tokenizer->added[i];
     }
     return -1;
 }

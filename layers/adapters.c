@@ -105,10 +105,11 @@ static mla_status matches_nothing(const mla_decoder *model, const char *pattern)
         mla_nearest_offer(&nearest, strrchr(name[i], '.') + 1);
     }
     list_known(model, sizeof known, known);
-    return mla_fail(model->context, MLA_ERROR_ARGUMENT, "lora.targets: \"%s\" names no projection of this model%s%s%s; it "
-                    "has %s in layers 0 to %lld", pattern, nearest.best ? ": did you mean \"" : "",
-                    nearest.best ? nearest.best : "", nearest.best ? "\"?" : "", known,
-                    (long long)model->config.num_hidden_layers - 1);
+    return mla_fail(model->context, MLA_ERROR_ARGUMENT,
+                    "lora.targets: \"%s\" names no projection of this model%s%s%s; it "
+                    "has %s in layers 0 to %lld",
+                    pattern, nearest.best ? ": did you mean \"" : "", nearest.best ? nearest.best : "",
+                    nearest.best ? "\"?" : "", known, (long long)model->config.num_hidden_layers - 1);
 }
 
 /* ---- attaching ---- */
@@ -171,8 +172,8 @@ static mla_status decompose(mla_context *context, const mla_tensor *w, const mla
     float *wide = w->dtype == MLA_BF16 ? mla_alloc(context, mla_count(w), sizeof *wide, w->name) : NULL;
     if (w->dtype == MLA_BF16 && !wide) return MLA_ERROR_MEMORY;
     if (wide) mla_widen_all(mla_count(w), w->data, wide);
-    const mla_status status = mla_low_rank(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank, l->a->data,
-                                           l->b->data);
+    const mla_status status = mla_low_rank(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank,
+                                           l->a->data, l->b->data);
     free(wide);
     return status;
 }
@@ -214,8 +215,9 @@ mla_status mla_adapters_begin(mla_decoder *model) {
 /* ---- in files ---- */
 
 mla_status mla_adapters_each(const mla_decoder *model, mla_adapters_visit visit, void *user) {
-    static const char *const endings[2][3] = {{"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"},
-                                              {"lora_A.start.weight", "lora_B.start.weight", "lora_magnitude_vector.start"}};
+    static const char *const endings[2][3] = {
+        {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"},
+        {"lora_A.start.weight", "lora_B.start.weight", "lora_magnitude_vector.start"}};
     const mla_linear_layer *projection;
     mla_status status = MLA_OK;
     for (int64_t i = 0; !status && (projection = mla_decoder_projection(model, i)); i++) {

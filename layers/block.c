@@ -11,7 +11,8 @@ mla_status mla_block_build(mla_context *context, mla_params *params, mla_block *
     snprintf(attention, sizeof attention, "%sself_attn.", prefix);
     snprintf(mlp, sizeof mlp, "%smlp.", prefix);
     *block = (mla_block){.config = c};
-    mla_norm_build(context, params, &block->input_norm, c->norm, prefix, "input_layernorm", c->hidden_size, c->rms_norm_eps);
+    mla_norm_build(context, params, &block->input_norm, c->norm, prefix, "input_layernorm", c->hidden_size,
+                   c->rms_norm_eps);
     if (c->attention == MLA_ATTENTION_LATENT)
         mla_latent_layer_build(context, params, &block->latent, c, rope, place, attention);
     else mla_multi_head_layer_build(context, params, &block->multi_head, c, rope, attention);

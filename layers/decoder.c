@@ -15,7 +15,8 @@ static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows
 
 static mla_status make_rope(mla_decoder *model) {
     const mla_model_config *c = &model->config;
-    const mla_rope_options options = {.rotary = c->attention == MLA_ATTENTION_LATENT ? c->qk_rope_head_dim : c->head_dim,
+    const bool latent = c->attention == MLA_ATTENTION_LATENT;
+    const mla_rope_options options = {.rotary = latent ? c->qk_rope_head_dim : c->head_dim,
                                 .positions = c->max_position_embeddings, .theta = c->rope_theta,
                                 .interleaved = c->rope_interleave, .scaling = c->rope_scaling};
     if (c->position != MLA_POSITION_ROPE || !options.rotary) return MLA_OK;
@@ -35,7 +36,8 @@ static mla_status build(mla_decoder *model) {
             return mla_error_status(context);
     }
     if (c->final_norm)
-        mla_norm_build(context, model->params, &model->norm, c->norm, "model.", "norm", c->hidden_size, c->rms_norm_eps);
+        mla_norm_build(context, model->params, &model->norm, c->norm, "model.", "norm", c->hidden_size,
+                       c->rms_norm_eps);
     model->lm_head = c->tie_word_embeddings ? model->embed_tokens
                                             : add_matrix(model, "lm_head.weight", c->vocab_size, true);
     return mla_error_status(context);
@@ -86,7 +88,8 @@ void mla_decoder_destroy(mla_decoder *model) {
 static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_tensor *x, int64_t first) {
     const int64_t b = x->shape[0], t = x->shape[1], d = x->shape[2];
     mla_tensor *positions = mla_slice(tape, model->embed_positions, 0, first, t);
-    x = mla_add(tape, mla_reshape(tape, x, 2, (int64_t[]){b, t * d}), mla_reshape(tape, positions, 1, (int64_t[]){t * d}));
+    x = mla_add(tape, mla_reshape(tape, x, 2, (int64_t[]){b, t * d}),
+                mla_reshape(tape, positions, 1, (int64_t[]){t * d}));
     return mla_reshape(tape, x, 3, (int64_t[]){b, t, d});
 }
 
@@ -100,7 +103,8 @@ static mla_status check_length(const mla_decoder *model, int64_t length) {
 /* RoPE knows distances only; learned positions would have to begin anew in each document. */
 static mla_status check_starts(mla_tape *tape, const mla_decoder *model) {
     if (!mla_tape_step(tape)->starts || !model->embed_positions) return MLA_OK;
-    return mla_fail(model->context, MLA_ERROR_ARGUMENT, "documents cannot be kept apart in a model with learned positions: "
+    return mla_fail(model->context, MLA_ERROR_ARGUMENT,
+                    "documents cannot be kept apart in a model with learned positions: "
                     "use data.packing: stream, or model.position: rope");
 }
 
@@ -129,7 +133,8 @@ static mla_tensor *block_graph(mla_tape *tape, const void *block, mla_tensor *x)
 
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
     const int64_t first = cache ? mla_kv_cache_length(cache) : 0, scope = mla_scope_open(tape);
-    if (check_starts(tape, model) || check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model)) return mla_inert(tape);
+    if (check_starts(tape, model) || check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model))
+        return mla_inert(tape);
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
     if (model->embed_positions) x = add_positions(tape, model, x, first);
     if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);

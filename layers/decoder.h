@@ -39,7 +39,7 @@ mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_ten
 mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
                              float scale);
 
-/* What to learn from another model of the same vocabulary, which stays as it is; members as in mla_output_loss_options. */
+/* What to learn from another model of the same vocabulary, which stays as it is: as in mla_output_loss_options. */
 typedef struct {
     const mla_decoder *teacher; /* allocated without gradients; NULL: none */
     float share, temperature;

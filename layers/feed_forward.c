@@ -8,7 +8,8 @@ mla_status mla_feed_forward_build(mla_context *context, mla_params *params, mla_
     if (c->gated)
         mla_linear_build(context, params, &layer->gate_proj,
                          &(mla_linear_spec){prefix, "gate_proj", d, f, c->mlp_bias, deviation});
-    mla_linear_build(context, params, &layer->up_proj, &(mla_linear_spec){prefix, "up_proj", d, f, c->mlp_bias, deviation});
+    mla_linear_build(context, params, &layer->up_proj,
+                     &(mla_linear_spec){prefix, "up_proj", d, f, c->mlp_bias, deviation});
     return mla_linear_build(context, params, &layer->down_proj,
                             &(mla_linear_spec){prefix, "down_proj", f, d, c->mlp_bias, deviation});
 }

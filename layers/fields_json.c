@@ -214,7 +214,8 @@ static char *with_reals(mla_context *context, const char *text) {
 mla_status mla_json_parse(mla_context *context, const char *where, const char *text, json_t **out) {
     json_error_t error;
     *out = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!*out && json_error_code(&error) == json_error_numeric_overflow) { /* transformers writes 10^30 for "no limit" */
+    if (!*out &&
+        json_error_code(&error) == json_error_numeric_overflow) { /* transformers writes 10^30 for "no limit" */
         char *reals = with_reals(context, text);
         if (!reals) return MLA_ERROR_MEMORY;
         *out = json_loads(reals, JSON_REJECT_DUPLICATES, &error);

@@ -37,7 +37,8 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
     if (capacity < 1)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "a cache must hold at least 1 position, not %lld",
                         (long long)capacity);
-    mla_kv_cache *cache = *out = mla_alloc(context, 1, sizeof *cache + (size_t)layers * sizeof *cache->layer, "the cache");
+    mla_kv_cache *cache = *out = mla_alloc(context, 1, sizeof *cache + (size_t)layers * sizeof *cache->layer,
+                                           "the cache");
     if (!cache) return MLA_ERROR_MEMORY;
     cache->layers = layers;
     cache->rows = mla_alloc(context, capacity, (size_t)mla_kv_cache_bytes_per_token(config), "the cache");

@@ -7,7 +7,7 @@
 
 enum { MORE = 8, ITERATIONS = 40 };
 
-/* W as it is or transposed, so that it is at least as high as it is wide: rows x n. Subspaces are kept as k rows of n. */
+/* W as it is or transposed, at least as high as it is wide: rows x n. Subspaces are kept as k rows of n. */
 typedef struct {
     int64_t rows, n, k;
     const float *w;

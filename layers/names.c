@@ -46,7 +46,7 @@ static bool names(const char *pattern, const mla_param *p) {
 
 static const char *last_part(const char *name) { return strrchr(name, '.') ? strrchr(name, '.') + 1 : name; }
 
-/* The last parts of the stems of the first block and of what stands outside the blocks, each once: "embed_tokens, ...". */
+/* The last parts of the stems of the first block and of what is outside the blocks, each once: "embed_tokens, ...". */
 static void list_known(const mla_decoder *model, size_t size, char *out) {
     char stem[LONGEST_NAME], last[LONGEST_NAME] = "";
     out[0] = '\0';
@@ -72,9 +72,9 @@ static mla_status names_nothing(const mla_decoder *model, const char *key, const
         nearest.best = best; /* the candidate is gone with the next one */
     }
     list_known(model, sizeof known, known);
-    return mla_fail(model->context, MLA_ERROR_ARGUMENT, "%s: \"%s\" names no parameter of this model%s%s%s; it has %s", key,
-                    pattern, nearest.best ? ": did you mean \"" : "", nearest.best ? best : "", nearest.best ? "\"?" : "",
-                    known);
+    return mla_fail(model->context, MLA_ERROR_ARGUMENT, "%s: \"%s\" names no parameter of this model%s%s%s; it has %s",
+                    key, pattern, nearest.best ? ": did you mean \"" : "", nearest.best ? best : "",
+                    nearest.best ? "\"?" : "", known);
 }
 
 /* Thaws what the pattern names. */

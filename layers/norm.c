@@ -9,7 +9,8 @@ mla_status mla_norm_build(mla_context *context, mla_params *params, mla_norm *no
     char full[LONGEST_NAME];
     *norm = (mla_norm){.kind = kind, .eps = (float)eps};
     snprintf(full, sizeof full, "%s%s.weight", prefix, name);
-    norm->gain = mla_params_add(params, &(mla_param_spec){.name = full, .ndim = 1, .shape = {width}, .init = MLA_INIT_ONE});
+    norm->gain = mla_params_add(params,
+                                &(mla_param_spec){.name = full, .ndim = 1, .shape = {width}, .init = MLA_INIT_ONE});
     if (!norm->gain || kind == MLA_NORM_RMSNORM) return mla_error_status(context);
     snprintf(full, sizeof full, "%s%s.bias", prefix, name);
     norm->bias = mla_params_add(params, &(mla_param_spec){.name = full, .ndim = 1, .shape = {width}});

@@ -19,7 +19,8 @@ double mla_schedule_factor(const mla_schedule *s, int64_t step) {
     switch (s->kind) {
     case MLA_SCHEDULE_COSINE: return low + (1 - low) * 0.5 * (1 + cos(M_PI * after_warmup));
     case MLA_SCHEDULE_LINEAR: return low + (1 - low) * (1 - after_warmup);
-    case MLA_SCHEDULE_WSD: return low + (1 - low) * (1 - progress(step, s->total_steps - s->decay_steps, s->total_steps));
+    case MLA_SCHEDULE_WSD:
+        return low + (1 - low) * (1 - progress(step, s->total_steps - s->decay_steps, s->total_steps));
     case MLA_SCHEDULE_DEEPSEEK: return deepseek_factor(s, step);
     case MLA_SCHEDULE_CONSTANT: break;
     }

@@ -141,15 +141,17 @@ static mla_status assign(const mla_adapter *a, const char *projection, const cha
     memcpy(shape.shape, t->shape, sizeof shape.shape);
     t->to = to;
     if (mla_same_shape(&shape, to)) return MLA_OK;
-    return mla_fail(a->context, MLA_ERROR_SHAPE, "%s: %s has shape %s; on this model it should be %s: is it for another base?",
-                    a->path, t->name, mla_shape_text(&shape, found), mla_shape_text(to, expected));
+    return mla_fail(a->context, MLA_ERROR_SHAPE,
+                    "%s: %s has shape %s; on this model it should be %s: is it for another base?", a->path, t->name,
+                    mla_shape_text(&shape, found), mla_shape_text(to, expected));
 }
 
 static mla_status settings_of(const mla_adapter *a, const char *projection, mla_lora_spec *spec) {
     double rank;
     mla_status status = mla_adapter_setting(a->context, a->path, a->config, "rank_pattern", "r", projection, &rank);
     if (!status)
-        status = mla_adapter_setting(a->context, a->path, a->config, "alpha_pattern", "lora_alpha", projection, &spec->alpha);
+        status = mla_adapter_setting(a->context, a->path, a->config, "alpha_pattern", "lora_alpha", projection,
+                                     &spec->alpha);
     if (!status && rank != (double)spec->rank)
         status = mla_fail(a->context, MLA_ERROR_FORMAT, "%s: the adapter of %s has rank %lld, by its configuration it should be "
                           "%g", a->path, projection, (long long)spec->rank, rank);
@@ -180,8 +182,9 @@ static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, co
     char start[128];
     mla_linear_layer *p = mla_adapters_find(model, projection);
     if (!p)
-        return mla_fail(a->context, MLA_ERROR_ARGUMENT, "%s: %s: this model has no projection %s: is it for another base?",
-                        a->path, tensor->name, projection);
+        return mla_fail(a->context, MLA_ERROR_ARGUMENT,
+                        "%s: %s: this model has no projection %s: is it for another base?", a->path, tensor->name,
+                        projection);
     mla_lora_spec spec = {.name = name, .rank = tensor->shape[0], .share = share, .frozen = true};
     mla_status status = settings_of(a, projection, &spec);
     if (!status) status = attach_part(a, model, p, projection, &spec, endings);

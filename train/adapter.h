@@ -6,8 +6,8 @@
  *     ... the model's values ...
  *     if (!status) status = mla_adapter_read(adapter, model);
  *
- * What an adapter of PEFT may be and none is here (other methods, biases, whole modules beside it, ...) is an error that
- * names it. */
+ * What an adapter of PEFT may be and none is here (other methods, biases, whole modules beside it, ...) is an error
+ * that names it. */
 #ifndef MLA_TRAIN_ADAPTER_H
 #define MLA_TRAIN_ADAPTER_H
 

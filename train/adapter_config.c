@@ -44,7 +44,8 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
         "velora_config", "arrow_config", "megatron_config"};
     const char *type = json_string_value(json_object_get(config, "peft_type"));
     if (!type || strcmp(type, "LORA"))
-        return mla_fail(context, MLA_ERROR_FORMAT, "%s: peft_type: \"%s\"; only LORA is supported", where, type ? type : "none");
+        return mla_fail(context, MLA_ERROR_FORMAT, "%s: peft_type: \"%s\"; only LORA is supported", where,
+                        type ? type : "none");
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
         const json_t *value = json_object_get(config, unsupported[i]);
         if (!asks_for_nothing(value)) return refuse(context, where, unsupported[i], value);
@@ -52,7 +53,7 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
     return check_init(context, where, json_object_get(config, "init_lora_weights"));
 }
 
-/* As Python's re.match("(.*\.)?(KEY)$", name). A pattern from a file may ask for any amount of work: that has limits. */
+/* As Python's re.match("(.*\.)?(KEY)$", name), within limits: a pattern from a file may ask for any amount of work. */
 static mla_status key_matches(mla_context *context, const char *where, const char *key, const char *name, bool *out) {
     enum { LONGEST = 480, MOST_STEPS = 100000, MOST_KILOBYTES = 1024 };
     char pattern[LONGEST + 32];

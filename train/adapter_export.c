@@ -26,7 +26,8 @@ mla_status mla_adapter_reorder(mla_context *context, const mla_model_config *con
         memcpy(old, now, (size_t)(head * width) * sizeof *old);
         for (int64_t i = 0; i < head; i++) {
             const int64_t pair = i % 2 * half + i / 2; /* where row i of neighbours is among halves */
-            memcpy(now + (to_halves ? pair : i) * width, old + (to_halves ? i : pair) * width, (size_t)width * sizeof *old);
+            memcpy(now + (to_halves ? pair : i) * width, old + (to_halves ? i : pair) * width,
+                   (size_t)width * sizeof *old);
         }
     }
     free(old);
@@ -116,14 +117,16 @@ static mla_status write_tensors(job *j, const char *path) {
 static void multiply(json_t *config, const char *pattern, const char *key, double factor) {
     json_t *value, *group = json_object_get(config, pattern);
     const char *name;
-    json_object_foreach(group, name, value) json_object_set_new(group, name, json_real(json_number_value(value) * factor));
+    json_object_foreach(group, name, value)
+        json_object_set_new(group, name, json_real(json_number_value(value) * factor));
     json_object_set_new(config, key, json_real(json_number_value(json_object_get(config, key)) * factor));
 }
 
 static void round_ranks(json_t *config) {
     json_t *value, *group = json_object_get(config, "rank_pattern");
     const char *name;
-    json_object_foreach(group, name, value) json_object_set_new(group, name, json_integer((json_int_t)json_number_value(value)));
+    json_object_foreach(group, name, value)
+        json_object_set_new(group, name, json_integer((json_int_t)json_number_value(value)));
     json_object_set_new(config, "r", json_integer((json_int_t)json_number_value(json_object_get(config, "r"))));
 }
 
@@ -183,7 +186,8 @@ mla_status mla_adapter_export(mla_context *context, const char *path, const char
     if (!status && !a->checkpoint)
         status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s: is in PEFT's form already", path);
     if (!status && rmdir(folder) && errno != ENOENT) /* goes only where it is empty */
-        status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s is in the way (%s); name a new folder", folder, strerror(errno));
+        status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s is in the way (%s); name a new folder", folder,
+                          strerror(errno));
     if (!status) status = write_folder(a, folder);
     if (!status) warn_of_experts(a);
     mla_adapter_close(a);

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 static mla_status save(mla_adapter *a, const mla_checkpoint *base, const mla_decoder *model, const char *path) {
-    char *config = mla_json_text(a->context, a->config), *text = mla_base_text(a->context, mla_checkpoint_path(base), model);
+    char *config = mla_json_text(a->context, a->config),
+         *text = mla_base_text(a->context, mla_checkpoint_path(base), model);
     const mla_checkpoint_content content = {.model = model, .adapter = config, .base = text,
                                             .tokenizer = mla_checkpoint_tokenizer(base)};
     const mla_status status =

@@ -66,9 +66,9 @@ static json_t *json_of(mla_context *context, const mla_model_config *config) {
 
 static mla_status differ(mla_context *context, const char *where, const char *key, const json_t *a, const json_t *b) {
     char *wanted = json_dumps(a, JSON_ENCODE_ANY), *has = json_dumps(b, JSON_ENCODE_ANY);
-    const mla_status status =
-        mla_fail(context, MLA_ERROR_ARGUMENT, "%s: is an adapter for another base: one with %s %s, and this one has %s", where,
-                 key, wanted ? wanted : "?", has ? has : "?");
+    const mla_status status = mla_fail(context, MLA_ERROR_ARGUMENT,
+                                       "%s: is an adapter for another base: one with %s %s, and this one has %s", where,
+                                       key, wanted ? wanted : "?", has ? has : "?");
     free(wanted);
     free(has);
     return status;

@@ -72,8 +72,8 @@ static void count_parameters(mla_buckets *b) {
     }
 }
 
-mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, const mla_buckets_options *options,
-                              mla_buckets **out) {
+mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params,
+                              const mla_buckets_options *options, mla_buckets **out) {
     mla_buckets *b = *out = mla_alloc(context, 1, sizeof *b, "the buckets of gradients");
     if (!b) return MLA_ERROR_MEMORY;
     *b = (mla_buckets){.context = context, .comm = comm, .params = params, .options = *options,
@@ -98,8 +98,8 @@ void mla_buckets_destroy(mla_buckets *b) {
 /* ---- a step ---- */
 
 /* What rank r gave of a piece of this rank's segment, from element `at` on; this rank's own part lies in place. */
-static const float *part_of(const mla_buckets *b, int r, const float *own, int64_t count, const void *received, int64_t at,
-                            float *room) {
+static const float *part_of(const mla_buckets *b, int r, const float *own, int64_t count, const void *received,
+                            int64_t at, float *room) {
     if (r == mla_comm_rank(b->comm)) return own + at;
     const int64_t place = r * count + at;
     if (!is_rounded(b)) return (const float *)received + place;

@@ -6,9 +6,9 @@
  * sharded, sends the sum to all. In bf16 half the bytes travel: what is sent is rounded, sums are taken in f32.
  *
  *     mla_buckets_begin(buckets);
- *     step.gradient_final = mla_buckets_final, step.between = mla_buckets_poll, step.user = buckets;   // last microbatch
- *     mla_backward(tape, loss);
- *     mla_buckets_finish(buckets);                                     // now the gradients are those of the whole batch */
+ *     step.gradient_final = mla_buckets_final, step.between = mla_buckets_poll, step.user = buckets;   // last
+ * microbatch mla_backward(tape, loss); mla_buckets_finish(buckets);                                     // now the
+ * gradients are those of the whole batch */
 #ifndef MLA_TRAIN_BUCKETS_H
 #define MLA_TRAIN_BUCKETS_H
 
@@ -24,8 +24,8 @@ typedef struct {
 } mla_buckets_options;
 
 /* For parameters that are allocated, and outlive the buckets. Only error: MLA_ERROR_MEMORY. */
-mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params, const mla_buckets_options *options,
-                              mla_buckets **out);
+mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *params,
+                              const mla_buckets_options *options, mla_buckets **out);
 void mla_buckets_destroy(mla_buckets *buckets);
 
 /* The memory that they will take beside the gradients, bytes: what comes, or in bf16 both what comes and what goes. */

@@ -98,7 +98,8 @@ static mla_status read_texts(mla_checkpoint *c) {
     mla_list ignored = {0};
     mla_status status = mla_h5_list(c->file, "/", &all, &count);
     if (!status && !has(all, count, "/config/model"))
-        status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: has no /config/model; it is not a checkpoint of mla", c->path);
+        status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: has no /config/model; it is not a checkpoint of mla",
+                          c->path);
     if (!status) status = mla_h5_read_text(c->file, "/config/model", &config);
     if (!status) status = mla_model_config_parse_json(c->context, c->path, config, &c->config, &ignored);
     if (!status) status = read_optional_texts(c, all, count);
@@ -136,8 +137,8 @@ static mla_status none_is_whole(mla_context *context, const char *dir, int64_t c
     char last[1024];
     snprintf(last, sizeof last, "%s", mla_error(context));
     mla_clear_error(context);
-    return mla_fail(context, MLA_ERROR_FORMAT, "%s: no whole checkpoint is left, of %lld; the last that was tried: %s", dir,
-                    (long long)count, last);
+    return mla_fail(context, MLA_ERROR_FORMAT, "%s: no whole checkpoint is left, of %lld; the last that was tried: %s",
+                    dir, (long long)count, last);
 }
 
 /* The newest good one; each that is passed over is named in a warning, with the one that is tried next. */
@@ -208,7 +209,8 @@ static mla_status check_finite(const mla_checkpoint *c, const char *name, int64_
     return MLA_OK;
 }
 
-static mla_status read_tensor(mla_checkpoint *c, const char *group, const char *tensor, const mla_tensor *like, float *out) {
+static mla_status read_tensor(mla_checkpoint *c, const char *group, const char *tensor, const mla_tensor *like,
+                              float *out) {
     char name[MLA_H5_MAX_NAME];
     snprintf(name, sizeof name, "%s/%s", group, tensor);
     const mla_status status = mla_h5_read(c->file, name, MLA_H5_F32, like->ndim, like->shape, out);
@@ -302,7 +304,8 @@ mla_status mla_checkpoint_read_distant_moments(mla_checkpoint *c, const mla_para
         const mla_param *p = mla_params_at(params, i / 2);
         if (p->spec.frozen) continue;
         const int64_t width = p->count / p->spec.shape[0];
-        status = mla_grow(c->context, &buffer, &capacity, mla_piece_rows(width) * width, sizeof *buffer, "a piece of the moments");
+        status = mla_grow(c->context, &buffer, &capacity, mla_piece_rows(width) * width, sizeof *buffer,
+                          "a piece of the moments");
         if (!status) status = read_distant(c, p, (int)(i % 2), moments, buffer);
     }
     free(buffer);
@@ -330,7 +333,8 @@ mla_status mla_checkpoint_build(mla_checkpoint *c, mla_decoder **model) {
     return status;
 }
 
-mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint, mla_decoder **model) {
+mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint,
+                               mla_decoder **model) {
     *model = NULL;
     mla_status status = mla_checkpoint_open(context, checkpoint, path);
     if (!status) status = mla_checkpoint_build(*checkpoint, model);

@@ -66,14 +66,15 @@ mla_status mla_checkpoint_set_latest(mla_context *context, const char *dir, int6
 
 typedef struct mla_checkpoint_copy mla_checkpoint_copy;
 
-/* Takes one: of all but the texts, which must stay; distant moments are fetched. Into the memory of *copy, or where that
- * is NULL into new memory, which mla_checkpoint_copy_free frees, also after an error. MLA_ERROR_MEMORY, and those of
- * content->distant. */
-mla_status mla_checkpoint_copy_take(mla_context *context, const mla_checkpoint_content *content, mla_checkpoint_copy **copy);
+/* Takes one: of all but the texts, which must stay; distant moments are fetched. Into the memory of *copy, or where
+ * that is NULL into new memory, which mla_checkpoint_copy_free frees, also after an error. MLA_ERROR_MEMORY, and those
+ * of content->distant. */
+mla_status mla_checkpoint_copy_take(mla_context *context, const mla_checkpoint_content *content,
+                                    mla_checkpoint_copy **copy);
 void mla_checkpoint_copy_free(mla_checkpoint_copy *copy);
 /* As mla_checkpoint_save_step. Any thread, with a context of its own: only the copy and the texts are looked at. */
-mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const mla_checkpoint_copy *copy, int64_t keep,
-                                    mla_step_hook hook);
+mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const mla_checkpoint_copy *copy,
+                                    int64_t keep, mla_step_hook hook);
 /* The memory of a copy, in bytes; parameters need not be allocated. */
 int64_t mla_checkpoint_copy_bytes(const mla_params *params);
 
@@ -120,6 +121,7 @@ mla_status mla_checkpoint_read_state(mla_checkpoint *checkpoint, mla_run_state *
 /* Builds the model and fills it, for inference; the caller owns it. */
 mla_status mla_checkpoint_build(mla_checkpoint *checkpoint, mla_decoder **model);
 /* Opens and builds: the caller owns both. */
-mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint, mla_decoder **model);
+mla_status mla_checkpoint_load(mla_context *context, const char *path, mla_checkpoint **checkpoint,
+                               mla_decoder **model);
 
 #endif

@@ -88,7 +88,8 @@ static mla_status describe(mla_context *context, const mla_checkpoint_content *c
     free(c->config);
     c->config = mla_model_config_json(context, &content->model->config);
     mla_status status = c->config ? MLA_OK : MLA_ERROR_MEMORY;
-    if (!status) status = content->adapter ? mla_adapters_each(content->model, add_adapter_tensor, c) : add_params(c, params);
+    if (!status)
+        status = content->adapter ? mla_adapters_each(content->model, add_adapter_tensor, c) : add_params(c, params);
     for (int which = 0; which < 2 && !status && (moments || content->distant); which++)
         status = add_moments(c, params, which, !moments ? NULL : which ? moments->v : moments->m);
     return status;
@@ -168,7 +169,8 @@ static void copy_values(float *to, const float *from, int64_t count) {
 static mla_status copy_all(mla_checkpoint_copy *c) {
     int64_t length = 0;
     for (int64_t i = 0; i < c->count; i++) length += c->sets[i].count;
-    mla_status status = mla_grow(c->context, &c->block, &c->block_capacity, length, sizeof *c->block, "a copy of the model to save");
+    mla_status status = mla_grow(c->context, &c->block, &c->block_capacity, length, sizeof *c->block,
+                                 "a copy of the model to save");
     float *to = c->block;
     for (int64_t i = 0; i < c->count && !status; i++) {
         dataset *d = &c->sets[i];
@@ -181,7 +183,8 @@ static mla_status copy_all(mla_checkpoint_copy *c) {
     return status;
 }
 
-mla_status mla_checkpoint_copy_take(mla_context *context, const mla_checkpoint_content *content, mla_checkpoint_copy **copy) {
+mla_status mla_checkpoint_copy_take(mla_context *context, const mla_checkpoint_content *content,
+                                    mla_checkpoint_copy **copy) {
     if (!*copy) *copy = mla_alloc(context, 1, sizeof **copy, "a copy of the model to save");
     if (!*copy) return MLA_ERROR_MEMORY;
     const mla_status status = describe(context, content, *copy);
@@ -212,7 +215,8 @@ static mla_status write_latest(mla_context *context, const char *dir, const char
     bool good = file && fprintf(file, "%s\n", name) > 0;
     if (file) good = !fclose(file) && good;
     if (!good) {
-        const mla_status status = mla_fail(context, MLA_ERROR_IO, "%s: cannot be written: %s", temporary, strerror(errno));
+        const mla_status status = mla_fail(context, MLA_ERROR_IO, "%s: cannot be written: %s", temporary,
+                                           strerror(errno));
         unlink(temporary);
         return status;
     }
@@ -238,8 +242,8 @@ static mla_status remove_old(mla_context *context, const char *dir, int64_t newe
     return status;
 }
 
-mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const mla_checkpoint_copy *copy, int64_t keep,
-                                    mla_step_hook hook) {
+mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const mla_checkpoint_copy *copy,
+                                    int64_t keep, mla_step_hook hook) {
     char path[PATH_MAX];
     mla_checkpoint_step_path(path, dir, copy->state.step);
     mla_status status = write_file(context, path, copy, hook);

@@ -117,7 +117,8 @@ static void *limit(void *user) {
     mla_comm *comm = user;
     const double seconds = comm->timeout + GRACE;
     if (asked_to_stop(&comm->helper, seconds)) return NULL;
-    mla_warn(comm->context, "%s has waited %g s for all ranks to start or to end: one of them is stopped, dead or cut off",
+    mla_warn(comm->context,
+             "%s has waited %g s for all ranks to start or to end: one of them is stopped, dead or cut off",
              comm->names ? mla_comm_name(comm, comm->rank) : "a rank", seconds);
     _exit(EXIT_FAILURE);
 }
@@ -158,7 +159,8 @@ static const char *host_of(const mla_comm *comm, int rank) { return strstr(comm-
 
 int mla_comm_neighbours(const mla_comm *comm) {
     int count = comm ? 0 : 1;
-    for (int r = 0; r < mla_comm_world(comm) && comm; r++) count += !strcmp(host_of(comm, r), host_of(comm, comm->rank));
+    for (int r = 0; r < mla_comm_world(comm) && comm; r++)
+        count += !strcmp(host_of(comm, r), host_of(comm, comm->rank));
     return count;
 }
 
@@ -317,7 +319,8 @@ static mla_status start_mpi(mla_comm *comm) {
     int provided;
     mla_status status = check(comm, MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "start");
     if (!status && provided < MPI_THREAD_SERIALIZED)
-        status = mla_fail(comm->context, MLA_ERROR_LIBRARY, "this MPI was built without threads (MPI_THREAD_SERIALIZED)");
+        status = mla_fail(comm->context, MLA_ERROR_LIBRARY,
+                          "this MPI was built without threads (MPI_THREAD_SERIALIZED)");
     if (status) return status;
     MPI_Comm_rank(MPI_COMM_WORLD, &comm->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &comm->world);
@@ -339,7 +342,8 @@ static mla_status start_living(mla_comm *comm) {
 static void warn_of_launcher(const mla_comm *comm) {
     const bool by_mpirun = getenv("OMPI_COMM_WORLD_SIZE"), finds_out = getenv("OMPI_MCA_oob_tcp_keepalive_time");
     if (comm->rank || !by_mpirun || finds_out || mla_comm_neighbours(comm) == comm->world) return;
-    mla_warn(comm->context, "should a host be cut off, all ranks end, but mpirun waits for it a quarter of an hour: start it "
+    mla_warn(comm->context,
+             "should a host be cut off, all ranks end, but mpirun waits for it a quarter of an hour: start it "
              "with --mca oob_tcp_keepalive_time 10 --mca oob_tcp_keepalive_intvl 5 --mca oob_tcp_keepalive_probes 3");
 }
 
@@ -411,8 +415,9 @@ static MPI_Datatype wire_type(mla_dtype type) { return type == MLA_BF16 ? MPI_UI
 
 mla_status mla_link_deal(mla_link *link, mla_dtype type, const void *data, void *received) {
     lock(link->comm);
-    const int code = MPI_Ialltoallv(data, link->send_lengths, link->places, wire_type(type), received, link->receive_lengths,
-                                    link->receive_places, wire_type(type), link->comm->deal, &link->request);
+    const int code = MPI_Ialltoallv(data, link->send_lengths, link->places, wire_type(type), received,
+                                    link->receive_lengths, link->receive_places, wire_type(type), link->comm->deal,
+                                    &link->request);
     unlock(link->comm);
     return check(link->comm, code, "send gradients");
 }

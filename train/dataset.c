@@ -72,11 +72,11 @@ static void warn(mla_context *context, const mla_packing *packing, const char *w
     if (!packing) return;
     const mla_packing_report r = mla_packing_report_of(packing);
     if (r.cut)
-        mla_warn(context, "%lld of %lld %s are longer than train.sequence %lld: their ends are cut off", (long long)r.cut,
-                 (long long)r.documents, which, (long long)sequence);
+        mla_warn(context, "%lld of %lld %s are longer than train.sequence %lld: their ends are cut off",
+                 (long long)r.cut, (long long)r.documents, which, (long long)sequence);
     if (r.left_out)
-        mla_warn(context, "%lld of %lld %s are left out: no answer begins within train.sequence %lld", (long long)r.left_out,
-                 (long long)r.documents, which, (long long)sequence);
+        mla_warn(context, "%lld of %lld %s are left out: no answer begins within train.sequence %lld",
+                 (long long)r.left_out, (long long)r.documents, which, (long long)sequence);
 }
 
 void mla_dataset_warn(mla_context *context, const mla_dataset *d, int64_t sequence) {

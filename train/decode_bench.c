@@ -12,7 +12,8 @@ static void fill_cache(mla_kv_cache *cache, int64_t layers, int64_t length) {
     }
 }
 
-static mla_status decode(mla_tape *tape, const mla_decoder *model, mla_kv_cache *cache, int64_t tokens, double *seconds) {
+static mla_status decode(mla_tape *tape, const mla_decoder *model, mla_kv_cache *cache, int64_t tokens,
+                         double *seconds) {
     for (int64_t i = 0; i < tokens; i++) {
         const int32_t id = (int32_t)(i % model->config.vocab_size);
         const double begin = mla_seconds();

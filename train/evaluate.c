@@ -50,8 +50,8 @@ mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_toke
     if (windows < 1)
         return mla_fail(mla_tape_context(tape), MLA_ERROR_ARGUMENT, "there is no held-out text to evaluate on");
     if (batches && batches <= windows / batch) windows = batches * batch;
-    const mla_status status = mla_evaluate_windows(tape, model, stream, packing, batch, length, 0, windows, precision, &sum,
-                                                   &out->tokens);
+    const mla_status status = mla_evaluate_windows(tape, model, stream, packing, batch, length, 0, windows, precision,
+                                                   &sum, &out->tokens);
     if (out->tokens) out->loss = sum / (double)out->tokens;
     return status;
 }

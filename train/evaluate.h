@@ -11,11 +11,11 @@ typedef struct {
 } mla_evaluation;
 
 /* Goes through the stream in windows of `sequence` tokens (or as it is packed into such, data/packing.h), `batch` at a
- * time, at most `batches` times (0: all of it), in products of `precision`, with a tape that is free to be used. Errors:
- * of the graph, or a stream too short for one token. */
+ * time, at most `batches` times (0: all of it), in products of `precision`, with a tape that is free to be used.
+ * Errors: of the graph, or a stream too short for one token. */
 mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,
-                        const mla_packing *packing, int64_t batch, int64_t sequence, int64_t batches, mla_dtype precision,
-                        mla_evaluation *out);
+                        const mla_packing *packing, int64_t batch, int64_t sequence, int64_t batches,
+                        mla_dtype precision, mla_evaluation *out);
 
 /* The sum of the losses of windows first ... end - 1, in nats, and how many tokens count in them. */
 mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,

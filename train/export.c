@@ -237,7 +237,8 @@ static mla_status write_folder(job *j, const char *folder, const mla_export_opti
 }
 
 /* The same for the checkpoint of an adapter, in PEFT's files. */
-static mla_status export_adapter(mla_context *context, const char *path, const char *folder, mla_export_report *report) {
+static mla_status export_adapter(mla_context *context, const char *path, const char *folder,
+                                 mla_export_report *report) {
     mla_adapter *adapter = NULL;
     mla_status status = mla_adapter_open(context, &adapter, path);
     if (!status) {

@@ -11,7 +11,7 @@
 
 /* ---- opening ---- */
 
-/* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it would be in the end anyway. */
+/* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it ends up anyway. */
 static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const char *folder) {
     const mla_checkpoint *from = f->checkpoint ? f->checkpoint : f->teacher.checkpoint;
     const char *json = from ? mla_checkpoint_tokenizer(from) : NULL;
@@ -27,7 +27,8 @@ static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) 
     const char *json = mla_checkpoint_tokenizer(f->checkpoint);
     char *jinja = NULL;
     mla_tokenizer *tokenizer = NULL;
-    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !data->source.count || !json) return MLA_OK;
+    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !data->source.count || !json)
+        return MLA_OK;
     mla_status status = mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &jinja);
     if (!status) status = mla_tokenizer_parse(f->context, &tokenizer, json, (int64_t)strlen(json));
     if (!status) status = mla_chat_recognise(f->context, tokenizer, jinja, &data->chat_template);
@@ -50,7 +51,8 @@ static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
 static mla_status check_new(const mla_finetune *f, const mla_recipe *recipe) {
     const int64_t adapters = recipe->lora.targets.count;
     if (!adapters && !recipe->finetune.train.count) return MLA_OK;
-    return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%s a model to begin with: give finetune.base, a checkpoint or run folder",
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                    "%s a model to begin with: give finetune.base, a checkpoint or run folder",
                     adapters ? "lora.targets: adapters need" : "finetune.train: needs");
 }
 
@@ -128,7 +130,8 @@ mla_status mla_finetune_read(mla_finetune *f, mla_checkpoint *checkpoint, mla_de
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%s: is no adapter, as the recipe of the run says: start a new run "
                         "with --out instead", mla_checkpoint_path(checkpoint));
     mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
-    if (!status) status = mla_base_check(f->context, mla_checkpoint_path(checkpoint), mla_checkpoint_base(checkpoint), model);
+    if (!status)
+        status = mla_base_check(f->context, mla_checkpoint_path(checkpoint), mla_checkpoint_base(checkpoint), model);
     if (!status) status = mla_adapters_each(model, read_tensor, checkpoint);
     return status ? status : make_texts(f, model);
 }

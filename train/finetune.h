@@ -17,9 +17,10 @@ typedef struct {
     char *adapter, *text;     /* for checkpoints of an adapter: its configuration, and its base; or NULL */
 } mla_finetune;
 
-/* Opens finetune.distil and finetune.base, puts the base's configuration into the recipe, and its (or the teacher's) tokenizer where text has yet to be prepared;
- * strings that are put there live as long as `out`. folder: where to write the tokenizer; NULL where another rank does.
- * MLA_ERROR_ARGUMENT where the base is an adapter, or too short for the recipe's sequences, or adapters have none. */
+/* Opens finetune.distil and finetune.base, puts the base's configuration into the recipe, and its (or the teacher's)
+ * tokenizer where text has yet to be prepared; strings that are put there live as long as `out`. folder: where to write
+ * the tokenizer; NULL where another rank does. MLA_ERROR_ARGUMENT where the base is an adapter, or too short for the
+ * recipe's sequences, or adapters have none. */
 mla_status mla_finetune_open(mla_context *context, mla_finetune *out, mla_recipe *recipe, const char *folder);
 void mla_finetune_close(mla_finetune *finetune);
 

@@ -41,9 +41,9 @@ static double handle(const layout *l, double bytes) {
 
 /* ---- the stages of a step ---- */
 
-/* The last pass with the reduction of the gradients: buckets become final, are dealt, added up and, unless the optimizer
- * is sharded, collected. The network carries one after the other; what a core does for them, in bf16 rounding too, holds
- * the pass up. */
+/* The last pass with the reduction of the gradients: buckets become final, are dealt, added up and, unless the
+ * optimizer is sharded, collected. The network carries one after the other; what a core does for them, in bf16 rounding
+ * too, holds the pass up. */
 static double reducing_pass(const layout *l, const mla_forecast_pass *pass) {
     const mla_forecast_basis *b = l->basis;
     const int stages = b->recipe->optim.shard ? 1 : 2;

@@ -49,10 +49,9 @@ typedef struct {
 
 /* All ranks, all at the same time as in training. Measures what rows of `hosts` (of `count` numbers) will need; the
  * recipe's vocabulary is filled in as by mla_rehearsal_open. ranks_per_host: of the hosts to come; 0, or
- * where several ranks run: as many as now. stated: the network; without a bandwidth it is measured between the hosts that
- * there are, or on one host 25 Gbit/s and 20 us are assumed. The recipe outlives the basis, which the caller frees in any
- * case. MLA_ERROR_ARGUMENT where hosts have different numbers of
- * ranks; errors of a rehearsal. */
+ * where several ranks run: as many as now. stated: the network; without a bandwidth it is measured between the hosts
+ * that there are, or on one host 25 Gbit/s and 20 us are assumed. The recipe outlives the basis, which the caller frees
+ * in any case. MLA_ERROR_ARGUMENT where hosts have different numbers of ranks; errors of a rehearsal. */
 mla_status mla_forecast_measure(mla_context *context, mla_comm *comm, mla_recipe *recipe, const int64_t *hosts,
                                 int64_t count, int64_t ranks_per_host, const mla_network *stated,
                                 mla_forecast_basis *basis);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { LEAST_RUNS = 3, MOST_RUNS = 15, COPY_RUNS = 7, MESSAGE_RUNS = 100 };
-static const double enough = 3;            /* seconds that the runs of one measurement may take, or the fewest runs do */
+static const double enough = 3; /* seconds that the runs of one measurement may take, or the fewest runs do */
 static const mla_network usual_network = {.bandwidth = 25e9 / 8, .latency = 20e-6};
 static const double message_seconds = 2e-6; /* a system call or two, and the bookkeeping of MPI */
 
@@ -207,7 +207,8 @@ static mla_status check_hosts(measurement *m) {
         return mla_fail(m->context, MLA_ERROR_ARGUMENT, "--ranks-per-node %lld: there are %d ranks on this host now; "
                         "start as many as the nodes will have", (long long)b->ranks_per_host, here);
     if (most > here || world % here)
-        return mla_fail(m->context, MLA_ERROR_ARGUMENT, "%s: the hosts have different numbers of ranks: start as many on each",
+        return mla_fail(m->context, MLA_ERROR_ARGUMENT,
+                        "%s: the hosts have different numbers of ranks: start as many on each",
                         mla_comm_name(m->comm, mla_comm_rank(m->comm)));
     if (!b->ranks_per_host) b->ranks_per_host = here;
     return MLA_OK;

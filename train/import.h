@@ -15,7 +15,8 @@ typedef struct {
  * rotary_emb.inv_freq, and the output of a tied model where it is the embedding); messages name them. A
  * tokenizer.json that is not understood is left out with a warning.
  *
- * The texts of config.json, tokenizer_config.json, generation_config.json and chat_template.jinja are kept in the checkpoint
+ * The texts of config.json, tokenizer_config.json, generation_config.json and chat_template.jinja are kept in the
+ * checkpoint
  * (/config/hugging_face, an object with these names as keys, and "dtype") and go into an export. */
 mla_status mla_import(mla_context *context, const char *folder, const char *path, mla_import_report *report);
 

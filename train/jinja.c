@@ -31,7 +31,8 @@ mla_status mla_jinja_of_checkpoint(mla_context *context, const char *hugging_fac
     mla_status status = hugging_face ? mla_json_parse(context, "/config/hugging_face: ", hugging_face, &json) : MLA_OK;
     if (!status) status = copy_template(context, json_object_get(json, "chat_template.jinja"), out);
     if (!status && !*out)
-        status = copy_template(context, json_object_get(json_object_get(json, "tokenizer_config.json"), "chat_template"), out);
+        status = copy_template(context,
+                               json_object_get(json_object_get(json, "tokenizer_config.json"), "chat_template"), out);
     json_decref(json);
     return status;
 }

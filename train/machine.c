@@ -80,7 +80,8 @@ mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const ml
 
 mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out) {
     enum { SIZE = 1024, RUNS = 8 };
-    const mla_gemm_shape shape = {.m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
+    const mla_gemm_shape shape =
+        {.m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
     const mla_gemm *gemm = mla_gemm_plan(context, &shape);
     operands o = {0};
     double best = 0;

@@ -41,8 +41,8 @@ int64_t mla_memory_available(void) {
     return limit > 0 && limit - used < machine ? limit - used : machine;
 }
 
-static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, const mla_decoder *teacher, mla_tape *tape,
-                                const int64_t *shape, const mla_step *step, mla_cost *cost) {
+static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, const mla_decoder *teacher,
+                                mla_tape *tape, const int64_t *shape, const mla_step *step, mla_cost *cost) {
     const mla_distillation distillation = {.teacher = teacher};
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = step->precision, .recompute = step->recompute});
     mla_tensor *ids = mla_input(tape, MLA_I32, 2, shape, NULL), *targets = mla_input(tape, MLA_I32, 2, shape, NULL);
@@ -67,7 +67,8 @@ static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const
 }
 
 /* With bf16 copies, and packed ones of all matrices for as many directions. */
-static int64_t parameter_bytes(const mla_context *context, const mla_decoder *model, mla_dtype precision, int directions) {
+static int64_t parameter_bytes(const mla_context *context, const mla_decoder *model, mla_dtype precision,
+                               int directions) {
     const int64_t values = model ? mla_params_values_length(model->params) * (int64_t)sizeof(float) : 0;
     if (!model || precision != MLA_BF16) return values;
     int64_t elements = mla_params_half_length(model->params);
@@ -106,7 +107,8 @@ done:
 }
 
 int64_t mla_memory_total(const mla_memory_plan *plan) {
-    return plan->parameters + plan->gradients + plan->moments + plan->reduction + plan->copy + plan->step + plan->products;
+    return plan->parameters + plan->gradients + plan->moments + plan->reduction + plan->copy + plan->step +
+           plan->products;
 }
 
 mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan, int processes) {

@@ -13,7 +13,8 @@ int64_t mla_memory_resident(void);
 int64_t mla_memory_available(void);
 
 typedef struct {
-    int64_t parameters, gradients, moments; /* the model's blocks; parameters with their bf16 copies, if any, and a teacher's */
+    int64_t parameters, gradients,
+        moments; /* the model's blocks; parameters with their bf16 copies, if any, and a teacher's */
     int64_t reduction;                      /* gradients of other ranks on their way; 0 for one rank */
     int64_t copy;                           /* of what a background save writes; 0 without one */
     int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
@@ -21,10 +22,10 @@ typedef struct {
     mla_cost cost;                          /* of one microbatch */
 } mla_memory_plan;
 
-/* Runs one training step of the recipe's model (with a teacher, if it is not NULL) on `rows` sequences, and one evaluation,
- * on shapes alone. Errors: those of the model and of its graph. */
-mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, const mla_model_config *teacher, int64_t rows,
-                              mla_dtype precision, mla_memory_plan *plan);
+/* Runs one training step of the recipe's model (with a teacher, if it is not NULL) on `rows` sequences, and one
+ * evaluation, on shapes alone. Errors: those of the model and of its graph. */
+mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, const mla_model_config *teacher,
+                              int64_t rows, mla_dtype precision, mla_memory_plan *plan);
 int64_t mla_memory_total(const mla_memory_plan *plan);
 
 /* MLA_ERROR_MEMORY, with the figures, where the plan, of each of some processes on this machine, does not fit into what

@@ -80,12 +80,13 @@ static int format_line(const mla_metrics *m, size_t size, char *out) {
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
         "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
-        (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss), optional_text("kl", m->divergence, kl),
-        optional_text("held_out_loss", m->held_out_loss, held_out), number_text(m->lr, WIDTH, lr),
-        number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
-        optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
-        optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),
-        number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
+        (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
+        optional_text("kl", m->divergence, kl), optional_text("held_out_loss", m->held_out_loss, held_out),
+        number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
+        number_text(m->seconds, WIDTH, seconds), optional_text("waited", m->waited, waited),
+        optional_text("paused", m->paused, paused), optional_text("written", m->written, written),
+        number_text(m->tokens_per_second, WIDTH, speed), number_text(m->share_of_peak, WIDTH, share),
+        (long long)m->memory);
 }
 
 /* ---- the whole file */

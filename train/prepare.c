@@ -168,15 +168,16 @@ static mla_status encode_chat(encoding *e, const mla_document *document) {
 
 static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer, bool chat) {
     const mla_document *document = NULL;
-    mla_status status = chat ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
-                             : mla_encoder_create(e->context, &e->encoder, tokenizer, NULL);
+    mla_status status = chat
+                            ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
+                            : mla_encoder_create(e->context, &e->encoder, tokenizer, NULL);
     if (status) return status;
     mla_text_rewind(source);
     while (!(status = mla_text_next(source, &document)) && document)
         if ((status = chat ? encode_chat(e, document) : encode_text(e, document))) break;
     if (!status && e->report->left_out)
-        mla_warn(e->context, "%lld of %lld conversations have no answer and are left out", (long long)e->report->left_out,
-                 (long long)mla_text_documents(source));
+        mla_warn(e->context, "%lld of %lld conversations have no answer and are left out",
+                 (long long)e->report->left_out, (long long)mla_text_documents(source));
     return status;
 }
 

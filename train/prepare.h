@@ -33,8 +33,8 @@ typedef struct {
 mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data);
 
 /* Writes the token file at `path`, wholly or not at all, and says in `report` (may be NULL) what is in it. A
- * BPE is trained on the documents (of conversations: what is said) that are not held out, on an even sample of them where
- * they exceed 64 MB.
+ * BPE is trained on the documents (of conversations: what is said) that are not held out, on an even sample of them
+ * where they exceed 64 MB.
  *
  * Conversations without an answer are left out, with a warning. A template that is not chosen is recognised: by
  * chat_template.jinja or tokenizer_config.json beside the tokenizer, or by the tokenizer's tokens.

@@ -76,8 +76,7 @@ static const mla_field_table optim_table = {optim_fields, COUNT(optim_fields), s
 #define AT(member) offsetof(mla_recipe_train, member)
 static const mla_field train_fields[] = {
     {"steps", MLA_FIELD_INT, AT(steps), 0, 0, 1e12, .help = "optimizer steps; or give epochs or tokens"},
-    {"epochs", MLA_FIELD_FLOAT, AT(epochs), 0, 0, 1e6,
-     .help = "times through the data; or give steps or tokens"},
+    {"epochs", MLA_FIELD_FLOAT, AT(epochs), 0, 0, 1e6, .help = "times through the data; or give steps or tokens"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 0, 0, 1e15, .help = "tokens to train on; or give steps or epochs"},
     {"batch", MLA_FIELD_INT, AT(batch), 8, 1, 1 << 20, .help = "sequences per optimizer step"},
     {"microbatch", MLA_FIELD_INT, AT(microbatch), 0, 0, 1 << 20,
@@ -88,16 +87,15 @@ static const mla_field train_fields[] = {
     {"recompute", MLA_FIELD_ENUM, AT(recompute), .names = recomputes,
      .help = "block: less memory, for a forward pass more per step"},
     {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions, .help = "of the matrix products"},
-    {"eval_every", MLA_FIELD_INT, AT(eval_every), 100, 0, 1e12,
-     .help = "steps between evaluations; 0: at the end"},
+    {"eval_every", MLA_FIELD_INT, AT(eval_every), 100, 0, 1e12, .help = "steps between evaluations; 0: at the end"},
     {"eval_batches", MLA_FIELD_INT, AT(eval_batches), 16, 1, 1e9, .help = "held-out batches per evaluation"},
-    {"log_every", MLA_FIELD_INT, AT(log_every), 10, 1, 1e9,
-     .help = "steps between lines where there is no terminal"},
+    {"log_every", MLA_FIELD_INT, AT(log_every), 10, 1, 1e9, .help = "steps between lines where there is no terminal"},
     {"comm_timeout", MLA_FIELD_FLOAT, AT(comm_timeout), 60, 0.5, 86400,
      .help = "several ranks: seconds without a sign of life until one counts as lost"},
     {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,
      .help = "several ranks: how gradients travel; bf16: half the bytes, each rounded, sums in f32"},
-    {"overlap", MLA_FIELD_BOOL, AT(overlap), 1, .help = "several ranks: send gradients while the backward pass goes on"},
+    {"overlap", MLA_FIELD_BOOL, AT(overlap), 1,
+     .help = "several ranks: send gradients while the backward pass goes on"},
     {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
      .help = "several ranks: megabytes of gradients that are sent at once"},
     {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,
@@ -112,7 +110,8 @@ static const mla_field_table train_table = {train_fields, COUNT(train_fields), s
 static const mla_field checkpoint_fields[] = {
     {"every", MLA_FIELD_INT, AT(every), 500, 0, 1e12, .help = "steps between checkpoints; 0: at the end"},
     {"keep", MLA_FIELD_INT, AT(keep), 2, 1, 1e6, .help = "last checkpoints that stay"},
-    {"background", MLA_FIELD_BOOL, AT(background), .help = "write a copy while training goes on: more memory, short pauses"},
+    {"background", MLA_FIELD_BOOL, AT(background),
+     .help = "write a copy while training goes on: more memory, short pauses"},
     {"out", MLA_FIELD_STRING, AT(out), .help = "folder of the run; --out replaces it"},
 };
 #undef AT
@@ -122,8 +121,9 @@ static const mla_field_table checkpoint_table = {checkpoint_fields, COUNT(checkp
 #define AT(member) offsetof(mla_recipe_finetune, member)
 static const mla_field finetune_fields[] = {
     {"base", MLA_FIELD_STRING, AT(base), .help = "a checkpoint or run folder to begin with; its model replaces model"},
-    {"distil", MLA_FIELD_STRING, AT(distil), .help = "a teacher, checkpoint or run folder, with the same tokenizer: its "
-     "probabilities are learned too"},
+    {"distil", MLA_FIELD_STRING, AT(distil),
+     .help = "a teacher, checkpoint or run folder, with the same tokenizer: its "
+             "probabilities are learned too"},
     {"distil_weight", MLA_FIELD_FLOAT, AT(distil_weight), 0.5, 0, 1,
      .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
     {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,

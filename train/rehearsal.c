@@ -44,7 +44,8 @@ mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_reci
     if (!status && begins_elsewhere(&recipe->finetune)) status = mla_finetune_open(context, &out->base, recipe, NULL);
     if (status) return status;
     recipe->model.vocab_size = vocabulary_of(recipe);
-    status = mla_memory_predict(context, recipe, mla_teacher_config(&out->base.teacher), rows, out->precision, &out->plan);
+    status = mla_memory_predict(context, recipe, mla_teacher_config(&out->base.teacher), rows, out->precision,
+                                &out->plan);
     out->plan.copy = 0;
     if (!status) status = mla_memory_check(context, &out->plan, processes);
     return status ? status : build(out);

@@ -21,10 +21,11 @@ typedef struct {
     int32_t *ids; /* (rows, sequence), also the targets */
 } mla_rehearsal;
 
-/* Builds the model. The recipe is a copy whose strings are not freed, and outlives it: it gets the base's configuration,
- * and model.vocab_size where that is left to the data (what data.vocab_size or a synthetic source says). Passes will have
- * at most `rows` sequences; `processes` do the same on this machine. The caller calls mla_rehearsal_close in any case.
- * MLA_ERROR_MEMORY where the machine has too little; errors of base, teacher and model. */
+/* Builds the model. The recipe is a copy whose strings are not freed, and outlives it: it gets the base's
+ * configuration, and model.vocab_size where that is left to the data (what data.vocab_size or a synthetic source says).
+ * Passes will have at most `rows` sequences; `processes` do the same on this machine. The caller calls
+ * mla_rehearsal_close in any case. MLA_ERROR_MEMORY where the machine has too little; errors of base, teacher and
+ * model. */
 mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_recipe *recipe, int64_t rows,
                               int processes);
 void mla_rehearsal_close(mla_rehearsal *rehearsal);

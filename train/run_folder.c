@@ -39,13 +39,14 @@ static mla_status make_folders(mla_run_folder *folder) {
 static mla_status lock(mla_run_folder *folder) {
     folder->handle = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder->handle < 0)
-        return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be used as a run folder: %s", folder->path, strerror(errno));
+        return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be used as a run folder: %s", folder->path,
+                        strerror(errno));
     if (access(folder->path, W_OK))
         return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be written to: %s; choose another folder with --out",
                         folder->path, strerror(errno));
     if (flock(folder->handle, LOCK_EX | LOCK_NB))
-        return mla_fail(folder->context, MLA_ERROR_ARGUMENT, "%s: another run is using this folder; choose another with --out",
-                        folder->path);
+        return mla_fail(folder->context, MLA_ERROR_ARGUMENT,
+                        "%s: another run is using this folder; choose another with --out", folder->path);
     return MLA_OK;
 }
 

@@ -60,8 +60,8 @@ static mla_status start(mla_saver *s) {
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     s->in_flight = code == 0;
     if (!code) return MLA_OK;
-    return mla_fail(s->context, MLA_ERROR_LIBRARY, "no thread to write the checkpoint: %s; set checkpoint.background=false",
-                    strerror(code));
+    return mla_fail(s->context, MLA_ERROR_LIBRARY,
+                    "no thread to write the checkpoint: %s; set checkpoint.background=false", strerror(code));
 }
 
 /* ---- the main thread ---- */

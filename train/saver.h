@@ -1,8 +1,8 @@
-/* Saves the checkpoints of a run: at once, or (checkpoint.background) by a thread that writes a copy while training goes
- * on. Rank 0 has one; all functions but create take NULL, and then do nothing.
+/* Saves the checkpoints of a run: at once, or (checkpoint.background) by a thread that writes a copy while training
+ * goes on. Rank 0 has one; all functions but create take NULL, and then do nothing.
  *
- * One save is in flight at most: the next one waits for it. What the thread could not do is an error of the next call, as
- * if it had been tried at once. All MPI stays in the thread that trains; the other one sees nothing but the copy. */
+ * One save is in flight at most: the next one waits for it. What the thread could not do is an error of the next call,
+ * as if it had been tried at once. All MPI stays in the thread that trains; the other one sees nothing but the copy. */
 #ifndef MLA_TRAIN_SAVER_H
 #define MLA_TRAIN_SAVER_H
 
@@ -23,7 +23,8 @@ typedef struct {
     int64_t keep;         /* as in mla_checkpoint_save_step */
     bool background;
     mla_step_hook hook; /* called by the thread that writes */
-    void (*saved)(void *user, const mla_saved *saved); /* called within the functions below, when one is done; or NULL */
+    void (*saved)(void *user,
+                  const mla_saved *saved); /* called within the functions below, when one is done; or NULL */
     void *user;
 } mla_saver_options;
 

@@ -89,7 +89,8 @@ mla_status mla_shard_step(mla_shard *s, const mla_adamw_options *options, float 
         mla_adamw_update_range(options, lr, grad_scale, s->distant.steps, s->params, begin, count, s->moments.m + at,
                                s->moments.v + at);
         at += count;
-        if (!frozen) status = mla_buckets_spread(s->buckets, i, mla_params_values(s->params)); /* beside the next update */
+        if (!frozen)
+            status = mla_buckets_spread(s->buckets, i, mla_params_values(s->params)); /* beside the next update */
     }
     if (!status) status = frozen ? exchange_all(s) : mla_buckets_gather(s->buckets);
     mla_params_changed(s->params);
@@ -115,7 +116,8 @@ static mla_status move_run(const mla_shard *s, const request *r, int owner, int6
     const int64_t bytes = count * (int64_t)sizeof(float);
     if (me != 0 && me != owner) return MLA_OK;
     float *here = me == owner ? place_of(s, r->which, at) : NULL, *there = me == 0 ? buffer + (at - r->begin) : NULL;
-    if (owner == 0) return memcpy(r->action == READ ? there : here, r->action == READ ? here : there, (size_t)bytes), MLA_OK;
+    if (owner == 0)
+        return memcpy(r->action == READ ? there : here, r->action == READ ? here : there, (size_t)bytes), MLA_OK;
     if (me == 0) return r->action == READ ? mla_comm_receive(s->comm, owner, there, bytes)
                                           : mla_comm_send(s->comm, owner, there, bytes);
     return r->action == READ ? mla_comm_send(s->comm, 0, here, bytes) : mla_comm_receive(s->comm, 0, here, bytes);
@@ -141,7 +143,8 @@ static mla_status read_distant(void *user, int which, int64_t begin, int64_t cou
 }
 
 static mla_status write_distant(void *user, int which, int64_t begin, int64_t count, const float *in) {
-    return ask(user, (request){.action = WRITE, .which = which, .begin = begin, .count = count}, (float *)(uintptr_t)in);
+    return ask(user, (request){.action = WRITE, .which = which, .begin = begin, .count = count},
+               (float *)(uintptr_t)in);
 }
 
 mla_distant_moments *mla_shard_moments(mla_shard *s) { return &s->distant; }

@@ -17,7 +17,8 @@ mla_status mla_teacher_open(mla_context *context, mla_teacher *t, mla_recipe *re
                         "mla merge", t->path);
     const int64_t longest = mla_checkpoint_config(t->checkpoint)->max_position_embeddings;
     if (recipe->train.sequence <= longest) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of the teacher %s",
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "train.sequence: %lld is longer than the %lld positions of the teacher %s",
                     (long long)recipe->train.sequence, (long long)longest, t->path);
 }
 
@@ -56,6 +57,7 @@ mla_status mla_teacher_build(mla_teacher *t, mla_dtype precision) {
 mla_tensor *mla_teacher_loss(const mla_teacher *t, const mla_recipe_finetune *options, mla_tape *tape,
                              const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
                              double *divergence) {
-    const mla_distillation d = {t->model, (float)options->distil_weight, (float)options->distil_temperature, divergence};
+    const mla_distillation d = {t->model, (float)options->distil_weight, (float)options->distil_temperature,
+                                divergence};
     return mla_decoder_distil_loss(tape, model, ids, targets, scale, &d);
 }

@@ -15,8 +15,8 @@ typedef struct {
     char path[PATH_MAX];
 } mla_teacher;
 
-/* Opens finetune.distil; its path is put into the recipe whole, and lives as long as `out`. MLA_ERROR_ARGUMENT where it is
- * an adapter, or too short for the recipe's sequences. */
+/* Opens finetune.distil; its path is put into the recipe whole, and lives as long as `out`. MLA_ERROR_ARGUMENT where it
+ * is an adapter, or too short for the recipe's sequences. */
 mla_status mla_teacher_open(mla_context *context, mla_teacher *out, mla_recipe *recipe);
 void mla_teacher_close(mla_teacher *teacher);
 
@@ -29,8 +29,8 @@ const mla_model_config *mla_teacher_config(const mla_teacher *teacher);
 /* Builds and reads it for steps of this precision, in bf16 alone where they are of bf16. */
 mla_status mla_teacher_build(mla_teacher *teacher, mla_dtype precision);
 
-/* Loss of a microbatch in training, with the teacher's part where there is one: then the sum of KL(teacher || model) over
- * the targets is added to *divergence. */
+/* Loss of a microbatch in training, with the teacher's part where there is one: then the sum of KL(teacher || model)
+ * over the targets is added to *divergence. */
 mla_tensor *mla_teacher_loss(const mla_teacher *teacher, const mla_recipe_finetune *options, mla_tape *tape,
                              const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
                              double *divergence);

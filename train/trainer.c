@@ -93,8 +93,8 @@ static mla_status plan_run(trainer *t) {
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows, t->plan.precision,
-                                memory);
+    status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
+                                t->plan.precision, memory);
     if (!is_first(t)) memory->copy = 0;
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
@@ -245,7 +245,8 @@ static int64_t load(trainer *t, int64_t first_sample, int64_t rows) {
     const int64_t length = t->recipe.train.sequence;
     int64_t valid = 0;
     for (int64_t i = 0; i < rows; i++)
-        mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length, t->starts + i * length);
+        mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length,
+                        t->starts + i * length);
     for (int64_t i = 0; i < rows * length; i++) valid += t->targets[i] >= 0;
     return valid;
 }
@@ -298,7 +299,8 @@ static mla_status check_skipped(const trainer *t) {
     if (t->state.skipped_in_a_row < t->recipe.train.max_skipped || !t->state.skipped_in_a_row) return MLA_OK;
     return mla_fail(t->context, MLA_ERROR_NUMERIC,
                     "%lld steps in a row had a loss or gradient that is not a finite number (train.max_skipped): lower "
-                    "optim.lr or optim.clip, and resume from the last checkpoint", (long long)t->state.skipped_in_a_row);
+                    "optim.lr or optim.clip, and resume from the last checkpoint",
+                    (long long)t->state.skipped_in_a_row);
 }
 
 static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->options->stop; }
@@ -341,7 +343,8 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     if (batches && batches <= windows / r->microbatch) windows = batches * r->microbatch;
     const mla_range mine = mla_team_share(t->options->comm, windows);
     mla_status status = mla_evaluate_windows(t->tape, t->model, &t->data.held_out, t->data.packed_held_out, t->rows,
-                                             r->sequence, mine.first, mine.first + mine.count, t->plan.precision, &sum, &tokens);
+                                             r->sequence, mine.first, mine.first + mine.count, t->plan.precision, &sum,
+                                             &tokens);
     if (!status) status = mla_team_add(t->team, &sum, &tokens);
     if (!status && tokens) *loss = sum / (double)tokens;
     return status;

@@ -51,8 +51,8 @@ typedef struct {
 } mla_train_result;
 
 /* Trains. Rank 0 prepares the data, reads and writes the checkpoints and the log; the others need to see the folder
- * only for the tokens in it. A new run needs a folder without checkpoints. Errors are those of all parts; after any of them the
- * folder has every checkpoint that was saved, and the run can be resumed. */
+ * only for the tokens in it. A new run needs a folder without checkpoints. Errors are those of all parts; after any of
+ * them the folder has every checkpoint that was saved, and the run can be resumed. */
 mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,
                      mla_train_result *result);
 

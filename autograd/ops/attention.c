@@ -44,7 +44,8 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_te
                           const mla_attention_options *options) {
     if (q->ndim != 4 || k->ndim != 4 || v->ndim != 4) return "q, k and v must be (B,T,H,K), (B,S,G,K), (B,S,G,V)";
     if (k->shape[0] != q->shape[0] || v->shape[0] != q->shape[0]) return "q, k and v must have one batch size";
-    if (k->shape[1] != v->shape[1] || k->shape[2] != v->shape[2]) return "k and v must have the same positions and heads";
+    if (k->shape[1] != v->shape[1] || k->shape[2] != v->shape[2])
+        return "k and v must have the same positions and heads";
     if (k->shape[3] != q->shape[3]) return "q and k must have one width";
     if (q->dtype != k->dtype || q->dtype != v->dtype) return "q, k and v must have one type";
     if (q->shape[2] % k->shape[2]) return "the number of key heads must divide the number of query heads";

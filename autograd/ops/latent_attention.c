@@ -7,7 +7,7 @@
  *
  *     dkv = [dk_nope; dv],  dc = dkv kv_b,  dkv_b = dkvᵀ c,  dk_rope = sum over heads of dk's last R
  *
- * Where an adapter's s B A is in kv_b, and kv_b itself needs no gradient, that of A and B needs no dkv_b (ops/lora.h). */
+ * Where an adapter's s B A is in kv_b, which needs no gradient itself, that of A and B needs no dkv_b (ops/lora.h). */
 #include "autograd/blockwise.h"
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
@@ -181,7 +181,8 @@ static const mla_op latent_attention = {
 
 static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_tensor *r, const mla_tensor *w,
                           int64_t heads) {
-    if (q->ndim != 4 || c->ndim != 3 || w->ndim != 2) return "q, latent, kv_b must be (B,T,H,N+R), (B,T,C), (H*(N+V),C)";
+    if (q->ndim != 4 || c->ndim != 3 || w->ndim != 2)
+        return "q, latent, kv_b must be (B,T,H,N+R), (B,T,C), (H*(N+V),C)";
     if (q->shape[2] != heads || w->shape[0] % heads) return "q and kv_b must fit the number of heads";
     if (c->shape[0] != q->shape[0] || c->shape[1] != q->shape[1]) return "q and latent must have one batch and length";
     if (q->dtype != c->dtype || (r && r->dtype != c->dtype)) return "q, latent and k_rope must have one type";
@@ -220,7 +221,8 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
                             .causal = options->causal, .starts = options->starts, .type = q->dtype,
                             .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
-    n->forward_scratch = expansion_size(w) + 64 + (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
+    n->forward_scratch = expansion_size(w) + 64 +
+                         (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
     n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(tape, 2, rope) +
                           (int64_t)sizeof(float) * mla_blockwise_backward_scratch(context, &w->a);
     if (in[A]) n->backward_scratch += bytes_of(w, w->rows * in[A]->shape[0]) + mla_low_scratch(in[A], in[B], w->rows);

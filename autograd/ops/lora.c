@@ -50,8 +50,8 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
     const mla_tensor *a = n->in[l->a], *b = n->in[l->b];
     const int64_t rows = l->rows, in = a->shape[1], out = b->shape[0], rank = a->shape[0];
     const mla_dtype type = l->type;
-    const mla_gemm_shape db = {.m = rank, .n = out, .k = rows, .a_transposed = true, .ldb = l->dy_stride, .a_type = type,
-                               .b_type = type};
+    const mla_gemm_shape db =
+        {.m = rank, .n = out, .k = rows, .a_transposed = true, .ldb = l->dy_stride, .a_type = type, .b_type = type};
     const mla_gemm_shape du = {.m = rows, .n = rank, .k = out, .lda = l->dy_stride, .a_type = type, .b_type = type,
                                .c_type = type};
     const mla_gemm_shape da = {.m = rank, .n = in, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
@@ -97,10 +97,12 @@ static void lora_backward(const mla_node *n) {
 
 static mla_cost lora_cost(const mla_node *n) {
     const double rows = (double)mla_rows(n->in[X]), rank = (double)n->in[A]->shape[0];
-    const double narrow = 2 * rows * rank * (double)mla_width(n->in[X]), wide = 2 * rows * rank * (double)mla_width(n->out);
+    const double narrow = 2 * rows * rank * (double)mla_width(n->in[X]),
+                 wide = 2 * rows * rank * (double)mla_width(n->out);
     const int back = mla_op_differentiates(n, A) + mla_op_differentiates(n, X);
     const double bytes = (double)mla_size(n->in[X]) + 2 * (double)mla_size(n->out);
-    return (mla_cost){narrow + wide, narrow * back + wide * (mla_op_differentiates(n, B) + (back > 0)), bytes, bytes * back};
+    return (mla_cost){narrow + wide, narrow * back + wide * (mla_op_differentiates(n, B) + (back > 0)), bytes,
+                      bytes * back};
 }
 
 static const mla_op lora = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
@@ -111,7 +113,8 @@ static const mla_op without_x = {.name = "lora", .forward = lora_forward, .backw
 
 static const char *misfit(const mla_tensor *y, const mla_tensor *x, const mla_tensor *a, const mla_tensor *b) {
     if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1]) return "A and B must be (r,in) and (out,r)";
-    if (a->shape[1] != mla_width(x) || b->shape[0] != mla_width(y)) return "A must be as wide as x, B as high as y is wide";
+    if (a->shape[1] != mla_width(x) || b->shape[0] != mla_width(y))
+        return "A must be as wide as x, B as high as y is wide";
     if (mla_rows(x) != mla_rows(y)) return "x and y must have as many rows";
     return x->dtype == MLA_BF16 && y->dtype == MLA_F32 ? "x is bf16 and y f32" : NULL;
 }

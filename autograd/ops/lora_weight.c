@@ -43,7 +43,8 @@ static void lora_weight_forward(const mla_node *n) {
     }
 }
 
-MLA_VECTOR static float magnitude_sum(int64_t width, const float *dv, const float *w, float scale, const float *product) {
+MLA_VECTOR static float magnitude_sum(int64_t width, const float *dv, const float *w, float scale,
+                                      const float *product) {
     float sum = 0;
     MLA_SIMD_SUM(sum)
     for (int64_t j = 0; j < width; j++) sum += dv[j] * (w[j] + scale * product[j]);
@@ -72,8 +73,10 @@ static void backward_row(const mla_node *n, int64_t i, float *product, float *bu
 static void lora_weight_backward(const mla_node *n) {
     mla_context *context = mla_tape_context(n->tape);
     const int64_t rows = n->out->shape[0], width = n->out->shape[1], rank = n->in[A]->shape[0];
-    const mla_gemm_shape da = {.m = rank, .n = width, .k = rows, .a_transposed = true, .accumulate = n->mode[A] == MLA_ADD};
-    const mla_gemm_shape db = {.m = rows, .n = rank, .k = width, .b_transposed = true, .accumulate = n->mode[B] == MLA_ADD};
+    const mla_gemm_shape da = {.m = rank, .n = width, .k = rows, .a_transposed = true,
+                               .accumulate = n->mode[A] == MLA_ADD};
+    const mla_gemm_shape db = {.m = rows, .n = rank, .k = width, .b_transposed = true,
+                               .accumulate = n->mode[B] == MLA_ADD};
     float *product = n->scratch;
     if (n->in[MAGNITUDE] && n->mode[MAGNITUDE]) multiply(n, product);
     #pragma omp parallel for schedule(static)
@@ -116,6 +119,7 @@ mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight,
         return mla_op_refuse(n, "A and B must be f32, and sum where it needs a gradient");
     if (!magnitude) n->in[W] = n->in[NORM] = NULL;
     *(mla_lora_weight_options *)mla_op_attributes(n, sizeof *options) = *options;
-    n->forward_scratch = n->backward_scratch = rows * width * (int64_t)sizeof(float) + mla_thread_rows_size(tape, 3, width);
+    n->forward_scratch = n->backward_scratch = rows * width * (int64_t)sizeof(float) +
+                                               mla_thread_rows_size(tape, 3, width);
     return mla_op_finish(n, options->out, 2, sum->shape);
 }

@@ -1,7 +1,8 @@
 /* loss = scale * sum over rows of (log sum exp z - z[target]),  z = x Wᵀ:  x (rows,D), W (V,D), targets (rows)
  * dz = scale * (softmax(z) - onehot(target)),  dx = dz W,  dW = dzᵀ x;  rows with target -1 count for nothing
  *
- * With a teacher whose logits are t (Hinton et al. 2015, "Distilling the knowledge in a neural network"), at temperature T:
+ * With a teacher whose logits are t (Hinton et al. 2015, "Distilling the knowledge in a neural network"), at
+ * temperature T:
  *
  *     p = softmax(z/T), q = softmax(t/T):   loss = (1 - share) * the above + share T² scale * sum of q (log q - log p)
  *     dz = scale * ((1 - share) (softmax(z) - onehot(target)) + share T (p - q))
@@ -20,8 +21,8 @@
 
 enum { X, W, TARGETS, TEACHER, TEACHER_W };
 
-/* A chunk has about LOGITS logits, and so many rows. oneDNN multiplies fewer rows than FEWEST without packing, and for a
- * width of 512 fewer than 544, which is a third slower with AVX2. */
+/* A chunk has about LOGITS logits, and so many rows. oneDNN multiplies fewer rows than FEWEST without packing, and for
+ * a width of 512 fewer than 544, which is a third slower with AVX2. */
 enum { LOGITS = 5 << 20, FEWEST = 288, MOST = 1024 };
 
 typedef struct {
@@ -112,7 +113,8 @@ MLA_VECTOR static double distil_row(int64_t vocabulary, float *restrict z, float
     z[target] -= hard_scale;
     *divergence = (double)(cross / teacher) + (double)logf(soft) - (double)logf(teacher);
     const double square = (double)at->temperature * (double)at->temperature;
-    return (1 - (double)at->share) * ((double)logf(hard) - (double)at_target) + (double)at->share * square * *divergence;
+    return (1 - (double)at->share) * ((double)logf(hard) - (double)at_target) +
+           (double)at->share * square * *divergence;
 }
 
 static void loss_of_row(const mla_node *n, int32_t target, int64_t i, const workspace *w) {
@@ -151,7 +153,8 @@ static bool targets_fit(const mla_node *n) {
     return true;
 }
 
-/* The logits of rows begin ... of an input, whose weight comes after it. Returns the rows as they went into the product. */
+/* The logits of rows begin ... of an input, whose weight comes after it. Returns the rows as they went into the
+ * product. */
 static const void *project(const mla_node *n, int input, int64_t begin, int64_t rows, void *rounded, float *z) {
     const mla_tensor *w = n->in[input + 1];
     const mla_dtype type = ((const attributes *)n->attributes)->type;
@@ -170,8 +173,8 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
     const mla_dtype type = at->type, x_type = n->in[X]->dtype;
-    const mla_gemm_shape dx = {.m = rows, .n = width, .k = vocabulary, .lda = stride_of(n), .a_type = type, .b_type = type,
-                               .c_type = x_type};
+    const mla_gemm_shape dx =
+        {.m = rows, .n = width, .k = vocabulary, .lda = stride_of(n), .a_type = type, .b_type = type, .c_type = x_type};
     const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .lda = stride_of(n),
                                .a_type = type, .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
     if (!n->saved[0] && !at->dw) return;
@@ -207,7 +210,8 @@ static void output_loss_backward(const mla_node *n) {
     if (*(const float *)n->out->grad != 1)
         mla_fail(mla_tape_context(n->tape), MLA_ERROR_ARGUMENT,
                  "output_loss: its result was scaled; its gradients are computed already, so set options.scale instead");
-    if (n->mode[X]) mla_move_blocks(n->mode[X], &(mla_block_move){rows, width, width, width}, from, mla_in_gradient(n, X));
+    const mla_block_move all = {rows, width, width, width};
+    mla_move_blocks(n->mode[X], &all, from, mla_in_gradient(n, X));
 }
 
 static mla_cost output_loss_cost(const mla_node *n) {
@@ -233,7 +237,8 @@ static mla_grad_mode claim_weight_gradient(const mla_node *n) {
 static const char *teacher_misfit(const mla_node *n) {
     const mla_tensor *x = n->in[TEACHER], *w = n->in[TEACHER_W];
     if (!x) return NULL;
-    if (!w || w->ndim != 2 || mla_width(x) != w->shape[1]) return "the teacher's weight must be as wide as what it gets";
+    if (!w || w->ndim != 2 || mla_width(x) != w->shape[1])
+        return "the teacher's weight must be as wide as what it gets";
     if (w->shape[0] != n->in[W]->shape[0]) return "the teacher must have the same vocabulary";
     if (mla_rows(x) != mla_rows(n->in[X])) return "the teacher must have a row for each row of x";
     return x->needs_grad || w->needs_grad ? "the teacher must need no gradient" : NULL;

@@ -63,7 +63,9 @@ static void turn_all(const mla_node *n, float direction, mla_values x, mla_grad_
 }
 
 static void rope_forward(const mla_node *n) { turn_all(n, 1, mla_data(n->in[0]), MLA_SET, mla_data(n->out)); }
-static void rope_backward(const mla_node *n) { turn_all(n, -1, mla_out_gradient(n), n->mode[0], mla_in_gradient(n, 0)); }
+static void rope_backward(const mla_node *n) {
+    turn_all(n, -1, mla_out_gradient(n), n->mode[0], mla_in_gradient(n, 0));
+}
 
 static const mla_op rope = {.name = "rope", .forward = rope_forward, .backward = rope_backward};
 

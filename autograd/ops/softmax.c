@@ -51,7 +51,8 @@ static void softmax_backward(const mla_node *n) {
     const float *dy = n->out->grad;
     float *dx = n->grad[0];
     #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i++) gradient_row(width, mla_row(n->out, i), dy + i * width, n->mode[0], dx + i * width);
+    for (int64_t i = 0; i < rows; i++)
+        gradient_row(width, mla_row(n->out, i), dy + i * width, n->mode[0], dx + i * width);
 }
 
 static const mla_op softmax = {.name = "softmax", .forward = softmax_forward, .backward = softmax_backward,

@@ -40,7 +40,8 @@ static void swiglu_backward(const mla_node *n) {
     #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[5][MLA_PIECE];
-        float *for_gate = mla_target(dgate, n->mode[GATE], i, buffer[3]), *for_up = mla_target(dup, n->mode[UP], i, buffer[4]);
+        float *for_gate = mla_target(dgate, n->mode[GATE], i, buffer[3]),
+              *for_up = mla_target(dup, n->mode[UP], i, buffer[4]);
         const int64_t length = mla_piece(count, i);
         gradient_piece(length, mla_load(gate, i, length, buffer[0]), mla_load(up, i, length, buffer[1]),
                        mla_load(dy, i, length, buffer[2]), for_gate, for_up);
@@ -55,6 +56,7 @@ static const mla_op swiglu = {.name = "swiglu", .forward = swiglu_forward, .back
 mla_tensor *mla_swiglu(mla_tape *tape, mla_tensor *gate, mla_tensor *up) {
     mla_node *n = mla_op_begin_real(tape, &swiglu, 2, (mla_tensor *[]){gate, up});
     if (!n) return mla_inert(tape);
-    if (!mla_same_shape(gate, up) || gate->dtype != up->dtype) return mla_op_refuse(n, "gate and up must have one shape and type");
+    if (!mla_same_shape(gate, up) || gate->dtype != up->dtype)
+        return mla_op_refuse(n, "gate and up must have one shape and type");
     return mla_op_finish(n, gate->dtype, gate->ndim, gate->shape);
 }

@@ -57,7 +57,8 @@ static void reference_row(const sizes *z, int64_t b, int64_t t, int64_t h, const
     seen.s = (z->causal ? t + 1 : z->s) - first;
     double *p = zeros(z->s), row_dot = 0;
     const double scale = 1 / sqrt((double)z->k);
-    const int64_t g = h / (z->h / z->g), qi = ((b * z->t + t) * z->h + h) * z->k, oi = ((b * z->t + t) * z->h + h) * z->v;
+    const int64_t g = h / (z->h / z->g), qi = ((b * z->t + t) * z->h + h) * z->k,
+                  oi = ((b * z->t + t) * z->h + h) * z->v;
     const int64_t k0 = ((b * z->s + first) * z->g + g) * z->k, v0 = ((b * z->s + first) * z->g + g) * z->v;
     probabilities(&seen, scale, q + qi, k + k0, p);
     for (int64_t j = 0; j < seen.s; j++)
@@ -146,8 +147,8 @@ static void attention_is_softmax_attention(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(*state, &cases[i]);
 }
 
-/* Documents much shorter than a block, one that begins within a block and ends within the next, and one longer than two:
- * then whole blocks are skipped. */
+/* Documents much shorter than a block, one that begins within a block and ends within the next, and one longer than
+ * two: then whole blocks are skipped. */
 static void attention_stays_within_documents(void **state) {
     const sizes cases[] = {{2, 4, 2, 40, 40, 8, 6, true, NULL}, {2, 4, 2, 300, 300, 8, 6, true, NULL}};
     const int64_t documents[] = {1, 5, 17, 100, 128, 290};
@@ -170,7 +171,8 @@ typedef struct {
 } latent_sizes;
 
 /* Keys [nope; rope] and values from the latent, rounded to float as inputs of the reference. */
-static void expand(const latent_sizes *z, const float *latent, const float *k_rope, const float *kv_b, float *k, float *v) {
+static void expand(const latent_sizes *z, const float *latent, const float *k_rope, const float *kv_b, float *k,
+                   float *v) {
     for (int64_t row = 0; row < z->b * z->t; row++)
         for (int64_t h = 0; h < z->h; h++) {
             for (int64_t i = 0; i < z->n + z->v; i++) {
@@ -283,7 +285,8 @@ static void refuses_shapes_that_do_not_fit(void **state) {
     mla_tensor *k = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 2, 2, 4}, x);
     assert_ptr_equal(mla_attention(tape, q, k, k, &(mla_attention_options){0}), mla_inert(tape));
     check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "key heads must divide");
-    mla_tensor *w = mla_input(tape, MLA_F32, 2, (int64_t[]){6, 5}, x), *c = mla_input(tape, MLA_F32, 3, (int64_t[]){1, 2, 5}, x);
+    mla_tensor *w = mla_input(tape, MLA_F32, 2, (int64_t[]){6, 5}, x),
+               *c = mla_input(tape, MLA_F32, 3, (int64_t[]){1, 2, 5}, x);
     mla_latent_attention(tape, q, c, NULL, w, 3, &(mla_attention_options){0});
     check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "latent_attention");
     const int32_t starts[] = {0, 2};

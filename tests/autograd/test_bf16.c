@@ -128,7 +128,8 @@ static mla_tensor *attention(mla_tape *t, mla_tensor *const *in) {
 }
 
 static mla_tensor *latent(mla_tape *t, mla_tensor *const *in) {
-    return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2, &(mla_attention_options){.causal = true, .scale = 0.1f});
+    return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2,
+                                &(mla_attention_options){.causal = true, .scale = 0.1f});
 }
 
 /* Documents of 60 positions. */
@@ -196,7 +197,8 @@ static void bf16_is_f32_but_for_rounding(void **state) {
         run(*state, &cases[i], MLA_F32, f32);
         run(*state, &cases[i], MLA_BF16, bf16);
         const double error = difference(f32, bf16, 1), wrong = difference(f32, bf16, 1.02f);
-        if (!(error < bound) || !(wrong > bound)) fail_msg("%s: error %g, with a wrong scale %g", cases[i].name, error, wrong);
+        if (!(error < bound) || !(wrong > bound))
+            fail_msg("%s: error %g, with a wrong scale %g", cases[i].name, error, wrong);
     }
     free(f32);
     free(bf16);

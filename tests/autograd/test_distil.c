@@ -29,7 +29,8 @@ static int set_up(void **state) {
     fixture *f = *state = calloc(1, sizeof *f);
     if (mla_context_create(&f->context, NULL) || mla_params_create(f->context, &f->params)) return -1;
     f->w = mla_params_add(f->params, &(mla_param_spec){.name = "w", .ndim = 2, .shape = {V, D}});
-    f->teacher_w = mla_params_add(f->params, &(mla_param_spec){.name = "teacher_w", .ndim = 2, .shape = {V, E}, .frozen = true});
+    f->teacher_w = mla_params_add(f->params,
+                                  &(mla_param_spec){.name = "teacher_w", .ndim = 2, .shape = {V, E}, .frozen = true});
     if (mla_params_allocate(f->params, true) || mla_tape_create(f->context, &f->tape, NULL)) return -1;
     golden_fill(f->w->data, V * D, "w", 1);
     golden_fill(f->teacher_w->data, V * E, "teacher_w", 1);

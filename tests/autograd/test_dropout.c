@@ -34,7 +34,8 @@ static void keeps_its_share(void **state) {
 static void is_off_outside_training(void **state) {
     tape_fixture *f = *state;
     mla_tape_begin(f->tape, &(mla_step){.training = false});
-    mla_tensor *a = mla_input(f->tape, MLA_F32, 2, matrix, values[0]), *b = mla_input(f->tape, MLA_F32, 2, matrix, values[1]);
+    mla_tensor *a = mla_input(f->tape, MLA_F32, 2, matrix, values[0]),
+               *b = mla_input(f->tape, MLA_F32, 2, matrix, values[1]);
     assert_ptr_equal(mla_dropout(f->tape, a, 0.5f), a);
     const mla_tensor *sum = mla_residual_add(f->tape, a, b, 0.5f);
     for (int i = 0; i < COUNT; i++) assert_true(((float *)sum->data)[i] == values[0][i] + values[1][i]);

@@ -48,7 +48,8 @@ static double expected(const mla_gemm_shape *s, const operands *o, int64_t i, in
 static void check_product(const mla_gemm_shape *s, const operands *before, const float *c, double tolerance) {
     const int64_t ldc = or_dense(s->ldc, s->n);
     for (int64_t i = 0; i < ROOM; i++)
-        if (i / ldc < s->m && i % ldc < s->n) check_close((double)c[i], expected(s, before, i / ldc, i % ldc), tolerance);
+        if (i / ldc < s->m && i % ldc < s->n)
+            check_close((double)c[i], expected(s, before, i / ldc, i % ldc), tolerance);
         else assert_true(c[i] == before->c[i]);
 }
 

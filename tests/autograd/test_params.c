@@ -56,7 +56,8 @@ static void gaps_are_zero(void **state) {
     mla_params *params = create(*state, forwards, true);
     mla_params_initialise(params, 3);
     const mla_param *first = mla_params_at(params, 0), *next = mla_params_at(params, 1);
-    for (int64_t i = first->offset + first->count; i < next->offset; i++) assert_true(mla_params_values(params)[i] == 0);
+    for (int64_t i = first->offset + first->count; i < next->offset; i++)
+        assert_true(mla_params_values(params)[i] == 0);
     mla_params_destroy(params);
 }
 

@@ -16,8 +16,9 @@ static mla_tokenizer *with_tokens(mla_context *context, const char *const *token
     free(text);
     assert_non_null(added);
     for (int id = 257; *tokens; id++, tokens++)
-        json_array_append_new(added, json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", id, "content", *tokens, "single_word", 0,
-                                               "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+        json_array_append_new(added,
+                              json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", id, "content", *tokens, "single_word", 0,
+                                        "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
     text = json_dumps(json, 0);
     check_ok(context, mla_tokenizer_parse(context, &out, text, (int64_t)strlen(text)));
     free(text);
@@ -26,7 +27,8 @@ static mla_tokenizer *with_tokens(mla_context *context, const char *const *token
 }
 
 /* The tokens as they are spelled, answers in [brackets], with the separator's mark behind them as "|" or "[|]". */
-static char *render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_, const char *line) {
+static char *render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_,
+                    const char *line) {
     mla_chat_encoder *encoder;
     mla_chat chat = {0};
     mla_id_list ids = {0};
@@ -53,8 +55,8 @@ static char *render(mla_context *context, const mla_tokenizer *tokenizer, mla_ch
     return out;
 }
 
-static void check_render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_, const char *line,
-                         const char *expected) {
+static void check_render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_,
+                         const char *line, const char *expected) {
     char *text = render(context, tokenizer, template_, line);
     assert_string_equal(text, expected);
     free(text);
@@ -66,11 +68,13 @@ static const char two_turns[] =
     " {\"role\": \"assistant\", \"content\": \"Go!\"}], \"id\": 7}";
 
 static const char *const chatml_tokens[] = {"<|im_start|>", "<|im_end|>", NULL};
-static const char *const llama3_tokens[] = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", NULL};
+static const char *const llama3_tokens[] = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
+                                            "<|eot_id|>", NULL};
 
 static void templates_render(void **state) {
     mla_context *context = *state;
-    check_render(context, bytes, MLA_CHAT_PLAIN, two_turns, "Be brief.\n\nUser:  Hi \n\nAssistant:[  Hello <|endoftext|>]"
+    check_render(context, bytes, MLA_CHAT_PLAIN, two_turns,
+                 "Be brief.\n\nUser:  Hi \n\nAssistant:[  Hello <|endoftext|>]"
                  "User: Bye\n\nAssistant:[ Go!|]");
     check_render(context, bytes, MLA_CHAT_PLAIN, "{\"prompt\": \"2+2?\", \"completion\": \"4\"}",
                  "User: 2+2?\n\nAssistant:[ 4|]");
@@ -133,7 +137,8 @@ static void bad_lines_are_named(void **state) {
         {"{\"messages\": [1]}", "a message has no \"role\""},
         {"{\"messages\": [{\"role\": \"user\"}]}", "no \"content\" that is text"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": null}]}", "no \"content\" that is text"},
-        {"{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}", "\"tool\" is no role: expected system, user or assistant"},
+        {"{\"messages\": [{\"role\": \"tool\", \"content\": \"a\"}]}",
+         "\"tool\" is no role: expected system, user or assistant"},
         {"{\"prompt\": \"a\"}", "\"prompt\" and \"completion\" must both be text"},
         {"{\"prompt\": \"a\", \"messages\": []}", "has both"},
     };
@@ -149,12 +154,14 @@ static void missing_tokens_are_named(void **state) {
     mla_chat_encoder *encoder;
     check_error(context, mla_chat_encoder_create(context, &encoder, bytes, MLA_CHAT_CHATML), MLA_ERROR_ARGUMENT,
                 "chatml needs the token <|im_start|>");
-    static const char *const tokens[] = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>", NULL};
+    static const char *const tokens[] = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
+                                         "<｜end▁of▁sentence｜>", NULL};
     mla_tokenizer *tokenizer = with_tokens(context, tokens);
     mla_chat chat = {0};
     mla_id_list ids = {0};
     mla_bytes answers = {0};
-    const char line[] = "{\"messages\": [{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"system\",\"content\":\"b\"}]}";
+    const char line[] =
+        "{\"messages\": [{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"system\",\"content\":\"b\"}]}";
     check_ok(context, mla_chat_encoder_create(context, &encoder, tokenizer, MLA_CHAT_DEEPSEEK3));
     check_ok(context, mla_chat_parse(context, "a:1", line, (int64_t)strlen(line), &chat));
     check_error(context, mla_chat_encode(context, encoder, "a:1", &chat, &ids, &answers), MLA_ERROR_ARGUMENT,
@@ -186,16 +193,19 @@ static void models_templates_are_recognised(void **state) {
          "{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\\n\\n' }}{% elif "
          "message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + eos_token }}", MLA_CHAT_DEEPSEEK2},
         {"{{bos_token}}{{ns.system_prompt}}{%- for message in messages %}{{'<｜User｜>' + message['content']}}"
-         "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}", MLA_CHAT_DEEPSEEK3},
+         "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}",
+         MLA_CHAT_DEEPSEEK3},
         {"{{'<｜User｜>' + message['content']}}{% set content = content.split('</think>')[-1] %}"
-         "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}", MLA_CHAT_AUTO},
+         "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}",
+         MLA_CHAT_AUTO},
         {"[INST] {{ message['content'] }} [/INST]", MLA_CHAT_AUTO},
     };
     mla_chat_template found;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const mla_status status = mla_chat_recognise(context, bytes, cases[i].jinja, &found);
         if (cases[i].expected == MLA_CHAT_AUTO)
-            check_error(context, status, MLA_ERROR_ARGUMENT, "choose one of plain, chatml, llama3, deepseek2, deepseek3 by");
+            check_error(context, status, MLA_ERROR_ARGUMENT,
+                        "choose one of plain, chatml, llama3, deepseek2, deepseek3 by");
         else {
             check_ok(context, status);
             assert_int_equal(found, cases[i].expected);

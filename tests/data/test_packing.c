@@ -38,7 +38,8 @@ static void places_are_as_documented(void **state) {
     assert_int_equal(r.positions, 4 + 7 + 3 + 22);
     assert_int_equal(r.targets, r.positions);
     assert_int_equal(r.cut + r.left_out, 0);
-    mla_packing_get(p, 0, ids, targets, starts); /* the third document fits behind the first, and the end of the fourth */
+    mla_packing_get(p, 0, ids, targets,
+                    starts); /* the third document fits behind the first, and the end of the fourth */
     assert_memory_equal(ids, ((int32_t[]){0, 1, 2, 3, 13, 14, 15, 37, 38, 0}), sizeof ids);
     assert_memory_equal(targets, ((int32_t[]){1, 2, 3, 4, 14, 15, 16, 38, 39, -1}), sizeof ids);
     assert_memory_equal(starts, ((int32_t[]){0, 0, 0, 0, 4, 4, 4, 7, 7, 9}), sizeof ids);
@@ -103,7 +104,7 @@ static void examples_are_cut_and_left_out(void **state) {
     mla_packing *p;
     int32_t ids[LENGTH], targets[LENGTH], starts[LENGTH];
     c->answers[3] = c->answers[4] = 1;                   /* the first: two */
-    for (int i = 14; i < 21; i++) c->answers[i] = 1;     /* the second: 14 to 20, of which 17 is the last that is kept */
+    for (int i = 14; i < 21; i++) c->answers[i] = 1; /* the second: 14 to 20, of which 17 is the last that is kept */
     c->answers[35] = 1;                                  /* the third: behind the cut */
     c->answers[36] = 1;                                  /* the fourth: its first token, which nothing can predict */
     c->answers[50] = 1;                                  /* the fifth: exactly as long as a sequence */
@@ -139,8 +140,8 @@ static void nothing_to_learn_is_an_error(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(places_are_as_documented), cmocka_unit_test(every_target_is_there_once),
-                                       cmocka_unit_test(examples_are_cut_and_left_out),
-                                       cmocka_unit_test(nothing_to_learn_is_an_error)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(places_are_as_documented), cmocka_unit_test(every_target_is_there_once),
+        cmocka_unit_test(examples_are_cut_and_left_out), cmocka_unit_test(nothing_to_learn_is_an_error)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -131,7 +131,8 @@ static void reads_a_field_of_jsonl(void **state) {
 static void hands_out_lines_as_they_stand(void **state) {
     fixture_t *f = *state;
     write_text("lines", "{\"a\": 1}\n\n  [2] \nlast");
-    check_documents(f->context, (mla_text_options){paths("lines"), .lines = true}, "lines:1={\"a\": 1};lines:3=  [2] ;lines:4=last;");
+    check_documents(f->context, (mla_text_options){paths("lines"), .lines = true},
+                    "lines:1={\"a\": 1};lines:3=  [2] ;lines:4=last;");
     write_text("one", "{\"a\": 1}\n");
     mla_text_source *source;
     check_error(f->context,

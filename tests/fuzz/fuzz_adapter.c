@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void ask(mla_context *context, const json_t *config, const char *pattern, const char *key, const char *projection) {
+static void ask(mla_context *context, const json_t *config, const char *pattern, const char *key,
+                const char *projection) {
     double value = NAN;
     const mla_status status = mla_adapter_setting(context, "", config, pattern, key, projection, &value);
     if (status != mla_error_status(context)) abort();

@@ -289,8 +289,9 @@ static void measures_distances(void **state) {
 
 /* Whole numbers that are too large become real ones; strings and what is real already stay. */
 static void reads_huge_numbers(void **state) {
-    static const char text[] = "{\"a\": 1000000000000000019884624838656, \"b\": [\"\\\"1234567890123456789012\\\\\", 7],"
-                               " \"c\": 0.12345678901234567890123, \"d\": -12345678901234567890, \"e\": true}";
+    static const char text[] =
+        "{\"a\": 1000000000000000019884624838656, \"b\": [\"\\\"1234567890123456789012\\\\\", 7],"
+        " \"c\": 0.12345678901234567890123, \"d\": -12345678901234567890, \"e\": true}";
     json_t *json;
     check_ok(*state, mla_json_parse(*state, "", text, &json));
     check_close(json_real_value(json_object_get(json, "a")), 1e30, 1e-12);
@@ -301,8 +302,8 @@ static void reads_huge_numbers(void **state) {
     check_close(json_real_value(json_object_get(json, "d")), -12345678901234567890.0, 1e-12);
     assert_true(json_is_true(json_object_get(json, "e")));
     json_decref(json);
-    check_error(*state, mla_json_parse(*state, "x: ", "{\"a\": 1000000000000000019884624838656 \"", &json), MLA_ERROR_FORMAT,
-                "x: not valid JSON");
+    check_error(*state, mla_json_parse(*state, "x: ", "{\"a\": 1000000000000000019884624838656 \"", &json),
+                MLA_ERROR_FORMAT, "x: not valid JSON");
 }
 
 int main(void) {

@@ -46,12 +46,14 @@ static bool same_gradients(const mla_decoder *model, const float *gradients) {
 }
 
 static void a_teacher_without_share_changes_nothing(void **state) {
-    mla_decoder *model = decoder(*state, "dropout=0.3", 1, true), *teacher = decoder(*state, "kv_lora_rank=3 dropout=0.3", 2, false);
+    mla_decoder *model = decoder(*state, "dropout=0.3", 1, true),
+                *teacher = decoder(*state, "kv_lora_rank=3 dropout=0.3", 2, false);
     const float plain = step(model, NULL, false);
     float *gradients = copy_of_gradients(model);
     for (int recompute = 0; recompute < 2; recompute++) {
         check_close((double)step(model, &(mla_distillation){teacher, 0, 2, NULL}, recompute), (double)plain, 1e-6);
-        assert_true(relative_error(mla_params_gradients_length(model->params), mla_params_gradients(model->params), gradients) < 1e-6);
+        assert_true(relative_error(mla_params_gradients_length(model->params), mla_params_gradients(model->params),
+                                   gradients) < 1e-6);
     }
     free(gradients);
     mla_decoder_destroy(model);
@@ -73,7 +75,8 @@ static void the_same_model_teaches_nothing(void **state) {
 
 /* Blocks computed again give the same bits with a teacher too. */
 static void recompute_changes_nothing(void **state) {
-    mla_decoder *model = decoder(*state, "dropout=0.3", 1, true), *teacher = decoder(*state, "attention=multi_head dropout=0.3", 2, false);
+    mla_decoder *model = decoder(*state, "dropout=0.3", 1, true),
+                *teacher = decoder(*state, "attention=multi_head dropout=0.3", 2, false);
     double divergence[2] = {0, 0};
     const float plain = step(model, &(mla_distillation){teacher, 0.5f, 2, &divergence[0]}, false);
     float *gradients = copy_of_gradients(model);
@@ -93,7 +96,8 @@ static void following_the_gradient_comes_closer(void **state) {
         last = 0;
         step(model, &(mla_distillation){teacher, 1, 1, &last}, false);
         if (!i) first = last;
-        for (int64_t j = 0; j < length; j++) mla_params_values(model->params)[j] -= 5 * mla_params_gradients(model->params)[j];
+        for (int64_t j = 0; j < length; j++)
+            mla_params_values(model->params)[j] -= 5 * mla_params_gradients(model->params)[j];
         mla_params_changed(model->params);
     }
     assert_true(first > 0 && last < 0.3 * first);

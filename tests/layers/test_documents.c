@@ -118,7 +118,8 @@ static void need_relative_positions(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(are_as_if_alone), cmocka_unit_test(meet_not_with_dropped_latents),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(are_as_if_alone),
+                                       cmocka_unit_test(meet_not_with_dropped_latents),
                                        cmocka_unit_test(need_relative_positions)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -130,6 +130,7 @@ static void layers_of_the_article(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(models_of_transformers), cmocka_unit_test(layers_of_the_article)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(models_of_transformers),
+                                       cmocka_unit_test(layers_of_the_article)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -1,5 +1,5 @@
-/* A base that is kept in bf16 under its adapters: a step of bf16 is the same, bit by bit, as with the same weights in f32
- * and bf16 copies of them; half the memory or less; and what needs f32 refuses it. */
+/* A base that is kept in bf16 under its adapters: a step of bf16 is the same, bit by bit, as with the same weights in
+ * f32 and bf16 copies of them; half the memory or less; and what needs f32 refuses it. */
 #include "autograd/bfloat16.h"
 #include "autograd/gemm.h"
 #include "layers/adapters.h"
@@ -32,7 +32,8 @@ static mla_decoder *adapted(mla_context *context, const char *settings, mla_lora
     check_ok(context, mla_adapters_begin(model));
     for (int64_t i = 0; i < mla_params_count(model->params); i++) { /* B is not zero */
         const mla_param *p = mla_params_at(model->params, i);
-        if (!p->spec.frozen && strstr(p->spec.name, ".lora_B.")) fill_values(p->tensor.data, p->count, p->spec.name, 0.1f);
+        if (!p->spec.frozen && strstr(p->spec.name, ".lora_B."))
+            fill_values(p->tensor.data, p->count, p->spec.name, 0.1f);
     }
     return model;
 }
@@ -68,7 +69,8 @@ static void steps_are_the_same_bit_by_bit(void **state) {
     for (int m = 0; m < 4; m++)
         for (int kind = 0; kind < 3; kind++) {
             mla_lora_options lora = options_of(*state, kind == 1, kind == 2 ? MLA_LORA_PISSA : MLA_LORA_UNIFORM);
-            mla_decoder *whole = adapted(*state, models[m], &lora, false), *half = adapted(*state, models[m], &lora, true);
+            mla_decoder *whole = adapted(*state, models[m], &lora, false),
+                        *half = adapted(*state, models[m], &lora, true);
             const float a = loss_of(whole, MLA_BF16), b = loss_of(half, MLA_BF16);
             assert_true(a > 0 && a == b);
             assert_memory_equal(mla_params_gradients(whole->params), mla_params_gradients(half->params),

@@ -86,19 +86,20 @@ static void patterns_choose_projections(void **state) {
 static void what_cannot_be_is_named(void **state) {
     static const struct {
         const char *lora, *words;
-    } cases[] = {{"targets=q_prj", "\"q_prj\" names no projection of this model: did you mean \"q_proj\"?"},
-                 {"targets=q_proj targets=layers.0.self_attn.kv_bproj", "did you mean \"kv_b_proj\"?"},
-                 {"targets=layers.7.self_attn.q_proj", "in layers 0 to 1"},
-                 {"targets=zebra", "it has q_proj, kv_a_proj_with_mqa, kv_b_proj, o_proj, gate_proj, up_proj, down_proj"},
-                 {"targets=q_proj:0", "rank 0 on model.layers.0.self_attn.q_proj: the rank must be at least 1 and at most 16"},
-                 {"targets=q_proj rank=0", "rank 0"},
-                 {"targets=q_proj rank=-3", "rank -3"},
-                 {"targets=kv_b_proj:8", "at most 7"},
-                 {"targets=q_proj:two", "the rank is no whole number"},
-                 {"targets=q_proj:2:x", "alpha is no number"},
-                 {"targets=q_proj:2:-1", "alpha is no number above 0"},
-                 {"targets=:2", "the pattern is empty"},
-                 {"targets=q_proj dora=true init=pissa", "dora does not go with init: pissa"}};
+    } cases[] = {
+        {"targets=q_prj", "\"q_prj\" names no projection of this model: did you mean \"q_proj\"?"},
+        {"targets=q_proj targets=layers.0.self_attn.kv_bproj", "did you mean \"kv_b_proj\"?"},
+        {"targets=layers.7.self_attn.q_proj", "in layers 0 to 1"},
+        {"targets=zebra", "it has q_proj, kv_a_proj_with_mqa, kv_b_proj, o_proj, gate_proj, up_proj, down_proj"},
+        {"targets=q_proj:0", "rank 0 on model.layers.0.self_attn.q_proj: the rank must be at least 1 and at most 16"},
+        {"targets=q_proj rank=0", "rank 0"},
+        {"targets=q_proj rank=-3", "rank -3"},
+        {"targets=kv_b_proj:8", "at most 7"},
+        {"targets=q_proj:two", "the rank is no whole number"},
+        {"targets=q_proj:2:x", "alpha is no number"},
+        {"targets=q_proj:2:-1", "alpha is no number above 0"},
+        {"targets=:2", "the pattern is empty"},
+        {"targets=q_proj dora=true init=pissa", "dora does not go with init: pissa"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mla_decoder *model = unfilled(*state, "");
         check_error(*state, attach(model, cases[i].lora), MLA_ERROR_ARGUMENT, cases[i].words);
@@ -237,8 +238,9 @@ static mla_decoder *stacked(mla_context *context, const char *settings, bool dor
     for (int64_t i = 0; (p = mla_decoder_projection(model, i)); i++) {
         check_ok(context, mla_lora_add(context, model->params, p,
                                        &(mla_lora_spec){.name = "a", .rank = 3, .alpha = 6, .share = 1}));
-        check_ok(context, mla_lora_add(context, model->params, p,
-                                       &(mla_lora_spec){.name = "b", .rank = 2, .alpha = 2, .share = share, .dora = dora}));
+        check_ok(context,
+                 mla_lora_add(context, model->params, p,
+                              &(mla_lora_spec){.name = "b", .rank = 2, .alpha = 2, .share = share, .dora = dora}));
     }
     check_ok(context, mla_params_allocate(model->params, false));
     fill_layer(model->params, 0.3f);
@@ -248,7 +250,8 @@ static mla_decoder *stacked(mla_context *context, const char *settings, bool dor
 static void stacks_add_up_by_their_shares(void **state) {
     for (int dora = 0; dora < 2; dora++)
         for (int m = 0; m < MODELS; m++) {
-            mla_decoder *model = stacked(*state, models[m], dora, 0.5f), *other = stacked(*state, models[m], dora, 0.25f);
+            mla_decoder *model = stacked(*state, models[m], dora, 0.5f),
+                        *other = stacked(*state, models[m], dora, 0.25f);
             for (form f = ABSORBED; f < FORMS; f++) assert_true(difference(model, f, model, FULL) < 1e-5);
             assert_true(difference(model, FULL, other, FULL) > 1e-3);
             mla_linear_layer *p = mla_decoder_projection(model, 1), *q = mla_decoder_projection(other, 1);
@@ -257,7 +260,8 @@ static void stacks_add_up_by_their_shares(void **state) {
             /* shares 1/2 and 1/4 of the same change */
             mla_decoder *none = stacked(*state, models[m], dora, 0);
             check_ok(*state, mla_adapters_merge(none));
-            const float *half = p->weight->data, *quarter = q->weight->data, *zero = mla_decoder_projection(none, 1)->weight->data;
+            const float *half = p->weight->data, *quarter = q->weight->data,
+                        *zero = mla_decoder_projection(none, 1)->weight->data;
             for (int64_t i = 0; i < mla_count(p->weight); i++)
                 check_close((double)(half[i] - zero[i]), 2 * (double)(quarter[i] - zero[i]), 1e-6);
             mla_decoder_destroy(none);
@@ -269,7 +273,8 @@ static void stacks_add_up_by_their_shares(void **state) {
 /* PiSSA begins with much in A and B, and yet with the model's own function; then A and B make another one. */
 static void pissa_begins_with_the_model(void **state) {
     for (int m = 0; m < MODELS; m++) {
-        mla_decoder *model = adapted(*state, models[m], "targets=* rank=3 init=pissa"), *plain = small_decoder(*state, models[m]);
+        mla_decoder *model = adapted(*state, models[m], "targets=* rank=3 init=pissa"),
+                    *plain = small_decoder(*state, models[m]);
         for (form f = FULL; f < FORMS; f++) assert_true(difference(model, f, plain, f) < 1e-5);
         const mla_lora_layer *l = mla_decoder_projection(model, 0)->lora;
         assert_true(l->a->needs_grad && !l->next->a->needs_grad);
@@ -289,7 +294,8 @@ static mla_tensor *loss_of(mla_tape *tape, const void *user) {
     static int32_t ids[2 * 6 + 1];
     fill_ids(2 * 6 + 1, ids);
     const int64_t shape[] = {2, 6};
-    return mla_decoder_loss(tape, user, mla_input(tape, MLA_I32, 2, shape, ids), mla_input(tape, MLA_I32, 2, shape, ids + 1), 1);
+    return mla_decoder_loss(tape, user, mla_input(tape, MLA_I32, 2, shape, ids),
+                            mla_input(tape, MLA_I32, 2, shape, ids + 1), 1);
 }
 
 static mla_tensor *hidden_of(mla_tape *tape, const void *user) {
@@ -370,7 +376,8 @@ static void dropout_acts_on_latents(void **state) {
 }
 
 static void bf16_is_f32_but_for_rounding(void **state) {
-    static const char *const loras[] = {"targets=* rank=3", "targets=* rank=3 dora=true", "targets=* rank=3 dropout=1e-12"};
+    static const char *const loras[] = {"targets=* rank=3", "targets=* rank=3 dora=true",
+                                        "targets=* rank=3 dropout=1e-12"};
     const bool works = mla_gemm_multiplies_bf16(*state);
     for (int m = 0; works && m < MODELS; m++)
         for (int k = 0; k < 3; k++) {

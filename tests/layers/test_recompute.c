@@ -44,7 +44,8 @@ static void compare(mla_context *context, const char *settings, mla_dtype precis
     mla_tape *keeping, *recomputing;
     check_ok(context, mla_tape_create(context, &keeping, NULL));
     check_ok(context, mla_tape_create(context, &recomputing, NULL));
-    outcome kept = train(context, model, keeping, false, precision), again = train(context, model, recomputing, true, precision);
+    outcome kept = train(context, model, keeping, false, precision),
+            again = train(context, model, recomputing, true, precision);
     assert_true(kept.loss == again.loss);
     assert_int_equal(kept.finals, again.finals);
     assert_memory_equal(kept.gradients, again.gradients,

@@ -55,7 +55,8 @@ static float *hidden(setting *s, uint64_t step, int64_t first, int64_t samples) 
 }
 
 static const char *const dropping[] = {
-    "dropout=0.3", "dropout=0.3 q_lora_rank=6 tie_word_embeddings=true", "dropout=0.3 norm_position=post norm=layernorm",
+    "dropout=0.3", "dropout=0.3 q_lora_rank=6 tie_word_embeddings=true",
+    "dropout=0.3 norm_position=post norm=layernorm",
     "dropout=0.3 position=learned attention=multi_head num_key_value_heads=2 gated=false"};
 enum { DROPPING = sizeof dropping / sizeof *dropping };
 

@@ -146,7 +146,8 @@ static bool matches_differences(run *r, int input, int number) {
     const double numeric = derivative(r, input, r->check->step > 0 ? r->check->step : 0x1p-5f);
     if (mla_error_status(r->context)) return fails(r, "%s", mla_error(r->context));
     if (fabs(numeric - analytic) <= tolerance * sqrt(norm) && isfinite(numeric) && isfinite(analytic)) return true;
-    return fails(r, "input %d, direction %d: the derivative is %.9g by differences, %.9g by the gradient (of norm %.3g)",
+    return fails(r,
+                 "input %d, direction %d: the derivative is %.9g by differences, %.9g by the gradient (of norm %.3g)",
                  input, number, numeric, analytic, sqrt(norm));
 }
 

@@ -74,7 +74,8 @@ static bool differentiate(run *r) {
     for (int64_t i = 0; i < mla_params_count(r->check->params); i++) {
         const mla_param *p = mla_params_at(r->check->params, i);
         if (p->spec.frozen && !p->tensor.has_grad) continue;
-        if (p->spec.frozen || !p->tensor.has_grad) return fails(r, "%s got %s gradient", p->spec.name, p->spec.frozen ? "a" : "no");
+        if (p->spec.frozen || !p->tensor.has_grad)
+            return fails(r, "%s got %s gradient", p->spec.name, p->spec.frozen ? "a" : "no");
         for (int64_t j = 0; j < p->count; j++) sum += pow((double)((float *)p->tensor.grad)[j], 2);
     }
     r->norm = sqrt(sum);

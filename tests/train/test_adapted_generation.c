@@ -1,5 +1,5 @@
-/* Generation with adapters on all projections, 500 tokens far: the absorbed form, the expanded form and the full forward
- * pass say the same; and a form that leaves out the adapters of kv_b_proj says something else. */
+/* Generation with adapters on all projections, 500 tokens far: the absorbed form, the expanded form and the full
+ * forward pass say the same; and a form that leaves out the adapters of kv_b_proj says something else. */
 #include "layers/adapters.h"
 #include "tests/support/check.h"
 #include "train/generation.h"
@@ -37,7 +37,8 @@ static mla_decoder *make_model(mla_context *context, int i) {
     for (int64_t k = 0; k < mla_params_count(model->params); k++) { /* B is not zero */
         mla_param *p = mla_params_at(model->params, k);
         if (p->spec.adapter && p->spec.ndim == 2)
-            for (int64_t j = 0; j < p->count; j++) ((float *)p->tensor.data)[j] = 0.3f * (float)((j * 7 + k) % 11 - 5) / 5;
+            for (int64_t j = 0; j < p->count; j++)
+                ((float *)p->tensor.data)[j] = 0.3f * (float)((j * 7 + k) % 11 - 5) / 5;
     }
     check_ok(context, mla_adapters_begin(model));
     mla_fields_free(&mla_lora_fields, &lora);

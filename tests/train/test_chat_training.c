@@ -57,7 +57,8 @@ static double cross_entropy(const float *row, int64_t width, int32_t target) {
 }
 
 /* The sum over an example's answer: from the space behind "Assistant:" to the separator, as far as T inputs go. */
-static double loss_of(mla_context *context, const mla_decoder *model, mla_tape *tape, const example *e, int64_t *count) {
+static double loss_of(mla_context *context, const mla_decoder *model, mla_tape *tape, const example *e,
+                      int64_t *count) {
     char text[256];
     int32_t ids[256];
     double sum = 0;
@@ -84,7 +85,8 @@ static bool has(const mla_token_stream *stream, const example *e) {
     const int length = snprintf(text, sizeof text, "User: %s\n\nAssistant: %s", e->prompt, e->completion);
     for (int64_t d = 0; d < stream->documents; d++) {
         bool same = stream->offsets[d + 1] - stream->offsets[d] - 1 == length;
-        for (int i = 0; i < length && same; i++) same = stream->narrow[stream->offsets[d] + i] == (unsigned char)text[i];
+        for (int i = 0; i < length && same; i++)
+            same = stream->narrow[stream->offsets[d] + i] == (unsigned char)text[i];
         if (same) return true;
     }
     return false;
@@ -206,7 +208,8 @@ static record run(mla_context *context, const char *name, bool resume, const cha
 }
 
 static void runs_are_as_others(void **state) {
-    const char *const eight[] = {"train.steps=8", "train.batch=2", "optim.schedule=constant", "model.dropout=0.1", NULL};
+    const char *const eight[] = {"train.steps=8", "train.batch=2", "optim.schedule=constant", "model.dropout=0.1",
+                                 NULL};
     const char *const four[] = {"train.steps=4", "train.batch=2", "optim.schedule=constant", "model.dropout=0.1", NULL};
     const char *const again[] = {"train.steps=8",     "train.batch=2",         "optim.schedule=constant",
                                  "model.dropout=0.1", "train.recompute=block", "train.microbatch=1", NULL};

@@ -41,7 +41,8 @@ static int set_up(void **state) {
     fixture *f = *state = calloc(1, sizeof *f);
     mla_train_result result;
     assert_non_null(f);
-    assert_int_equal(mla_context_create(&f->context, &(mla_context_options){.threads = 1, .warn = warn, .user = f}), MLA_OK);
+    assert_int_equal(mla_context_create(&f->context, &(mla_context_options){.threads = 1, .warn = warn, .user = f}),
+                     MLA_OK);
     f->folder = folder_create();
     f->run = path_in(f->folder, "run");
     check_ok(f->context, train(f, false, &result));

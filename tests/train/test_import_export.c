@@ -34,7 +34,8 @@ static int create(void **state) {
     f->in = path_in(f->folder, "in");
     f->out = path_in(f->folder, "out");
     f->file = path_in(f->folder, "model.h5");
-    return mkdir(f->in, 0777) || mla_context_create(&f->context, &(mla_context_options){.warn = keep_warning, .user = f});
+    return mkdir(f->in, 0777) ||
+           mla_context_create(&f->context, &(mla_context_options){.warn = keep_warning, .user = f});
 }
 
 static int destroy(void **state) {

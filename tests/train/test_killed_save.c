@@ -1,6 +1,7 @@
 /* A run that is killed at a step of a save (creating the file, writing each dataset, closing, verifying, syncing,
  * renaming, syncing the folder; the same for `latest`) and gone on with ends in the same bits as one that was
- * left alone; saves at once, and saves beside training. With the argument `all` each single write is tried, otherwise some of them. */
+ * left alone; saves at once, and saves beside training. With the argument `all` each single write is tried, otherwise
+ * some of them. */
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/tiny_run.h"
@@ -84,13 +85,13 @@ static void check_same_log(mla_context *context, const char *dir, const char *ot
 
 static void check_clean(const char *dir) {
     char command[256];
-    snprintf(command, sizeof command, "[ -z \"$(find %s -name '*.tmp')\" ] && [ $(ls %s | grep -c step-) -eq %d ]", dir, dir,
-             CHECKPOINTS);
+    snprintf(command, sizeof command, "[ -z \"$(find %s -name '*.tmp')\" ] && [ $(ls %s | grep -c step-) -eq %d ]", dir,
+             dir, CHECKPOINTS);
     assert_int_equal(system(command), 0);
 }
 
-static void check_kill(mla_context *context, const char *folder, const char *whole, const char *const *more, int64_t kill_at,
-                       const char *name) {
+static void check_kill(mla_context *context, const char *folder, const char *whole, const char *const *more,
+                       int64_t kill_at, const char *name) {
     char *dir = path_in(folder, "killed"), command[256];
     const int ended = train_apart(dir, false, more, (killer){.kill_at = kill_at});
     assert_true(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGKILL);

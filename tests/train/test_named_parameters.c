@@ -15,7 +15,8 @@
 
 static char *folder;
 
-static void run(mla_context *context, const char *name, bool resume, const char *const *sets, mla_train_result *result) {
+static void run(mla_context *context, const char *name, bool resume, const char *const *sets,
+                mla_train_result *result) {
     mla_recipe recipe;
     char *out = path_in(folder, name);
     check_ok(context, tiny_recipe(context, &recipe, sets));
@@ -108,7 +109,8 @@ static void patterns_name_parameters(void **state) {
         if (count != cases[i].elements) fail_msg("%s: %lld elements", cases[i].pattern, (long long)count);
     }
     trained_elements(context, &status, "kv_b_prj");
-    check_error(context, status, MLA_ERROR_ARGUMENT, "finetune.train: \"kv_b_prj\" names no parameter of this model: did you "
+    check_error(context, status, MLA_ERROR_ARGUMENT,
+                "finetune.train: \"kv_b_prj\" names no parameter of this model: did you "
                 "mean \"kv_b_proj\"?; it has embed_tokens, input_layernorm, q_a_proj,");
     trained_elements(context, &status, "lm_head,model.layers.1.self_attn.o_prog");
     check_error(context, status, MLA_ERROR_ARGUMENT, "did you mean \"model.layers.1.self_attn.o_proj\"?");
@@ -143,7 +145,8 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(patterns_name_parameters), cmocka_unit_test(others_keep_every_bit),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(patterns_name_parameters),
+                                       cmocka_unit_test(others_keep_every_bit),
                                        cmocka_unit_test(recipes_say_what_they_mean)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -50,7 +50,8 @@ static mla_status train(const fixture *f, bool resume, const char *const *more, 
     mla_train_result result;
     mla_status status = tiny_recipe(f->context, &recipe, more);
     if (status) return status;
-    status = mla_train(f->context, &recipe, &(mla_train_options){.out = f->run, .resume = resume, .stop = stop}, &result);
+    status = mla_train(f->context, &recipe, &(mla_train_options){.out = f->run, .resume = resume, .stop = stop},
+                       &result);
     mla_recipe_free(&recipe);
     return status;
 }
@@ -60,7 +61,8 @@ static int set_up(void **state) {
     fixture *f = *state = calloc(1, sizeof *f);
     content c;
     assert_non_null(f);
-    assert_int_equal(mla_context_create(&f->context, &(mla_context_options){.threads = 1, .warn = warn, .user = f}), MLA_OK);
+    assert_int_equal(mla_context_create(&f->context, &(mla_context_options){.threads = 1, .warn = warn, .user = f}),
+                     MLA_OK);
     f->run = folder_create();
     f->path = path_in(f->run, "step-00000003.h5");
     check_ok(f->context, train(f, false, NULL, NULL));
@@ -97,7 +99,8 @@ static void a_skipped_step_changes_nothing(void **state) {
     const volatile sig_atomic_t stop = 1;
     content before, after;
     char *path = path_in(f->run, "step-00000004.h5");
-    check_error(f->context, train(f, true, (const char *const[]){"train.steps=20", NULL}, &stop), MLA_ERROR_STOPPED, "step 4");
+    check_error(f->context, train(f, true, (const char *const[]){"train.steps=20", NULL}, &stop), MLA_ERROR_STOPPED,
+                "step 4");
     assert_int_equal(f->warnings, 1);
     check_log(f, 4);
     read_content(f, f->path, &before);

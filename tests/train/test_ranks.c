@@ -75,7 +75,8 @@ static void sums_are_those_of_all_ranks_in_their_order(void **state) {
     mla_status status = MLA_OK;
     for (size_t i = 0; i < sizeof bytes / sizeof *bytes && !status; i++) {
         mla_buckets *buckets;
-        status = mla_buckets_create(f->context, f->comm, f->params, &(mla_buckets_options){.bytes = bytes[i]}, &buckets);
+        status = mla_buckets_create(f->context, f->comm, f->params, &(mla_buckets_options){.bytes = bytes[i]},
+                                    &buckets);
         for (int again = 0; again < 3 && !status; again++) {
             mla_buckets_begin(buckets);
             give_gradients(f, buckets);
@@ -100,7 +101,8 @@ static double worst_rounding(const fixture *f) {
     for (int64_t i = 0; i < PARAMETERS; i++) {
         const mla_param *p = mla_params_at(f->params, i);
         for (int64_t k = 0; k < p->count && !frozen[i]; k++) {
-            const double expected = (double)expected_sum(i, k), off = fabs((double)((const float *)p->tensor.grad)[k] - expected);
+            const double expected = (double)expected_sum(i, k),
+                         off = fabs((double)((const float *)p->tensor.grad)[k] - expected);
             const double allowed = (absolute_sum(i, k) + fabs(expected)) / 256 * (1 + 1.0 / 256);
             if (!(off / allowed <= worst)) worst = off / allowed;
         }
@@ -113,7 +115,8 @@ static mla_status sum_rounded(fixture *f, int64_t bytes, bool shard, double *wor
     const int64_t length = mla_params_gradients_length(f->params) * (int64_t)sizeof(float);
     char *all = calloc(RANKS, (size_t)length);
     mla_status status = mla_buckets_create(f->context, f->comm, f->params,
-                                           &(mla_buckets_options){.bytes = bytes, .shard = shard, .wire = MLA_BF16}, &buckets);
+                                           &(mla_buckets_options){.bytes = bytes, .shard = shard, .wire = MLA_BF16},
+                                           &buckets);
     for (int again = 0; again < 3 && !status; again++) {
         mla_buckets_begin(buckets);
         give_gradients(f, buckets);
@@ -155,7 +158,8 @@ static void a_sharded_update_is_the_whole_one(void **state) {
     mla_shard *shard;
     mla_adamw_state whole;
     memcpy(before, mla_params_values(f->params), (size_t)values * sizeof *before);
-    mla_status status = mla_buckets_create(f->context, f->comm, f->params, &(mla_buckets_options){.bytes = 1000, .shard = true}, &buckets);
+    mla_status status = mla_buckets_create(f->context, f->comm, f->params,
+                                           &(mla_buckets_options){.bytes = 1000, .shard = true}, &buckets);
     if (!status) status = mla_shard_create(f->context, f->comm, f->params, buckets, &shard);
     for (int step = 0; step < 2 && !status; step++) {
         mla_buckets_begin(buckets);
@@ -206,8 +210,8 @@ static mla_status one_step(fixture *f, mla_team *team, mla_team_sums *sums) {
 static void share_what_one_knows(fixture *f, const mla_recipe *recipe) {
     const int rank = mla_comm_rank(f->comm);
     mla_team *team;
-    mla_team_sums sound = {.loss = rank + 1, .valid = 10 * rank}, bad = {.loss = rank == 1 ? (double)NAN : 1, .stop = rank == 2},
-                  other = {.loss = 1};
+    mla_team_sums sound = {.loss = rank + 1, .valid = 10 * rank},
+                  bad = {.loss = rank == 1 ? (double)NAN : 1, .stop = rank == 2}, other = {.loss = 1};
     float *value = mla_params_values(f->params), kept = value[3];
     mla_status status = mla_team_create(f->context, f->comm, recipe, f->params, &team);
     if (!status) status = one_step(f, team, &sound);
@@ -261,7 +265,8 @@ int main(int argc, char **argv) {
     (void)argc;
     if (!getenv("OMPI_COMM_WORLD_SIZE")) {
         setenv("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1", 1); /* OpenMPI keeps memory */
-        execlp("mpirun", "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", "3", argv[0], NULL);
+        execlp("mpirun", "mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", "3", argv[0],
+               NULL);
         fputs("mpirun is missing: train/install-packages.sh installs it\n", stderr);
         return 1;
     }

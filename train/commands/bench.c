@@ -284,7 +284,8 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
     for (int i = 0; i < 2; i++)
         fprintf(call->out, "%-12s %12lld %14.2f %12.1f\n", names[i], (long long)o->context, speed[i].tokens_per_second,
                 (double)speed[i].cache_bytes / (1 << 20));
-    fprintf(call->out, "%-12s %12s %14.2f %12.3f\n", "ratio", "", speed[0].tokens_per_second / speed[1].tokens_per_second,
+    fprintf(call->out, "%-12s %12s %14.2f %12.3f\n", "ratio", "",
+            speed[0].tokens_per_second / speed[1].tokens_per_second,
             (double)speed[0].cache_bytes / (double)speed[1].cache_bytes);
     return MLA_OK;
 }
@@ -295,7 +296,8 @@ static mla_status run(const mla_call *call) {
     bench b = {.context = call->context};
     const bool decodes = !strcmp(what, "decode");
     if (!decodes && strcmp(what, "step") && strcmp(what, "block"))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode", what);
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode",
+                        what);
     mla_recipe recipe;
     mla_status status = mla_recipe_load(call->context, &recipe, call->operands->items[1],
                                         (const char *const *)o->set.items, o->set.count);

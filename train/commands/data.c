@@ -188,7 +188,8 @@ static mla_status show_sequence(const material *m, sequence *s, int64_t number, 
         padding += is_padding;
         if (!is_padding) status = show_part(m, s, number, begin, end);
     }
-    if (!o->json && padding) fprintf(m->call->out, "--- sequence %lld: %lld positions of padding\n", (long long)number, (long long)padding);
+    if (!o->json && padding)
+        fprintf(m->call->out, "--- sequence %lld: %lld positions of padding\n", (long long)number, (long long)padding);
     return status;
 }
 
@@ -200,7 +201,8 @@ static mla_status show_sequences(const material *m, int64_t length, int64_t samp
     sequence s = {0};
     mla_status status = make_sequence(m->call->context, length, &s);
     if (!status && !o->held_out)
-        status = mla_sampler_init(m->call->context, &sampler, &d->train, d->packed_train, length, (uint64_t)m->recipe.train.seed);
+        status = mla_sampler_init(m->call->context, &sampler, &d->train, d->packed_train, length,
+                                  (uint64_t)m->recipe.train.seed);
     const int64_t all = o->held_out ? mla_window_count(&d->held_out, d->packed_held_out, length) : sampler.samples;
     for (int64_t i = 0; i < all && i < samples && !status; i++) {
         if (o->held_out) mla_window_get(&d->held_out, d->packed_held_out, length, i, s.ids, s.targets, s.starts);
@@ -217,8 +219,8 @@ static mla_status make_folder(material *m) {
     const char *tmp = getenv("TMPDIR");
     snprintf(m->folder, sizeof m->folder, "%.40s/mla-data-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
     if (mkdtemp(m->folder)) return MLA_OK;
-    const mla_status status =
-        mla_fail(m->call->context, MLA_ERROR_IO, "cannot make a folder for the tokens, %s: %s", m->folder, strerror(errno));
+    const mla_status status = mla_fail(m->call->context, MLA_ERROR_IO, "cannot make a folder for the tokens, %s: %s",
+                                       m->folder, strerror(errno));
     m->folder[0] = '\0';
     return status;
 }
@@ -279,9 +281,11 @@ static mla_status show(material *m) {
     const int64_t length = o->sequence ? o->sequence : is_recipe ? m->recipe.train.sequence : 0;
     if (!status && !m->data.tokenizer)
         status = mla_fail(context, MLA_ERROR_ARGUMENT, "a synthetic source has no text to show");
-    if (!status) status = mla_tokenizer_parse(context, &m->tokenizer, m->data.tokenizer, (int64_t)strlen(m->data.tokenizer));
+    if (!status)
+        status = mla_tokenizer_parse(context, &m->tokenizer, m->data.tokenizer, (int64_t)strlen(m->data.tokenizer));
     if (!status && !length) return show_documents(m, o->held_out ? &m->data.held_out : &m->data.train, o->samples);
-    if (!status) status = mla_dataset_pack(context, &m->data, is_recipe ? m->recipe.data.packing : MLA_PACKING_WHOLE, length);
+    if (!status)
+        status = mla_dataset_pack(context, &m->data, is_recipe ? m->recipe.data.packing : MLA_PACKING_WHOLE, length);
     if (!status) mla_dataset_warn(context, &m->data, length);
     return status ? status : show_sequences(m, length, o->samples);
 }

@@ -11,7 +11,8 @@ const mla_command mla_command_finetune = {
     .max_operands = 1,
     .example = "  mla finetune lora.yaml --set finetune.base=runs/quickstart --out runs/legal\n"
                "  mla finetune lora.yaml --set lora.targets=q_proj,kv_b_proj:16:32 --out runs/legal\n"
-               "  mla finetune mla-small --set finetune.base=runs/quickstart --set finetune.train=kv_b_proj,o_proj --out runs/legal\n"
+               "  mla finetune mla-small --set finetune.base=runs/quickstart --set finetune.train=kv_b_proj,o_proj "
+               "--out runs/legal\n"
                "  mla finetune --resume runs/legal\n"
                "  mla generate --checkpoint runs/quickstart --adapter runs/legal\n",
     .options = &mla_train_command_options,

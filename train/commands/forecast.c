@@ -17,10 +17,12 @@ typedef struct {
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
-    {"nodes", MLA_FIELD_STRING, AT(nodes), .text = "1,2,4,...,256", .help = "how many; \"...\" goes on by the same factor"},
+    {"nodes", MLA_FIELD_STRING, AT(nodes), .text = "1,2,4,...,256",
+     .help = "how many; \"...\" goes on by the same factor"},
     {"ranks-per-node", MLA_FIELD_INT, AT(ranks_per_node), 0, 0, 4096, .help = "0: as many as are here now"},
     {"network", MLA_FIELD_STRING, AT(network),
-     .help = "of a node each way, Gbit/s, and its delay, microseconds: 25,20; otherwise measured where ranks are on several "
+     .help = "of a node each way, Gbit/s, and its delay, microseconds: 25,20; otherwise measured where ranks are on "
+             "several "
              "nodes"},
     {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
@@ -37,7 +39,8 @@ typedef struct {
 } plan;
 
 static bool append(plan *p, int64_t nodes) {
-    const bool good = p->count < MOST_ROWS && nodes >= 1 && nodes <= MOST_NODES && (!p->count || nodes > p->nodes[p->count - 1]);
+    const bool good = p->count < MOST_ROWS && nodes >= 1 && nodes <= MOST_NODES &&
+                      (!p->count || nodes > p->nodes[p->count - 1]);
     if (good) p->nodes[p->count++] = nodes;
     return good;
 }
@@ -73,10 +76,12 @@ static mla_status read_options(const mla_call *call, plan *p, mla_network *netwo
     double gigabits = 0, microseconds = 0;
     int end = 0;
     if (!read_nodes(o->nodes, p))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--nodes %s: give rising numbers, such as 1,2,3 or 1,2,4,...,256", o->nodes);
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--nodes %s: give rising numbers, such as 1,2,3 or 1,2,4,...,256", o->nodes);
     if (o->network && (sscanf(o->network, "%lf,%lf%n", &gigabits, &microseconds, &end) != 2 || o->network[end] ||
                        !(gigabits > 0 && microseconds >= 0)))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--network %s: give Gbit/s and microseconds, such as 25,20", o->network);
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--network %s: give Gbit/s and microseconds, such as 25,20",
+                        o->network);
     *network = (mla_network){.bandwidth = gigabits * 1e9 / 8, .latency = microseconds * 1e-6};
     return MLA_OK;
 }
@@ -87,16 +92,17 @@ static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_networ
     const mla_recipe_train *t = &b->recipe->train;
     char parameters[32];
     mla_count_text((double)b->parameters, sizeof parameters, parameters);
-    fprintf(out, "%s parameters, %s; %lld sequences of %lld tokens a step, at most %lld at once; optimizer %s\n\n", parameters,
-            mla_dtype_name(b->precision), (long long)t->batch, (long long)t->sequence, (long long)t->microbatch,
-            b->recipe->optim.shard ? "sharded" : "whole on each rank");
+    fprintf(out, "%s parameters, %s; %lld sequences of %lld tokens a step, at most %lld at once; optimizer %s\n\n",
+            parameters, mla_dtype_name(b->precision), (long long)t->batch, (long long)t->sequence,
+            (long long)t->microbatch, b->recipe->optim.shard ? "sharded" : "whole on each rank");
     fprintf(out, "Measured here, %lld rank%s to a node, %lld thread%s each:\n", (long long)b->ranks_per_host,
             b->ranks_per_host == 1 ? "" : "s", (long long)b->threads, b->threads == 1 ? "" : "s");
     for (int64_t i = 0; i < b->pass_count; i++) {
         const mla_forecast_pass *p = &b->passes[i];
         const double flops = (p->memory.cost.forward_flops + p->memory.cost.backward_flops) / p->seconds;
         fprintf(out, "  a pass of %-4lld sequence%s %9.1f ms  %.0f GFLOP/s, %.0f %% of what matrix products reach\n",
-                (long long)p->rows, p->rows == 1 ? " " : "s", 1e3 * p->seconds, flops / 1e9, 100 * flops / b->peak_flops);
+                (long long)p->rows, p->rows == 1 ? " " : "s", 1e3 * p->seconds, flops / 1e9,
+                100 * flops / b->peak_flops);
     }
     fprintf(out, "  norm and update         %9.1f ms\n", 1e3 * b->update);
     fprintf(out, "  copying                 %9.1f GB/s\n", b->copying / 1e9);
@@ -106,7 +112,8 @@ static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_networ
                 1e6 * b->network.latency);
     fprintf(out, "%s:\n", stated->bandwidth ? "Stated and assumed" : "Assumed");
     if (!b->network_measured)
-        fprintf(out, "  network %g Gbit/s a node each way, delay %g us\n", 8 * b->network.bandwidth / 1e9, 1e6 * b->network.latency);
+        fprintf(out, "  network %g Gbit/s a node each way, delay %g us\n", 8 * b->network.bandwidth / 1e9,
+                1e6 * b->network.latency);
     if (b->ranks_per_host > 1 && !b->exchange_measured)
         fprintf(out, "  ranks of a node do not slow each other, and exchange %.1f GB/s: measure it by mpirun -n %lld mla forecast\n",
                 b->exchange / 1e9, (long long)b->ranks_per_host);

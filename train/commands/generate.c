@@ -86,7 +86,8 @@ static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const c
     mla_status status = choose_template(call, l, &template_);
     if (!status) status = mla_chat_encoder_create(call->context, &encoder, l->tokenizer, template_);
     if (!status)
-        status = mla_chat_encode_prompt(call->context, encoder, "--prompt", &(mla_chat){.messages = &message, .count = 1}, out);
+        status = mla_chat_encode_prompt(call->context, encoder, "--prompt",
+                                        &(mla_chat){.messages = &message, .count = 1}, out);
     if (!status) *ending = mla_chat_ending(encoder);
     mla_chat_encoder_destroy(encoder);
     return status;

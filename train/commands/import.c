@@ -34,8 +34,8 @@ static mla_status run(const mla_call *call) {
     snprintf(adapter, sizeof adapter, "%s/adapter_config.json", call->operands->items[0]);
     if (o->base) return import_adapter(call, call->operands->items[0]);
     if (!access(adapter, F_OK))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s: is an adapter: name the checkpoint of its model by --base",
-                        call->operands->items[0]);
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "%s: is an adapter: name the checkpoint of its model by --base", call->operands->items[0]);
     const mla_status status = mla_import(call->context, call->operands->items[0], o->out, &report);
     if (status) return status;
     fprintf(call->out, "parameters       %lld, in the files %s\n", (long long)report.parameters, report.type);

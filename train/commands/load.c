@@ -57,12 +57,14 @@ static mla_status build(mla_context *context, mla_loaded *l, const mla_list *lis
     if (!status) status = attach_adapters(context, l->model, list, adapters);
     if (!status) status = mla_params_allocate(l->model->params, false);
     if (!status) status = mla_checkpoint_read_params(l->checkpoint, l->model->params);
-    for (int i = 0; i < MLA_MOST_ADAPTERS && !status && adapters[i]; i++) status = mla_adapter_read(adapters[i], l->model);
+    for (int i = 0; i < MLA_MOST_ADAPTERS && !status && adapters[i]; i++)
+        status = mla_adapter_read(adapters[i], l->model);
     for (int i = 0; i < MLA_MOST_ADAPTERS; i++) mla_adapter_close(adapters[i]);
     return status;
 }
 
-mla_status mla_load_model(mla_context *context, mla_loaded *l, const char *path, bool unsealed, const mla_list *adapters) {
+mla_status mla_load_model(mla_context *context, mla_loaded *l, const char *path, bool unsealed,
+                          const mla_list *adapters) {
     *l = (mla_loaded){0};
     if (!path || !path[0])
         return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");

@@ -15,8 +15,8 @@ typedef struct {
 enum { MLA_MOST_ADAPTERS = 16 };
 
 /* Loads a file, or the newest good checkpoint of a run folder; `unsealed` accepts files of other programs.
- * The caller calls mla_loaded_close in any case. Each of `adapters` (NULL: none) is "PATH" or "PATH:SHARE", an adapter to put on the model, of which
- * SHARE (1) counts. MLA_ERROR_ARGUMENT where no path is given. */
+ * The caller calls mla_loaded_close in any case. Each of `adapters` (NULL: none) is "PATH" or "PATH:SHARE", an adapter
+ * to put on the model, of which SHARE (1) counts. MLA_ERROR_ARGUMENT where no path is given. */
 mla_status mla_load_model(mla_context *context, mla_loaded *out, const char *path, bool unsealed,
                           const mla_list *adapters);
 void mla_loaded_close(mla_loaded *loaded);

@@ -37,7 +37,8 @@ static void print_chat(FILE *out, const mla_prepare_report *r) {
     fprintf(out, "template         %s\n", mla_chat_template_names[r->chat_template]);
     fprintf(out, "answers          %lld of the tokens, %.1f %%; %lld conversations have none and are left out\n",
             (long long)(r->train.answers + r->held_out.answers),
-            100 * ratio(r->train.answers + r->held_out.answers, r->train.tokens + r->held_out.tokens), (long long)r->left_out);
+            100 * ratio(r->train.answers + r->held_out.answers, r->train.tokens + r->held_out.tokens),
+            (long long)r->left_out);
 }
 
 static void print_report(FILE *out, const mla_prepare_report *r, const char *path) {

@@ -58,7 +58,8 @@ static void show_plan(void *user, const mla_run_plan *plan) {
     mla_count_text((double)plan->parameters, sizeof parameters, parameters);
     mla_count_text((double)plan->train_tokens, sizeof tokens, tokens);
     mla_bytes_text((double)plan->predicted_memory, sizeof memory, memory);
-    if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every})) return;
+    if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every}))
+        return;
     mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
                       (long long)plan->first_step + 1, (long long)plan->steps);
     if (plan->trained < plan->parameters) {
@@ -77,8 +78,8 @@ static void show_step(void *user, const mla_metrics *metrics) {
 static void show_saved(void *user, const mla_saved *saved) {
     const watcher *w = user;
     if (w->progress)
-        mla_progress_note(w->progress, "step %lld is saved: written in %.2f s, training paused for %.2f s", (long long)saved->step,
-                          saved->seconds, saved->paused);
+        mla_progress_note(w->progress, "step %lld is saved: written in %.2f s, training paused for %.2f s",
+                          (long long)saved->step, saved->seconds, saved->paused);
 }
 
 /* ---- the result ---- */
@@ -157,7 +158,8 @@ mla_status mla_train_command_run(const mla_call *call, bool needs_base) {
     mla_status status = load_recipe(call, o, &recipe);
     if (status) return status;
     if (needs_base && !recipe.finetune.base)
-        status = mla_fail(call->context, MLA_ERROR_ARGUMENT, "finetune needs a model to begin with: finetune.base in the "
+        status = mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                          "finetune needs a model to begin with: finetune.base in the "
                           "recipe, or --set finetune.base=CHECKPOINT");
     if (!status) status = mla_comm_start(call->context, recipe.train.comm_timeout, call->comm);
     if (!status) {
