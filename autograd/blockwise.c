@@ -58,13 +58,13 @@ static void *rows_from(const mla_blockwise *a, void *block, int64_t row, int64_t
 /* Query heads that share a key head. */
 static int64_t shared_heads(const mla_blockwise *a) { return a->heads / a->key_heads; }
 
-/* Plans of one product for all sizes of tiles that occur: at most 3 by 3 pairs of blocks differ, and halves. */
+/* Plans of one product for all sizes of tiles that occur: no more than 5. */
 typedef struct {
     int count;
     struct {
         int64_t queries, keys;
         const mla_gemm *plan;
-    } of[16];
+    } of[8];
 } tile_gemm;
 
 static int find(const tile_gemm *g, const tile *t) {
@@ -296,14 +296,12 @@ static int64_t lay_out(const mla_blockwise *a, float *scratch, backward_work *wo
     return total;
 }
 
-int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise *a) {
-    return lay_out(a, NULL, NULL) * mla_context_threads(context);
-}
+/* Key heads, which threads take one after the other: a thread that gets none needs no scratch. */
+static int64_t backward_tasks(const mla_blockwise *a) { return a->batch * a->key_heads; }
 
-static backward_work backward_work_of(const mla_blockwise *a, float *scratch) {
-    backward_work w;
-    lay_out(a, scratch + omp_get_thread_num() * lay_out(a, NULL, NULL), &w);
-    return w;
+int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise *a) {
+    const int64_t threads = mla_context_threads(context), tasks = backward_tasks(a);
+    return lay_out(a, NULL, NULL) * (tasks < threads ? tasks : threads);
 }
 
 MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
@@ -435,10 +433,20 @@ void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_he
     backward_plans plans;
     const backward_operands x = {q, k, v, out, dout, lse};
     if (!plan_backward(context, a, k, v, &plans)) return;
-    #pragma omp parallel for schedule(dynamic)
-    for (int64_t task = 0; task < a->batch * a->key_heads; task++) {
-        const backward_work w = backward_work_of(a, scratch);
-        backward_head(a, &plans, &w, &x, d, task / a->key_heads, task % a->key_heads);
+    int64_t parts = 0; /* of scratch, that threads have taken */
+    #pragma omp parallel
+    {
+        int64_t part = -1;
+        backward_work w = {0};
+        #pragma omp for schedule(dynamic)
+        for (int64_t task = 0; task < backward_tasks(a); task++) {
+            if (part < 0) {
+                #pragma omp atomic capture
+                part = parts++;
+                lay_out(a, scratch + part * lay_out(a, NULL, NULL), &w);
+            }
+            backward_head(a, &plans, &w, &x, d, task / a->key_heads, task % a->key_heads);
+        }
     }
 }
 
