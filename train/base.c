@@ -8,8 +8,6 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { HASH_TEXT = 17 };
-
 static XXH64_hash_t hash_matrix(const mla_tensor *x, XXH64_hash_t hash) {
     const mla_values values = mla_data(x);
     for (int64_t i = 0; i < mla_count(x); i += MLA_PIECE) {
@@ -23,7 +21,7 @@ static XXH64_hash_t hash_matrix(const mla_tensor *x, XXH64_hash_t hash) {
 }
 
 /* Of all parameters in their order: a hash of hashes. */
-static void hash_values(const mla_decoder *model, char out[HASH_TEXT]) {
+void mla_base_hash(const mla_decoder *model, char out[MLA_BASE_HASH]) {
     XXH64_hash_t hash = 0;
     for (int64_t i = 0; i < mla_params_count(model->params); i++) {
         const mla_param *p = mla_params_at(model->params, i);
@@ -32,12 +30,12 @@ static void hash_values(const mla_decoder *model, char out[HASH_TEXT]) {
         hash = p->spec.ndim > 1 ? hash_matrix(&p->tensor, hash)
                                 : XXH3_64bits_withSeed(p->tensor.data, (size_t)mla_size(&p->tensor), hash);
     }
-    snprintf(out, HASH_TEXT, "%016" PRIx64, (uint64_t)hash);
+    snprintf(out, MLA_BASE_HASH, "%016" PRIx64, (uint64_t)hash);
 }
 
 char *mla_base_text(mla_context *context, const char *path, const mla_decoder *model) {
-    char hash[HASH_TEXT];
-    hash_values(model, hash);
+    char hash[MLA_BASE_HASH];
+    mla_base_hash(model, hash);
     json_t *json = json_pack("{s:s, s:s}", "path", path, "hash", hash);
     char *text = json ? mla_json_text(context, json) : NULL;
     if (!json) mla_fail(context, MLA_ERROR_MEMORY, "no memory for the name of the base (%s)", path);
@@ -46,13 +44,13 @@ char *mla_base_text(mla_context *context, const char *path, const mla_decoder *m
 }
 
 mla_status mla_base_check(mla_context *context, const char *where, const char *text, const mla_decoder *model) {
-    char hash[HASH_TEXT];
+    char hash[MLA_BASE_HASH];
     json_t *json;
     mla_status status = mla_json_parse(context, where, text, &json);
     if (status) return status;
     const char *path = json_string_value(json_object_get(json, "path"));
     const char *wanted = json_string_value(json_object_get(json, "hash"));
-    hash_values(model, hash);
+    mla_base_hash(model, hash);
     if (!wanted || strcmp(wanted, hash))
         status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s: is an adapter for another base, %s: the weights of this one are "
                           "others (hash %s, not %s)", where, path ? path : "unknown", hash, wanted ? wanted : "unknown");

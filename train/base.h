@@ -4,9 +4,12 @@
 
 #include "layers/decoder.h"
 
-/* What a checkpoint keeps of it: {"path": ..., "hash": ...}, where the hash is over names and values of all parameters
- * but those of adapters; matrices count by their values rounded to bf16, so that a model that is kept in bf16 has the
- * same. free() it; NULL after an error. */
+/* A hash over names and values of all parameters but those of adapters. Matrices count by their values rounded to bf16,
+ * so that a model that is kept in bf16 has the same. */
+enum { MLA_BASE_HASH = 17 };
+void mla_base_hash(const mla_decoder *model, char out[MLA_BASE_HASH]);
+
+/* What a checkpoint keeps of it: {"path": ..., "hash": ...}. free() it; NULL after an error. */
 char *mla_base_text(mla_context *context, const char *path, const mla_decoder *model);
 
 /* MLA_ERROR_ARGUMENT where the model is not the one of the text; `where` begins the message. */

@@ -124,6 +124,8 @@ static const mla_field finetune_fields[] = {
     {"distil", MLA_FIELD_STRING, AT(distil),
      .help = "a teacher, checkpoint or run folder, with the same tokenizer: its "
              "probabilities are learned too"},
+    {"distil_hash", MLA_FIELD_STRING, AT(distil_hash),
+     .help = "of the teacher's weights: a run writes it, and asks for the same when it goes on"},
     {"distil_weight", MLA_FIELD_FLOAT, AT(distil_weight), 0.5, 0, 1,
      .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
     {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,

@@ -87,6 +87,7 @@ typedef struct {
     char *base;     /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
     mla_list train; /* patterns of the parameters that are trained (layers/names); none: all */
     char *distil;   /* checkpoint or run folder of a teacher; NULL: none */
+    char *distil_hash; /* of its weights, by the run itself; NULL: not known yet */
     double distil_weight, distil_temperature;
 } mla_recipe_finetune;
 

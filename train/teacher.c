@@ -54,6 +54,18 @@ mla_status mla_teacher_build(mla_teacher *t, mla_dtype precision) {
     return status ? status : mla_checkpoint_read_params(t->checkpoint, t->model->params);
 }
 
+mla_status mla_teacher_remember(mla_teacher *t, mla_recipe_finetune *options, bool goes_on) {
+    if (!t->model) return MLA_OK;
+    const char *had = options->distil_hash;
+    mla_base_hash(t->model, t->hash);
+    if (goes_on && had && had[0] && strcmp(had, t->hash))
+        return mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                        "finetune.distil: the weights of %s are not those that the run began with (hash %s, not %s): "
+                        "bring them back, or start a new run with --out", t->path, t->hash, had);
+    options->distil_hash = t->hash;
+    return MLA_OK;
+}
+
 mla_tensor *mla_teacher_loss(const mla_teacher *t, const mla_recipe_finetune *options, mla_tape *tape,
                              const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
                              double *divergence) {

@@ -2,6 +2,7 @@
 #ifndef MLA_TRAIN_TEACHER_H
 #define MLA_TRAIN_TEACHER_H
 
+#include "train/base.h"
 #include "train/checkpoint.h"
 #include "train/recipe.h"
 
@@ -13,6 +14,7 @@ typedef struct {
     mla_checkpoint *checkpoint;
     mla_decoder *model; /* NULL before mla_teacher_build */
     char path[PATH_MAX];
+    char hash[MLA_BASE_HASH];
 } mla_teacher;
 
 /* Opens finetune.distil; its path is put into the recipe whole, and lives as long as `out`. MLA_ERROR_ARGUMENT where it
@@ -28,6 +30,10 @@ const mla_model_config *mla_teacher_config(const mla_teacher *teacher);
 
 /* Builds and reads it for steps of this precision, in bf16 alone where they are of bf16. */
 mla_status mla_teacher_build(mla_teacher *teacher, mla_dtype precision);
+
+/* Puts the hash of the built teacher's weights into the recipe of a run, where it lives as long as `teacher`.
+ * MLA_ERROR_ARGUMENT where the run goes on and had another one. */
+mla_status mla_teacher_remember(mla_teacher *teacher, mla_recipe_finetune *options, bool goes_on);
 
 /* Loss of a microbatch in training, with the teacher's part where there is one: then the sum of KL(teacher || model)
  * over the targets is added to *divergence. */

@@ -113,6 +113,7 @@ static mla_status build_model(trainer *t) {
     mla_status status = mla_trained_model_create(t->context, &t->recipe, t->plan.precision, &t->model);
     if (!status) status = mla_params_allocate(t->model->params, true);
     if (!status) status = mla_teacher_build(&t->base.teacher, t->plan.precision);
+    if (!status) status = mla_teacher_remember(&t->base.teacher, &t->recipe.finetune, t->options->resume);
     if (!status) status = mla_team_create(t->context, t->options->comm, &t->recipe, t->model->params, &t->team);
     if (!status) status = mla_tape_create(t->context, &t->tape, NULL);
     if (status) return status;

@@ -30,6 +30,15 @@ cp -r whole half
 rm half/step-00000020.h5
 check 0 "" "$mla" train --resume half
 cmp -s whole/step-00000020.h5 half/step-00000020.h5 || fail "a run that went on ends in other bits"
+rm half/step-00000020.h5
+mv teacher kept
+cp -r pupil teacher # a model of the same vocabulary in its place
+mv teacher/step-*.h5 "teacher/$(cd kept && echo step-*.h5)"
+check 2 "are not those that the run began with" "$mla" train --resume half
+rm -r teacher
+mv kept teacher
+check 0 "" "$mla" train --resume half
+cmp -s whole/step-00000020.h5 half/step-00000020.h5 || fail "a run whose teacher is back ends in other bits"
 check 0 "" "$mla" train tiny.yaml "${sets[@]}" --set train.microbatch=1 --out parts
 curves_near whole parts 1e-5 >/dev/null || fail "microbatches change the curve"
 near "$(kl whole)" "$(kl parts)" 1e-5 || fail "microbatches change KL: $(kl whole), $(kl parts)"
