@@ -12,38 +12,55 @@ static void fill_cache(mla_kv_cache *cache, int64_t layers, int64_t length) {
     }
 }
 
-static mla_status decode(mla_tape *tape, const mla_decoder *model, mla_kv_cache *cache, int64_t tokens,
-                         double *seconds) {
-    for (int64_t i = 0; i < tokens; i++) {
-        const int32_t id = (int32_t)(i % model->config.vocab_size);
-        const double begin = mla_seconds();
-        mla_tape_begin(tape, &(mla_step){.inference = true});
-        mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, 1}, &id), cache);
-        seconds[i] = mla_seconds() - begin;
-    }
-    return mla_error_status(model->context);
+enum { TOKENS = MLA_DECODE_ROUNDS * MLA_DECODE_TOKENS };
+
+typedef struct {
+    mla_decoder *model;
+    mla_kv_cache *cache;
+    mla_tape *tape;
+    double seconds[TOKENS];
+} runner;
+
+static mla_status open_runner(mla_context *context, runner *r, const mla_model_config *config, int64_t length) {
+    mla_status status = mla_decoder_create(context, &r->model, config);
+    if (!status) status = mla_params_allocate(r->model->params, false);
+    if (!status) status = mla_kv_cache_create(context, &r->cache, config, length + TOKENS);
+    if (!status) status = mla_tape_create(context, &r->tape, NULL);
+    if (status) return status;
+    mla_params_initialise(r->model->params, 1);
+    fill_cache(r->cache, config->num_hidden_layers, length);
+    return MLA_OK;
 }
 
-mla_status mla_measure_decode(mla_context *context, const mla_model_config *config, int64_t length, int64_t tokens,
+static void close_runner(runner *r) {
+    mla_tape_destroy(r->tape);
+    mla_kv_cache_destroy(r->cache);
+    mla_decoder_destroy(r->model);
+}
+
+static mla_status decode(runner *r, int round) {
+    for (int i = round * MLA_DECODE_TOKENS; i < (round + 1) * MLA_DECODE_TOKENS; i++) {
+        const int32_t id = (int32_t)(i % r->model->config.vocab_size);
+        const double begin = mla_seconds();
+        mla_tape_begin(r->tape, &(mla_step){.inference = true});
+        mla_decoder_logits(r->tape, r->model, mla_input(r->tape, MLA_I32, 2, (int64_t[]){1, 1}, &id), r->cache);
+        r->seconds[i] = mla_seconds() - begin;
+    }
+    return mla_error_status(r->model->context);
+}
+
+mla_status mla_measure_decode(mla_context *context, int count, const mla_model_config *const *configs, int64_t length,
                               mla_decode_speed *out) {
-    mla_decoder *model = NULL;
-    mla_kv_cache *cache = NULL;
-    mla_tape *tape = NULL;
-    double *seconds = mla_alloc(context, tokens, sizeof *seconds, "the times");
-    mla_status status = seconds ? mla_decoder_create(context, &model, config) : MLA_ERROR_MEMORY;
-    if (!status) status = mla_params_allocate(model->params, false);
-    if (!status) status = mla_kv_cache_create(context, &cache, config, length + tokens);
-    if (!status) status = mla_tape_create(context, &tape, NULL);
-    if (status) goto done;
-    mla_params_initialise(model->params, 1);
-    fill_cache(cache, config->num_hidden_layers, length);
-    status = decode(tape, model, cache, tokens, seconds);
-    out->tokens_per_second = 1 / mla_median(seconds, tokens);
-    out->cache_bytes = length * mla_kv_cache_bytes_per_token(config);
-done:
-    mla_tape_destroy(tape);
-    mla_kv_cache_destroy(cache);
-    mla_decoder_destroy(model);
-    free(seconds);
+    runner *runners = mla_alloc(context, count, sizeof *runners, "the models to measure");
+    mla_status status = runners ? MLA_OK : MLA_ERROR_MEMORY;
+    for (int i = 0; i < count && !status; i++) status = open_runner(context, &runners[i], configs[i], length);
+    for (int round = 0; round < MLA_DECODE_ROUNDS; round++)
+        for (int i = 0; i < count && !status; i++) status = decode(&runners[i], round);
+    for (int i = 0; i < count && !status; i++) {
+        out[i].tokens_per_second = 1 / mla_median(runners[i].seconds, TOKENS);
+        out[i].cache_bytes = length * mla_kv_cache_bytes_per_token(configs[i]);
+    }
+    for (int i = 0; i < count && runners; i++) close_runner(&runners[i]);
+    free(runners);
     return status;
 }

@@ -9,9 +9,12 @@ typedef struct {
     int64_t cache_bytes;      /* of the whole context, all layers */
 } mla_decode_speed;
 
-/* Decodes `tokens` tokens behind a cache that holds `length` positions of random numbers, with random weights: the
- * time does not depend on either. The configuration must allow length + tokens positions. Errors: of the model. */
-mla_status mla_measure_decode(mla_context *context, const mla_model_config *config, int64_t length, int64_t tokens,
+/* Decodes behind a cache that holds `length` positions of random numbers, with random weights: the time does not depend
+ * on either. The models take turns, so that none has the machine's better minutes: MLA_DECODE_ROUNDS times
+ * MLA_DECODE_TOKENS tokens each, and the configurations must allow as many positions more than `length`. `out` has a
+ * place for each model. Errors: of the models. */
+enum { MLA_DECODE_ROUNDS = 4, MLA_DECODE_TOKENS = 8 };
+mla_status mla_measure_decode(mla_context *context, int count, const mla_model_config *const *configs, int64_t length,
                               mla_decode_speed *out);
 
 #endif

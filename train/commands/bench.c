@@ -266,18 +266,18 @@ static mla_status bench_step(const mla_call *call, bench *b) {
 
 /* The recipe's model, and multi-head attention of the same heads and width, behind one context. */
 static mla_status bench_decode(const mla_call *call, bench *b) {
-    enum { TOKENS = 16 };
     const options *o = call->options;
     mla_model_config own = b->recipe.model, multi_head;
     if (!own.vocab_size) own.vocab_size = b->recipe.data.vocab_size;
-    own.max_position_embeddings = o->context + TOKENS;
+    own.max_position_embeddings = o->context + MLA_DECODE_ROUNDS * MLA_DECODE_TOKENS;
     multi_head = own;
     multi_head.attention = MLA_ATTENTION_MULTI_HEAD;
     multi_head.num_key_value_heads = multi_head.head_dim = 0;
-    mla_status status = mla_model_config_check(call->context, "", &multi_head);
+    mla_status status = mla_model_config_check(call->context, "", &own);
+    if (!status) status = mla_model_config_check(call->context, "", &multi_head);
     mla_decode_speed speed[2];
-    if (!status) status = mla_measure_decode(call->context, &own, o->context, TOKENS, &speed[0]);
-    if (!status) status = mla_measure_decode(call->context, &multi_head, o->context, TOKENS, &speed[1]);
+    const mla_model_config *const configs[] = {&own, &multi_head};
+    if (!status) status = mla_measure_decode(call->context, 2, configs, o->context, speed);
     if (status) return status;
     static const char *const names[] = {"this model", "multi-head"};
     fprintf(call->out, "%-12s %12s %14s %12s\n", "attention", "context", "tokens/s", "cache MiB");

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# mla bench: what it prints adds up. Times are never assertions. $1: the mla command.
+here=$(realpath "$(dirname "$0")")
+. "$here/../support/command.sh"
+: >tiny.yaml
+sets=()
+for set in "${tiny_sizes[@]}" data.synthetic.tokens=1000; do sets+=(--set "$set"); done
+row() { awk -v first="$1" -v column="$2" '$1 == first { print $column }'; }
+
+check 0 "" "$mla" bench decode tiny.yaml "${sets[@]}" --context 300
+own=$(row this 5 <<<"$printed") other=$(row multi-head 4 <<<"$printed")
+near "$(awk -v a="$own" -v b="$other" 'BEGIN { print a / b }')" "$(row ratio 3 <<<"$printed")" 0.2 || fail "caches of $own and $other MiB: $printed"
+check 0 "" "$mla" bench decode tiny.yaml "${sets[@]}" --set model.attention=multi_head --context 300
+[ "$(row ratio 3 <<<"$printed")" = 1.000 ] || fail "multi-head attention has another cache than itself: $printed"
+check 0 "adamw and clipping" "$mla" bench step tiny.yaml "${sets[@]}" --steps 1
+check 0 "onednn_fraction" "$mla" bench block tiny.yaml "${sets[@]}" --steps 1 --json
+check 2 "there is no benchmark decoding: use step, block or decode" "$mla" bench decoding tiny.yaml
+
+finish
