@@ -52,7 +52,7 @@ static int64_t floats_of(const mla_blockwise *a, int64_t count) {
 
 /* Row `row` and those below it, of a block of the type. */
 static void *rows_from(const mla_blockwise *a, void *block, int64_t row, int64_t width) {
-    return (char *)block + bytes_of(a, row * width);
+    return mla_beyond((mla_values){block, a->type}, row * width).data;
 }
 
 /* Query heads that share a key head. */
@@ -203,11 +203,10 @@ static void absorb(const mla_blockwise *a, const forward_work *w, const tile *t,
     if (a->type == MLA_BF16) mla_narrow(width, s, rows_from(a, w->p, i, PITCH));
 }
 
-/* Takes in one tile, whose queries begin `row` rows into their block: scores to exponentials, and what they weigh of
- * the values to the sum. */
+/* Takes in one tile: scores to exponentials, and what they weigh of the values to the sum. */
 static void forward_tile(const mla_blockwise *a, const forward_plans *plans, const forward_work *w,
-                         const forward_operands *x, const tile *t, int64_t row, int64_t b, int64_t h) {
-    const int64_t g = h / shared_heads(a);
+                         const forward_operands *x, const tile *t, int64_t b, int64_t h) {
+    const int64_t g = h / shared_heads(a), row = t->queries.begin % BLOCK;
     const void *q = at(a, x->q, a->queries, b, t->queries.begin, h).data;
     mla_gemm_run(pick(&plans->scores, t), q, at(a, x->k, a->keys, b, t->keys.begin, g).data, w->scores, NULL);
     for (int64_t i = 0; i < t->queries.size; i++) absorb(a, w, t, b, i, row + i);
@@ -224,8 +223,7 @@ static void forward_block(const mla_blockwise *a, const forward_plans *plans, co
     for (int64_t j = first_key(a, queries, b) / BLOCK; j < end; j++) {
         tile tiles[2];
         const int count = tiles_of(a, block, j, tiles);
-        for (int k = 0; k < count; k++)
-            forward_tile(a, plans, w, x, &tiles[k], tiles[k].queries.begin - queries.begin, b, h);
+        for (int k = 0; k < count; k++) forward_tile(a, plans, w, x, &tiles[k], b, h);
     }
     float *lse = x->lse + (b * a->heads + h) * a->queries + queries.begin;
     for (int64_t i = 0; i < queries.size; i++) {

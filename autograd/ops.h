@@ -105,8 +105,7 @@ typedef struct {
     float scale; /* of each row's loss: 1 / (number of valid targets in the whole batch) */
     /* With a teacher, what is learned is its distribution too: (1 - share) of the cross-entropy, and share T² times
      * KL(teacher || student), both softened by temperature T (Hinton et al. 2015). */
-    mla_tensor *teacher,
-        *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none, and the rest means nothing */
+    mla_tensor *teacher, *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none */
     float share, temperature;
     double *divergence; /* the sum of the KLs, unscaled, is added to it; NULL: not wanted */
 } mla_output_loss_options;

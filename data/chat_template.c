@@ -51,13 +51,14 @@ static const template_t templates[] = {
                             .has = {"'User: ' + message['content'] + '\\n\\n'",
                                     "'Assistant: ' + message['content'] + eos_token", "{{ bos_token }}"},
                             .lacks = {"trim", "strip", "### "}},
-    [MLA_CHAT_DEEPSEEK3] =
-        {.begin = "<｜begin▁of▁sentence｜>",
-         .turns = {{"", "", "", ""}, {"<｜User｜>", "", "", ""}, {"<｜Assistant｜>", "", "<｜end▁of▁sentence｜>", ""}},
-         .tokens = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
-         .system_first = true,
-         .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
-         .lacks = {"think", "trim"}},
+    [MLA_CHAT_DEEPSEEK3] = {.begin = "<｜begin▁of▁sentence｜>",
+                            .turns = {{"", "", "", ""},
+                                      {"<｜User｜>", "", "", ""},
+                                      {"<｜Assistant｜>", "", "<｜end▁of▁sentence｜>", ""}},
+                            .tokens = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
+                            .system_first = true,
+                            .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
+                            .lacks = {"think", "trim"}},
 };
 enum { TEMPLATES = sizeof templates / sizeof *templates };
 

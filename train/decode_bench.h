@@ -10,10 +10,10 @@ typedef struct {
 } mla_decode_speed;
 
 /* Decodes behind a cache that holds `length` positions of random numbers, with random weights: the time does not depend
- * on either. The models take turns, so that none has the machine's better minutes: MLA_DECODE_ROUNDS times
- * MLA_DECODE_TOKENS tokens each, and the configurations must allow as many positions more than `length`. `out` has a
- * place for each model. Errors: of the models. */
-enum { MLA_DECODE_ROUNDS = 4, MLA_DECODE_TOKENS = 8 };
+ * on either. The models take turns, so that none has the machine's better minutes, until each has decoded
+ * MLA_DECODE_TOKENS; the configurations must allow as many positions more than `length`. `out` has a place for each
+ * model. Errors: of the models. */
+enum { MLA_DECODE_TOKENS = 32 };
 mla_status mla_measure_decode(mla_context *context, int count, const mla_model_config *const *configs, int64_t length,
                               mla_decode_speed *out);
 

@@ -269,7 +269,7 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
     const options *o = call->options;
     mla_model_config own = b->recipe.model, multi_head;
     if (!own.vocab_size) own.vocab_size = b->recipe.data.vocab_size;
-    own.max_position_embeddings = o->context + MLA_DECODE_ROUNDS * MLA_DECODE_TOKENS;
+    own.max_position_embeddings = o->context + MLA_DECODE_TOKENS;
     multi_head = own;
     multi_head.attention = MLA_ATTENTION_MULTI_HEAD;
     multi_head.num_key_value_heads = multi_head.head_dim = 0;
