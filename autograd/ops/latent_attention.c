@@ -33,7 +33,7 @@ static int64_t k_width(const attributes *w) { return w->a.heads * (w->nope + w->
  * part, the keys are used where the expansion left them. */
 typedef struct {
     void *kv; /* (rows, H*(N+V) + MLA_ROW_GAP) */
-    void *k;  /* (rows, H, N+R); kv where R = 0 */
+    void *k;  /* (H, rows, N+R), which products read faster than (rows, H, N+R); kv where R = 0 */
 } expansion;
 
 static int64_t bytes_of(const attributes *w, int64_t count) { return count * (int64_t)mla_dtype_size(w->a.type); }
@@ -48,7 +48,7 @@ static expansion expansion_at(const attributes *w, void *scratch) {
 
 static mla_heads keys_of(const attributes *w, expansion e) {
     if (!w->rope) return (mla_heads){e.kv, kv_stride(w), w->nope + w->a.value_width};
-    return (mla_heads){e.k, k_width(w), w->nope + w->rope};
+    return (mla_heads){e.k, w->nope + w->rope, w->rows * (w->nope + w->rope)};
 }
 
 static mla_heads values_of(const attributes *w, expansion e) {
@@ -65,7 +65,7 @@ static mla_heads out_of(const attributes *w, void *data) {
 
 /* Byte addresses of a position's and head's key, and of its expansion. */
 static char *key_at(const attributes *w, expansion e, int64_t row, int64_t h) {
-    return (char *)e.k + bytes_of(w, row * k_width(w) + h * (w->nope + w->rope));
+    return (char *)e.k + bytes_of(w, (h * w->rows + row) * (w->nope + w->rope));
 }
 
 static char *expanded_at(const attributes *w, expansion e, int64_t row, int64_t h) {
@@ -124,8 +124,9 @@ static void collect_keys(const mla_node *n, expansion d, float *sums) {
 static void collect_adapter(const mla_node *n, expansion d, char *low_rows) {
     const attributes *w = n->attributes;
     const mla_low low = {n, A, B, w->adapter_scale, w->rows, w->a.type, kv_stride(w)};
-    mla_low_project(&low, n->in[LATENT]->data, low_rows);
-    mla_low_gradients(&low, n->in[LATENT]->data, d.kv, low_rows, low_rows + bytes_of(w, w->rows * n->in[A]->shape[0]));
+    char *scratch = low_rows + mla_low_size(n->in[A], w->rows);
+    mla_low_apply(&low, n->in[LATENT]->data, NULL, low_rows, scratch);
+    mla_low_gradients(&low, n->in[LATENT]->data, d.kv, low_rows, MLA_SKIP, (mla_values){0}, scratch);
 }
 
 static void collect(const mla_node *n, expansion d, float *sums) {
@@ -225,6 +226,6 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
                          (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
     n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(tape, 2, rope) +
                           (int64_t)sizeof(float) * mla_blockwise_backward_scratch(context, &w->a);
-    if (in[A]) n->backward_scratch += bytes_of(w, w->rows * in[A]->shape[0]) + mla_low_scratch(in[A], in[B], w->rows);
+    if (in[A]) n->backward_scratch += mla_low_size(in[A], w->rows) + mla_low_scratch(tape, in[A], in[B], w->rows);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
 }

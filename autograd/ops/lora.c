@@ -2,15 +2,15 @@
  *
  *     h = s A x,  z = y + B h;   dy = dz, shared,  u = s Bᵀ dz,  dB = dzᵀ h,  dA = uᵀ x,  dx = u A
  *
- * Every product has r as one of its sizes, and no array of out or in numbers a row is made. */
+ * Every product has r as one of its sizes, and no array of out or in numbers a row is made. Adapters of few ranks are
+ * taken row by row instead (lora_rows.c). */
 #include "autograd/ops/lora.h"
 #include "autograd/gemm.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 enum { Y, X, A, B };
-enum { LOW, ROUNDED }; /* saved: h; x in bf16, where it came in f32. scratch: u */
+enum { LOW, ROUNDED }; /* saved: h; x in bf16, where it came in f32 */
 
 MLA_VECTOR static void scale_piece(int64_t count, float factor, const float *x, float *y) {
     MLA_SIMD
@@ -26,43 +26,70 @@ static void scale_all(int64_t count, float factor, mla_values x) {
     }
 }
 
-void mla_low_project(const mla_low *l, const void *x, void *h) {
-    const mla_tensor *a = l->node->in[l->a];
-    const mla_gemm_shape shape = {.m = l->rows, .n = a->shape[0], .k = a->shape[1], .b_transposed = true,
-                                  .a_type = l->type, .b_type = l->type, .c_type = l->type};
-    mla_gemm_now(mla_tape_context(l->node->tape), &shape, x, mla_op_operand(l->node, l->a, l->type), h, NULL);
-    scale_all(l->rows * a->shape[0], l->scale, (mla_values){h, l->type});
+/* Row by row takes preparations, which need some rows to pay. */
+static bool by_rows(const mla_tensor *a, int64_t rows) { return a->shape[0] <= MLA_FEW_RANKS && rows >= 64; }
+
+void mla_low_apply(const mla_low *l, const void *x, void *y, void *h, void *scratch) {
+    mla_context *context = mla_tape_context(l->node->tape);
+    const mla_tensor *a = l->node->in[l->a], *b = l->node->in[l->b];
+    const mla_dtype type = l->type;
+    if (by_rows(a, l->rows)) {
+        mla_few_apply(l, x, y, h, scratch);
+        return;
+    }
+    const mla_gemm_shape down = {.m = l->rows, .n = a->shape[0], .k = a->shape[1], .b_transposed = true,
+                                 .a_type = type, .b_type = type, .c_type = type};
+    const mla_gemm_shape up = {.m = l->rows, .n = b->shape[0], .k = a->shape[0], .b_transposed = true,
+                               .a_type = type, .b_type = type, .c_type = type, .accumulate = true};
+    const void *a_data = mla_op_operand(l->node, l->a, type), *b_data = mla_op_operand(l->node, l->b, type);
+    if (!a_data || !b_data) return;
+    mla_gemm_now(context, &down, x, a_data, h, NULL);
+    scale_all(l->rows * a->shape[0], l->scale, (mla_values){h, type});
+    if (y) mla_gemm_now(context, &up, h, b_data, y, NULL);
 }
 
-int64_t mla_low_scratch(const mla_tensor *a, const mla_tensor *b, int64_t rows) {
+int64_t mla_low_size(const mla_tensor *a, int64_t rows) {
+    return rows * (by_rows(a, rows) ? MLA_FEW_RANKS : a->shape[0]) * (int64_t)sizeof(float);
+}
+
+int64_t mla_low_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows) {
+    if (by_rows(a, rows)) return mla_few_scratch(tape, a, b, rows);
     return (rows > b->shape[0] ? rows : b->shape[0]) * a->shape[0] * (int64_t)sizeof(float);
 }
 
-/* x (rows,width) into a gradient (width,rows) */
-static void turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, mla_values gradient) {
-    for (int64_t j = 0; j < width; j++)
-        for (int64_t i = 0; i < rows; i++) mla_store(gradient, mode, j * rows + i, 1, x + i * width + j);
+void mla_low_turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, mla_values gradient) {
+    const mla_values from = {(void *)(uintptr_t)x, MLA_F32};
+    for (int64_t i = 0; i < rows; i++)
+        mla_move_blocks(mode, &(mla_block_move){width, 1, 1, rows}, mla_beyond(from, i * width), mla_beyond(gradient, i));
 }
 
-void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const void *h, void *u) {
+void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
+                       mla_values dx, void *u) {
     const mla_node *n = l->node;
     mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *a = n->in[l->a], *b = n->in[l->b];
     const int64_t rows = l->rows, in = a->shape[1], out = b->shape[0], rank = a->shape[0];
     const mla_dtype type = l->type;
+    if (by_rows(a, l->rows)) {
+        mla_few_gradients(l, x, dy, h, dx_mode, dx, u);
+        return;
+    }
     const mla_gemm_shape db =
         {.m = rank, .n = out, .k = rows, .a_transposed = true, .ldb = l->dy_stride, .a_type = type, .b_type = type};
     const mla_gemm_shape du = {.m = rows, .n = rank, .k = out, .lda = l->dy_stride, .a_type = type, .b_type = type,
                                .c_type = type};
     const mla_gemm_shape da = {.m = rank, .n = in, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
                                .c_type = a->dtype, .accumulate = n->mode[l->a] == MLA_ADD};
+    const mla_gemm_shape to_x = {.m = rows, .n = in, .k = rank, .a_type = type, .b_type = type, .c_type = dx.type,
+                                 .accumulate = dx_mode == MLA_ADD};
     if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
         mla_gemm_now(context, &db, h, dy, u, NULL);
-        turn(n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
+        mla_low_turn(n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
     }
     mla_gemm_now(context, &du, dy, mla_op_operand(n, l->b, type), u, NULL);
     scale_all(rows * rank, l->scale, (mla_values){u, type});
     if (n->mode[l->a]) mla_gemm_now(context, &da, u, x, n->grad[l->a], NULL);
+    if (dx_mode) mla_gemm_now(context, &to_x, u, mla_op_operand(n, l->a, type), dx.data, NULL);
 }
 
 static mla_low low_of(const mla_node *n) {
@@ -74,25 +101,15 @@ static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ?
 
 static void lora_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X];
-    const mla_dtype type = n->out->dtype;
     const mla_low low = low_of(n);
-    const mla_gemm_shape up = {.m = low.rows, .n = mla_width(n->out), .k = n->in[A]->shape[0], .b_transposed = true,
-                               .a_type = type, .b_type = type, .c_type = type, .accumulate = true};
-    const void *b = mla_op_operand(n, B, type);
-    if (!mla_op_operand(n, A, type) || !b) return;
     if (n->saved[ROUNDED]) mla_narrow_all(mla_count(x), x->data, n->saved[ROUNDED]);
-    mla_low_project(&low, product_input(n), n->saved[LOW]);
-    mla_gemm_now(mla_tape_context(n->tape), &up, n->saved[LOW], b, n->out->data, NULL);
+    mla_low_apply(&low, product_input(n), n->out->data, n->saved[LOW], n->scratch);
 }
 
 static void lora_backward(const mla_node *n) {
-    const mla_tensor *x = n->in[X];
     const mla_low low = low_of(n);
-    const mla_gemm_shape dx = {.m = low.rows, .n = mla_width(x), .k = n->in[A]->shape[0], .a_type = low.type,
-                               .b_type = low.type, .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
-    mla_low_gradients(&low, product_input(n), n->out->grad, n->saved[LOW], n->scratch);
-    if (n->mode[X])
-        mla_gemm_now(mla_tape_context(n->tape), &dx, n->scratch, mla_op_operand(n, A, low.type), n->grad[X], NULL);
+    mla_low_gradients(&low, product_input(n), n->out->grad, n->saved[LOW], n->mode[X], mla_in_gradient(n, X),
+                      n->scratch);
 }
 
 static mla_cost lora_cost(const mla_node *n) {
@@ -125,10 +142,9 @@ mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a
     if (!n) return mla_inert(tape);
     const char *why = misfit(y, x, a, b);
     if (why) return mla_op_refuse(n, "%s", why);
-    const int64_t size = (int64_t)mla_dtype_size(y->dtype), low = mla_rows(x) * a->shape[0] * size;
     *(float *)mla_op_attributes(n, sizeof scale) = scale;
-    mla_op_save(n, LOW, low);
-    if (rounded) mla_op_save(n, ROUNDED, mla_count(x) * size);
-    n->backward_scratch = mla_low_scratch(a, b, mla_rows(x));
+    mla_op_save(n, LOW, mla_low_size(a, mla_rows(x)));
+    if (rounded) mla_op_save(n, ROUNDED, mla_count(x) * (int64_t)mla_dtype_size(y->dtype));
+    n->forward_scratch = n->backward_scratch = mla_low_scratch(tape, a, b, mla_rows(x));
     return mla_op_finish(n, y->dtype, y->ndim, y->shape);
 }

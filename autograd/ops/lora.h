@@ -2,22 +2,37 @@
 #ifndef MLA_AUTOGRAD_OPS_LORA_H
 #define MLA_AUTOGRAD_OPS_LORA_H
 
-#include "autograd/op.h"
+#include "autograd/rows.h"
 
 typedef struct {
     const mla_node *node;
     int a, b; /* which inputs they are */
     float scale;
     int64_t rows;
-    mla_dtype type;    /* of the products, of x and dy, h and u */
+    mla_dtype type;    /* of x, y and dy */
     int64_t dy_stride; /* elements from row to row of dy; 0: dense */
 } mla_low;
 
-/* h = s x Aᵀ (rows,r) */
-void mla_low_project(const mla_low *low, const void *x, void *h);
-/* dB = dyᵀ h, u = s dy B (rows,r), dA = uᵀ x: by the node's modes. u has mla_low_scratch bytes. */
-void mla_low_gradients(const mla_low *low, const void *x, const void *dy, const void *h, void *u);
-/* For u, and what is needed on the way. */
-int64_t mla_low_scratch(const mla_tensor *a, const mla_tensor *b, int64_t rows);
+/* h = s x Aᵀ, and y += h Bᵀ where y is not NULL. */
+void mla_low_apply(const mla_low *low, const void *x, void *y, void *h, void *scratch);
+/* dB = dyᵀ h, u = s dy B, dA = uᵀ x by the node's modes; dx = u A by a mode of its own. */
+void mla_low_gradients(const mla_low *low, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
+                       mla_values dx, void *scratch);
+/* Bytes of h, which forward may save for backward, and of the scratch of either. */
+int64_t mla_low_size(const mla_tensor *a, int64_t rows);
+int64_t mla_low_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows);
+
+/* ---- the same for adapters of few ranks, row by row (lora_rows.c) ---- */
+
+/* Up to here that is faster than matrix products (tests/bench/README.md). */
+enum { MLA_FEW_RANKS = 8 };
+
+void mla_few_apply(const mla_low *low, const void *x, void *y, float *h, float *scratch);
+void mla_few_gradients(const mla_low *low, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
+                       mla_values dx, float *scratch);
+int64_t mla_few_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows);
+
+/* x (rows,width) into a gradient (width,rows) */
+void mla_low_turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, mla_values gradient);
 
 #endif

@@ -12,12 +12,13 @@ static int teardown(void **state) {
     return 0;
 }
 
-enum { ROWS = 20, IN = 7, OUT = 9, R = 3 };
+/* Adapters of rank R are taken row by row, those of rank HIGH by matrix products. */
+enum { ROWS = 70, IN = 7, OUT = 9, R = 3, HIGH = 10 };
 static const float scale = 0.7f;
 
 /* Numbers that are none of the others, between 0.5 and 2. */
 static float *numbers(int64_t count, int seed) {
-    static float all[8][ROWS * OUT];
+    static float all[8][ROWS * HIGH];
     for (int64_t i = 0; i < count; i++) all[seed][i] = 0.5f + 1.5f * (float)((i * 37 + seed * 11) % 41) / 41;
     return all[seed];
 }
@@ -45,6 +46,8 @@ static mla_tensor *build_lora_of_one(mla_tape *tape, mla_tensor *const *in, cons
 static void gradient_of_lora(void **state) {
     check_gradients(*state, build_lora, NULL, {{3, {2, 5, OUT}}, {3, {2, 5, IN}}, {2, {R, IN}}, {2, {OUT, R}}});
     check_gradients(*state, build_lora, NULL, {{2, {ROWS, OUT}}, {2, {ROWS, IN}}, {2, {1, IN}}, {2, {OUT, 1}}});
+    check_gradients(*state, build_lora, NULL, {{2, {ROWS, OUT}}, {2, {ROWS, IN}}, {2, {HIGH, IN}}, {2, {OUT, HIGH}}});
+    check_gradients(*state, build_lora, NULL, {{2, {300, OUT}}, {2, {300, IN}}, {2, {R, IN}}, {2, {OUT, R}}});
     check_gradients(*state, build_lora_of_one, NULL, {{2, {ROWS, IN}}, {2, {R, IN}}, {2, {IN, R}}});
 }
 
@@ -83,33 +86,35 @@ typedef struct {
     mla_tensor *x, *w, *a, *b, *m, *product; /* product: scale B A */
 } parts;
 
-static parts make_parts(mla_context *context) {
+static parts make_parts(mla_context *context, int64_t rank) {
     parts p;
     check_ok(context, mla_tape_create(context, &p.tape, NULL));
     mla_tape_begin(p.tape, &(mla_step){.training = true});
     p.x = constant(p.tape, 2, (const int64_t[]){ROWS, IN}, 1);
     p.w = constant(p.tape, 2, (const int64_t[]){OUT, IN}, 2);
-    p.a = constant(p.tape, 2, (const int64_t[]){R, IN}, 3);
-    p.b = constant(p.tape, 2, (const int64_t[]){OUT, R}, 4);
+    p.a = constant(p.tape, 2, (const int64_t[]){rank, IN}, 3);
+    p.b = constant(p.tape, 2, (const int64_t[]){OUT, rank}, 4);
     p.m = constant(p.tape, 1, (const int64_t[]){OUT}, 5);
     p.product = mla_scale(p.tape, mla_matmul(p.tape, p.b, p.a), scale);
     return p;
 }
 
 static void lora_adds_to_the_projection(void **state) {
-    parts p = make_parts(*state);
-    mla_tensor *y = mla_linear(p.tape, p.x, p.w, NULL);
-    const void *memory = y->data;
-    const mla_tensor *z = mla_lora(p.tape, y, p.x, p.a, p.b, scale);
-    assert_ptr_equal(z->data, memory);
-    check_same(z, mla_linear(p.tape, p.x, mla_add(p.tape, p.w, p.product), NULL));
-    check_ok(*state, mla_error_status(*state));
-    mla_tape_destroy(p.tape);
+    for (int64_t rank = R; rank <= HIGH; rank += HIGH - R) {
+        parts p = make_parts(*state, rank);
+        mla_tensor *y = mla_linear(p.tape, p.x, p.w, NULL);
+        const void *memory = y->data;
+        const mla_tensor *z = mla_lora(p.tape, y, p.x, p.a, p.b, scale);
+        assert_ptr_equal(z->data, memory);
+        check_same(z, mla_linear(p.tape, p.x, mla_add(p.tape, p.w, p.product), NULL));
+        check_ok(*state, mla_error_status(*state));
+        mla_tape_destroy(p.tape);
+    }
 }
 
 /* GRADCHECK(lora_norm): there is none. */
 static void norms_are_those_of_rows_without_gradient(void **state) {
-    parts p = make_parts(*state);
+    parts p = make_parts(*state, R);
     p.a->needs_grad = p.b->needs_grad = true;
     const mla_tensor *norm = mla_lora_norm(p.tape, p.w, p.a, p.b, scale), *v = mla_add(p.tape, p.w, p.product);
     assert_false(norm->needs_grad);
@@ -122,7 +127,7 @@ static void norms_are_those_of_rows_without_gradient(void **state) {
 }
 
 static void weights_hold_adapters(void **state) {
-    parts p = make_parts(*state);
+    parts p = make_parts(*state, R);
     const float share = 0.4f;
     const mla_lora_weight_options options = {.scale = scale, .share = share};
     mla_tensor *v = mla_lora_weight(p.tape, p.w, p.w, p.a, p.b, NULL, NULL, &options);
@@ -158,7 +163,7 @@ static void a_frozen_weight_has_no_gradient(void **state) {
     for (int frozen = 0; frozen < 2; frozen++) {
         mla_context *context; /* of its own: products are counted */
         assert_int_equal(mla_context_create(&context, NULL), MLA_OK);
-        parts p = make_parts(context);
+        parts p = make_parts(context, HIGH);
         p.x->needs_grad = true;
         p.w->needs_grad = !frozen;
         p.a->needs_grad = p.b->needs_grad = true;
@@ -176,7 +181,7 @@ static void a_frozen_weight_has_no_gradient(void **state) {
 }
 
 static void refuses_what_does_not_fit(void **state) {
-    parts p = make_parts(*state);
+    parts p = make_parts(*state, R);
     mla_tensor *y = mla_linear(p.tape, p.x, p.w, NULL);
     mla_lora(p.tape, y, p.x, p.b, p.a, scale);
     check_error(*state, mla_error_status(*state), MLA_ERROR_SHAPE, "lora: A and B must be (r,in) and (out,r)");

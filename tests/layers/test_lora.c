@@ -298,20 +298,30 @@ static mla_tensor *loss_of(mla_tape *tape, const void *user) {
                             mla_input(tape, MLA_I32, 2, shape, ids + 1), 1);
 }
 
-static mla_tensor *hidden_of(mla_tape *tape, const void *user) {
-    static int32_t ids[2 * 6];
-    fill_ids(2 * 6, ids);
-    return mla_decoder_hidden(tape, user, mla_input(tape, MLA_I32, 2, (int64_t[]){2, 6}, ids), NULL);
+static mla_tensor *hidden_of(mla_tape *tape, const mla_decoder *model, int64_t batch) {
+    static int32_t ids[11 * 6];
+    fill_ids(11 * 6, ids);
+    return mla_decoder_hidden(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){batch, 6}, ids), NULL);
 }
 
+static mla_tensor *hidden_of_few(mla_tape *tape, const void *user) { return hidden_of(tape, user, 2); }
+static mla_tensor *hidden_of_many(mla_tape *tape, const void *user) { return hidden_of(tape, user, 11); }
+
+/* Few rows are taken by matrix products, many row by row. */
 static void adapters_have_right_gradients(void **state) {
-    static const char *const loras[] = {"targets=* rank=2 alpha=1", "targets=* rank=2 alpha=1 rslora=true dropout=0.3"};
+    static const struct {
+        const char *lora;
+        mla_tensor *(*apply)(mla_tape *tape, const void *user);
+    } cases[] = {{"targets=* rank=2 alpha=1", hidden_of_few},
+                 {"targets=* rank=2 alpha=1", hidden_of_many},
+                 {"targets=* rank=2 alpha=1 rslora=true dropout=0.3", hidden_of_many}};
     for (int m = 0; m < MODELS; m++)
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < 3; k++) {
             char why[GRADCHECK_WORDS] = "";
-            mla_decoder *model = adapted(*state, models[m], loras[k]);
-            const layercheck check = {.params = model->params, .apply = hidden_of, .user = model, .tolerance = 3e-3};
-            if (!layer_is_right(*state, &check, why)) fail_msg("\"%s\", \"%s\": %s", models[m], loras[k], why);
+            mla_decoder *model = adapted(*state, models[m], cases[k].lora);
+            const layercheck check = {.params = model->params, .apply = cases[k].apply, .user = model,
+                                      .tolerance = 3e-3};
+            if (!layer_is_right(*state, &check, why)) fail_msg("\"%s\", case %d: %s", models[m], k, why);
             mla_decoder_destroy(model);
         }
 }
