@@ -19,24 +19,27 @@ typedef struct {
     const char *tokens[MOST_TOKENS]; /* that are one id each where they are spelled out above */
     bool trim;                       /* white space around contents goes */
     bool system_first;               /* a system message can only be the first */
+    const char *system;              /* the message that conversations without one begin with */
+    bool thinks;                     /* answers hold reasoning, see put_reasoning */
+    bool program_only;               /* a tokenizer's tokens alone do not tell of it */
     const char *has[MOST_MARKS], *lacks[MOST_MARKS]; /* of a chat_template in Jinja that does the same; none: no such */
 } template_t;
 
-const char *const mla_chat_template_names[] = {"auto", "plain", "chatml", "llama3", "deepseek2", "deepseek3", NULL};
+const char *const mla_chat_template_names[] = {"auto", "plain", "chatml", "llama3", "deepseek2", "deepseek3",
+                                               "qwen2", "qwen2.5", "smollm2", "qwen3", NULL};
 
 static const char end_token[] = "<end>"; /* in the table: the tokenizer's separator */
 
 #define CHATML(role) {"<|im_start|>" role "\n", "", "<|im_end|>", "\n"}
+#define CHATML_TEMPLATE \
+    .begin = "", .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")}, \
+    .tokens = {"<|im_start|>", "<|im_end|>"}, .has = {"<|im_start|>", "<|im_end|>"}, .lacks = {"think", "trim", "strip"}
 #define LLAMA3(role) {"<|start_header_id|>" role "<|end_header_id|>\n\n", "", "<|eot_id|>", ""}
 static const template_t templates[] = {
     [MLA_CHAT_PLAIN] = {.begin = "",
                         .turns = {{"", "", "", "\n\n"}, {"User:", " ", "", "\n\n"}, {"Assistant:", " ", end_token, ""}},
                         .tokens = {end_token}},
-    [MLA_CHAT_CHATML] = {.begin = "",
-                         .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")},
-                         .tokens = {"<|im_start|>", "<|im_end|>"},
-                         .has = {"<|im_start|>", "<|im_end|>"},
-                         .lacks = {"think", "You are", "trim", "strip"}},
+    [MLA_CHAT_CHATML] = {CHATML_TEMPLATE},
     [MLA_CHAT_LLAMA3] = {.begin = "<|begin_of_text|>",
                          .turns = {LLAMA3("system"), LLAMA3("user"), LLAMA3("assistant")},
                          .tokens = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
@@ -48,6 +51,7 @@ static const template_t templates[] = {
                                       {"User:", " ", "", "\n\n"},
                                       {"Assistant:", " ", "<｜end▁of▁sentence｜>", ""}},
                             .tokens = {"<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"},
+                            .program_only = true,
                             .has = {"'User: ' + message['content'] + '\\n\\n'",
                                     "'Assistant: ' + message['content'] + eos_token", "{{ bos_token }}"},
                             .lacks = {"trim", "strip", "### "}},
@@ -59,13 +63,38 @@ static const template_t templates[] = {
                             .system_first = true,
                             .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
                             .lacks = {"think", "trim"}},
+    [MLA_CHAT_QWEN2] = {CHATML_TEMPLATE, .system = "You are a helpful assistant.", .program_only = true},
+    [MLA_CHAT_QWEN2_5] = {CHATML_TEMPLATE, .program_only = true,
+                          .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
+    [MLA_CHAT_SMOLLM2] = {CHATML_TEMPLATE, .program_only = true,
+                          .system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"},
+    [MLA_CHAT_QWEN3] = {.begin = "",
+                        .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")},
+                        .tokens = {"<|im_start|>", "<|im_end|>", "<think>", "</think>"},
+                        .thinks = true,
+                        .program_only = true,
+                        .has = {"<|im_start|>", "last_query_index", "loop.last or (not loop.last and reasoning_content)",
+                                "content.lstrip("}},
 };
 enum { TEMPLATES = sizeof templates / sizeof *templates };
 
 /* ---- recognising one ---- */
 
+/* Whether the program spells out this template's own system message, or none, behind ChatML's beginning of one. */
+static bool has_system(const template_t *t, const char *jinja) {
+    static const char begin[] = "<|im_start|>system", end[] = "<|im_end|>";
+    const size_t length = t->system ? strlen(t->system) : 0;
+    while ((jinja = strstr(jinja, begin))) {
+        jinja += strlen(begin);
+        jinja += *jinja == '\n' ? 1 : !strncmp(jinja, "\\n", 2) ? 2 : 0;
+        if (*jinja && strchr("'\"", *jinja)) continue; /* the conversation's own message follows */
+        return length && !strncmp(jinja, t->system, length) && !strncmp(jinja + length, end, strlen(end));
+    }
+    return !t->system;
+}
+
 static bool does_the_same(const template_t *t, const char *jinja) {
-    bool same = t->has[0] != NULL;
+    bool same = t->has[0] != NULL && has_system(t, jinja);
     for (int i = 0; i < MOST_MARKS && t->has[i]; i++) same &= strstr(jinja, t->has[i]) != NULL;
     for (int i = 0; i < MOST_MARKS && t->lacks[i]; i++) same &= strstr(jinja, t->lacks[i]) == NULL;
     return same;
@@ -93,7 +122,7 @@ mla_status mla_chat_recognise(mla_context *context, const mla_tokenizer *tokeniz
     char names[128];
     for (int i = TEMPLATES - 1; i > MLA_CHAT_AUTO; i--) { /* plain, which every tokenizer has the tokens of, last */
         if (jinja ? !does_the_same(&templates[i], jinja) : missing_token(tokenizer, &templates[i]) != NULL) continue;
-        if (!jinja && i == MLA_CHAT_DEEPSEEK2) continue; /* its tokens alone say nothing of chat */
+        if (!jinja && templates[i].program_only) continue;
         *out = (mla_chat_template)i;
         return MLA_OK;
     }
@@ -179,6 +208,7 @@ static mla_status flush(mla_chat_encoder *e) {
 }
 
 static mla_status put_text(mla_chat_encoder *e, const char *bytes, int64_t count, bool answer) {
+    if (!count) return MLA_OK;
     mla_status status = append(e->context, &e->text, bytes, count);
     if (!status) status = mla_grow(e->context, &e->marks.bytes, &e->marks.capacity, e->text.count, 1, "a conversation");
     if (status) return status;
@@ -223,25 +253,94 @@ static mla_chat_message trimmed(mla_chat_message m) {
     return m;
 }
 
+/* ---- reasoning, as Qwen3's template has it ---- */
+
+static bool begins_with(mla_chat_message m, const char *text) {
+    return m.length >= (int64_t)strlen(text) && !memcmp(m.content, text, strlen(text));
+}
+
+static bool ends_with(mla_chat_message m, const char *text) {
+    const int64_t length = (int64_t)strlen(text);
+    return m.length >= length && !memcmp(m.content + m.length - length, text, (size_t)length);
+}
+
+/* What stands before the first of these in a message, or behind the last; where there is none, all of it. */
+static mla_chat_message before_first(mla_chat_message m, const char *text) {
+    for (mla_chat_message rest = m; rest.length; rest.content++, rest.length--)
+        if (begins_with(rest, text)) return (mla_chat_message){m.role, m.content, m.length - rest.length};
+    return m;
+}
+
+static mla_chat_message behind_last(mla_chat_message m, const char *text) {
+    for (mla_chat_message rest = m; rest.length; rest.length--)
+        if (ends_with(rest, text)) return (mla_chat_message){m.role, m.content + rest.length, m.length - rest.length};
+    return m;
+}
+
+static mla_chat_message without_lines(mla_chat_message m) {
+    while (m.length && m.content[0] == '\n') m.content++, m.length--;
+    return m;
+}
+
+static mla_chat_message without_last_lines(mla_chat_message m) {
+    while (m.length && m.content[m.length - 1] == '\n') m.length--;
+    return m;
+}
+
+/* The last question of a user, the answer of a tool being none. */
+static int64_t last_question(const mla_chat *chat) {
+    for (int64_t i = chat->count - 1; i >= 0; i--) {
+        const mla_chat_message m = chat->messages[i];
+        const bool tool = begins_with(m, "<tool_response>") && ends_with(m, "</tool_response>");
+        if (m.role == MLA_CHAT_USER && !tool) return i;
+    }
+    return chat->count - 1;
+}
+
+/* Puts the reasoning of answer i, which begins it, where it is kept: behind the last question. The last answer of all has
+ * some, be it empty. *rest is the answer without. */
+static mla_status put_reasoning(mla_chat_encoder *e, const mla_chat *chat, int64_t i, mla_chat_message *rest) {
+    const mla_chat_message m = chat->messages[i];
+    mla_chat_message reasoning = {0};
+    if (before_first(m, "</think>").length < m.length) {
+        reasoning = without_lines(behind_last(without_last_lines(before_first(m, "</think>")), "<think>"));
+        *rest = without_lines(behind_last(m, "</think>"));
+    }
+    if (i <= last_question(chat) || (i < chat->count - 1 && !reasoning.length)) return MLA_OK;
+    *rest = without_lines(*rest);
+    mla_status status = put_literal(e, "<think>\n", m.length);
+    if (!status) status = put_text(e, reasoning.content, reasoning.length, m.length);
+    return status ? status : put_literal(e, "\n</think>\n\n", m.length);
+}
+
+/* ---- conversations ---- */
+
 /* An answer that is empty is none. */
-static mla_status put_message(mla_chat_encoder *e, mla_chat_message m) {
+static mla_status put_message(mla_chat_encoder *e, const mla_chat *chat, int64_t i) {
+    mla_chat_message m = chat->messages[i];
     if (e->template_->trim) m = trimmed(m);
     const turn_t *turn = &e->template_->turns[m.role];
     const bool answer = m.role == MLA_CHAT_ASSISTANT && m.length;
     mla_status status = put_literal(e, turn->before, false);
     if (!status) status = put_literal(e, turn->lead, answer);
+    if (!status && e->template_->thinks && m.role == MLA_CHAT_ASSISTANT) status = put_reasoning(e, chat, i, &m);
     if (!status) status = put_text(e, m.content, m.length, answer);
     if (!status) status = put_literal(e, turn->close, answer);
     return status ? status : put_literal(e, turn->after, false);
 }
 
 static mla_status put_chat(mla_chat_encoder *e, const char *where, const mla_chat *chat) {
+    const char *system = e->template_->system;
     mla_status status = put_literal(e, e->template_->begin, false);
+    if (!status && system && chat->count && chat->messages[0].role != MLA_CHAT_SYSTEM) {
+        mla_chat_message own = {MLA_CHAT_SYSTEM, system, (int64_t)strlen(system)};
+        status = put_message(e, &(mla_chat){.messages = &own, .count = 1}, 0);
+    }
     for (int64_t i = 0; i < chat->count && !status; i++) {
         if (i && chat->messages[i].role == MLA_CHAT_SYSTEM && e->template_->system_first)
             return mla_fail(e->context, MLA_ERROR_ARGUMENT, "%s: a system message is not the first, where alone the template "
                             "has a place for it", where);
-        status = put_message(e, chat->messages[i]);
+        status = put_message(e, chat, i);
     }
     return status;
 }

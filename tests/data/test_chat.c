@@ -3,6 +3,7 @@
 #include "tests/support/check.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,7 @@ static const char two_turns[] =
     " {\"role\": \"assistant\", \"content\": \"Go!\"}], \"id\": 7}";
 
 static const char *const chatml_tokens[] = {"<|im_start|>", "<|im_end|>", NULL};
+static const char *const qwen3_tokens[] = {"<|im_start|>", "<|im_end|>", "<think>", "</think>", NULL};
 static const char *const llama3_tokens[] = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
                                             "<|eot_id|>", NULL};
 
@@ -90,6 +92,47 @@ static void templates_render(void **state) {
                  "<|start_header_id|>assistant<|end_header_id|>\n\n[Go!<|eot_id|>]|");
     mla_tokenizer_destroy(chatml);
     mla_tokenizer_destroy(llama3);
+}
+
+static void conversations_may_begin_with_the_templates_own_message(void **state) {
+    mla_context *context = *state;
+    mla_tokenizer *chatml = with_tokens(context, chatml_tokens);
+    const char line[] = "{\"prompt\": \"Hi\", \"completion\": \"Ho\"}";
+    const char after[] = "<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n[Ho<|im_end|>]\n|";
+    static const struct {
+        mla_chat_template template_;
+        const char *system;
+    } cases[] = {{MLA_CHAT_QWEN2, "You are a helpful assistant."},
+                 {MLA_CHAT_QWEN2_5, "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
+                 {MLA_CHAT_SMOLLM2, "You are a helpful AI assistant named SmolLM, trained by Hugging Face"}};
+    for (int i = 0; i < 3; i++) {
+        char expected[512];
+        snprintf(expected, sizeof expected, "<|im_start|>system\n%s%s", cases[i].system, after);
+        check_render(context, chatml, cases[i].template_, line, expected);
+        char *own = render(context, chatml, cases[i].template_, two_turns);
+        check_render(context, chatml, MLA_CHAT_CHATML, two_turns, own);
+        free(own);
+    }
+    mla_tokenizer_destroy(chatml);
+}
+
+static void reasoning_is_kept_behind_the_last_question(void **state) {
+    mla_context *context = *state;
+    mla_tokenizer *qwen3 = with_tokens(context, qwen3_tokens);
+    check_render(context, qwen3, MLA_CHAT_QWEN3,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"A\"},"
+                 " {\"role\": \"assistant\", \"content\": \"<think>\\nwell\\n</think>\\n\\nB\"},"
+                 " {\"role\": \"user\", \"content\": \"C\"},"
+                 " {\"role\": \"assistant\", \"content\": \"<think>\\n\\nso\\n</think>D\"}]}",
+                 "<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\n[B<|im_end|>]\n<|im_start|>user\nC<|im_end|>\n"
+                 "<|im_start|>assistant\n[<think>\nso\n</think>\n\nD<|im_end|>]\n|");
+    check_render(context, qwen3, MLA_CHAT_QWEN3, "{\"prompt\": \"A\", \"completion\": \"B\"}",
+                 "<|im_start|>user\nA<|im_end|>\n<|im_start|>assistant\n[<think>\n\n</think>\n\nB<|im_end|>]\n|");
+    /* without a question, none is kept */
+    check_render(context, qwen3, MLA_CHAT_QWEN3,
+                 "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a</think>B\"}]}",
+                 "<|im_start|>assistant\n[B<|im_end|>]\n|");
+    mla_tokenizer_destroy(qwen3);
 }
 
 static void an_answer_may_be_missing(void **state) {
@@ -183,7 +226,14 @@ static void models_templates_are_recognised(void **state) {
         {"{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}", MLA_CHAT_CHATML},
         {"{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a "
-         "helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role']}}", MLA_CHAT_AUTO},
+         "helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role']}}", MLA_CHAT_QWEN2},
+        {"{{ '<|im_start|>system\nYou are a pirate.<|im_end|>\n' }}{{'<|im_start|>' + message['role']}}",
+         MLA_CHAT_AUTO},
+        {"{{- '<|im_start|>system\\n' }}{{- \"You may call functions\" }}{%- else %}{{- '<|im_start|>system\\nYou are Qwen, "
+         "created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' }}", MLA_CHAT_QWEN2_5},
+        {"{{- '<|im_start|>system\\n' + messages[0].content }}{%- set ns = namespace(last_query_index=1) %}"
+         "{%- if loop.last or (not loop.last and reasoning_content) %}{{- '<think>\\n' + content.lstrip('\\n') }}",
+         MLA_CHAT_QWEN3},
         {"{%- if tools %}{{- '<|im_start|>system\\n' }} ... '<think>\\n' ... '<|im_end|>\\n' }}", MLA_CHAT_AUTO},
         {"{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
          "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}", MLA_CHAT_LLAMA3},
@@ -205,7 +255,7 @@ static void models_templates_are_recognised(void **state) {
         const mla_status status = mla_chat_recognise(context, bytes, cases[i].jinja, &found);
         if (cases[i].expected == MLA_CHAT_AUTO)
             check_error(context, status, MLA_ERROR_ARGUMENT,
-                        "choose one of plain, chatml, llama3, deepseek2, deepseek3 by");
+                        "choose one of plain, chatml, llama3, deepseek2, deepseek3, qwen2, qwen2.5, smollm2, qwen3 by");
         else {
             check_ok(context, status);
             assert_int_equal(found, cases[i].expected);
@@ -236,7 +286,9 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(templates_render),          cmocka_unit_test(an_answer_may_be_missing),
+        cmocka_unit_test(templates_render),          cmocka_unit_test(conversations_may_begin_with_the_templates_own_message),
+        cmocka_unit_test(reasoning_is_kept_behind_the_last_question),
+        cmocka_unit_test(an_answer_may_be_missing),
         cmocka_unit_test(messages_are_never_tokens), cmocka_unit_test(bad_lines_are_named),
         cmocka_unit_test(missing_tokens_are_named),  cmocka_unit_test(models_templates_are_recognised),
         cmocka_unit_test(tokens_tell_the_template)};

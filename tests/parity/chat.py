@@ -60,6 +60,52 @@ DEEPSEEK3 = ("{% set ns = namespace(system_prompt='') %}{%- for message in messa
 ANSWER3 = ("{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}",
            "{{'<｜Assistant｜>'}}{% generation %}{{content + '<｜end▁of▁sentence｜>'}}{% endgeneration %}")  # fmt: skip
 
+# Qwen2's and SmolLM2's: chatml with a system message of the model's own
+OWN_SYSTEM = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+              "{{ '<|im_start|>system\nSYSTEM<|im_end|>\n' }}{% endif %}" + CHATML.split("{% for message in messages %}")[1])  # fmt: skip
+# Qwen2.5's and Qwen3's, without what they print of tools
+TOOLS = ("{%- if tools %}{{- '<|im_start|>system\\n' }}{{- \"# Tools\\n\\nYou may call one or more functions\" }}{{- '<|im_end|>\\n' }}"
+         "{%- else %}{%- if messages[0]['role'] == 'system' %}"
+         "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}OTHERWISE{%- endif %}{%- endif %}")  # fmt: skip
+QWEN25 = (TOOLS.replace("OTHERWISE", "{%- else %}{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
+                                     "assistant.<|im_end|>\\n' }}")
+          + "{%- for message in messages %}{%- if (message.role == 'user') or (message.role == 'system' and not loop.first) %}"
+            "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
+            "{%- elif message.role == 'assistant' %}{{- '<|im_start|>' + message.role + '\\n' }}BEGIN"
+            "{{- message.content + '<|im_end|>' }}END{{- '\\n' }}{%- endif %}{%- endfor %}")  # fmt: skip
+QWEN3 = (TOOLS.replace("OTHERWISE", "") + """{%- set ns = namespace(multi_step_tool=true, last_query_index=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if ns.multi_step_tool and message.role == "user" and message.content is string and not(message.content.startswith('<tool_response>') and message.content.endswith('</tool_response>')) %}
+        {%- set ns.multi_step_tool = false %}
+        {%- set ns.last_query_index = index %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set content = message.content %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == "assistant" %}
+        {%- set reasoning_content = '' %}
+        {%- if '</think>' in content %}
+            {%- set reasoning_content = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {{- '<|im_start|>' + message.role + '\\n' }}BEGIN
+        {%- if loop.index0 > ns.last_query_index %}
+            {%- if loop.last or (not loop.last and reasoning_content) %}
+                {{- '<think>\\n' + reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n') }}
+            {%- else %}
+                {{- content }}
+            {%- endif %}
+        {%- else %}
+            {{- content }}
+        {%- endif %}
+        {{- '<|im_end|>' }}END{{- '\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}""")  # fmt: skip
+
 
 def marked(template):
     return template.replace("BEGIN", "").replace("END", ""), template.replace("BEGIN", GENERATION[0]).replace("END", GENERATION[1])
@@ -69,13 +115,19 @@ def answered(template, answers):
     return tuple(template.replace("ANSWER", answer) for answer in answers)
 
 
+CHATML_TOKENS = [None, "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATES = {
     "plain": ([None, "<|endoftext|>"], *answered(USER_ASSISTANT.replace("{{ bos_token }}", ""), SPOKEN)),
-    "chatml": ([None, "<|endoftext|>", "<|im_start|>", "<|im_end|>"], *marked(CHATML)),
+    "chatml": (CHATML_TOKENS, *marked(CHATML)),
     "llama3": (["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
                *marked(LLAMA3)),
     "deepseek2": ([BOS, EOS], *answered(USER_ASSISTANT, SPOKEN)),
     "deepseek3": ([BOS, EOS, "<｜User｜>", "<｜Assistant｜>"], *answered(DEEPSEEK3, ANSWER3)),
+    "qwen2": (CHATML_TOKENS, *marked(OWN_SYSTEM.replace("SYSTEM", "You are a helpful assistant."))),
+    "qwen2.5": (CHATML_TOKENS, *marked(QWEN25)),
+    "smollm2": (CHATML_TOKENS, *marked(OWN_SYSTEM.replace("SYSTEM", "You are a helpful AI assistant named SmolLM, trained by Hugging "
+                                                                    "Face"))),
+    "qwen3": ([*CHATML_TOKENS, "<think>", "</think>"], *marked(QWEN3)),
 }  # fmt: skip
 
 
@@ -109,7 +161,7 @@ def make_tokenizer(name, folder, vocabulary=600):
 WORDS = ["the", "licence", "Größe", "水", "42", "don't", "a\n\nb", "\n", "  ", "x\ty", "GNU", "?", "free software", "é"]
 
 
-def conversations(seed, count, words=8, turns=3):
+def conversations(seed, count, words=8, turns=3, reasoning=False):
     """Contents may begin and end with blanks and new lines, which merge with those of the template."""
     dice = random.Random(seed)
 
@@ -121,7 +173,10 @@ def conversations(seed, count, words=8, turns=3):
     while len(out) < count:
         chat = [{"role": "system", "content": text()}] if dice.random() < 0.3 else []
         for _ in range(dice.randint(1, turns)):
-            chat += [{"role": "user", "content": text()}, {"role": "assistant", "content": text()}]
+            thought = f"<think>{text()}</think>" if reasoning and dice.random() < 0.5 else ""
+            chat += [{"role": "user", "content": text()}, {"role": "assistant", "content": thought + text()}]
+        if reasoning and dice.random() < 0.3:
+            chat.append({"role": "assistant", "content": text()})
         if all(message["content"].strip() for message in chat) and chat not in out:
             out.append(chat)
     return out
@@ -144,7 +199,7 @@ def documents(path):
 
 def check_template(mla, folder, name, seed):
     fast = make_tokenizer(name, folder)
-    chats, lines, tokens = conversations(seed, 300), folder / "chats.jsonl", folder / "tokens.h5"
+    chats, lines, tokens = conversations(seed, 300, reasoning=name == "qwen3"), folder / "chats.jsonl", folder / "tokens.h5"
     write_lines(lines, chats)
     out = run_out(mla, "prepare", lines, "--format", "chat", "--tokenizer", folder / "tokenizer.json", "--held-out", "0", "--out",
                   tokens)  # fmt: skip
