@@ -38,6 +38,7 @@ typedef enum {
     MLA_CHAT_LLAMA3,    /* "<|start_header_id|>user<|end_header_id|>\n\n...<|eot_id|>"; contents trimmed */
     MLA_CHAT_DEEPSEEK2, /* as plain, with its own tokens at the beginning and behind answers */
     MLA_CHAT_DEEPSEEK3, /* "<｜User｜>...<｜Assistant｜>...<｜end▁of▁sentence｜>" */
+    MLA_CHAT_LLAMA3_1,  /* as llama3, with dates in the system message (not today's), which is always there */
     MLA_CHAT_QWEN2,     /* as chatml, with a system message of its own where a conversation begins with none */
     MLA_CHAT_QWEN2_5,   /* the same, with another */
     MLA_CHAT_SMOLLM2,   /* and another */

@@ -26,7 +26,7 @@ typedef struct {
 } template_t;
 
 const char *const mla_chat_template_names[] = {"auto", "plain", "chatml", "llama3", "deepseek2", "deepseek3",
-                                               "qwen2", "qwen2.5", "smollm2", "qwen3", NULL};
+                                               "llama3.1", "qwen2", "qwen2.5", "smollm2", "qwen3", NULL};
 
 static const char end_token[] = "<end>"; /* in the table: the tokenizer's separator */
 
@@ -63,6 +63,19 @@ static const template_t templates[] = {
                             .system_first = true,
                             .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
                             .lacks = {"think", "trim"}},
+    [MLA_CHAT_LLAMA3_1] = {.begin = "<|begin_of_text|>",
+                           .turns = {{"<|start_header_id|>system<|end_header_id|>\n\n"
+                                      "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+                                      "", "<|eot_id|>", ""},
+                                     LLAMA3("user"), LLAMA3("assistant")},
+                           .tokens = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+                           .trim = true,
+                           .system_first = true,
+                           .system = "",
+                           .program_only = true,
+                           .has = {"<|start_header_id|>", "trim", "\"Cutting Knowledge Date: December 2023\\n\"",
+                                   "set date_string = \"26 Jul 2024\""},
+                           .lacks = {"strftime_now"}},
     [MLA_CHAT_QWEN2] = {CHATML_TEMPLATE, .system = "You are a helpful assistant.", .program_only = true},
     [MLA_CHAT_QWEN2_5] = {CHATML_TEMPLATE, .program_only = true,
                           .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
@@ -90,7 +103,7 @@ static bool has_system(const template_t *t, const char *jinja) {
         if (*jinja && strchr("'\"", *jinja)) continue; /* the conversation's own message follows */
         return length && !strncmp(jinja, t->system, length) && !strncmp(jinja + length, end, strlen(end));
     }
-    return !t->system;
+    return !length;
 }
 
 static bool does_the_same(const template_t *t, const char *jinja) {

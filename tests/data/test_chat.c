@@ -116,6 +116,15 @@ static void conversations_may_begin_with_the_templates_own_message(void **state)
     mla_tokenizer_destroy(chatml);
 }
 
+static void llamas_system_message_has_dates(void **state) {
+    mla_tokenizer *llama3 = with_tokens(*state, llama3_tokens);
+    check_render(*state, llama3, MLA_CHAT_LLAMA3_1, "{\"prompt\": \"Hi\", \"completion\": \"Ho\"}",
+                 "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+                 "Today Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+                 "<|start_header_id|>assistant<|end_header_id|>\n\n[Ho<|eot_id|>]|");
+    mla_tokenizer_destroy(llama3);
+}
+
 static void reasoning_is_kept_behind_the_last_question(void **state) {
     mla_context *context = *state;
     mla_tokenizer *qwen3 = with_tokens(context, qwen3_tokens);
@@ -237,6 +246,10 @@ static void models_templates_are_recognised(void **state) {
         {"{%- if tools %}{{- '<|im_start|>system\\n' }} ... '<think>\\n' ... '<|im_end|>\\n' }}", MLA_CHAT_AUTO},
         {"{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
          "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}", MLA_CHAT_LLAMA3},
+        {"{%- set date_string = \"26 Jul 2024\" %}{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}"
+         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{ message['content'] | trim + '<|eot_id|>' }}", MLA_CHAT_LLAMA3_1},
+        {"{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- set date_string = \"26 Jul 2024\" %}{{- \"<|start_header_id|>\" }}"
+         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{ message['content'] | trim + '<|eot_id|>' }}", MLA_CHAT_AUTO},
         {"{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}{{- \"Cutting Knowledge Date: December 2023\\n\" }}"
          "{{ message['content'] | trim + '<|eot_id|>' }}", MLA_CHAT_AUTO},
         {"{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{{ bos_token }}"
@@ -255,7 +268,7 @@ static void models_templates_are_recognised(void **state) {
         const mla_status status = mla_chat_recognise(context, bytes, cases[i].jinja, &found);
         if (cases[i].expected == MLA_CHAT_AUTO)
             check_error(context, status, MLA_ERROR_ARGUMENT,
-                        "choose one of plain, chatml, llama3, deepseek2, deepseek3, qwen2, qwen2.5, smollm2, qwen3 by");
+                        "choose one of plain, chatml, llama3, deepseek2, deepseek3, llama3.1, qwen2, qwen2.5, smollm2, qwen3 by");
         else {
             check_ok(context, status);
             assert_int_equal(found, cases[i].expected);
@@ -287,6 +300,7 @@ static int tear_down(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(templates_render),          cmocka_unit_test(conversations_may_begin_with_the_templates_own_message),
+        cmocka_unit_test(llamas_system_message_has_dates),
         cmocka_unit_test(reasoning_is_kept_behind_the_last_question),
         cmocka_unit_test(an_answer_may_be_missing),
         cmocka_unit_test(messages_are_never_tokens), cmocka_unit_test(bad_lines_are_named),

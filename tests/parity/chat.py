@@ -60,6 +60,27 @@ DEEPSEEK3 = ("{% set ns = namespace(system_prompt='') %}{%- for message in messa
 ANSWER3 = ("{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}",
            "{{'<｜Assistant｜>'}}{% generation %}{{content + '<｜end▁of▁sentence｜>'}}{% endgeneration %}")  # fmt: skip
 
+# Llama 3.1's, without what it prints of tools
+LLAMA31 = """{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- set date_string = "26 Jul 2024" %}
+{%- endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\n" }}
+{{- "Cutting Knowledge Date: December 2023\\n" }}
+{{- "Today Date: " + date_string + "\\n\\n" }}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {%- if message['role'] == 'assistant' %}BEGIN{{- message['content'] | trim + '<|eot_id|>' }}END
+    {%- else %}{{- message['content'] | trim + '<|eot_id|>' }}{%- endif %}
+{%- endfor %}"""
 # Qwen2's and SmolLM2's: chatml with a system message of the model's own
 OWN_SYSTEM = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
               "{{ '<|im_start|>system\nSYSTEM<|im_end|>\n' }}{% endif %}" + CHATML.split("{% for message in messages %}")[1])  # fmt: skip
@@ -116,13 +137,14 @@ def answered(template, answers):
 
 
 CHATML_TOKENS = [None, "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+LLAMA3_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 TEMPLATES = {
     "plain": ([None, "<|endoftext|>"], *answered(USER_ASSISTANT.replace("{{ bos_token }}", ""), SPOKEN)),
     "chatml": (CHATML_TOKENS, *marked(CHATML)),
-    "llama3": (["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
-               *marked(LLAMA3)),
+    "llama3": (LLAMA3_TOKENS, *marked(LLAMA3)),
     "deepseek2": ([BOS, EOS], *answered(USER_ASSISTANT, SPOKEN)),
     "deepseek3": ([BOS, EOS, "<｜User｜>", "<｜Assistant｜>"], *answered(DEEPSEEK3, ANSWER3)),
+    "llama3.1": (LLAMA3_TOKENS, *marked(LLAMA31)),
     "qwen2": (CHATML_TOKENS, *marked(OWN_SYSTEM.replace("SYSTEM", "You are a helpful assistant."))),
     "qwen2.5": (CHATML_TOKENS, *marked(QWEN25)),
     "smollm2": (CHATML_TOKENS, *marked(OWN_SYSTEM.replace("SYSTEM", "You are a helpful AI assistant named SmolLM, trained by Hugging "
