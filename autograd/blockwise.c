@@ -264,20 +264,20 @@ void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_hea
 
 /* ---- backward ---- */
 
-/* What one thread works with while it goes over a key head. Rows of one head lie far apart in memory, at distances that
- * slow products (MLA_ROW_GAP); those that every key block needs are brought together first. */
+/* What one thread works with while it goes over a head. Rows of one head lie far apart in memory, at distances that slow
+ * products (MLA_ROW_GAP); those that every key block needs are brought together first. */
 typedef struct {
     float *scores, *dp; /* (BLOCK, PITCH): become P and scale * dS */
     void *p, *ds;       /* the same, of the type: scores and dp themselves for f32 */
-    float *dk, *dv;     /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks and heads */
-    float *dq;          /* (heads that share the key head, T, K): summed over key blocks */
-    float *dots;        /* (those heads, T): dO . O of each row */
-    void *q, *dout;     /* (those heads, T, K), (those heads, T, V), of the type */
+    float *dk, *dv;     /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks */
+    float *dq;          /* (T, K): summed over key blocks */
+    float *dots;        /* (T): dO . O of each row */
+    void *q, *dout;     /* (T, K), (T, V), of the type */
 } backward_work;
 
 /* Parts in the order of the struct; floats or, with `work`, where they begin in `scratch`. */
 static int64_t lay_out(const mla_blockwise *a, float *scratch, backward_work *work) {
-    const int64_t rows = shared_heads(a) * a->queries, copy = copy_floats(a);
+    const int64_t rows = a->queries, copy = copy_floats(a);
     const int64_t sizes[] = {BLOCK * PITCH, BLOCK * PITCH, copy, copy, BLOCK * a->key_width, BLOCK * a->value_width,
                              rows * a->key_width, rows, floats_of(a, rows * a->key_width),
                              floats_of(a, rows * a->value_width)};
@@ -294,12 +294,19 @@ static int64_t lay_out(const mla_blockwise *a, float *scratch, backward_work *wo
     return total;
 }
 
-/* Key heads, which threads take one after the other: a thread that gets none needs no scratch. */
-static int64_t backward_tasks(const mla_blockwise *a) { return a->batch * a->key_heads; }
+/* Heads, which threads take one after the other: a thread that gets none needs no scratch. */
+static int64_t working_threads(mla_context *context, const mla_blockwise *a) {
+    const int64_t threads = mla_context_threads(context), tasks = a->batch * a->heads;
+    return tasks < threads ? tasks : threads;
+}
+
+/* What each head gives to the gradients of keys or values that it shares with others: (B, heads, keys, width). */
+static int64_t shared_floats(const mla_blockwise *a, int64_t width) {
+    return shared_heads(a) == 1 ? 0 : a->batch * a->heads * a->keys * width;
+}
 
 int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise *a) {
-    const int64_t threads = mla_context_threads(context), tasks = backward_tasks(a);
-    return lay_out(a, NULL, NULL) * (tasks < threads ? tasks : threads);
+    return lay_out(a, NULL, NULL) * working_threads(context, a) + shared_floats(a, a->key_width + a->value_width);
 }
 
 MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
@@ -344,17 +351,16 @@ typedef struct {
     const float *lse;
 } backward_operands;
 
-/* Brings together what key head g needs of the heads that share it, by number among them. */
+/* Brings together what is needed of a head. */
 static void gather_head(const mla_blockwise *a, const backward_work *w, const backward_operands *x, int64_t b,
-                        int64_t g, int64_t shared) {
-    const int64_t h = g * shared_heads(a) + shared, kw = a->key_width, vw = a->value_width;
+                        int64_t h) {
+    const int64_t kw = a->key_width, vw = a->value_width;
     for (int64_t t = 0; t < a->queries; t++) {
-        const int64_t row = shared * a->queries + t;
         const mla_values dout = at(a, x->dout, a->queries, b, t, h);
         const float *o = mla_load(at(a, x->out, a->queries, b, t, h), 0, vw, w->scores);
-        w->dots[row] = dot(vw, o, mla_load(dout, 0, vw, w->dp));
-        memcpy(rows_from(a, w->q, row, kw), at(a, x->q, a->queries, b, t, h).data, bytes_of(a, kw));
-        memcpy(rows_from(a, w->dout, row, vw), dout.data, bytes_of(a, vw));
+        w->dots[t] = dot(vw, o, mla_load(dout, 0, vw, w->dp));
+        memcpy(rows_from(a, w->q, t, kw), at(a, x->q, a->queries, b, t, h).data, bytes_of(a, kw));
+        memcpy(rows_from(a, w->dout, t, vw), dout.data, bytes_of(a, vw));
     }
 }
 
@@ -374,11 +380,11 @@ static void score_gradient(const mla_blockwise *a, const backward_work *w, const
 
 /* Adds what a tile gives to the key block's dk and dv and to the queries' dq. */
 static void backward_tile(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
-                          const backward_operands *x, const tile *t, int64_t b, int64_t g, int64_t shared) {
-    const int64_t row = shared * a->queries + t->queries.begin;
+                          const backward_operands *x, const tile *t, int64_t b, int64_t h) {
+    const int64_t row = t->queries.begin, g = h / shared_heads(a);
     const void *q = rows_from(a, w->q, row, a->key_width), *dout = rows_from(a, w->dout, row, a->value_width);
     const void *k = at(a, x->k, a->keys, b, t->keys.begin, g).data, *v = at(a, x->v, a->keys, b, t->keys.begin, g).data;
-    const float *lse = x->lse + (b * a->heads + g * shared_heads(a)) * a->queries + row;
+    const float *lse = x->lse + (b * a->heads + h) * a->queries + row;
     mla_gemm_run(pick(&plans->scores, t), q, k, w->scores, NULL);
     mla_gemm_run(pick(&plans->dp, t), dout, v, w->dp, NULL);
     for (int64_t i = 0; i < t->queries.size; i++) score_gradient(a, w, t, b, i, lse[i], w->dots[row + i]);
@@ -388,41 +394,66 @@ static void backward_tile(const mla_blockwise *a, const backward_plans *plans, c
 }
 
 static void backward_keys(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
-                          const backward_operands *x, int64_t b, int64_t g, int64_t key_block) {
+                          const backward_operands *x, int64_t b, int64_t h, int64_t key_block) {
     const range keys = block_at(key_block, a->keys);
-    for (int64_t shared = 0; shared < shared_heads(a); shared++)
-        for (int64_t i = a->causal ? key_block : 0; i < blocks_of(a->queries); i++) {
-            tile tiles[2];
-            if (first_key(a, block_at(i, a->queries), b) >= keys.begin + keys.size) continue;
-            const int count = tiles_of(a, i, key_block, tiles);
-            for (int k = 0; k < count; k++) backward_tile(a, plans, w, x, &tiles[k], b, g, shared);
-        }
+    clear(BLOCK * a->key_width, w->dk);
+    clear(BLOCK * a->value_width, w->dv);
+    for (int64_t i = a->causal ? key_block : 0; i < blocks_of(a->queries); i++) {
+        tile tiles[2];
+        if (first_key(a, block_at(i, a->queries), b) >= keys.begin + keys.size) continue;
+        const int count = tiles_of(a, i, key_block, tiles);
+        for (int k = 0; k < count; k++) backward_tile(a, plans, w, x, &tiles[k], b, h);
+    }
 }
+
+/* Where a gradient of keys or values goes; heads that share it put theirs into `sums`, for add_shared. */
+typedef struct {
+    mla_heads out; /* without data: not wanted */
+    int64_t width;
+    bool add;
+    float *sums; /* shared_floats */
+} key_gradient;
 
 /* Puts x (rows, width) into rows of `out` that begin `stride` elements apart. */
 static void deliver(int64_t rows, int64_t width, const float *x, mla_values out, int64_t stride, bool add) {
     for (int64_t i = 0; i < rows; i++) mla_store(out, add ? MLA_ADD : MLA_SET, i * stride, width, x + i * width);
 }
 
-/* All of one key head, so that the order of every sum is fixed: key blocks outside, the heads that share it and
- * their query blocks inside. */
+static void deliver_keys(const mla_blockwise *a, const key_gradient *d, const float *x, range keys, int64_t b,
+                         int64_t h) {
+    if (!d->out.data) return;
+    if (shared_heads(a) > 1)
+        memcpy(d->sums + ((b * a->heads + h) * a->keys + keys.begin) * d->width, x,
+               (size_t)(keys.size * d->width) * sizeof *x);
+    else deliver(keys.size, d->width, x, at(a, d->out, a->keys, b, keys.begin, h), d->out.row, d->add);
+}
+
+/* All of one head, so that the order of every sum is fixed: key blocks outside, query blocks inside. */
 static void backward_head(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
-                          const backward_operands *x, const mla_blockwise_gradients *d, int64_t b, int64_t g) {
-    for (int64_t shared = 0; shared < shared_heads(a); shared++) gather_head(a, w, x, b, g, shared);
-    clear(shared_heads(a) * a->queries * a->key_width, w->dq);
+                          const backward_operands *x, const key_gradient *dk, const key_gradient *dv, int64_t b,
+                          int64_t h) {
+    gather_head(a, w, x, b, h);
+    clear(a->queries * a->key_width, w->dq);
     for (int64_t j = 0; j < blocks_of(a->keys); j++) {
         const range keys = block_at(j, a->keys);
-        clear(BLOCK * a->key_width, w->dk);
-        clear(BLOCK * a->value_width, w->dv);
-        backward_keys(a, plans, w, x, b, g, j);
-        if (d->k.data)
-            deliver(keys.size, a->key_width, w->dk, at(a, d->k, a->keys, b, keys.begin, g), d->k.row, d->add_k);
-        if (d->v.data)
-            deliver(keys.size, a->value_width, w->dv, at(a, d->v, a->keys, b, keys.begin, g), d->v.row, d->add_v);
+        backward_keys(a, plans, w, x, b, h, j);
+        deliver_keys(a, dk, w->dk, keys, b, h);
+        deliver_keys(a, dv, w->dv, keys, b, h);
     }
-    for (int64_t shared = 0; shared < shared_heads(a) && d->q.data; shared++)
-        deliver(a->queries, a->key_width, w->dq + shared * a->queries * a->key_width,
-                at(a, d->q, a->queries, b, 0, g * shared_heads(a) + shared), d->q.row, d->add_q);
+}
+
+/* The sum over the heads that share a key head, in their order. */
+static void add_shared(const mla_blockwise *a, const key_gradient *d) {
+    const int64_t shared = shared_heads(a), head = a->keys * d->width;
+    if (!d->out.data || shared == 1) return;
+    #pragma omp parallel for collapse(2) schedule(static)
+    for (int64_t task = 0; task < a->batch * a->key_heads; task++)
+        for (int64_t t = 0; t < a->keys; t++) {
+            float *sum = d->sums + task * shared * head + t * d->width;
+            for (int64_t i = 1; i < shared; i++) mla_deliver(MLA_ADD, d->width, sum + i * head, sum);
+            mla_store(at(a, d->out, a->keys, task / a->key_heads, t, task % a->key_heads), d->add ? MLA_ADD : MLA_SET, 0,
+                      d->width, sum);
+        }
 }
 
 void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
@@ -430,6 +461,9 @@ void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_he
                             float *scratch) {
     backward_plans plans;
     const backward_operands x = {q, k, v, out, dout, lse};
+    float *sums = scratch + lay_out(a, NULL, NULL) * working_threads(context, a);
+    const key_gradient dk = {d->k, a->key_width, d->add_k, sums};
+    const key_gradient dv = {d->v, a->value_width, d->add_v, sums + shared_floats(a, a->key_width)};
     if (!plan_backward(context, a, k, v, &plans)) return;
     int64_t parts = 0; /* of scratch, that threads have taken */
     #pragma omp parallel
@@ -437,15 +471,20 @@ void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_he
         int64_t part = -1;
         backward_work w = {0};
         #pragma omp for schedule(dynamic)
-        for (int64_t task = 0; task < backward_tasks(a); task++) {
+        for (int64_t task = 0; task < a->batch * a->heads; task++) {
+            const int64_t b = task / a->heads, h = task % a->heads;
             if (part < 0) {
                 #pragma omp atomic capture
                 part = parts++;
                 lay_out(a, scratch + part * lay_out(a, NULL, NULL), &w);
             }
-            backward_head(a, &plans, &w, &x, d, task / a->key_heads, task % a->key_heads);
+            backward_head(a, &plans, &w, &x, &dk, &dv, b, h);
+            if (d->q.data)
+                deliver(a->queries, a->key_width, w.dq, at(a, d->q, a->queries, b, 0, h), d->q.row, d->add_q);
         }
     }
+    add_shared(a, &dk);
+    add_shared(a, &dv);
 }
 
 mla_cost mla_blockwise_cost(const mla_blockwise *a) {
