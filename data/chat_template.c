@@ -31,8 +31,8 @@ const char *const mla_chat_template_names[] = {"auto", "plain", "chatml", "llama
 static const char end_token[] = "<end>"; /* in the table: the tokenizer's separator */
 
 #define CHATML(role) {"<|im_start|>" role "\n", "", "<|im_end|>", "\n"}
-#define CHATML_TEMPLATE \
-    .begin = "", .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")}, \
+#define CHATML_TURNS .begin = "", .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")}
+#define CHATML_TEMPLATE CHATML_TURNS, \
     .tokens = {"<|im_start|>", "<|im_end|>"}, .has = {"<|im_start|>", "<|im_end|>"}, .lacks = {"think", "trim", "strip"}
 #define LLAMA3(role) {"<|start_header_id|>" role "<|end_header_id|>\n\n", "", "<|eot_id|>", ""}
 static const template_t templates[] = {
@@ -81,8 +81,7 @@ static const template_t templates[] = {
                           .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
     [MLA_CHAT_SMOLLM2] = {CHATML_TEMPLATE, .program_only = true,
                           .system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"},
-    [MLA_CHAT_QWEN3] = {.begin = "",
-                        .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")},
+    [MLA_CHAT_QWEN3] = {CHATML_TURNS,
                         .tokens = {"<|im_start|>", "<|im_end|>", "<think>", "</think>"},
                         .thinks = true,
                         .program_only = true,
@@ -258,11 +257,19 @@ static mla_status put_literal(mla_chat_encoder *e, const char *literal, bool ans
     return status;
 }
 
-static bool is_space(char c) { return c && strchr(" \t\n\r\f\v", c); }
+static const char white_space[] = " \t\n\r\f\v";
 
-static mla_chat_message trimmed(mla_chat_message m) {
-    while (m.length && is_space(m.content[0])) m.content++, m.length--;
-    while (m.length && is_space(m.content[m.length - 1])) m.length--;
+static bool is_one_of(char c, const char *set) { return c && strchr(set, c); }
+
+/* A message without what it begins with of the set; and without what it ends with of it, too. */
+static mla_chat_message left_trimmed(mla_chat_message m, const char *set) {
+    while (m.length && is_one_of(m.content[0], set)) m.content++, m.length--;
+    return m;
+}
+
+static mla_chat_message trimmed(mla_chat_message m, const char *set) {
+    m = left_trimmed(m, set);
+    while (m.length && is_one_of(m.content[m.length - 1], set)) m.length--;
     return m;
 }
 
@@ -290,16 +297,6 @@ static mla_chat_message behind_last(mla_chat_message m, const char *text) {
     return m;
 }
 
-static mla_chat_message without_lines(mla_chat_message m) {
-    while (m.length && m.content[0] == '\n') m.content++, m.length--;
-    return m;
-}
-
-static mla_chat_message without_last_lines(mla_chat_message m) {
-    while (m.length && m.content[m.length - 1] == '\n') m.length--;
-    return m;
-}
-
 /* The last question of a user, the answer of a tool being none. */
 static int64_t last_question(const mla_chat *chat) {
     for (int64_t i = chat->count - 1; i >= 0; i--) {
@@ -314,13 +311,14 @@ static int64_t last_question(const mla_chat *chat) {
  * some, be it empty. *rest is the answer without. */
 static mla_status put_reasoning(mla_chat_encoder *e, const mla_chat *chat, int64_t i, mla_chat_message *rest) {
     const mla_chat_message m = chat->messages[i];
+    const mla_chat_message thought = before_first(m, "</think>");
     mla_chat_message reasoning = {0};
-    if (before_first(m, "</think>").length < m.length) {
-        reasoning = without_lines(behind_last(without_last_lines(before_first(m, "</think>")), "<think>"));
-        *rest = without_lines(behind_last(m, "</think>"));
+    if (thought.length < m.length) {
+        reasoning = trimmed(behind_last(thought, "<think>"), "\n");
+        *rest = left_trimmed(behind_last(m, "</think>"), "\n");
     }
     if (i <= last_question(chat) || (i < chat->count - 1 && !reasoning.length)) return MLA_OK;
-    *rest = without_lines(*rest);
+    *rest = left_trimmed(*rest, "\n");
     mla_status status = put_literal(e, "<think>\n", m.length);
     if (!status) status = put_text(e, reasoning.content, reasoning.length, m.length);
     return status ? status : put_literal(e, "\n</think>\n\n", m.length);
@@ -331,7 +329,7 @@ static mla_status put_reasoning(mla_chat_encoder *e, const mla_chat *chat, int64
 /* An answer that is empty is none. */
 static mla_status put_message(mla_chat_encoder *e, const mla_chat *chat, int64_t i) {
     mla_chat_message m = chat->messages[i];
-    if (e->template_->trim) m = trimmed(m);
+    if (e->template_->trim) m = trimmed(m, white_space);
     const turn_t *turn = &e->template_->turns[m.role];
     const bool answer = m.role == MLA_CHAT_ASSISTANT && m.length;
     mla_status status = put_literal(e, turn->before, false);

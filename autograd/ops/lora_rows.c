@@ -8,7 +8,8 @@
 #include <string.h>
 
 enum { GROUP = 8, FOURS = 4 };                  /* rows, and ranks, that are taken at a time */
-enum { MOST_CHUNKS = 128, LEAST_CHUNK = 128 }; /* of rows that sum for themselves */
+/* Chunks of rows that sum for themselves: fewer than those of mla_chunk_rows, as their sums are rank times as large. */
+enum { MOST_CHUNKS = 128, LEAST_CHUNK = 128 };
 
 /* A and B in f32, with ranks of zeros up to a multiple of FOURS. */
 typedef struct {
@@ -168,13 +169,6 @@ static void gradients_of_rows(const mla_low *l, const few *f, const operands *o,
     close_rows(g, o->dx, f->in, dx);
 }
 
-/* Into the first of `count` blocks of sums, in order. */
-static void add_up(int64_t count, int64_t size, float *sums) {
-    #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < size; i += MLA_PIECE)
-        for (int64_t c = 1; c < count; c++) mla_deliver(MLA_ADD, mla_piece(size, i), sums + c * size + i, sums + i);
-}
-
 void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
                        mla_values dx, float *scratch) {
     const mla_node *n = l->node;
@@ -188,7 +182,8 @@ void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const fl
         for (int64_t i = from; i < from + chunk && i < l->rows; i += GROUP)
             gradients_of_rows(l, &f, &o, group_at(i, l->rows), sums);
     }
-    add_up(chunks_of(l->rows), size, f.sums);
+    /* into the first chunk's: of each stripe all are read before it is written */
+    mla_sum_rows(MLA_SET, chunks_of(l->rows), size, (mla_values){f.sums, MLA_F32}, NULL, f.sums);
     mla_store(mla_in_gradient(n, l->a), n->mode[l->a], 0, mla_count(n->in[l->a]), f.sums);
     mla_low_turn(n->mode[l->b], n->in[l->a]->shape[0], f.out, f.sums + f.rank * f.in, mla_in_gradient(n, l->b));
 }
