@@ -57,6 +57,16 @@ code=$?
 check 0 "" "$mla" train --resume asked-twice
 same_end whole asked-twice || fail "a run that was ended at once ends in other bits"
 
+# no signal comes to a thread that computes: SIGINT, SIGUSR1 and SIGTERM are blocked in all but one
+"$mla" train tiny.yaml "${long[@]}" --set train.threads=2 --out two-threads >printed 2>&1 &
+wait_for_steps $! two-threads 5
+masks=$(sed -n 's/^SigBlk:\t/0x/p' /proc/$!/status /proc/$!/task/*/status)
+kill -TERM $!
+wait $!
+takers=0
+for mask in $masks; do (((mask & 0x4202) == 0x4202)) || takers=$((takers + 1)); done
+[ $takers -eq 1 ] && [ "$(wc -l <<<"$masks")" -ge 4 ] || fail "$takers threads take signals: $masks"
+
 # the length as epochs stays what it was
 check 0 "" "$mla" train tiny.yaml --set train.steps=0 --set train.epochs=2.5 --out epochs
 check 0 "" "$mla" train --resume epochs

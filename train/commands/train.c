@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -38,10 +39,30 @@ static void on_signal(int number) {
     signalled = 1;
 }
 
-static void catch_signals(void) {
+static void *take_signals(void *unused) {
+    for (;;) pause();
+    return unused;
+}
+
+/* A thread that computes must not take a signal: in oneDNN's older kernels (before 3.11.2, its issue 4845) the stack
+ * pointer is at times the address of a buffer, and what the system puts below it for a handler destroys other memory.
+ * So one thread takes them all, which does nothing else; the caller, and all threads that it begins from now on, take
+ * none. */
+static mla_status catch_signals(mla_context *context) {
     static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
+    pthread_t taker;
+    sigset_t ours;
+    const int code = pthread_create(&taker, NULL, take_signals, NULL);
+    if (code) return mla_fail(context, MLA_ERROR_LIBRARY, "no thread to take signals: %s", strerror(code));
+    pthread_detach(taker);
     signalled = 0;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) signal(numbers[i], on_signal);
+    sigemptyset(&ours);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        signal(numbers[i], on_signal);
+        sigaddset(&ours, numbers[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &ours, NULL);
+    return MLA_OK;
 }
 
 /* ---- what is shown on the way ---- */
@@ -138,7 +159,7 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     watcher watch = {.context = call->context, .log_every = recipe->train.log_every};
     mla_train_result result;
     if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
-    catch_signals();
+    if (catch_signals(call->context)) return mla_error_status(call->context);
     mla_train_options train = {.comm = *call->comm, .out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
     const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one talks */
     if (!o->json && first) {
