@@ -1,43 +1,9 @@
 #include "autograd/blockwise.h"
-#include "autograd/gemm.h"
-#include "autograd/rows.h"
+#include "autograd/blockwise_tiles.h"
 #include "autograd/vecmath.h"
 
 #include <omp.h>
 #include <string.h>
-
-/* Rows of a block of queries and of keys: large enough for GEMM's full speed, small enough for the L2 cache. */
-enum { BLOCK = 128, HALF = BLOCK / 2 };
-
-/* Elements from row to row of a block of scores. */
-enum { PITCH = BLOCK + MLA_ROW_GAP };
-
-typedef struct {
-    int64_t begin, size;
-} range;
-
-static range block_at(int64_t i, int64_t total) {
-    const int64_t begin = i * BLOCK;
-    return (range){begin, total - begin < BLOCK ? total - begin : BLOCK};
-}
-
-static int64_t blocks_of(int64_t total) { return (total + BLOCK - 1) / BLOCK; }
-
-/* Queries and keys whose products are made at once. */
-typedef struct {
-    range queries, keys;
-} tile;
-
-/* Cuts a pair of blocks into one tile, or on the diagonal into two: the first half of the queries sees no more than the
- * first half of the keys. Returns how many. */
-static int tiles_of(const mla_blockwise *a, int64_t query_block, int64_t key_block, tile tiles[2]) {
-    const range queries = block_at(query_block, a->queries), keys = block_at(key_block, a->keys);
-    tiles[0] = (tile){queries, keys};
-    if (!a->causal || query_block != key_block || queries.size <= HALF) return 1;
-    tiles[0].queries.size = tiles[0].keys.size = HALF;
-    tiles[1] = (tile){{queries.begin + HALF, queries.size - HALF}, keys};
-    return 2;
-}
 
 static mla_values at(const mla_blockwise *a, mla_heads x, int64_t positions, int64_t b, int64_t t, int64_t h) {
     return mla_beyond((mla_values){x.data, a->type}, (b * positions + t) * x.row + h * x.head);
@@ -58,69 +24,17 @@ static void *rows_from(const mla_blockwise *a, void *block, int64_t row, int64_t
 /* Query heads that share a key head. */
 static int64_t shared_heads(const mla_blockwise *a) { return a->heads / a->key_heads; }
 
-/* Plans of one product for all sizes of tiles that occur: no more than 5. */
-typedef struct {
-    int count;
-    struct {
-        int64_t queries, keys;
-        const mla_gemm *plan;
-    } of[8];
-} tile_gemm;
-
-static int find(const tile_gemm *g, const tile *t) {
-    int i = 0;
-    while (i < g->count && (g->of[i].queries != t->queries.size || g->of[i].keys != t->keys.size)) i++;
-    return i;
-}
-
-typedef enum { QUERIES = -1, KEYS = -2 } tile_side; /* stands for a tile's size in a product's shape */
-
-static int64_t side(int64_t size, const tile *t) {
-    return size == QUERIES ? t->queries.size : size == KEYS ? t->keys.size : size;
-}
-
-static bool plan_tile(mla_context *context, mla_gemm_shape shape, const tile *t, tile_gemm *out) {
-    const int i = find(out, t);
-    if (i < out->count) return true;
-    shape.m = side(shape.m, t);
-    shape.n = side(shape.n, t);
-    shape.k = side(shape.k, t);
-    out->of[i].queries = t->queries.size;
-    out->of[i].keys = t->keys.size;
-    out->count++;
-    return (out->of[i].plan = mla_gemm_plan(context, &shape)) != NULL;
-}
-
-/* The first two blocks and the last one have all sizes between them. */
-static bool plan_tiles(mla_context *context, const mla_blockwise *a, mla_gemm_shape shape, tile_gemm *out) {
-    const int64_t query_blocks[] = {0, 1, blocks_of(a->queries) - 1}, key_blocks[] = {0, blocks_of(a->keys) - 1};
-    shape.single_thread = true;
-    shape.a_type = shape.b_type = a->type;
-    out->count = 0;
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 2; j++) {
-            tile tiles[2];
-            if (query_blocks[i] >= blocks_of(a->queries) || (a->causal && key_blocks[j] > query_blocks[i])) continue;
-            const int count = tiles_of(a, query_blocks[i], key_blocks[j], tiles);
-            for (int k = 0; k < count; k++)
-                if (!plan_tile(context, shape, &tiles[k], out)) return false;
-        }
-    return true;
-}
-
-static const mla_gemm *pick(const tile_gemm *g, const tile *t) { return g->of[find(g, t)].plan; }
-
 static int64_t limited(int64_t x, int64_t most) { return x < 0 ? 0 : x < most ? x : most; }
 
 /* Keys of the block that a query at position t sees, counted from the block's first. */
-static range visible(const mla_blockwise *a, range keys, int64_t b, int64_t t) {
+static mla_stretch visible(const mla_blockwise *a, mla_stretch keys, int64_t b, int64_t t) {
     const int64_t end = a->causal ? limited(t + 1 - keys.begin, keys.size) : keys.size;
     const int64_t begin = a->starts ? limited(a->starts[b * a->queries + t] - keys.begin, end) : 0;
-    return (range){begin, end - begin};
+    return (mla_stretch){begin, end - begin};
 }
 
 /* The first key that any query of the block sees. */
-static int64_t first_key(const mla_blockwise *a, range queries, int64_t b) {
+static int64_t first_key(const mla_blockwise *a, mla_stretch queries, int64_t b) {
     int64_t first = a->starts ? a->keys : 0;
     for (int64_t i = 0; i < queries.size && a->starts; i++) {
         const int64_t start = a->starts[b * a->queries + queries.begin + i];
@@ -135,23 +49,25 @@ static void clear(int64_t count, float *x) { memset(x, 0, (size_t)count * sizeof
 
 /* What one thread works with while it goes over the key blocks of one query block. */
 typedef struct {
-    float *scores;      /* (BLOCK, PITCH) */
+    float *scores;      /* (MLA_BLOCK, MLA_PITCH) */
     void *p;            /* the same as exponentials, of the type: scores itself for f32 */
-    float *sum;         /* (BLOCK, V): P V so far, relative to exp(max) */
-    float *max, *total; /* (BLOCK): of the scores seen so far, and the sum of their exponentials */
+    float *sum;         /* (MLA_BLOCK, V): P V so far, relative to exp(max) */
+    float *max, *total; /* (MLA_BLOCK): of the scores seen so far, and the sum of their exponentials */
 } forward_work;
 
 /* A second block of scores, where the type is not that of the scores. */
-static int64_t copy_floats(const mla_blockwise *a) { return a->type == MLA_F32 ? 0 : floats_of(a, BLOCK * PITCH); }
+static int64_t copy_floats(const mla_blockwise *a) {
+    return a->type == MLA_F32 ? 0 : floats_of(a, MLA_BLOCK * MLA_PITCH);
+}
 
 static int64_t forward_floats(const mla_blockwise *a) {
-    return BLOCK * (PITCH + a->value_width + 2) + copy_floats(a);
+    return MLA_BLOCK * (MLA_PITCH + a->value_width + 2) + copy_floats(a);
 }
 
 static forward_work forward_work_of(const mla_blockwise *a, float *scratch) {
     float *scores = scratch + omp_get_thread_num() * forward_floats(a);
-    float *sum = scores + BLOCK * PITCH, *max = sum + BLOCK * a->value_width;
-    return (forward_work){scores, a->type == MLA_F32 ? scores : max + 2 * BLOCK, sum, max, max + BLOCK};
+    float *sum = scores + MLA_BLOCK * MLA_PITCH, *max = sum + MLA_BLOCK * a->value_width;
+    return (forward_work){scores, a->type == MLA_F32 ? scores : max + 2 * MLA_BLOCK, sum, max, max + MLA_BLOCK};
 }
 
 int64_t mla_blockwise_forward_scratch(mla_context *context, const mla_blockwise *a) {
@@ -183,7 +99,7 @@ MLA_VECTOR static void divide_row(int64_t count, float by, float *restrict x) {
 }
 
 typedef struct {
-    tile_gemm scores, values;
+    mla_tile_gemm scores, values;
 } forward_plans;
 
 typedef struct {
@@ -192,37 +108,38 @@ typedef struct {
 } forward_operands;
 
 /* Query `row` of a block, and row i of a tile's scores. A query that sees none of the keys takes nothing in. */
-static void absorb(const mla_blockwise *a, const forward_work *w, const tile *t, int64_t b, int64_t i, int64_t row) {
+static void absorb(const mla_blockwise *a, const forward_work *w, const mla_tile *t, int64_t b, int64_t i,
+                   int64_t row) {
     const int64_t width = t->keys.size;
-    const range seen = visible(a, t->keys, b, t->queries.begin + i);
-    float *s = w->scores + i * PITCH;
+    const mla_stretch seen = visible(a, t->keys, b, t->queries.begin + i);
+    float *s = w->scores + i * MLA_PITCH;
     clear(seen.size ? seen.begin : width, s);
     if (seen.size)
         absorb_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row,
                    a->value_width, w->sum + row * a->value_width);
-    if (a->type == MLA_BF16) mla_narrow(width, s, rows_from(a, w->p, i, PITCH));
+    if (a->type == MLA_BF16) mla_narrow(width, s, rows_from(a, w->p, i, MLA_PITCH));
 }
 
 /* Takes in one tile: scores to exponentials, and what they weigh of the values to the sum. */
 static void forward_tile(const mla_blockwise *a, const forward_plans *plans, const forward_work *w,
-                         const forward_operands *x, const tile *t, int64_t b, int64_t h) {
-    const int64_t g = h / shared_heads(a), row = t->queries.begin % BLOCK;
+                         const forward_operands *x, const mla_tile *t, int64_t b, int64_t h) {
+    const int64_t g = h / shared_heads(a), row = t->queries.begin % MLA_BLOCK;
     const void *q = at(a, x->q, a->queries, b, t->queries.begin, h).data;
-    mla_gemm_run(pick(&plans->scores, t), q, at(a, x->k, a->keys, b, t->keys.begin, g).data, w->scores, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->scores, t), q, at(a, x->k, a->keys, b, t->keys.begin, g).data, w->scores, NULL);
     for (int64_t i = 0; i < t->queries.size; i++) absorb(a, w, t, b, i, row + i);
-    mla_gemm_run(pick(&plans->values, t), w->p, at(a, x->v, a->keys, b, t->keys.begin, g).data,
+    mla_gemm_run(mla_tile_plan(&plans->values, t), w->p, at(a, x->v, a->keys, b, t->keys.begin, g).data,
                  w->sum + row * a->value_width, NULL);
 }
 
 static void forward_block(const mla_blockwise *a, const forward_plans *plans, const forward_operands *x,
                           const forward_work *w, int64_t b, int64_t h, int64_t block) {
-    const range queries = block_at(block, a->queries);
-    const int64_t end = a->causal ? block + 1 : blocks_of(a->keys);
-    clear(BLOCK * a->value_width, w->sum);
+    const mla_stretch queries = mla_block_at(block, a->queries);
+    const int64_t end = a->causal ? block + 1 : mla_blocks_of(a->keys);
+    clear(MLA_BLOCK * a->value_width, w->sum);
     for (int64_t i = 0; i < queries.size; i++) w->max[i] = -INFINITY, w->total[i] = 0;
-    for (int64_t j = first_key(a, queries, b) / BLOCK; j < end; j++) {
-        tile tiles[2];
-        const int count = tiles_of(a, block, j, tiles);
+    for (int64_t j = first_key(a, queries, b) / MLA_BLOCK; j < end; j++) {
+        mla_tile tiles[2];
+        const int count = mla_tiles_of(a, block, j, tiles);
         for (int k = 0; k < count; k++) forward_tile(a, plans, w, x, &tiles[k], b, h);
     }
     float *lse = x->lse + (b * a->heads + h) * a->queries + queries.begin;
@@ -249,13 +166,14 @@ void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_hea
     forward_plans plans;
     const forward_operands x = {q, k, v, out, lse};
     if (!starts_fit(context, a)) return;
-    const mla_gemm_shape scores = {.m = QUERIES, .n = KEYS, .k = a->key_width, .b_transposed = true, .lda = q.row,
-                                   .ldb = k.row, .ldc = PITCH};
-    const mla_gemm_shape values = {.m = QUERIES, .n = a->value_width, .k = KEYS, .lda = PITCH, .ldb = v.row,
-                                   .accumulate = true};
-    if (!plan_tiles(context, a, scores, &plans.scores) || !plan_tiles(context, a, values, &plans.values)) return;
+    const mla_gemm_shape scores = {.m = MLA_QUERIES, .n = MLA_KEYS, .k = a->key_width, .b_transposed = true,
+                                   .lda = q.row, .ldb = k.row, .ldc = MLA_PITCH};
+    const mla_gemm_shape values = {.m = MLA_QUERIES, .n = a->value_width, .k = MLA_KEYS, .lda = MLA_PITCH,
+                                   .ldb = v.row, .accumulate = true};
+    if (!mla_plan_tiles(context, a, scores, &plans.scores)) return;
+    if (!mla_plan_tiles(context, a, values, &plans.values)) return;
     #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int64_t block = blocks_of(a->queries) - 1; block >= 0; block--) /* the longest rows of blocks first */
+    for (int64_t block = mla_blocks_of(a->queries) - 1; block >= 0; block--) /* the longest rows of blocks first */
         for (int64_t head = 0; head < a->batch * a->heads; head++) {
             const forward_work w = forward_work_of(a, scratch);
             forward_block(a, &plans, &x, &w, head / a->heads, head % a->heads, block);
@@ -267,9 +185,9 @@ void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_hea
 /* What one thread works with while it goes over a head. Rows of one head lie far apart in memory, at distances that slow
  * products (MLA_ROW_GAP); those that every key block needs are brought together first. */
 typedef struct {
-    float *scores, *dp; /* (BLOCK, PITCH): become P and scale * dS */
+    float *scores, *dp; /* (MLA_BLOCK, MLA_PITCH): become P and scale * dS */
     void *p, *ds;       /* the same, of the type: scores and dp themselves for f32 */
-    float *dk, *dv;     /* (BLOCK, K), (BLOCK, V): of the key block, summed over query blocks */
+    float *dk, *dv;     /* (MLA_BLOCK, K), (MLA_BLOCK, V): of the key block, summed over query blocks */
     float *dq;          /* (T, K): summed over key blocks */
     float *dots;        /* (T): dO . O of each row */
     void *q, *dout;     /* (T, K), (T, V), of the type */
@@ -278,9 +196,9 @@ typedef struct {
 /* Parts in the order of the struct; floats or, with `work`, where they begin in `scratch`. */
 static int64_t lay_out(const mla_blockwise *a, float *scratch, backward_work *work) {
     const int64_t rows = a->queries, copy = copy_floats(a);
-    const int64_t sizes[] = {BLOCK * PITCH, BLOCK * PITCH, copy, copy, BLOCK * a->key_width, BLOCK * a->value_width,
-                             rows * a->key_width, rows, floats_of(a, rows * a->key_width),
-                             floats_of(a, rows * a->value_width)};
+    const int64_t sizes[] = {MLA_BLOCK * MLA_PITCH, MLA_BLOCK * MLA_PITCH, copy, copy, MLA_BLOCK * a->key_width,
+                             MLA_BLOCK * a->value_width, rows * a->key_width, rows,
+                             floats_of(a, rows * a->key_width), floats_of(a, rows * a->value_width)};
     enum { PARTS = sizeof sizes / sizeof *sizes };
     float *part[PARTS];
     int64_t total = 0;
@@ -328,22 +246,25 @@ MLA_VECTOR static void score_gradient_row(int64_t count, int64_t width, float sc
 }
 
 typedef struct {
-    tile_gemm scores, dp, dq, dk, dv;
+    mla_tile_gemm scores, dp, dq, dk, dv;
 } backward_plans;
 
 static bool plan_backward(mla_context *context, const mla_blockwise *a, mla_heads k, mla_heads v,
                           backward_plans *plans) {
     const int64_t kw = a->key_width, vw = a->value_width;
-    return plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = kw, .b_transposed = true, .ldb = k.row,
-                      .ldc = PITCH}, &plans->scores) &&
-           plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = KEYS, .k = vw, .b_transposed = true, .ldb = v.row,
-                      .ldc = PITCH}, &plans->dp) &&
-           plan_tiles(context, a, (mla_gemm_shape){.m = QUERIES, .n = kw, .k = KEYS, .lda = PITCH, .ldb = k.row,
-                      .accumulate = true}, &plans->dq) &&
-           plan_tiles(context, a, (mla_gemm_shape){.m = KEYS, .n = kw, .k = QUERIES, .a_transposed = true, .lda = PITCH,
-                      .accumulate = true}, &plans->dk) &&
-           plan_tiles(context, a, (mla_gemm_shape){.m = KEYS, .n = vw, .k = QUERIES, .a_transposed = true, .lda = PITCH,
-                      .accumulate = true}, &plans->dv);
+    const mla_gemm_shape scores = {.m = MLA_QUERIES, .n = MLA_KEYS, .k = kw, .b_transposed = true, .ldb = k.row,
+                                   .ldc = MLA_PITCH};
+    const mla_gemm_shape dp = {.m = MLA_QUERIES, .n = MLA_KEYS, .k = vw, .b_transposed = true, .ldb = v.row,
+                               .ldc = MLA_PITCH};
+    const mla_gemm_shape dq = {.m = MLA_QUERIES, .n = kw, .k = MLA_KEYS, .lda = MLA_PITCH, .ldb = k.row,
+                               .accumulate = true};
+    const mla_gemm_shape dk = {.m = MLA_KEYS, .n = kw, .k = MLA_QUERIES, .a_transposed = true, .lda = MLA_PITCH,
+                               .accumulate = true};
+    mla_gemm_shape dv = dk;
+    dv.n = vw;
+    return mla_plan_tiles(context, a, scores, &plans->scores) && mla_plan_tiles(context, a, dp, &plans->dp) &&
+           mla_plan_tiles(context, a, dq, &plans->dq) && mla_plan_tiles(context, a, dk, &plans->dk) &&
+           mla_plan_tiles(context, a, dv, &plans->dv);
 }
 
 typedef struct {
@@ -365,43 +286,43 @@ static void gather_head(const mla_blockwise *a, const backward_work *w, const ba
 }
 
 /* Row i of a tile's scores and dP, which is query t of the head: to P, and to scale * dS. */
-static void score_gradient(const mla_blockwise *a, const backward_work *w, const tile *t, int64_t b, int64_t i,
+static void score_gradient(const mla_blockwise *a, const backward_work *w, const mla_tile *t, int64_t b, int64_t i,
                            float lse, float row_dot) {
     const int64_t width = t->keys.size;
-    const range seen = visible(a, t->keys, b, t->queries.begin + i);
-    float *s = w->scores + i * PITCH, *dp = w->dp + i * PITCH;
+    const mla_stretch seen = visible(a, t->keys, b, t->queries.begin + i);
+    float *s = w->scores + i * MLA_PITCH, *dp = w->dp + i * MLA_PITCH;
     clear(seen.begin, s);
     clear(seen.begin, dp);
     score_gradient_row(seen.size, width - seen.begin, a->scale, lse, row_dot, s + seen.begin, dp + seen.begin);
     if (a->type == MLA_F32) return;
-    mla_narrow(width, s, rows_from(a, w->p, i, PITCH));
-    mla_narrow(width, dp, rows_from(a, w->ds, i, PITCH));
+    mla_narrow(width, s, rows_from(a, w->p, i, MLA_PITCH));
+    mla_narrow(width, dp, rows_from(a, w->ds, i, MLA_PITCH));
 }
 
 /* Adds what a tile gives to the key block's dk and dv and to the queries' dq. */
 static void backward_tile(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
-                          const backward_operands *x, const tile *t, int64_t b, int64_t h) {
+                          const backward_operands *x, const mla_tile *t, int64_t b, int64_t h) {
     const int64_t row = t->queries.begin, g = h / shared_heads(a);
     const void *q = rows_from(a, w->q, row, a->key_width), *dout = rows_from(a, w->dout, row, a->value_width);
     const void *k = at(a, x->k, a->keys, b, t->keys.begin, g).data, *v = at(a, x->v, a->keys, b, t->keys.begin, g).data;
     const float *lse = x->lse + (b * a->heads + h) * a->queries + row;
-    mla_gemm_run(pick(&plans->scores, t), q, k, w->scores, NULL);
-    mla_gemm_run(pick(&plans->dp, t), dout, v, w->dp, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->scores, t), q, k, w->scores, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->dp, t), dout, v, w->dp, NULL);
     for (int64_t i = 0; i < t->queries.size; i++) score_gradient(a, w, t, b, i, lse[i], w->dots[row + i]);
-    mla_gemm_run(pick(&plans->dv, t), w->p, dout, w->dv, NULL);
-    mla_gemm_run(pick(&plans->dk, t), w->ds, q, w->dk, NULL);
-    mla_gemm_run(pick(&plans->dq, t), w->ds, k, w->dq + row * a->key_width, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->dv, t), w->p, dout, w->dv, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->dk, t), w->ds, q, w->dk, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->dq, t), w->ds, k, w->dq + row * a->key_width, NULL);
 }
 
 static void backward_keys(const mla_blockwise *a, const backward_plans *plans, const backward_work *w,
                           const backward_operands *x, int64_t b, int64_t h, int64_t key_block) {
-    const range keys = block_at(key_block, a->keys);
-    clear(BLOCK * a->key_width, w->dk);
-    clear(BLOCK * a->value_width, w->dv);
-    for (int64_t i = a->causal ? key_block : 0; i < blocks_of(a->queries); i++) {
-        tile tiles[2];
-        if (first_key(a, block_at(i, a->queries), b) >= keys.begin + keys.size) continue;
-        const int count = tiles_of(a, i, key_block, tiles);
+    const mla_stretch keys = mla_block_at(key_block, a->keys);
+    clear(MLA_BLOCK * a->key_width, w->dk);
+    clear(MLA_BLOCK * a->value_width, w->dv);
+    for (int64_t i = a->causal ? key_block : 0; i < mla_blocks_of(a->queries); i++) {
+        mla_tile tiles[2];
+        if (first_key(a, mla_block_at(i, a->queries), b) >= keys.begin + keys.size) continue;
+        const int count = mla_tiles_of(a, i, key_block, tiles);
         for (int k = 0; k < count; k++) backward_tile(a, plans, w, x, &tiles[k], b, h);
     }
 }
@@ -419,7 +340,7 @@ static void deliver(int64_t rows, int64_t width, const float *x, mla_values out,
     for (int64_t i = 0; i < rows; i++) mla_store(out, add ? MLA_ADD : MLA_SET, i * stride, width, x + i * width);
 }
 
-static void deliver_keys(const mla_blockwise *a, const key_gradient *d, const float *x, range keys, int64_t b,
+static void deliver_keys(const mla_blockwise *a, const key_gradient *d, const float *x, mla_stretch keys, int64_t b,
                          int64_t h) {
     if (!d->out.data) return;
     if (shared_heads(a) > 1)
@@ -434,8 +355,8 @@ static void backward_head(const mla_blockwise *a, const backward_plans *plans, c
                           int64_t h) {
     gather_head(a, w, x, b, h);
     clear(a->queries * a->key_width, w->dq);
-    for (int64_t j = 0; j < blocks_of(a->keys); j++) {
-        const range keys = block_at(j, a->keys);
+    for (int64_t j = 0; j < mla_blocks_of(a->keys); j++) {
+        const mla_stretch keys = mla_block_at(j, a->keys);
         backward_keys(a, plans, w, x, b, h, j);
         deliver_keys(a, dk, w->dk, keys, b, h);
         deliver_keys(a, dv, w->dv, keys, b, h);

@@ -81,3 +81,8 @@ mla_status mla_file_write(mla_context *context, const char *path, const char *by
     free(temporary);
     return status;
 }
+
+bool mla_ends_with(const char *text, const char *ending) {
+    const size_t a = strlen(text), b = strlen(ending);
+    return a >= b && !strcmp(text + a - b, ending);
+}

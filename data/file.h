@@ -1,4 +1,4 @@
-/* Whole files, read and written in one go. */
+/* Whole files, read and written in one go; and endings of their names. */
 #ifndef MLA_DATA_FILE_H
 #define MLA_DATA_FILE_H
 
@@ -12,5 +12,7 @@ mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, co
 /* Writes path.tmp, then renames it to path, each forced to disk: path is wholly there, or as it was before.
  */
 mla_status mla_file_write(mla_context *context, const char *path, const char *bytes, int64_t length);
+
+bool mla_ends_with(const char *text, const char *ending);
 
 #endif

@@ -103,11 +103,6 @@ static mla_status open_index(mla_safetensors *st, const char *path) {
     return status;
 }
 
-static bool ends_with(const char *text, const char *ending) {
-    const size_t a = strlen(text), b = strlen(ending);
-    return a >= b && !strcmp(text + a - b, ending);
-}
-
 /* The file or the index in a folder, in the order in which transformers looks for them. */
 static mla_status find_in_folder(mla_context *context, char out[PATH_MAX], const char *folder) {
     static const char *const names[] = {"/model.safetensors", "/model.safetensors.index.json"};
@@ -131,7 +126,7 @@ static mla_status open_path(mla_safetensors *st, const char *path) {
         if (status) return status;
         path = inner;
     }
-    if (ends_with(path, index_ending)) return open_index(st, path);
+    if (mla_ends_with(path, index_ending)) return open_index(st, path);
     const mla_status status = mla_safetensors_add_file(st, path);
     return status ? status : mla_safetensors_sort(st);
 }

@@ -1,4 +1,5 @@
 #include "data/text_source.h"
+#include "data/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,11 +104,6 @@ static mla_status add_glob(mla_text_source *s, const char *pattern) {
 
 /* ---- Reading */
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && !strcmp(text + length - tail, end);
-}
-
 static mla_status map_file(mla_text_source *s) {
     const char *path = s->files[s->file];
     struct stat info;
@@ -188,7 +184,7 @@ static mla_status advance(mla_text_source *s) {
     mla_status status = MLA_OK;
     while (!status && !s->document.length) {
         if (s->at < s->length) {
-            if (s->lines || (s->field && ends_with(s->files[s->file], ".jsonl")))
+            if (s->lines || (s->field && mla_ends_with(s->files[s->file], ".jsonl")))
                 status = take_line(s);
             else
                 take_file(s);

@@ -34,11 +34,6 @@ static void name_add(name_list *list, const char *name) {
 
 /* ---- the tensors ---- */
 
-static bool ends_with(const char *text, const char *ending) {
-    const size_t a = strlen(text), b = strlen(ending);
-    return a >= b && !strcmp(text + a - b, ending);
-}
-
 static bool is_tied_output(const mla_decoder *model, const char *name) {
     return model->config.tie_word_embeddings && !strcmp(name, "lm_head.weight");
 }
@@ -52,7 +47,7 @@ static mla_status check_names(const mla_decoder *model, const mla_safetensors *f
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
         const char *name = mla_safetensors_at(file, i)->name;
         const bool computed =
-            ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
+            mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
         if (!mla_params_find(model->params, name) && !computed && !is_tied_output(model, name))
             name_add(&extra, name);
     }
@@ -149,7 +144,7 @@ static const char *type_of(const mla_safetensors *file) {
     mla_safetensors_type type = MLA_SAFETENSORS_OTHER;
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
         const mla_safetensors_info *t = mla_safetensors_at(file, i);
-        if (ends_with(t->name, "rotary_emb.inv_freq")) continue;
+        if (mla_ends_with(t->name, "rotary_emb.inv_freq")) continue;
         if (type != MLA_SAFETENSORS_OTHER && type != t->type)
             return mla_safetensors_type_name(MLA_SAFETENSORS_F32);
         type = t->type;

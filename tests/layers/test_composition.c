@@ -374,21 +374,11 @@ static void positions_make_order_matter(void **state) {
     }
 }
 
-/* One thread: there is too little to share. */
-static int create(void **state) {
-    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
-}
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(latent_attention_equals_its_composition),
                                        cmocka_unit_test(multi_head_attention_equals_its_composition),
                                        cmocka_unit_test(mask_hides_what_follows),
                                        cmocka_unit_test(encoder_without_positions_knows_no_order),
                                        cmocka_unit_test(positions_make_order_matter)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

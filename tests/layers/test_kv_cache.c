@@ -193,21 +193,11 @@ static void refuses_other_uses(void **state) {
     destroy_sequence(&s);
 }
 
-/* One thread: there is too little to share. */
-static int create(void **state) {
-    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
-}
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_per_token), cmocka_unit_test(rows_stand_side_by_side),
         cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(refuses_impossible_capacities),
         cmocka_unit_test(token_by_token_is_as_the_whole), cmocka_unit_test(sequences_end_with_the_cache),
         cmocka_unit_test(sequences_end_with_the_model), cmocka_unit_test(refuses_other_uses)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

@@ -304,16 +304,6 @@ static void faults_behind_the_input_are_found(void **state) {
     destroy_subject(&s);
 }
 
-/* One thread: there is too little to share. */
-static int create(void **state) {
-    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
-}
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(latent_attention),
                                        cmocka_unit_test(multi_head_attention),
@@ -323,5 +313,5 @@ int main(void) {
                                        cmocka_unit_test(decoder),
                                        cmocka_unit_test(faults_behind_parameters_are_found),
                                        cmocka_unit_test(faults_behind_the_input_are_found)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

@@ -202,21 +202,11 @@ static void inputs_have_three_dimensions(void **state) {
     }
 }
 
-/* One thread: there is too little to share. */
-static int create(void **state) {
-    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
-}
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_check_their_configuration), cmocka_unit_test(models_derive_what_is_left_out),
         cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(names_are_taken_once),
         cmocka_unit_test(ids_must_fit), cmocka_unit_test(ids_must_be_whole_numbers), cmocka_unit_test(targets_must_fit),
         cmocka_unit_test(inputs_must_fit), cmocka_unit_test(inputs_have_three_dimensions)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

@@ -243,20 +243,10 @@ static void threads_do_not_matter(void **state) {
     }
 }
 
-/* One thread: there is too little to share. */
-static int create(void **state) {
-    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
-}
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(masks_belong_to_samples),
                                        cmocka_unit_test(samples_have_masks_of_their_own),
                                        cmocka_unit_test(microbatches_add_up), cmocka_unit_test(same_threads_same_bits),
                                        cmocka_unit_test(threads_do_not_matter)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

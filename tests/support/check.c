@@ -6,6 +6,10 @@
 
 int create_context(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
 
+int create_one_thread(void **state) {
+    return mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1}) != MLA_OK;
+}
+
 int destroy_context(void **state) {
     mla_context_destroy(*state);
     return 0;

@@ -13,6 +13,7 @@
 
 /* For cmocka_run_group_tests: the state of the tests is one context. */
 int create_context(void **state);
+int create_one_thread(void **state); /* for what is too small to share */
 int destroy_context(void **state);
 
 /* The same with a tape: the state is one of these. */

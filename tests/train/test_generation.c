@@ -322,20 +322,10 @@ static void every_allocation_may_fail(void **state) {
     mla_decoder_destroy(model);
 }
 
-/* One thread: for models as small as these, waiting for others takes longer than the work. */
-static int create(void **state) {
-    return (int)mla_context_create((mla_context **)state, &(mla_context_options){.threads = 1});
-}
-
-static int destroy(void **state) {
-    mla_context_destroy(*state);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_forms_agree),         cmocka_unit_test(all_forms_agree_after_training),
         cmocka_unit_test(it_ends_where_it_should), cmocka_unit_test(a_seed_means_one_text),
         cmocka_unit_test(wrong_use_is_refused),    cmocka_unit_test(every_allocation_may_fail)};
-    return cmocka_run_group_tests(tests, create, destroy);
+    return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

@@ -1,4 +1,5 @@
 /* mla data show: the tokens that a model is trained on, as they are, with the ones that it learns marked. */
+#include "data/file.h"
 #include "data/sampler.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
@@ -235,11 +236,6 @@ static void remove_folder(material *m) {
     rmdir(m->folder);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t a = strlen(text), b = strlen(end);
-    return a >= b && !strcmp(text + a - b, end);
-}
-
 /* The recipe's data as a run would have it. */
 static mla_status open_recipe(material *m, const char *name) {
     const options *o = m->call->options;
@@ -276,8 +272,8 @@ static mla_status show(material *m) {
     const options *o = m->call->options;
     const char *name = m->call->operands->items[1];
     mla_context *context = m->call->context;
-    const bool is_recipe = ends_with(name, ".yaml") || access(name, F_OK);
-    mla_status status = is_recipe ? open_recipe(m, name) : open_files(m, ends_with(name, ".h5"));
+    const bool is_recipe = mla_ends_with(name, ".yaml") || access(name, F_OK);
+    mla_status status = is_recipe ? open_recipe(m, name) : open_files(m, mla_ends_with(name, ".h5"));
     const int64_t length = o->sequence ? o->sequence : is_recipe ? m->recipe.train.sequence : 0;
     if (!status && !m->data.tokenizer)
         status = mla_fail(context, MLA_ERROR_ARGUMENT, "a synthetic source has no text to show");

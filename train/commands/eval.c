@@ -14,18 +14,15 @@
 #include <unistd.h>
 
 typedef struct {
-    char *checkpoint, *tokens, *logits, *field;
-    mla_list adapter;
+    mla_load_options load;
+    char *tokens, *logits, *field;
     int64_t batch, sequence;
-    bool unsealed, json;
+    bool json;
 } options;
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
-    {"checkpoint", MLA_FIELD_STRING, AT(checkpoint),
-     .help = "a checkpoint, or a run folder: its newest good one; needed"},
-    {"adapter", MLA_FIELD_LIST, AT(adapter),
-     .help = "an adapter to put on the model, or PATH:SHARE for a share of it; may be repeated"},
+    MLA_LOAD_FIELDS(AT(load)),
     {"tokens", MLA_FIELD_STRING, AT(tokens),
      .help = "a token file, of which the held-out half counts; default: the run's"},
     {"logits", MLA_FIELD_STRING, AT(logits),
@@ -34,8 +31,6 @@ static const mla_field fields[] = {
     {"batch", MLA_FIELD_INT, AT(batch), 0, 0, 1 << 20, .help = "sequences at a time; 0: as in training"},
     {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
      .help = "tokens that are seen together; 0: as in training"},
-    {"unsealed", MLA_FIELD_BOOL, AT(unsealed),
-     .help = "accept a checkpoint that another program wrote, without a seal"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
 };
 #undef AT
@@ -235,7 +230,7 @@ static mla_status run(const mla_call *call) {
             call->context, MLA_ERROR_ARGUMENT,
             "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
     mla_loaded l;
-    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed, &o->adapter);
+    mla_status status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);
     mla_loaded_close(&l);
     return status;

@@ -15,20 +15,17 @@
 enum { LONGEST_PROMPT = 64 << 20 }; /* bytes */
 
 typedef struct {
-    char *checkpoint, *prompt, *prompt_file;
-    mla_list adapter;
+    mla_load_options load;
+    char *prompt, *prompt_file;
     int64_t tokens, top_k, seed;
     double temperature, top_p;
     mla_chat_template chat_template;
-    bool chat, greedy, no_cache, expanded, unsealed, json;
+    bool chat, greedy, no_cache, expanded, json;
 } options;
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
-    {"checkpoint", MLA_FIELD_STRING, AT(checkpoint),
-     .help = "a checkpoint, or a run folder: its newest good one; needed"},
-    {"adapter", MLA_FIELD_LIST, AT(adapter),
-     .help = "an adapter to put on the model, or PATH:SHARE for a share of it; may be repeated"},
+    MLA_LOAD_FIELDS(AT(load)),
     {"prompt", MLA_FIELD_STRING, AT(prompt),
      .help = "the text to go on from; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
@@ -47,8 +44,6 @@ static const mla_field fields[] = {
      .help = "for checks: run the whole text through the model for each token"},
     {"expanded", MLA_FIELD_BOOL, AT(expanded),
      .help = "for checks: expand keys and values from the cached latents each time"},
-    {"unsealed", MLA_FIELD_BOOL, AT(unsealed),
-     .help = "accept a checkpoint that another program wrote, without a seal"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the ids, the text and the figures as JSON, at the end"},
 };
 #undef AT
@@ -250,7 +245,7 @@ static mla_status run(const mla_call *call) {
     mla_loaded l;
     if (o->no_cache && o->expanded)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
-    mla_status status = mla_load_model(call->context, &l, o->checkpoint, o->unsealed, &o->adapter);
+    mla_status status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
     if (!status) status = run_loaded(call, &l);
     mla_loaded_close(&l);

@@ -63,14 +63,13 @@ static mla_status build(mla_context *context, mla_loaded *l, const mla_list *lis
     return status;
 }
 
-mla_status mla_load_model(mla_context *context, mla_loaded *l, const char *path, bool unsealed,
-                          const mla_list *adapters) {
+mla_status mla_load_model(mla_context *context, mla_loaded *l, const mla_load_options *o) {
     *l = (mla_loaded){0};
-    if (!path || !path[0])
+    if (!o->checkpoint || !o->checkpoint[0])
         return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");
     mla_status status =
-        (unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(context, &l->checkpoint, path);
-    if (!status) status = adapters ? build(context, l, adapters) : mla_checkpoint_build(l->checkpoint, &l->model);
+        (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(context, &l->checkpoint, o->checkpoint);
+    if (!status) status = build(context, l, &o->adapter);
     if (!status) status = load_tokenizer(context, l);
     return status;
 }

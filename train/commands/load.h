@@ -14,11 +14,23 @@ typedef struct {
 
 enum { MLA_MOST_ADAPTERS = 16 };
 
-/* Loads a file, or the newest good checkpoint of a run folder; `unsealed` accepts files of other programs.
- * The caller calls mla_loaded_close in any case. Each of `adapters` (NULL: none) is "PATH" or "PATH:SHARE", an adapter
- * to put on the model, of which SHARE (1) counts. MLA_ERROR_ARGUMENT where no path is given. */
-mla_status mla_load_model(mla_context *context, mla_loaded *out, const char *path, bool unsealed,
-                          const mla_list *adapters);
+typedef struct {
+    char *checkpoint; /* a file, or a run folder: the newest good one in it */
+    mla_list adapter; /* to put on the model: each "PATH", or "PATH:SHARE" where a share of it counts */
+    bool unsealed;    /* accept files of other programs */
+} mla_load_options;
+
+/* Their fields, for the table of a command whose options have them `at` this offset. */
+#define MLA_LOAD_FIELDS(at) \
+    {"checkpoint", MLA_FIELD_STRING, (at) + offsetof(mla_load_options, checkpoint), \
+     .help = "a checkpoint, or a run folder: its newest good one; needed"}, \
+    {"adapter", MLA_FIELD_LIST, (at) + offsetof(mla_load_options, adapter), \
+     .help = "an adapter to put on the model, or PATH:SHARE for a share of it; may be repeated"}, \
+    {"unsealed", MLA_FIELD_BOOL, (at) + offsetof(mla_load_options, unsealed), \
+     .help = "accept a checkpoint that another program wrote, without a seal"}
+
+/* The caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no checkpoint is named. */
+mla_status mla_load_model(mla_context *context, mla_loaded *out, const mla_load_options *options);
 void mla_loaded_close(mla_loaded *loaded);
 
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */

@@ -25,15 +25,16 @@ static mla_status save(const mla_call *call, const mla_loaded *l) {
 
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
-    const mla_list adapters = {call->operands->items + 1, call->operands->count - 1, 0};
+    const mla_load_options load = {.checkpoint = call->operands->items[0],
+                                   .adapter = {call->operands->items + 1, call->operands->count - 1, 0}};
     mla_loaded l;
     if (!o->out || !o->out[0])
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "merge needs --out FILE.h5, the checkpoint to write");
-    mla_status status = mla_load_model(call->context, &l, call->operands->items[0], false, &adapters);
+    mla_status status = mla_load_model(call->context, &l, &load);
     if (!status) status = mla_adapters_merge(l.model);
     if (!status) status = save(call, &l);
     if (!status)
-        fprintf(call->out, "adapters         %lld, in the weights of %s\ncheckpoint       %s\n", (long long)adapters.count,
+        fprintf(call->out, "adapters         %lld, in the weights of %s\ncheckpoint       %s\n", (long long)load.adapter.count,
                 mla_checkpoint_path(l.checkpoint), o->out);
     mla_loaded_close(&l);
     return status;

@@ -185,7 +185,7 @@ static mla_status run(const mla_call *call) {
     if (!o->out || !o->out[0])
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "rank needs --out FILE.h5, the checkpoint to write");
-    mla_status status = mla_load_model(call->context, &l, call->operands->items[0], false, NULL);
+    mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
     if (!status) status = change(call, &l, &t);
     free_text(&t);
     mla_loaded_close(&l);
