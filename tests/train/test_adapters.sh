@@ -143,4 +143,16 @@ cp lora/step-00000020.h5 cut.h5
 truncate -s 8000 cut.h5
 check 1 'cut.h5' "$mla" eval --checkpoint base --adapter cut.h5 other/1.txt
 
+# ---- all of them in a list; what is damaged does not hide the others
+
+check 0 "warning: ./cut.h5 is cut" "$mla" list .
+for line in 'base +model +[0-9.]+k +30 ' 'lora +adapter +[0-9.]+k +20 .*/base/step-00000030.h5' \
+    'lora-peft +adapter .PEFT. +[0-9.]+k +- ' 'cut.h5 +unreadable '; do
+    grep -qE "^$line" <<<"$printed" || fail "not in the list: $line: $printed"
+done
+grep -q "^other" <<<"$printed" && fail "texts are listed: $printed"
+"$mla" list . --json 2>/dev/null | grep -q '"name":"lora","kind":"adapter","parameters":[0-9]*,"step":20,"held_out_loss":null,"base":".*/base/step-00000030.h5"' ||
+    fail "the list as JSON: $("$mla" list . --json)"
+check 1 "nowhere: No such file" "$mla" list nowhere
+
 finish

@@ -1,4 +1,5 @@
 /* mla info: what a file or folder is, and what is in it. */
+#include "data/file.h"
 #include "data/h5.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
@@ -248,17 +249,12 @@ static mla_status h5_info(const mla_call *call, const char *path, json_t *json) 
                     path);
 }
 
-static bool ends_in(const char *path, const char *ending) {
-    const size_t length = strlen(path), wanted = strlen(ending);
-    return length >= wanted && !strcmp(path + length - wanted, ending);
-}
-
 static mla_status describe(const mla_call *call, const char *path, json_t *json) {
     struct stat info;
     if (stat(path, &info)) return mla_fail(call->context, MLA_ERROR_IO, "%s: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode)) return folder_info(call, path, json);
-    if (ends_in(path, ".json")) return tokenizer_info(call, path, json);
-    if (!ends_in(path, ".yaml") && !ends_in(path, ".yml")) return h5_info(call, path, json);
+    if (mla_ends_with(path, ".json")) return tokenizer_info(call, path, json);
+    if (!mla_ends_with(path, ".yaml") && !mla_ends_with(path, ".yml")) return h5_info(call, path, json);
     set_text(json, "kind", "recipe");
     return recipe_info(call, path, json);
 }
