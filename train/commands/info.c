@@ -59,7 +59,6 @@ static mla_status describe_params(const mla_call *call, const mla_model_config *
     mla_decoder *model;
     const mla_status status = mla_decoder_create(call->context, &model, config);
     if (status) return status;
-    mla_params_lay_out(model->params);
     set_integer(json, "parameters", mla_params_elements(model->params, false));
     if (o->params) {
         json_t *list = json_array();

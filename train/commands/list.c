@@ -40,14 +40,9 @@ static mla_status count_parameters(mla_context *context, const mla_model_config 
     mla_decoder *model;
     const mla_status status = mla_decoder_create(context, &model, config);
     if (status) return status;
-    mla_params_lay_out(model->params);
     *count = mla_params_elements(model->params, false);
     mla_decoder_destroy(model);
     return MLA_OK;
-}
-
-static void copy_base(const char *path, line *out) {
-    if (path) snprintf(out->base, sizeof out->base, "%s", path);
 }
 
 /* An adapter's size and base: of a folder of PEFT, or a checkpoint. */
@@ -55,8 +50,9 @@ static mla_status read_adapter(mla_context *context, const char *path, line *out
     mla_adapter *adapter;
     const mla_status status = mla_adapter_open(context, &adapter, path);
     if (!status) {
+        const char *base = json_string_value(json_object_get(mla_adapter_config(adapter), "base_model_name_or_path"));
         out->parameters = mla_adapter_elements(adapter);
-        copy_base(json_string_value(json_object_get(mla_adapter_config(adapter), "base_model_name_or_path")), out);
+        snprintf(out->base, sizeof out->base, "%s", base ? base : "");
     }
     mla_adapter_close(adapter);
     return status;
@@ -149,12 +145,16 @@ static json_t *describe(const line *l) {
     return json;
 }
 
+static void print_row(FILE *out, int width, const char *const cells[6]) {
+    fprintf(out, "%-*s  %-20s  %10s  %8s  %8s  %s\n", width, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]);
+}
+
 static void print_line(FILE *out, int width, const line *l) {
     char parameters[32] = "-", step[32] = "-", loss[32] = "-";
     if (l->parameters) mla_count_text((double)l->parameters, sizeof parameters, parameters);
     if (l->step) snprintf(step, sizeof step, "%lld", (long long)l->step);
     if (isfinite(l->held_out_loss)) snprintf(loss, sizeof loss, "%.4f", l->held_out_loss);
-    fprintf(out, "%-*s  %-20s  %10s  %8s  %8s  %s\n", width, l->name, l->kind, parameters, step, loss, l->base);
+    print_row(out, width, (const char *const[]){l->name, l->kind, parameters, step, loss, l->base});
 }
 
 static int width_of(const line *lines, int64_t count) {
@@ -166,7 +166,7 @@ static int width_of(const line *lines, int64_t count) {
 
 static void print_table(FILE *out, const line *lines, int64_t count) {
     const int width = width_of(lines, count);
-    fprintf(out, "%-*s  %-20s  %10s  %8s  %8s  %s\n", width, "name", "kind", "parameters", "step", "held out", "base");
+    print_row(out, width, (const char *const[]){"name", "kind", "parameters", "step", "held out", "base"});
     for (int64_t i = 0; i < count; i++) print_line(out, width, &lines[i]);
 }
 
