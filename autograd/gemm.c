@@ -1,4 +1,5 @@
 #include "autograd/gemm.h"
+#include "autograd/gemm_widened.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <omp.h>
@@ -22,13 +23,15 @@ struct mla_gemm {
     dnnl_primitive_t primitive;
     handles *slots; /* one, or one per thread */
     int slot_count;
-    packing *packing; /* with b_packed */
+    packing *packing;     /* with b_packed */
+    mla_widened *widened; /* for bf16 where the processor has none: all the rest stays empty */
 };
 
 typedef struct {
     dnnl_engine_t engine;
     mla_gemm **plans; /* open addressing by the shape's hash; NULL: free */
     int64_t count, capacity;
+    mla_widening_room room;
 } cache;
 
 /* ---- the two versions of oneDNN's interface ---- */
@@ -230,22 +233,32 @@ static void destroy_plan(mla_gemm *gemm) {
     }
     if (gemm->primitive) dnnl_primitive_destroy(gemm->primitive);
     destroy_packing(gemm->packing);
+    mla_widened_destroy(gemm->widened);
     free(gemm->slots);
     free(gemm);
 }
 
-static mla_gemm *make_plan(mla_context *context, dnnl_engine_t engine, const mla_gemm_shape *shape) {
+static bool widens(const mla_gemm_shape *shape) {
+    return shape->a_type == MLA_BF16 && shape->b_type == MLA_BF16 && !mla_gemm_has_bf16();
+}
+
+static mla_gemm *make_plan(mla_context *context, cache *c, const mla_gemm_shape *shape) {
     mla_gemm *gemm = mla_alloc(context, 1, sizeof *gemm, "a matrix product");
     if (!gemm) return NULL;
     gemm->context = context;
     gemm->shape = *shape;
+    if (widens(shape)) {
+        if ((gemm->widened = mla_widened_create(context, &c->room, shape))) return gemm;
+        destroy_plan(gemm);
+        return NULL;
+    }
     gemm->slot_count = shape->single_thread ? mla_context_threads(context) : 1;
     gemm->slots = mla_alloc(context, gemm->slot_count, sizeof *gemm->slots, "a matrix product");
     if (shape->b_packed) gemm->packing = mla_alloc(context, 1, sizeof *gemm->packing, "a matrix product");
     const bool complete = gemm->slots && (gemm->packing || !shape->b_packed);
     const int threads = omp_get_max_threads();
     if (shape->single_thread) omp_set_num_threads(1);
-    const dnnl_status_t status = complete ? make_primitive(gemm, engine) : dnnl_out_of_memory;
+    const dnnl_status_t status = complete ? make_primitive(gemm, c->engine) : dnnl_out_of_memory;
     omp_set_num_threads(threads);
     if (status == dnnl_success) return gemm;
     mla_fail(context, MLA_ERROR_LIBRARY, "%s cannot multiply (%lld,%lld) %s by (%lld,%lld) %s (its status %d)",
@@ -262,6 +275,7 @@ void mla_gemm_cache_destroy(void *plans) {
     if (!c) return;
     for (int64_t i = 0; i < c->capacity; i++) destroy_plan(c->plans[i]);
     if (c->engine) dnnl_engine_destroy(c->engine);
+    mla_widening_room_free(&c->room);
     free(c->plans);
     free(c);
 }
@@ -324,10 +338,13 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
     cache *c = cache_of(context);
     mla_gemm **slot = c && c->capacity ? find_slot(c->plans, c->capacity, shape) : NULL;
     if (slot && *slot) return *slot;
-    if (!c || !make_room(context, c)) return NULL;
-    slot = find_slot(c->plans, c->capacity, shape);
-    if ((*slot = make_plan(context, c->engine, shape))) c->count++;
-    return *slot;
+    mla_gemm *plan = c ? make_plan(context, c, shape) : NULL; /* may plan others */
+    if (!plan || !make_room(context, c)) {
+        destroy_plan(plan);
+        return NULL;
+    }
+    c->count++;
+    return *find_slot(c->plans, c->capacity, shape) = plan;
 }
 
 /* ---- running ---- */
@@ -338,6 +355,10 @@ static void bind(dnnl_exec_arg_t *args, int *count, int kind, dnnl_memory_t memo
 }
 
 void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias) {
+    if (gemm->widened) {
+        mla_widened_run(gemm->widened, a, b, c, bias);
+        return;
+    }
     handles *h = &gemm->slots[gemm->shape.single_thread ? omp_get_thread_num() : 0];
     h->runs++;
     dnnl_exec_arg_t args[5];
@@ -378,13 +399,6 @@ void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void 
     if (gemm) mla_gemm_run(gemm, a, b, c, bias);
 }
 
-bool mla_gemm_multiplies_bf16(mla_context *context) {
-    const mla_gemm_shape product = {.m = 4, .n = 4, .k = 4, .a_type = MLA_BF16, .b_type = MLA_BF16};
-    const bool works = mla_gemm_plan(context, &product);
-    mla_clear_error(context);
-    return works;
-}
-
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
                                                        int64_t runs), void *user) {
     const cache *c = *mla_context_gemm_cache(context);
@@ -392,6 +406,6 @@ void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gem
         const mla_gemm *gemm = c->plans[i];
         int64_t runs = 0;
         for (int k = 0; gemm && k < gemm->slot_count; k++) runs += gemm->slots[k].runs;
-        if (gemm) visit(user, gemm, &gemm->shape, runs);
+        if (gemm && !gemm->widened) visit(user, gemm, &gemm->shape, runs);
     }
 }

@@ -2,7 +2,8 @@
  *
  *     C (m,n) = op(A) (m,k) op(B) (k,n)  [+ C]  [+ bias (n)]
  *
- * A product is planned once per shape and kept with the context; running it allocates nothing here. */
+ * A product is planned once per shape and kept with the context; running it allocates nothing here. A and B are of one
+ * type, f32 or bf16; sums are f32. */
 #ifndef MLA_AUTOGRAD_GEMM_H
 #define MLA_AUTOGRAD_GEMM_H
 
@@ -45,16 +46,14 @@ bool mla_gemm_same_packing(const mla_gemm *x, const mla_gemm *y);
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
                   const float *bias);
 
-/* Calls visit for every plan of the context, with how often it was run since the context was made. */
+/* Calls visit for every product that oneDNN was planned to make, with how often it did since the context was made. */
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
                                                        int64_t runs), void *user);
 
-/* Whether the processor multiplies bf16 natively (AVX-512 bf16 or AMX), so that bf16 is faster than f32. */
+/* Whether the processor multiplies bf16 (AVX-512 bf16 or AMX), so that bf16 is faster than f32. Where it does not,
+ * products of bf16 are made of f32 products (gemm_widened.h). */
 bool mla_gemm_has_bf16(void);
 bool mla_gemm_has_amx(void);
-
-/* Whether oneDNN multiplies bf16 here at all, be it slower than f32. Leaves no error behind. */
-bool mla_gemm_multiplies_bf16(mla_context *context);
 
 /* The code and scratch memory that oneDNN takes for a model's products, in bytes: as seen, much the same for all. */
 int64_t mla_gemm_usual_bytes(void);

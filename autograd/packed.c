@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 bool mla_packs_weights(const mla_context *context) {
-    return mla_context_packs_weights(context) || mla_gemm_has_amx();
+    return (mla_context_packs_weights(context) && mla_gemm_has_bf16()) || mla_gemm_has_amx();
 }
 
 static const void *rows_of(const mla_tensor *weight, mla_dtype type) {

@@ -14,7 +14,7 @@ struct mla_packed {
 };
 enum { MLA_PACKED_DIRECTIONS = 2 }; /* for x Wᵀ and for dy W */
 
-/* Whether weights are packed: with AMX, or where the context's options say so. */
+/* Whether weights are packed: with AMX, or with AVX-512 bf16 where the context's options say so. */
 bool mla_packs_weights(const mla_context *context);
 
 /* C = A op(weight) [+ C] [+ bias], outside parallel regions. The shape is that of the product from rows; a

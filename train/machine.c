@@ -95,13 +95,9 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
     return mla_error_status(context);
 }
 
-mla_status mla_precision_choose(mla_context *context, mla_recipe_precision wanted, mla_dtype *out) {
+mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {
     const bool native = mla_gemm_has_bf16();
-    *out = wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
-    if (wanted != MLA_PRECISION_BF16 || native) return MLA_OK;
-    if (!mla_gemm_multiplies_bf16(context))
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "train.precision=bf16: %s cannot multiply bf16 on this processor, which has "
-                        "no AVX-512; set it to auto or f32", mla_gemm_library());
-    mla_warn(context, "this processor has no bf16 arithmetic: train.precision=bf16 will be slower than f32");
-    return MLA_OK;
+    if (wanted == MLA_PRECISION_BF16 && !native)
+        mla_warn(context, "this processor does not multiply bf16: train.precision=bf16 takes less memory here, but more time than f32");
+    return wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
 }

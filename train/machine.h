@@ -13,10 +13,9 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
  * at once, and their time is divided by the number of threads. Errors: no memory. */
 mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *shape, double *seconds);
 
-/* The type of products that a recipe asks for: auto is bf16 where the processor has it, else f32. Asking for bf16 where
- * the processor has to emulate it is allowed, with a warning. Errors: MLA_ERROR_ARGUMENT where oneDNN cannot do even
- * that. */
-mla_status mla_precision_choose(mla_context *context, mla_recipe_precision wanted, mla_dtype *out);
+/* The type of products that a recipe asks for: auto is bf16 where the processor multiplies it, else f32. Asking for
+ * bf16 elsewhere is allowed, with a warning: it takes less memory there. */
+mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted);
 
 /* The middle one of `count` values, or the upper of the two; sorts them. */
 double mla_median(double *values, int64_t count);

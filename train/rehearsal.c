@@ -39,9 +39,10 @@ static mla_status build(mla_rehearsal *r) {
 
 mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_recipe *recipe, int64_t rows,
                               int processes) {
-    *out = (mla_rehearsal){.context = context, .recipe = recipe, .rows = rows};
-    mla_status status = mla_precision_choose(context, recipe->train.precision, &out->precision);
-    if (!status && begins_elsewhere(&recipe->finetune)) status = mla_finetune_open(context, &out->base, recipe, NULL);
+    *out = (mla_rehearsal){.context = context, .recipe = recipe, .rows = rows,
+                           .precision = mla_precision_choose(context, recipe->train.precision)};
+    mla_status status = MLA_OK;
+    if (begins_elsewhere(&recipe->finetune)) status = mla_finetune_open(context, &out->base, recipe, NULL);
     if (status) return status;
     recipe->model.vocab_size = vocabulary_of(recipe);
     status = mla_memory_predict(context, recipe, mla_teacher_config(&out->base.teacher), rows, out->precision,

@@ -88,13 +88,12 @@ static mla_status open_data(trainer *t) {
 
 static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    mla_status status = mla_precision_choose(t->context, r->precision, &t->plan.precision);
-    if (status) return status;
+    t->plan.precision = mla_precision_choose(t->context, r->precision);
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
-                                t->plan.precision, memory);
+    mla_status status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
+                                           t->plan.precision, memory);
     if (!is_first(t)) memory->copy = 0;
     memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);

@@ -1,5 +1,4 @@
 /* Documents in one sequence, kept apart by mla_step.starts: the same losses and gradients as one by one. */
-#include "autograd/gemm.h"
 #include "layers/adapters.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
@@ -78,7 +77,7 @@ static void are_as_if_alone(void **state) {
     compare(*state, "position=none", MLA_F32, false);
     compare(*state, "attention=multi_head num_key_value_heads=2 head_dim=8 qk_norm=true", MLA_F32, false);
     compare(*state, "attention=multi_head norm_position=post", MLA_F32, true);
-    if (mla_gemm_has_bf16()) compare(*state, "", MLA_BF16, false);
+    compare(*state, "", MLA_BF16, false);
 }
 
 /* The composition that stands for latent attention where an adapter of kv_b_proj drops latents. */

@@ -1,7 +1,6 @@
 /* A base that is kept in bf16 under its adapters: a step of bf16 is the same, bit by bit, as with the same weights in
  * f32 and bf16 copies of them; half the memory or less; and what needs f32 refuses it. */
 #include "autograd/bfloat16.h"
-#include "autograd/gemm.h"
 #include "layers/adapters.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
@@ -65,7 +64,6 @@ static mla_lora_options options_of(mla_context *context, bool dora, mla_lora_ini
 static void steps_are_the_same_bit_by_bit(void **state) {
     static const char *const models[] = {"", "q_lora_rank=6 tie_word_embeddings=true",
                                          "attention=multi_head num_key_value_heads=2 head_dim=6", "position=learned"};
-    if (!mla_gemm_multiplies_bf16(*state)) skip();
     for (int m = 0; m < 4; m++)
         for (int kind = 0; kind < 3; kind++) {
             mla_lora_options lora = options_of(*state, kind == 1, kind == 2 ? MLA_LORA_PISSA : MLA_LORA_UNIFORM);
@@ -100,7 +98,6 @@ static void it_takes_a_third_of_the_memory(void **state) {
 }
 
 static void what_needs_f32_says_so(void **state) {
-    if (!mla_gemm_multiplies_bf16(*state)) skip();
     mla_lora_options lora = options_of(*state, false, MLA_LORA_UNIFORM);
     mla_decoder *model = adapted(*state, "", &lora, true);
     mla_kv_cache *cache;

@@ -26,7 +26,6 @@ with 2 "model.q_lora_rank" model.q_lora_rank=-1
 refused 2 "heads do not divide hidden_size 32" tiny.yaml --set model.num_attention_heads=5 --set model.qk_nope_head_dim=0
 refused 2 "num_key_value_heads: 3 does not divide num_attention_heads 4" tiny.yaml --set model.attention=multi_head \
     --set model.num_attention_heads=4 --set model.num_key_value_heads=3
-grep -q avx512 /proc/cpuinfo || with 2 "train.precision=bf16: oneDNN" train.precision=bf16
 with 2 "optim.lr" optim.lr=nan
 with 2 "optim.lr" optim.lr=-1
 with 2 "train.microbatch: 3 does not divide batch 4" train.microbatch=3

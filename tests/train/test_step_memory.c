@@ -1,6 +1,5 @@
 /* Memory of a training step: from the second one on nothing is allocated, what a run takes was predicted, and an
  * allocation that fails, whichever it is, ends in an error and not in a leak. */
-#include "autograd/gemm.h"
 #include "optim/adamw.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
@@ -66,7 +65,7 @@ static void later_steps_allocate_nothing(void **state) {
                                           "model.mlp_bias=true",       "model.tie_word_embeddings=true", NULL};
     count_run("latent attention", 2, NULL);
     count_run("with a query rank", 1, query_rank);
-    if (mla_gemm_has_bf16()) count_run("in bf16", 2, (const char *const[]){"train.precision=bf16", NULL});
+    count_run("in bf16", 2, (const char *const[]){"train.precision=bf16", NULL});
     count_run("blocks computed again", 1, (const char *const[]){"train.recompute=block", "train.precision=auto", NULL});
     count_run("multi-head attention", 1, multi_head);
     count_run("the article's block", 1, article);
@@ -115,11 +114,11 @@ static void memory_is_as_predicted(void **state) {
         "model.qk_nope_head_dim=64", "model.qk_rope_head_dim=32", "model.v_head_dim=64", "model.intermediate_size=704",
         "model.vocab_size=2048", "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=4",
         "train.microbatch=4", "train.sequence=256", NULL});
-    check_prediction("in bf16, where it is", (const char *const[]){
+    check_prediction("in bf16", (const char *const[]){
         "model.hidden_size=256", "model.num_hidden_layers=2", "model.num_attention_heads=4", "model.kv_lora_rank=64",
         "model.qk_nope_head_dim=64", "model.qk_rope_head_dim=32", "model.v_head_dim=64", "model.intermediate_size=704",
         "model.vocab_size=2048", "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=4",
-        "train.microbatch=4", "train.sequence=256", "train.precision=auto", NULL});
+        "train.microbatch=4", "train.sequence=256", "train.precision=bf16", NULL});
     check_prediction("long, without dropout", (const char *const[]){
         "model.hidden_size=128", "model.num_hidden_layers=4", "model.kv_lora_rank=32", "model.intermediate_size=352",
         "model.dropout=0", "model.max_position_embeddings=2048", "data.synthetic.tokens=10000", "train.batch=1",

@@ -1,0 +1,25 @@
+/* Products of bf16 where the processor has no arithmetic for it, for gemm.c alone: operands are widened to f32, some
+ * rows at a time, and multiplied as f32. That is what a product of bf16 with sums of f32 is, but for the sums' order. */
+#ifndef MLA_AUTOGRAD_GEMM_WIDENED_H
+#define MLA_AUTOGRAD_GEMM_WIDENED_H
+
+#include "autograd/gemm.h"
+
+/* Room for widened operands, shared by all products of a context: each thread has its own, as large as any needs. */
+typedef struct {
+    float **of_thread;
+    int64_t *floats;
+    int threads;
+} mla_widening_room;
+void mla_widening_room_free(mla_widening_room *room);
+
+typedef struct mla_widened mla_widened;
+
+/* Plans the products of the pieces, with mla_gemm_plan, and makes room. NULL after an error. The context keeps room. */
+mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *shape);
+void mla_widened_destroy(mla_widened *widened);
+
+/* As mla_gemm_run. */
+void mla_widened_run(const mla_widened *widened, const void *a, const void *b, void *c, const float *bias);
+
+#endif
