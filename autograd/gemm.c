@@ -109,6 +109,7 @@ const char *mla_gemm_library(void) {
 static bool has(unsigned features) { return ((unsigned)dnnl_get_effective_cpu_isa() & features) == features; }
 bool mla_gemm_has_bf16(void) { return has(dnnl_cpu_isa_avx512_core_bf16); }
 bool mla_gemm_has_amx(void) { return has(dnnl_cpu_isa_avx512_core_amx); }
+mla_dtype mla_gemm_intermediate(mla_dtype type) { return mla_gemm_has_bf16() ? type : MLA_F32; }
 
 int64_t mla_gemm_usual_bytes(void) { return has(dnnl_cpu_isa_avx512_core) ? 16 << 20 : 4 << 20; }
 
@@ -239,7 +240,7 @@ static void destroy_plan(mla_gemm *gemm) {
 }
 
 static bool widens(const mla_gemm_shape *shape) {
-    return shape->a_type == MLA_BF16 && shape->b_type == MLA_BF16 && !mla_gemm_has_bf16();
+    return (shape->a_type == MLA_BF16 || shape->b_type == MLA_BF16) && !mla_gemm_has_bf16();
 }
 
 static mla_gemm *make_plan(mla_context *context, cache *c, const mla_gemm_shape *shape) {

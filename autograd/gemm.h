@@ -2,8 +2,8 @@
  *
  *     C (m,n) = op(A) (m,k) op(B) (k,n)  [+ C]  [+ bias (n)]
  *
- * A product is planned once per shape and kept with the context; running it allocates nothing here. A and B are of one
- * type, f32 or bf16; sums are f32. */
+ * A product is planned once per shape and kept with the context; running it allocates nothing here. A and B are f32 or
+ * bf16, both the same but for mla_gemm_intermediate; sums are f32. */
 #ifndef MLA_AUTOGRAD_GEMM_H
 #define MLA_AUTOGRAD_GEMM_H
 
@@ -54,6 +54,10 @@ void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gem
  * products of bf16 are made of f32 products (gemm_widened.h). */
 bool mla_gemm_has_bf16(void);
 bool mla_gemm_has_amx(void);
+
+/* The type for an A that is computed in f32 only to be multiplied by a B of `type`. Where products of bf16 are made of
+ * f32 ones, A may and should stay f32. */
+mla_dtype mla_gemm_intermediate(mla_dtype type);
 
 /* The code and scratch memory that oneDNN takes for a model's products, in bytes: as seen, much the same for all. */
 int64_t mla_gemm_usual_bytes(void);

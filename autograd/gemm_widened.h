@@ -1,5 +1,5 @@
-/* Products of bf16 where the processor has no arithmetic for it, for gemm.c alone: operands are widened to f32, some
- * rows at a time, and multiplied as f32. That is what a product of bf16 with sums of f32 is, but for the sums' order. */
+/* Products of bf16 where the processor has no arithmetic for it, for gemm.c alone: operands are widened to f32 and
+ * multiplied as f32. That is what a product of bf16 with sums of f32 is, but for the order of the sums. */
 #ifndef MLA_AUTOGRAD_GEMM_WIDENED_H
 #define MLA_AUTOGRAD_GEMM_WIDENED_H
 
@@ -15,7 +15,7 @@ void mla_widening_room_free(mla_widening_room *room);
 
 typedef struct mla_widened mla_widened;
 
-/* Plans the products of the pieces, with mla_gemm_plan, and makes room. NULL after an error. The context keeps room. */
+/* Plans the product in f32, with mla_gemm_plan, and makes room. NULL after an error. */
 mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *shape);
 void mla_widened_destroy(mla_widened *widened);
 

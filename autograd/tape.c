@@ -262,6 +262,7 @@ static void add_cost(const mla_node *n) {
     mla_cost *sum = &n->tape->cost;
     sum->forward_flops += cost.forward_flops;
     sum->forward_bytes += cost.forward_bytes;
+    if (cost.widened_bytes > sum->widened_bytes) sum->widened_bytes = cost.widened_bytes;
     if (!n->out->needs_grad) return;
     sum->backward_flops += cost.backward_flops;
     sum->backward_bytes += cost.backward_bytes;

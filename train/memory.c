@@ -99,6 +99,7 @@ mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, co
     plan->copy = recipe->checkpoint.background ? mla_checkpoint_copy_bytes(model->params) : 0;
     plan->step = mla_pool_reserved(mla_tape_pool(tape));
     plan->products = mla_gemm_usual_bytes();
+    if (precision == MLA_BF16 && !mla_gemm_has_bf16()) plan->products += (int64_t)plan->cost.widened_bytes;
 done:
     mla_tape_destroy(tape);
     mla_decoder_destroy(model);

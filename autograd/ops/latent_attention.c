@@ -169,6 +169,7 @@ static mla_cost latent_attention_cost(const mla_node *n) {
     cost.backward_flops += expansion_flops * (mla_op_differentiates(n, LATENT) + mla_op_differentiates(n, KV_B));
     if (n->in[A])
         cost.backward_flops += 4 * (double)w->rows * (double)n->in[A]->shape[0] * (double)(kv_width(w) + w->latent);
+    cost.widened_bytes = (double)(w->rows * (kv_stride(w) + w->latent) + mla_count(n->in[KV_B])) * sizeof(float);
     cost.forward_bytes += moved;
     cost.backward_bytes += 2 * moved;
     return cost;

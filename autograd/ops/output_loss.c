@@ -37,7 +37,7 @@ typedef struct {
 typedef struct {
     double *row_loss, *row_divergence; /* (chunk) */
     float *z, *t;                      /* (chunk,V+MLA_ROW_GAP): logits, then their gradient; the teacher's */
-    void *x, *teacher, *dz;            /* rounded to bf16, where the products are: (chunk,D), (chunk,D), as z */
+    void *x, *teacher, *dz;            /* rounded to bf16 where the products want that: (chunk,D), (chunk,D), as z */
 } workspace;
 
 static int64_t stride_of(const mla_node *n) { return n->in[W]->shape[0] + MLA_ROW_GAP; }
@@ -56,7 +56,8 @@ static workspace workspace_at(const mla_node *n, void *scratch, int64_t *size) {
     const int64_t losses = at->chunk * (int64_t)sizeof(double);
     const mla_tensor *teacher = n->in[TEACHER_W];
     const int64_t bytes[] = {losses, losses, logits, teacher ? logits : 0,
-                             half * n->in[W]->shape[1], teacher ? half * teacher->shape[1] : 0, half * stride};
+                             half * n->in[W]->shape[1], teacher ? half * teacher->shape[1] : 0,
+                             mla_gemm_intermediate(at->type) == MLA_BF16 ? half * stride : 0};
     char *part[8] = {scratch};
     *size = 0;
     for (int i = 0; i < 7; i++) {
@@ -172,14 +173,14 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
     mla_context *context = mla_tape_context(n->tape);
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
-    const mla_dtype type = at->type, x_type = n->in[X]->dtype;
+    const mla_dtype type = at->type, dz_type = mla_gemm_intermediate(type), x_type = n->in[X]->dtype;
     const mla_gemm_shape dx =
-        {.m = rows, .n = width, .k = vocabulary, .lda = stride_of(n), .a_type = type, .b_type = type, .c_type = x_type};
+        {.m = rows, .n = width, .k = vocabulary, .lda = stride_of(n), .a_type = dz_type, .b_type = type, .c_type = x_type};
     const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .lda = stride_of(n),
-                               .a_type = type, .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
+                               .a_type = dz_type, .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
     if (!n->saved[0] && !at->dw) return;
-    if (type == MLA_BF16) mla_narrow_all(rows * stride_of(n), w->z, w->dz);
-    const void *dz = type == MLA_BF16 ? w->dz : w->z;
+    if (dz_type == MLA_BF16) mla_narrow_all(rows * stride_of(n), w->z, w->dz);
+    const void *dz = dz_type == MLA_BF16 ? w->dz : w->z;
     if (n->saved[0])
         mla_multiply_by_weight(context, &dx, dz, n->in[W],
                                mla_beyond((mla_values){n->saved[0], x_type}, begin * width).data, NULL);
@@ -219,7 +220,9 @@ static mla_cost output_loss_cost(const mla_node *n) {
     const int products = 1 + mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
     const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]));
     const double teacher = n->in[TEACHER] ? 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[TEACHER_W]) : 0;
-    return (mla_cost){product * products + teacher, 0, bytes * products, 0};
+    const int64_t chunk = ((const attributes *)n->attributes)->chunk, width = n->in[W]->shape[1];
+    const int64_t elements = mla_count(n->in[W]) + chunk * width; /* logits are f32 already */
+    return (mla_cost){product * products + teacher, 0, bytes * products, 0, (double)elements * sizeof(float)};
 }
 
 static const mla_op output_loss = {.name = "output_loss", .forward = output_loss_forward,
