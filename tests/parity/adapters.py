@@ -39,7 +39,6 @@ from hugging_face import GROUPED, Mismatch, exact_logits, load, mla_logits, rela
 
 VOCABULARY, BATCH, LENGTH, STEPS = 300, 4, 32, 10
 SIZES = {"vocab_size": VOCABULARY}
-HAS_BF16 = "avx512_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
 
 MODELS = {
     "v3": ("DeepseekV3", LATENT | SIZES | {"v_head_dim": 24, "attention_bias": True}),
@@ -267,9 +266,8 @@ def check_case(mla, folder, name, seed, tolerance):
         loaded = check_loaded(mla, folder, model, base, kind, seed, tolerance)
         loss, logits = check_trained(mla, folder, model, base, tokens, kind, seed, tolerance)
         print(f"{name:12} {kind:8} ok      loaded within {loaded:.1e}, ten losses {loss:.1e}, trained {logits:.1e}", flush=True)
-        if HAS_BF16:
-            ours, theirs = check_bf16(mla, folder, model, base, tokens, kind, seed)
-            print(f"{name:12} {kind:8} bf16    ten losses {ours:.1e} from exact, PEFT's {theirs:.1e}", flush=True)
+        ours, theirs = check_bf16(mla, folder, model, base, tokens, kind, seed)
+        print(f"{name:12} {kind:8} bf16    ten losses {ours:.1e} from exact, PEFT's {theirs:.1e}", flush=True)
     pissa = check_pissa(mla, folder, model, base, tokens, seed, tolerance)
     print(f"{name:12} {'pissa':8} ok      trained {pissa:.1e}", flush=True)
 
