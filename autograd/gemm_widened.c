@@ -32,16 +32,16 @@ static bool make_room(mla_context *context, mla_widening_room *room, const mla_w
     const int64_t needed = floats_of(&w->a) + floats_of(&w->b) + floats_of(&w->c);
     if (!room->of_thread) {
         room->of_thread = mla_alloc(context, threads, sizeof *room->of_thread, "widened matrices");
-        room->floats = mla_alloc(context, threads, sizeof *room->floats, "widened matrices");
-        if (!room->of_thread || !room->floats) return false;
+        if (!room->of_thread) return false;
         room->threads = threads;
     }
     for (int i = 0; i < (w->shape.single_thread ? threads : 1); i++) {
-        if (room->floats[i] >= needed) continue;
-        free(room->of_thread[i]);
-        room->of_thread[i] = mla_alloc(context, needed, sizeof(float), "widened matrices");
-        room->floats[i] = room->of_thread[i] ? needed : 0;
-        if (!room->of_thread[i]) return false;
+        if (room->of_thread[i].count >= needed) continue;
+        float *larger = mla_alloc(context, needed, sizeof *larger, "widened matrices");
+        if (!larger) return false; /* what was planned before still has its room */
+        free(room->of_thread[i].data);
+        room->of_thread[i].data = larger;
+        room->of_thread[i].count = needed;
     }
     return true;
 }
@@ -66,9 +66,8 @@ mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, c
 void mla_widened_destroy(mla_widened *w) { free(w); }
 
 void mla_widening_room_free(mla_widening_room *room) {
-    for (int i = 0; i < room->threads; i++) free(room->of_thread[i]);
+    for (int i = 0; i < room->threads; i++) free(room->of_thread[i].data);
     free(room->of_thread);
-    free(room->floats);
 }
 
 /* ---- running ---- */
@@ -98,7 +97,7 @@ static const float *operand(const mla_widened *w, const matrix *m, const void *d
 }
 
 void mla_widened_run(const mla_widened *w, const void *a, const void *b, void *c, const float *bias) {
-    float *room_a = w->room->of_thread[w->shape.single_thread ? omp_get_thread_num() : 0];
+    float *room_a = w->room->of_thread[w->shape.single_thread ? omp_get_thread_num() : 0].data;
     float *room_b = room_a + floats_of(&w->a), *wide_c = w->c.widened ? room_b + floats_of(&w->b) : c;
     if (w->c.widened && w->shape.accumulate) convert(w, &w->c, WIDEN, c, wide_c);
     mla_gemm_run(w->product, operand(w, &w->a, a, room_a), operand(w, &w->b, b, room_b), wide_c, bias);

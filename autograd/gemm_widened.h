@@ -7,8 +7,10 @@
 
 /* Room for widened operands, shared by all products of a context: each thread has its own, as large as any needs. */
 typedef struct {
-    float **of_thread;
-    int64_t *floats;
+    struct {
+        float *data;
+        int64_t count;
+    } *of_thread;
     int threads;
 } mla_widening_room;
 void mla_widening_room_free(mla_widening_room *room);

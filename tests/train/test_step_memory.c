@@ -137,19 +137,22 @@ static void memory_is_as_predicted(void **state) {
 
 /* ---- failing allocations ---- */
 
-static mla_status one_step(mla_context *context, mla_tape *tape, const mla_decoder *model, mla_adamw_state *moments) {
+static mla_status one_step(mla_context *context, mla_tape *tape, const mla_decoder *model, mla_dtype precision,
+                           mla_adamw_state *moments) {
     static const int32_t ids[2][8] = {{1, 2, 3, 4, 5, 6, 7, 8}, {8, 7, 6, 5, 4, 3, 2, 1}};
     const int64_t shape[] = {2, 8};
     mla_params_clear_gradients(model->params);
-    mla_tape_begin(tape, &(mla_step){.training = true});
+    mla_status status = precision == MLA_BF16 ? mla_params_refresh_half(model->params) : MLA_OK;
+    if (status) return status;
+    mla_tape_begin(tape, &(mla_step){.training = true, .precision = precision});
     mla_tensor *x = mla_input(tape, MLA_I32, 2, shape, ids), *y = mla_input(tape, MLA_I32, 2, shape, ids);
-    const mla_status status = mla_backward(tape, mla_decoder_loss(tape, model, x, y, 1));
+    status = mla_backward(tape, mla_decoder_loss(tape, model, x, y, 1));
     if (!status) mla_adamw_step(moments, model->params, &(mla_adamw_options){0.9f, 0.95f, 1e-8f, 0.1f}, 1e-3f, 1);
     return status ? status : mla_error_status(context);
 }
 
 /* Model, optimizer and two steps, from nothing to nothing. */
-static mla_status whole_life(const mla_model_config *config) {
+static mla_status whole_life(const mla_model_config *config, mla_dtype precision) {
     mla_context *context;
     mla_decoder *model = NULL;
     mla_adamw_state moments = {0};
@@ -160,7 +163,7 @@ static mla_status whole_life(const mla_model_config *config) {
     if (!status) mla_params_initialise(model->params, 1);
     if (!status) status = mla_adamw_state_allocate(context, &moments, model->params);
     if (!status) status = mla_tape_create(context, &tape, NULL);
-    for (int i = 0; i < 2 && !status; i++) status = one_step(context, tape, model, &moments);
+    for (int i = 0; i < 2 && !status; i++) status = one_step(context, tape, model, precision, &moments);
     mla_tape_destroy(tape);
     mla_adamw_state_free(&moments);
     mla_decoder_destroy(model);
@@ -168,7 +171,7 @@ static mla_status whole_life(const mla_model_config *config) {
     return status;
 }
 
-static void fail_each_allocation(const char *name, const char *const *more) {
+static void fail_each_allocation(const char *name, mla_dtype precision, const char *const *more) {
     mla_context *context;
     mla_recipe recipe;
     allocation_count count = {.failed = true};
@@ -177,10 +180,10 @@ static void fail_each_allocation(const char *name, const char *const *more) {
     check_ok(context, tiny_recipe(context, &recipe, more));
     recipe.model.vocab_size = 32;
     check_ok(context, mla_model_config_check(context, "", &recipe.model));
-    assert_int_equal(whole_life(&recipe.model), MLA_OK); /* what libraries keep, they have now */
+    assert_int_equal(whole_life(&recipe.model, precision), MLA_OK); /* what libraries keep, they have now */
     for (n = 1; count.failed; n++) {
         allocations_watch(n);
-        const mla_status status = whole_life(&recipe.model);
+        const mla_status status = whole_life(&recipe.model, precision);
         count = allocations_stop();
         if (count.live) fail_msg("%lld allocations leak when number %lld fails", (long long)count.live, (long long)n);
         if (count.failed != (status == MLA_ERROR_MEMORY || status == MLA_ERROR_LIBRARY))
@@ -195,8 +198,9 @@ static void fail_each_allocation(const char *name, const char *const *more) {
 static void every_allocation_may_fail(void **state) {
     (void)state;
     if (!allocations_can_be_watched()) skip();
-    fail_each_allocation("latent attention", (const char *const[]){"model.q_lora_rank=16", NULL});
-    fail_each_allocation("multi-head attention", (const char *const[]){"model.attention=multi_head", NULL});
+    fail_each_allocation("latent attention", MLA_F32, (const char *const[]){"model.q_lora_rank=16", NULL});
+    fail_each_allocation("multi-head attention", MLA_F32, (const char *const[]){"model.attention=multi_head", NULL});
+    fail_each_allocation("in bf16", MLA_BF16, NULL);
 }
 
 int main(void) {
