@@ -45,7 +45,8 @@ static mla_cost linear_cost(const mla_node *n) {
     const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]) + mla_size(n->out));
     const int gradients = mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
     const int64_t elements = mla_count(n->in[X]) + mla_count(n->in[W]) + mla_count(n->out);
-    return (mla_cost){product, product * gradients, bytes, bytes * gradients, (double)elements * sizeof(float)};
+    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
+                      .backward_bytes = bytes * gradients, .widened_bytes = (double)elements * sizeof(float)};
 }
 
 static const mla_op linear = {.name = "linear", .forward = linear_forward, .backward = linear_backward,

@@ -118,8 +118,9 @@ static mla_cost lora_cost(const mla_node *n) {
                  wide = 2 * rows * rank * (double)mla_width(n->out);
     const int back = mla_op_differentiates(n, A) + mla_op_differentiates(n, X);
     const double bytes = (double)mla_size(n->in[X]) + 2 * (double)mla_size(n->out);
-    return (mla_cost){narrow + wide, narrow * back + wide * (mla_op_differentiates(n, B) + (back > 0)), bytes,
-                      bytes * back, 0};
+    return (mla_cost){.forward_flops = narrow + wide,
+                      .backward_flops = narrow * back + wide * (mla_op_differentiates(n, B) + (back > 0)),
+                      .forward_bytes = bytes, .backward_bytes = bytes * back};
 }
 
 static const mla_op lora = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,

@@ -89,7 +89,8 @@ static void lora_weight_backward(const mla_node *n) {
 static mla_cost lora_weight_cost(const mla_node *n) {
     const double product = 2 * (double)mla_count(n->out) * (double)n->in[A]->shape[0], bytes = 3 * (double)mla_size(n->out);
     const int gradients = mla_op_differentiates(n, A) + mla_op_differentiates(n, B) + mla_op_differentiates(n, MAGNITUDE);
-    return (mla_cost){product, product * gradients, bytes, bytes, 0};
+    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
+                      .backward_bytes = bytes};
 }
 
 static const mla_op lora_weight = {.name = "lora_weight", .forward = lora_weight_forward,

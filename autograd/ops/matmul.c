@@ -43,7 +43,8 @@ static mla_cost matmul_cost(const mla_node *n) {
     const double product = 2 * (double)mla_count(n->out) * (double)columns_of(n->in[A]);
     const double bytes = (double)(mla_size(n->in[A]) + mla_size(n->in[B]) + mla_size(n->out));
     const int gradients = mla_op_differentiates(n, A) + mla_op_differentiates(n, B);
-    return (mla_cost){product, product * gradients, bytes, bytes * gradients, 0};
+    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
+                      .backward_bytes = bytes * gradients};
 }
 
 static const mla_op matmul = {.name = "matmul", .forward = matmul_forward, .backward = matmul_backward,

@@ -222,7 +222,8 @@ static mla_cost output_loss_cost(const mla_node *n) {
     const double teacher = n->in[TEACHER] ? 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[TEACHER_W]) : 0;
     const int64_t chunk = ((const attributes *)n->attributes)->chunk, width = n->in[W]->shape[1];
     const int64_t elements = mla_count(n->in[W]) + chunk * width; /* logits are f32 already */
-    return (mla_cost){product * products + teacher, 0, bytes * products, 0, (double)elements * sizeof(float)};
+    return (mla_cost){.forward_flops = product * products + teacher, .forward_bytes = bytes * products,
+                      .widened_bytes = (double)elements * sizeof(float)};
 }
 
 static const mla_op output_loss = {.name = "output_loss", .forward = output_loss_forward,
