@@ -1,5 +1,4 @@
 #include "layers/decoder.h"
-#include "layers/lora.h"
 #include "layers/rope.h"
 
 #include <stdio.h>
@@ -72,7 +71,7 @@ mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i) {
 
 void mla_decoder_remove_adapters(mla_decoder *model) {
     mla_linear_layer *p;
-    for (int64_t i = 0; (p = mla_decoder_projection(model, i)); i++) mla_lora_remove(p);
+    for (int64_t i = 0; (p = mla_decoder_projection(model, i)); i++) mla_linear_remove_adapters(p);
 }
 
 void mla_decoder_destroy(mla_decoder *model) {

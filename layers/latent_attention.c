@@ -1,5 +1,4 @@
 #include "layers/latent_attention.h"
-#include "layers/lora.h"
 #include "layers/rope.h"
 
 #include <math.h>

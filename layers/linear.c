@@ -1,7 +1,7 @@
 #include "layers/linear.h"
-#include "layers/lora.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { LONGEST_NAME = 256 };
 
@@ -20,10 +20,46 @@ mla_status mla_linear_build(mla_context *context, mla_params *params, mla_linear
     return mla_error_status(context);
 }
 
-mla_tensor *mla_linear_apply(mla_tape *tape, const mla_linear_layer *layer, mla_tensor *x) {
-    return layer->lora ? mla_lora_layer_apply(tape, layer, x) : mla_linear(tape, x, layer->weight, layer->bias);
+void mla_linear_remove_adapters(mla_linear_layer *layer) {
+    for (mla_lora_layer *lora = layer->lora, *next; lora; lora = next) {
+        next = lora->next;
+        free(lora);
+    }
+    layer->lora = NULL;
+}
+
+static mla_tensor *norm_of(mla_tape *tape, const mla_linear_layer *layer, const mla_lora_layer *l) {
+    return l->magnitude ? mla_lora_norm(tape, layer->weight, l->a, l->b, l->scale) : NULL;
 }
 
 mla_tensor *mla_linear_weight(mla_tape *tape, const mla_linear_layer *layer) {
-    return layer->lora ? mla_lora_layer_weight(tape, layer, mla_tape_step(tape)->precision) : layer->weight;
+    const mla_dtype out = mla_tape_step(tape)->precision;
+    mla_tensor *sum = layer->weight;
+    for (const mla_lora_layer *l = layer->lora; l; l = l->next)
+        sum = mla_lora_weight(tape, sum, layer->weight, l->a, l->b, l->magnitude, norm_of(tape, layer, l),
+                              &(mla_lora_weight_options){l->scale, l->share, l->next ? MLA_F32 : out});
+    return sum;
+}
+
+/* DoRA scales the whole result, so that it can be applied to it only where no other adapter is. */
+static bool needs_weight(const mla_lora_layer *first) {
+    if (first->magnitude && first->share == 1 && !first->next) return false;
+    for (const mla_lora_layer *l = first; l; l = l->next)
+        if (l->magnitude) return true;
+    return false;
+}
+
+static mla_tensor *apply_adapted(mla_tape *tape, const mla_linear_layer *layer, mla_tensor *x) {
+    const mla_lora_layer *first = layer->lora;
+    if (needs_weight(first)) return mla_linear(tape, x, mla_linear_weight(tape, layer), layer->bias);
+    const int64_t scope = mla_scope_open(tape);
+    mla_tensor *y = mla_linear(tape, x, layer->weight, first->magnitude ? NULL : layer->bias);
+    for (const mla_lora_layer *l = first; l; l = l->next)
+        y = mla_lora(tape, y, mla_dropout(tape, x, l->dropout), l->a, l->b, l->share * l->scale);
+    if (first->magnitude) y = mla_dora(tape, y, first->magnitude, norm_of(tape, layer, first), layer->bias);
+    return mla_scope_close(tape, scope, y);
+}
+
+mla_tensor *mla_linear_apply(mla_tape *tape, const mla_linear_layer *layer, mla_tensor *x) {
+    return layer->lora ? apply_adapted(tape, layer, x) : mla_linear(tape, x, layer->weight, layer->bias);
 }

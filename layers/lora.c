@@ -7,8 +7,6 @@
 
 enum { LONGEST_NAME = 256 };
 
-/* ---- adding ---- */
-
 /* "model.layers.0.self_attn.q_proj", of its weight's name. */
 static int stem_length(const mla_linear_layer *layer) {
     return (int)(strlen(layer->weight->name) - strlen(".weight"));
@@ -58,45 +56,4 @@ mla_status mla_lora_add(mla_context *context, mla_params *params, mla_linear_lay
                               (mla_param_spec){.ndim = 1, .shape = {out}, .init = MLA_INIT_ONE, .frozen = spec->frozen});
     append(layer, lora);
     return mla_error_status(context);
-}
-
-void mla_lora_remove(mla_linear_layer *layer) {
-    for (mla_lora_layer *lora = layer->lora, *next; lora; lora = next) {
-        next = lora->next;
-        free(lora);
-    }
-    layer->lora = NULL;
-}
-
-/* ---- using ---- */
-
-static mla_tensor *norm_of(mla_tape *tape, const mla_linear_layer *layer, const mla_lora_layer *l) {
-    return l->magnitude ? mla_lora_norm(tape, layer->weight, l->a, l->b, l->scale) : NULL;
-}
-
-mla_tensor *mla_lora_layer_weight(mla_tape *tape, const mla_linear_layer *layer, mla_dtype out) {
-    mla_tensor *sum = layer->weight;
-    for (const mla_lora_layer *l = layer->lora; l; l = l->next)
-        sum = mla_lora_weight(tape, sum, layer->weight, l->a, l->b, l->magnitude, norm_of(tape, layer, l),
-                              &(mla_lora_weight_options){l->scale, l->share, l->next ? MLA_F32 : out});
-    return sum;
-}
-
-/* DoRA scales the whole result, so that it can be applied to it only where no other adapter is. */
-static bool needs_weight(const mla_lora_layer *first) {
-    if (first->magnitude && first->share == 1 && !first->next) return false;
-    for (const mla_lora_layer *l = first; l; l = l->next)
-        if (l->magnitude) return true;
-    return false;
-}
-
-mla_tensor *mla_lora_layer_apply(mla_tape *tape, const mla_linear_layer *layer, mla_tensor *x) {
-    const mla_lora_layer *first = layer->lora;
-    if (needs_weight(first)) return mla_linear(tape, x, mla_linear_weight(tape, layer), layer->bias);
-    const int64_t scope = mla_scope_open(tape);
-    mla_tensor *y = mla_linear(tape, x, layer->weight, first->magnitude ? NULL : layer->bias);
-    for (const mla_lora_layer *l = first; l; l = l->next)
-        y = mla_lora(tape, y, mla_dropout(tape, x, l->dropout), l->a, l->b, l->share * l->scale);
-    if (first->magnitude) y = mla_dora(tape, y, first->magnitude, norm_of(tape, layer, first), layer->bias);
-    return mla_scope_close(tape, scope, y);
 }
