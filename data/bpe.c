@@ -2,7 +2,7 @@
 
 #include "data/split.h"
 #include "data/tables.h"
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_internal.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -336,4 +336,8 @@ mla_status mla_tokenizer_train(mla_context *context, mla_tokenizer **out, const 
     if (!status) status = finish(&t, out, pattern);
     clear(&t);
     return status;
+}
+
+mla_status mla_tokenizer_bytes(mla_context *context, mla_tokenizer **out) {
+    return mla_tokenizer_train(context, out, &(mla_bpe_options){.vocab_size = smallest_vocabulary}, NULL, 0);
 }

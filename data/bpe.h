@@ -27,4 +27,7 @@ extern const char *const mla_bpe_pattern;
 mla_status mla_tokenizer_train(mla_context *context, mla_tokenizer **out, const mla_bpe_options *options,
                                const mla_text_chunk *documents, int64_t count);
 
+/* The byte tokenizer: id = byte, and 256 is <|endoftext|>. The caller destroys it. */
+mla_status mla_tokenizer_bytes(mla_context *context, mla_tokenizer **out);
+
 #endif

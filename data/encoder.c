@@ -1,6 +1,6 @@
 /* Encoding: the text is split into pieces, and within a piece the pair of lowest rank is merged, the leftmost
  * first, until no pair can be merged. Pieces repeat a lot, so their ids are remembered. */
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "data/safetensors.h"
 #include "autograd/bfloat16.h"
 #include "data/float16.h"
-#include "data/safetensors_parts.h"
+#include "data/safetensors_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* What a path stands for: one file, or an index and its shards. */
 #include "data/file.h"
-#include "data/safetensors_parts.h"
+#include "data/safetensors_internal.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -1,8 +1,7 @@
 #include "data/tokenizer.h"
 
-#include "data/bpe.h"
 #include "data/file.h"
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,10 +9,6 @@
 const char *const mla_endoftext = "<|endoftext|>";
 
 enum { largest_file = 256 << 20 }; /* the largest tokenizers known have some 30 MB */
-
-mla_status mla_tokenizer_bytes(mla_context *context, mla_tokenizer **out) {
-    return mla_tokenizer_train(context, out, &(mla_bpe_options){.vocab_size = 257}, NULL, 0);
-}
 
 mla_status mla_tokenizer_parse(mla_context *context, mla_tokenizer **out, const char *json, int64_t length) {
     return mla_tokenizer_parse_named(context, out, json, length, "tokenizer");

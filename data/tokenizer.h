@@ -1,7 +1,6 @@
 /* Text to token ids and back, by byte-level byte-pair encoding.
  *
- * A tokenizer is a Hugging Face tokenizer.json in memory: made here (mla_tokenizer_bytes, or
- * mla_tokenizer_train in data/bpe.h) or read from a file. Every byte has a token of its own, so that any
+ * A tokenizer is a Hugging Face tokenizer.json in memory: made here (data/bpe.h) or read from a file. Every byte has a token of its own, so that any
  * bytes can be encoded, and decoding gives the very same bytes back: invalid UTF-8 and NULs included. On
  * valid UTF-8 the ids are those that the Python package `tokenizers` gives with the same tokenizer.json.
  *
@@ -28,9 +27,6 @@ typedef struct {
 
 /* The name of the token that our tokenizers put between documents. */
 extern const char *const mla_endoftext;
-
-/* The byte tokenizer: id = byte, and 256 is <|endoftext|>. The caller destroys it. */
-mla_status mla_tokenizer_bytes(mla_context *context, mla_tokenizer **out);
 
 /* Reads a tokenizer.json. Accepted are byte-level BPE models: pre-tokenizers ByteLevel (with or without its
  * own pattern), Split(Regex, Isolated), Digits, and sequences of them; added tokens; ignore_merges.

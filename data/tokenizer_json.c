@@ -1,7 +1,7 @@
 /* tokenizer.json, read. Nothing in the file is trusted: ids must be 0 .. n-1, each once; every byte must have
  * a token; merges must join tokens that exist into one that exists. */
 #include "data/byte_alphabet.h"
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_internal.h"
 
 #include <jansson.h>
 #include <stdlib.h>

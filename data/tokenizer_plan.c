@@ -1,7 +1,7 @@
 /* tokenizer.json, written: from what training found to the text that tokenizer_json.c and Hugging Face's
  * `tokenizers` read. */
 #include "data/byte_alphabet.h"
-#include "data/tokenizer_parts.h"
+#include "data/tokenizer_internal.h"
 
 #include <jansson.h>
 #include <stdlib.h>

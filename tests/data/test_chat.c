@@ -1,4 +1,5 @@
 /* Conversations: read from JSON, rendered by the templates, and marked where an answer is. */
+#include "data/bpe.h"
 #include "data/chat.h"
 #include "tests/support/check.h"
 

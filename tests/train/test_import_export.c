@@ -1,4 +1,5 @@
 /* Import and export: the same numbers, the same texts, and every way in which a folder can be wrong. */
+#include "data/bpe.h"
 #include "data/safetensors.h"
 #include "data/tokenizer.h"
 #include "layers/hugging_face.h"

@@ -1,4 +1,5 @@
 /* From text to a token file: every document is in it once, on its side, and decodes to its bytes. */
+#include "data/bpe.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 #include "tests/support/check.h"

@@ -1,6 +1,6 @@
 /* The inside of a tokenizer, for the files that make and use it: tokenizer.c, tokenizer_json.c, encoder.c. */
-#ifndef MLA_DATA_TOKENIZER_PARTS_H
-#define MLA_DATA_TOKENIZER_PARTS_H
+#ifndef MLA_DATA_TOKENIZER_INTERNAL_H
+#define MLA_DATA_TOKENIZER_INTERNAL_H
 
 #include "data/split.h"
 #include "data/tables.h"

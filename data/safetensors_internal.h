@@ -1,6 +1,6 @@
 /* Between safetensors.c (one file) and safetensors_shards.c (what a path stands for): not for others. */
-#ifndef MLA_DATA_SAFETENSORS_PARTS_H
-#define MLA_DATA_SAFETENSORS_PARTS_H
+#ifndef MLA_DATA_SAFETENSORS_INTERNAL_H
+#define MLA_DATA_SAFETENSORS_INTERNAL_H
 
 #include "data/safetensors.h"
 
