@@ -1,10 +1,10 @@
+#include "autograd/clock.h"
 #include "autograd/tape_internal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ARENA_BLOCK = 1 << 16 };
 
@@ -268,18 +268,12 @@ static void add_cost(const mla_node *n) {
     sum->backward_bytes += cost.backward_bytes;
 }
 
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void run_timed(const mla_node *n, void (*pass)(const mla_node *)) {
     const mla_step *step = &n->tape->step;
     const mla_cost cost = cost_of(n);
-    const double begin = seconds_now();
+    const double begin = mla_seconds();
     pass(n);
-    step->timed(step->user, n->op->name, pass == n->op->backward, seconds_now() - begin, &cost);
+    step->timed(step->user, n->op->name, pass == n->op->backward, mla_seconds() - begin, &cost);
 }
 
 /* Runs forward or backward with the scratch memory it asked for. */

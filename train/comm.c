@@ -1,4 +1,5 @@
 #include "train/comm.h"
+#include "autograd/clock.h"
 
 #include <errno.h>
 #include <mpi.h>
@@ -53,12 +54,6 @@ struct mla_link {
     int *receive_lengths, *receive_places;
     int *send_lengths;
 };
-
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static mla_status check(mla_comm *comm, int code, const char *what) {
     if (code == MPI_SUCCESS) return MLA_OK;
@@ -189,7 +184,7 @@ static void beat(mla_comm *comm, int word) {
     lock(comm);
     if (is_over(&l->sending) && l->sent != GOODBYE) say(comm, word);
     while (!l->left && is_over(&l->receiving)) {
-        l->heard = seconds_now();
+        l->heard = mla_seconds();
         l->left = l->received == GOODBYE;
         if (!l->left) listen(comm);
     }
@@ -200,7 +195,7 @@ static void beat(mla_comm *comm, int word) {
  * perhaps, nobody else would end the run. */
 static void judge(mla_comm *comm) {
     life *l = &comm->life;
-    const double silence = seconds_now() - l->heard;
+    const double silence = mla_seconds() - l->heard;
     if (l->left || silence < comm->timeout) return;
     __atomic_store_n(&l->lost, before(comm), __ATOMIC_RELEASE);
     if (silence < 2 * comm->timeout + 5) return;
@@ -230,16 +225,16 @@ static mla_status check_alive(const mla_comm *comm) {
 
 /* Short waits spin; a rank that waits for long, for a checkpoint perhaps, leaves its core to the others. */
 static void rest(double since) {
-    if (seconds_now() - since < 1e-3) sched_yield();
+    if (mla_seconds() - since < 1e-3) sched_yield();
     else nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 
 mla_status mla_comm_wait(mla_comm *comm, bool (*done)(void *user), void *user) {
     if (!comm) return MLA_OK;
-    const double begin = seconds_now();
+    const double begin = mla_seconds();
     mla_status status = MLA_OK;
     while (!done(user) && !(status = check_alive(comm))) rest(begin);
-    comm->waited += seconds_now() - begin;
+    comm->waited += mla_seconds() - begin;
     return status;
 }
 
@@ -332,7 +327,7 @@ static mla_status start_mpi(mla_comm *comm) {
 }
 
 static mla_status start_living(mla_comm *comm) {
-    comm->life.heard = seconds_now();
+    comm->life.heard = mla_seconds();
     listen(comm);
     say(comm, ALIVE);
     return start_helper(comm, live);

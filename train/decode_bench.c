@@ -1,4 +1,5 @@
 #include "train/decode_bench.h"
+#include "autograd/clock.h"
 #include "autograd/random.h"
 #include "train/machine.h"
 

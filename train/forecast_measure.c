@@ -1,4 +1,6 @@
 /* What mla_forecast_measure measures; all ranks at once, as in training, and the slowest counts. */
+#include "autograd/clock.h"
+#include "autograd/memory.h"
 #include "train/forecast.h"
 #include "train/machine.h"
 

@@ -1,5 +1,5 @@
 #include "train/generation.h"
-#include "train/machine.h"
+#include "autograd/clock.h"
 
 #include <stdlib.h>
 #include <string.h>

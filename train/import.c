@@ -1,10 +1,10 @@
 #include "train/import.h"
+#include "autograd/memory.h"
 #include "data/file.h"
 #include "data/safetensors.h"
 #include "data/tokenizer.h"
 #include "layers/hugging_face.h"
 #include "train/checkpoint.h"
-#include "train/memory.h"
 
 #include <jansson.h>
 #include <limits.h>

@@ -1,14 +1,8 @@
 #include "train/machine.h"
+#include "autograd/clock.h"
 
 #include <omp.h>
 #include <stdlib.h>
-#include <time.h>
-
-double mla_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Operands of a product, for one thread. */
 typedef struct {

@@ -20,7 +20,4 @@ mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted
 /* The middle one of `count` values, or the upper of the two; sorts them. */
 double mla_median(double *values, int64_t count);
 
-/* Seconds on a clock that only goes forward. */
-double mla_seconds(void);
-
 #endif

@@ -6,7 +6,7 @@
 #include "layers/decoder.h"
 #include "optim/adamw.h"
 #include "train/finetune.h"
-#include "train/memory.h"
+#include "train/memory_plan.h"
 
 typedef struct {
     mla_context *context;

@@ -1,5 +1,5 @@
 #include "train/saver.h"
-#include "train/machine.h"
+#include "autograd/clock.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 #include "train/team.h"
+#include "autograd/clock.h"
 #include "optim/clip.h"
 #include "train/buckets.h"
-#include "train/machine.h"
 #include "train/shard.h"
 
 #include <math.h>

@@ -1,4 +1,6 @@
 #include "train/trainer.h"
+#include "autograd/clock.h"
+#include "autograd/memory.h"
 #include "data/sampler.h"
 #include "data/tokenizer.h"
 #include "optim/clip.h"

@@ -7,7 +7,7 @@
 
 #include "data/replace.h"
 #include "train/comm.h"
-#include "train/memory.h"
+#include "train/memory_plan.h"
 #include "train/metrics.h"
 #include "train/recipe.h"
 #include "train/saver.h"

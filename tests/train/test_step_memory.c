@@ -1,5 +1,6 @@
 /* Memory of a training step: from the second one on nothing is allocated, what a run takes was predicted, and an
  * allocation that fails, whichever it is, ends in an error and not in a leak. */
+#include "autograd/memory.h"
 #include "optim/adamw.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"

@@ -4,6 +4,8 @@
  * The weights and ids are random and nothing is saved; of finetune.base only the sizes are read (of a teacher, all).
  * With --interactive it makes one step for each line "step" on its input and answers with a line of JSON, so that
  * another program can be timed in turns with it (tests/bench/interleave.py). */
+#include "autograd/clock.h"
+#include "autograd/memory.h"
 #include "autograd/random.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"

@@ -1,11 +1,11 @@
 /* mla eval: what a model says to text that it was not trained on. */
+#include "autograd/clock.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
 #include "train/dataset.h"
 #include "train/evaluate.h"
 #include "train/logits.h"
-#include "train/machine.h"
 
 #include <limits.h>
 #include <math.h>

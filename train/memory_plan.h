@@ -1,16 +1,8 @@
-/* How much memory a run will take, takes, and may take. Bytes. */
-#ifndef MLA_TRAIN_MEMORY_H
-#define MLA_TRAIN_MEMORY_H
+/* How much memory a run will take, before it starts. Bytes. */
+#ifndef MLA_TRAIN_MEMORY_PLAN_H
+#define MLA_TRAIN_MEMORY_PLAN_H
 
 #include "train/recipe.h"
-
-/* Of this process: the most that was resident so far (VmHWM), and what is resident now (VmRSS); 0 where the
- * system does not say. */
-int64_t mla_memory_peak(void);
-int64_t mla_memory_resident(void);
-
-/* What the machine can still give without swapping, or the control group's limit where that is less. */
-int64_t mla_memory_available(void);
 
 typedef struct {
     int64_t parameters, gradients,
