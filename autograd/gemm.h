@@ -8,7 +8,7 @@
 #define MLA_AUTOGRAD_GEMM_H
 
 #include "autograd/context.h"
-#include "autograd/tensor.h"
+#include "autograd/dtype.h"
 
 typedef struct {
     int64_t m, n, k;

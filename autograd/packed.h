@@ -6,6 +6,7 @@
 #define MLA_AUTOGRAD_PACKED_H
 
 #include "autograd/gemm.h"
+#include "autograd/tensor.h"
 
 struct mla_packed {
     const mla_gemm *plan; /* whose layout it has; NULL: not made yet */

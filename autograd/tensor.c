@@ -3,12 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-size_t mla_dtype_size(mla_dtype dtype) { return dtype == MLA_BF16 ? 2 : 4; }
-
-const char *mla_dtype_name(mla_dtype dtype) {
-    return dtype == MLA_F32 ? "f32" : dtype == MLA_BF16 ? "bf16" : "i32";
-}
-
 int64_t mla_count(const mla_tensor *x) {
     int64_t count = 1;
     for (int i = 0; i < x->ndim; i++) count *= x->shape[i];

@@ -6,11 +6,11 @@
 #ifndef MLA_AUTOGRAD_TENSOR_H
 #define MLA_AUTOGRAD_TENSOR_H
 
+#include "autograd/dtype.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-typedef enum { MLA_F32, MLA_BF16, MLA_I32 } mla_dtype;
 
 enum { MLA_MAX_DIMS = 4 };
 
@@ -34,9 +34,6 @@ typedef struct mla_tensor {
     int uses;            /* recorded ops that still owe it a gradient */
     mla_buffer *value_buffer, *grad_buffer; /* the pool's memory behind data and grad; NULL where not the pool's */
 } mla_tensor;
-
-size_t mla_dtype_size(mla_dtype dtype);
-const char *mla_dtype_name(mla_dtype dtype); /* "f32", "bf16", "i32" */
 
 /* Elements, width (last dimension), rows (elements / width), size in bytes. */
 int64_t mla_count(const mla_tensor *x);

@@ -21,7 +21,7 @@ may_include() {
 may_include autograd 'autograd/.*'
 may_include layers '(autograd|layers)/.*'
 may_include optim '(autograd|optim)/.*'
-may_include data 'data/.*|autograd/(status|context|tensor|random|bfloat16)\.h'
+may_include data 'data/.*|autograd/(status|context|dtype|tensor|random|bfloat16)\.h'
 may_include train '(autograd|layers|optim|data|train)/.*'
 
 # only_in FILE HEADER: of the library's files, none but FILE includes HEADER.
