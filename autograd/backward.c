@@ -1,6 +1,7 @@
 #include "autograd/rows.h"
 #include "autograd/tape_internal.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static void add_into(const mla_tensor *like, void *sum, const void *x) {
@@ -113,18 +114,19 @@ mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
 
 typedef struct {
     mla_graph graph;
-    const void *user;
     uint64_t first_site; /* of its ops: the same numbers again, so the same dropout masks */
+    max_align_t user[];  /* a copy */
 } recomputed;
 
 static const mla_op recompute = {.name = "recompute", .composite = true, .keeps = MLA_INPUT(0)};
 
-mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x) {
+mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, size_t size, mla_tensor *x) {
     if (tape->step.inference || mla_error_status(tape->context)) return graph(tape, user, x);
     mla_node *n = mla_op_begin(tape, &recompute, 1, &x);
     if (!n) return mla_inert(tape);
-    recomputed *r = mla_op_attributes(n, sizeof *r);
-    *r = (recomputed){graph, user, --tape->sites}; /* the sites are those of the graph without this op */
+    recomputed *r = mla_op_attributes(n, sizeof *r + size);
+    *r = (recomputed){graph, --tape->sites}; /* the sites are those of the graph without this op */
+    memcpy(r->user, user, size);
     const int64_t scope = mla_scope_open(tape);
     tape->step.inference = true;
     n->out = mla_scope_close(tape, scope, graph(tape, user, x));
@@ -153,7 +155,9 @@ static void backward_recompute(mla_node *n) {
     const uint64_t sites = tape->sites;
     const mla_cost cost = tape->cost;
     tape->sites = r->first_site;
+    tape->recomputing = true;
     mla_tensor *x = leaf_of(tape, n->in[0]), *y = r->graph(tape, r->user, x);
+    tape->recomputing = false;
     tape->sites = sites;
     tape->cost.forward_flops = cost.forward_flops;
     tape->cost.forward_bytes = cost.forward_bytes;

@@ -144,6 +144,10 @@ mla_tensor *mla_transpose(mla_tape *tape, mla_tensor *x, const int *order);
 mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begin, int64_t length);
 /* a and b joined along a dimension. */
 mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimension);
+/* x itself, with which `loss`, of one element, becomes part of what mla_backward goes back from: its gradient is 1. For
+ * a layer with a loss of its own, whose result goes on to the loss of the whole. */
+mla_tensor *mla_join_loss(mla_tape *tape, mla_tensor *x, mla_tensor *loss);
+
 /* The sum of all elements; one element. */
 mla_tensor *mla_sum(mla_tape *tape, mla_tensor *x);
 /* Softmax of each row. With `causal`, x is (..., T, S) and position t leaves out s > t. */

@@ -53,6 +53,7 @@ mla_context *mla_tape_context(const mla_tape *tape) { return tape->context; }
 const mla_step *mla_tape_step(const mla_tape *tape) { return &tape->step; }
 const mla_pool *mla_tape_pool(const mla_tape *tape) { return tape->pool; }
 bool mla_tape_is_inference(const mla_tape *tape) { return tape->step.inference; }
+bool mla_tape_is_recomputing(const mla_tape *tape) { return tape->recomputing; }
 mla_cost mla_tape_cost(const mla_tape *tape) { return tape->cost; }
 
 static void drop_value(mla_tape *tape, mla_tensor *x) {
@@ -98,6 +99,7 @@ void mla_tape_begin(mla_tape *tape, const mla_step *step) {
     tape->arena.used = 0;
     tape->sites = 0;
     tape->cost = (mla_cost){0};
+    tape->recomputing = false;
     tape->step = *step;
 }
 

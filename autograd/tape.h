@@ -36,10 +36,6 @@ typedef struct {
     int64_t first_sample; /* place of this microbatch's first sample in the global batch */
     mla_dtype precision;  /* of what goes into matrix products, and of what they give: MLA_F32 or MLA_BF16 */
     bool training;        /* dropout is active */
-    bool recompute;       /* for models: blocks keep their input only and are computed again in the backward pass */
-    /* For models: the first position of the same sequence that each position attends to, (B,T), at most itself. Keeps
-     * documents apart that stand in one sequence. NULL: 0 */
-    const int32_t *starts;
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
     /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
@@ -76,11 +72,14 @@ mla_tensor *mla_inert(mla_tape *tape);
 int64_t mla_scope_open(mla_tape *tape);
 mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result);
 
-/* Part of a graph: x to a result, from `user`, with the tape's ops. Always the same for the same x and step. */
+/* Part of a graph: x to a result, from `user`, with the tape's ops. Always the same for the same x, user and step. */
 typedef mla_tensor *(*mla_graph)(mla_tape *tape, const void *user, mla_tensor *x);
-/* graph(tape, user, x), of which nothing is kept but x: mla_backward computes it again. A parameter may be used in
- * one such part only. (Chen et al. 2016, "Training deep nets with sublinear memory cost") */
-mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x);
+/* graph(tape, user, x), of which nothing is kept but x and a copy of `user`, of `size` bytes: mla_backward computes it
+ * again. A parameter may be used in one such part only. (Chen et al. 2016, "Training deep nets with sublinear memory
+ * cost") */
+mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, size_t size, mla_tensor *x);
+/* Whether a part is being computed for the second time. */
+bool mla_tape_is_recomputing(const mla_tape *tape);
 
 /* graph(tape, user, x) as in inference: nothing is recorded or kept, and there is no dropout. */
 mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x);

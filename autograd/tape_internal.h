@@ -24,6 +24,7 @@ struct mla_tape {
     mla_tensor **open; /* tensors that the caller may still use, in order of their making */
     int64_t open_count, open_capacity;
     mla_tensor inert;
+    bool recomputing;
 };
 
 /* A tensor of the tape, open to the caller; NULL after an error. */

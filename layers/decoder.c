@@ -1,10 +1,12 @@
 #include "layers/decoder.h"
-#include "layers/rope.h"
+#include "layers/parts/rope.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows, bool takes_half) {
+/* ---- building ---- */
+
+static mla_tensor *add_embedding(mla_decoder *model, const char *name, int64_t rows, bool takes_half) {
     return mla_params_add(model->params, &(mla_param_spec){.name = name, .ndim = 2,
                                                            .shape = {rows, model->config.hidden_size},
                                                            .init = MLA_INIT_NORMAL,
@@ -14,32 +16,42 @@ static mla_tensor *add_matrix(mla_decoder *model, const char *name, int64_t rows
 
 static mla_status make_rope(mla_decoder *model) {
     const mla_model_config *c = &model->config;
-    const bool latent = c->attention == MLA_ATTENTION_LATENT;
-    const mla_rope_options options = {.rotary = latent ? c->qk_rope_head_dim : c->head_dim,
-                                .positions = c->max_position_embeddings, .theta = c->rope_theta,
-                                .interleaved = c->rope_interleave, .scaling = c->rope_scaling};
+    const mla_rope_options options = {.rotary = c->attention->rotary(c), .positions = c->max_position_embeddings,
+                                      .theta = c->rope_theta, .interleaved = c->rope_interleave,
+                                      .scaling = c->rope_scaling};
     if (c->position != MLA_POSITION_ROPE || !options.rotary) return MLA_OK;
     return mla_rope_create(model->context, &model->rope, &options);
 }
 
+static mla_status build_blocks(mla_decoder *model, const mla_builder *builder) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < model->config.num_hidden_layers && !status; i++) {
+        char prefix[64];
+        mla_builder b = *builder;
+        snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)i);
+        b.prefix = prefix;
+        b.layer = i;
+        status = mla_block_build(&b, &model->blocks[i]);
+    }
+    return status;
+}
+
 static mla_status build(mla_decoder *model) {
     const mla_model_config *c = &model->config;
-    mla_context *context = model->context;
-    model->embed_tokens = add_matrix(model, "model.embed_tokens.weight", c->vocab_size, true);
+    const mla_builder builder = {.context = model->context, .params = model->params, .config = c,
+                                 .rope = model->rope.cosine ? &model->rope : NULL, .projections = &model->projections,
+                                 .prefix = "model."};
+    model->blocks = mla_alloc(model->context, c->num_hidden_layers, sizeof *model->blocks, "the blocks");
+    model->head = mla_alloc(model->context, 1, c->head->size, "the head");
+    if (!model->blocks || !model->head) return MLA_ERROR_MEMORY;
+
+    model->embed_tokens = add_embedding(model, "model.embed_tokens.weight", c->vocab_size, true);
     if (c->position == MLA_POSITION_LEARNED)
-        model->embed_positions = add_matrix(model, "model.embed_positions.weight", c->max_position_embeddings, false);
-    for (int64_t i = 0; i < c->num_hidden_layers; i++) {
-        char prefix[64];
-        snprintf(prefix, sizeof prefix, "model.layers.%lld.", (long long)i);
-        if (mla_block_build(context, model->params, &model->blocks[i], c, &model->rope, i, prefix))
-            return mla_error_status(context);
-    }
-    if (c->final_norm)
-        mla_norm_build(context, model->params, &model->norm, c->norm, "model.", "norm", c->hidden_size,
-                       c->rms_norm_eps);
-    model->lm_head = c->tie_word_embeddings ? model->embed_tokens
-                                            : add_matrix(model, "lm_head.weight", c->vocab_size, true);
-    return mla_error_status(context);
+        model->embed_positions = add_embedding(model, "model.embed_positions.weight", c->max_position_embeddings, false);
+    const mla_status status = build_blocks(model, &builder);
+    if (!status && c->final_norm)
+        mla_norm_build(&builder, &model->norm, &(mla_norm_spec){"norm", c->norm, c->hidden_size, c->rms_norm_eps});
+    return status ? status : c->head->build(&builder, model->head, model->embed_tokens);
 }
 
 mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config) {
@@ -50,8 +62,7 @@ mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla
     mla_status status = mla_model_config_check(context, "", &model->config);
     if (!status) status = mla_params_create(context, &model->params);
     if (!status) status = make_rope(model);
-    if (!status) model->blocks = mla_alloc(context, config->num_hidden_layers, sizeof *model->blocks, "the blocks");
-    if (!status) status = model->blocks ? build(model) : MLA_ERROR_MEMORY;
+    if (!status) status = build(model);
     if (status) {
         mla_decoder_destroy(model);
         *out = NULL;
@@ -60,18 +71,11 @@ mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla
 }
 
 mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i) {
-    mla_linear_layer *all[MLA_BLOCK_PROJECTIONS];
-    for (int64_t b = 0; model->blocks && b < model->config.num_hidden_layers; b++) {
-        const int count = mla_block_projections(&model->blocks[b], all);
-        if (i < count) return all[i];
-        i -= count;
-    }
-    return NULL;
+    return i < model->projections.count ? model->projections.items[i] : NULL;
 }
 
 void mla_decoder_remove_adapters(mla_decoder *model) {
-    mla_linear_layer *p;
-    for (int64_t i = 0; (p = mla_decoder_projection(model, i)); i++) mla_linear_remove_adapters(p);
+    for (int64_t i = 0; i < model->projections.count; i++) mla_linear_remove_adapters(model->projections.items[i]);
 }
 
 void mla_decoder_destroy(mla_decoder *model) {
@@ -79,9 +83,14 @@ void mla_decoder_destroy(mla_decoder *model) {
     mla_decoder_remove_adapters(model);
     mla_params_destroy(model->params);
     mla_rope_free(&model->rope);
+    for (int64_t i = 0; model->blocks && i < model->config.num_hidden_layers; i++) mla_block_free(&model->blocks[i]);
     free(model->blocks);
+    free(model->head);
+    free(model->projections.items);
     free(model);
 }
+
+/* ---- applying ---- */
 
 /* x + the learned embedding of each position. */
 static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_tensor *x, int64_t first) {
@@ -100,8 +109,8 @@ static mla_status check_length(const mla_decoder *model, int64_t length) {
 }
 
 /* RoPE knows distances only; learned positions would have to begin anew in each document. */
-static mla_status check_starts(mla_tape *tape, const mla_decoder *model) {
-    if (!mla_tape_step(tape)->starts || !model->embed_positions) return MLA_OK;
+static mla_status check_starts(const mla_decoder *model, const mla_pass *pass) {
+    if (!pass->starts || !model->embed_positions) return MLA_OK;
     return mla_fail(model->context, MLA_ERROR_ARGUMENT,
                     "documents cannot be kept apart in a model with learned positions: "
                     "use data.packing: stream, or model.position: rope");
@@ -126,48 +135,44 @@ static mla_status refresh_half(mla_tape *tape, const mla_decoder *model) {
     return uses_half ? mla_params_refresh_half(model->params) : MLA_OK;
 }
 
-static mla_tensor *block_graph(mla_tape *tape, const void *block, mla_tensor *x) {
-    return mla_block_apply(tape, block, x, NULL);
+typedef struct {
+    const mla_block *block;
+    mla_pass pass;
+} block_call;
+
+static mla_tensor *block_graph(mla_tape *tape, const void *user, mla_tensor *x) {
+    const block_call *call = user;
+    return mla_block_apply(tape, call->block, x, &call->pass, NULL);
 }
 
-mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
-    const int64_t first = cache ? mla_kv_cache_length(cache) : 0, scope = mla_scope_open(tape);
-    if (check_starts(tape, model) || check_ids(model, ids, first, cache != NULL) || refresh_half(tape, model))
+static mla_tensor *apply_block(mla_tape *tape, const mla_decoder *model, int64_t i, mla_tensor *x,
+                               const mla_pass *pass) {
+    const block_call call = {&model->blocks[i], *pass};
+    if (pass->recompute && !pass->cache) return mla_recompute(tape, block_graph, &call, sizeof call, x);
+    return mla_block_apply(tape, call.block, x, pass, pass->cache ? mla_kv_cache_layer(pass->cache, i) : NULL);
+}
+
+mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *given) {
+    const mla_pass ordinary = {0}, *pass = given ? given : &ordinary;
+    const mla_model_config *c = &model->config;
+    const int64_t first = pass->cache ? mla_kv_cache_length(pass->cache) : 0, scope = mla_scope_open(tape);
+    if (check_starts(model, pass) || check_ids(model, ids, first, pass->cache != NULL) || refresh_half(tape, model))
         return mla_inert(tape);
+
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
     if (model->embed_positions) x = add_positions(tape, model, x, first);
-    if (model->embed_positions && model->config.dropout > 0) x = mla_dropout(tape, x, (float)model->config.dropout);
-    for (int64_t i = 0; i < model->config.num_hidden_layers; i++)
-        x = mla_tape_step(tape)->recompute && !cache
-                ? mla_recompute(tape, block_graph, &model->blocks[i], x)
-                : mla_block_apply(tape, &model->blocks[i], x, cache ? mla_kv_cache_layer(cache, i) : NULL);
-    if (model->config.final_norm) x = mla_norm_apply(tape, &model->norm, x, mla_tape_step(tape)->precision);
+    if (model->embed_positions && c->dropout > 0) x = mla_dropout(tape, x, (float)c->dropout);
+    for (int64_t i = 0; i < c->num_hidden_layers; i++) x = apply_block(tape, model, i, x, pass);
+    if (c->final_norm) x = mla_norm_apply(tape, &model->norm, x, mla_tape_step(tape)->precision);
     return mla_scope_close(tape, scope, x);
 }
 
-mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache) {
-    return mla_linear(tape, mla_decoder_hidden(tape, model, ids, cache), model->lm_head, NULL);
+mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *pass) {
+    return model->config.head->logits(tape, model->head, mla_decoder_hidden(tape, model, ids, pass));
 }
 
-mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
-                             float scale) {
-    return mla_decoder_distil_loss(tape, model, ids, targets, scale, &(mla_distillation){0});
-}
-
-static mla_tensor *hidden_graph(mla_tape *tape, const void *model, mla_tensor *ids) {
-    return mla_decoder_hidden(tape, model, ids, NULL);
-}
-
-/* The teacher first: what it needs on the way is free again before the model keeps anything. */
-mla_tensor *mla_decoder_distil_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
-                                    float scale, const mla_distillation *d) {
-    mla_output_loss_options options = {.scale = scale, .share = d->share, .temperature = d->temperature,
-                                       .divergence = d->divergence};
+mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, const mla_batch *batch) {
     const int64_t scope = mla_scope_open(tape);
-    if (d->teacher) {
-        options.teacher = mla_detached(tape, hidden_graph, d->teacher, ids);
-        options.teacher_weight = d->teacher->lm_head;
-    }
-    mla_tensor *hidden = mla_decoder_hidden(tape, model, ids, NULL);
-    return mla_scope_close(tape, scope, mla_output_loss(tape, hidden, model->lm_head, targets, &options));
+    mla_tensor *hidden = mla_decoder_hidden(tape, model, batch->ids, &batch->pass);
+    return mla_scope_close(tape, scope, model->config.head->loss(tape, model->head, hidden, batch));
 }

@@ -1,19 +1,22 @@
-/* A language model: embedding, blocks, output projection. (With causal: false and mla_decoder_hidden it serves
- * as an encoder.) */
+/* A model: a backbone (embedding, blocks, last norm), which makes hidden states of ids, and a head, which says what they
+ * are for. (With causal: false and mla_decoder_hidden it serves as an encoder.) */
 #ifndef MLA_LAYERS_DECODER_H
 #define MLA_LAYERS_DECODER_H
 
+#include "layers/attention/kv_cache.h"
 #include "layers/block.h"
+#include "layers/parts/linear.h"
 
 typedef struct {
     mla_context *context;
     mla_model_config config;
     mla_params *params; /* named as Hugging Face's: model.embed_tokens.weight ... lm_head.weight */
     mla_rope_table rope;
+    mla_projections projections; /* of all blocks and the head; all have a weight */
     mla_tensor *embed_tokens, *embed_positions; /* positions: NULL unless learned */
     mla_block *blocks;
     mla_norm norm;
-    mla_tensor *lm_head; /* embed_tokens where tied */
+    void *head; /* layer of config.head */
 } mla_decoder;
 
 /* Builds the model of a configuration, which is checked: parameters are registered, not allocated
@@ -22,30 +25,20 @@ typedef struct {
 mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config);
 void mla_decoder_destroy(mla_decoder *model);
 
-/* The i-th projection of all blocks, NULL behind the last. All have a weight; those that the configuration leaves out
- * are not counted. */
+/* The i-th of its projections; NULL behind the last. */
 mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i);
-/* Takes all adapters (layers/lora) off. */
+/* Takes all adapters (layers/parts/linear.h) off. */
 void mla_decoder_remove_adapters(mla_decoder *model);
 
-/* ids i32 (B,T) -> (B,T,D) after the last norm; T up to max_position_embeddings. cache or NULL: its length is the
- * first position; then B is 1, T is 1 but for the first time, and the model is causal. */
-mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache);
+/* ids i32 (B,T) -> (B,T,D) after the last norm; T up to max_position_embeddings. pass: NULL is its zero value. With a
+ * cache, its length is the first position; then B is 1, T is 1 but for the first time, and the model is causal. */
+mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *pass);
 
-/* As above -> logits (B,T,V). */
-mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_kv_cache *cache);
+/* As above, with the head's logits; of a language model (B,T,V). */
+mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *pass);
 
-/* scale * sum of the cross-entropies of the targets (-1: none), i32 (B,T), in nats; one element. */
-mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
-                             float scale);
-
-/* What to learn from another model of the same vocabulary, which stays as it is: as in mla_output_loss_options. */
-typedef struct {
-    const mla_decoder *teacher; /* allocated without gradients; NULL: none */
-    float share, temperature;
-    double *divergence;
-} mla_distillation;
-mla_tensor *mla_decoder_distil_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets,
-                                    float scale, const mla_distillation *distillation);
+/* The head's loss over the batch's targets (mla_head_kind), one element. Training with more than that is
+ * layers/objective.h. */
+mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, const mla_batch *batch);
 
 #endif

@@ -40,6 +40,9 @@ static mla_status set_string(mla_context *context, char **member, const char *te
     return MLA_OK;
 }
 
+/* The name of a choice, with which it begins. */
+static const char *kind_name(const void *kind) { return *(const char *const *)kind; }
+
 static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
     switch (field->type) {
     case MLA_FIELD_INT:
@@ -53,6 +56,9 @@ static mla_status set_default(mla_context *context, const mla_field *field, void
         break;
     case MLA_FIELD_ENUM:
         *(unsigned *)member = (unsigned)field->standard;
+        break;
+    case MLA_FIELD_KIND:
+        *(const void **)member = field->kinds[0];
         break;
     case MLA_FIELD_STRING:
         *(char **)member = NULL;
@@ -180,14 +186,17 @@ void mla_field_expects(const mla_field *field, size_t size, char *out) {
                                         [MLA_FIELD_FLOAT] = "a number",
                                         [MLA_FIELD_BOOL] = "true or false",
                                         [MLA_FIELD_ENUM] = "one of",
+                                        [MLA_FIELD_KIND] = "one of",
                                         [MLA_FIELD_STRING] = "text",
                                         [MLA_FIELD_LIST] = "text or a list",
                                         [MLA_FIELD_INTS] = "whole numbers with commas between",
                                         [MLA_FIELD_GROUP] = "a group of keys"};
     size_t used = (size_t)snprintf(out, size, "%s", words[field->type]);
-    if (field->type != MLA_FIELD_ENUM) return;
-    for (const char *const *name = field->names; *name && used < size; name++)
-        used += (size_t)snprintf(out + used, size - used, "%s %s", name == field->names ? "" : ",", *name);
+    const bool is_enum = field->type == MLA_FIELD_ENUM;
+    if (!is_enum && field->type != MLA_FIELD_KIND) return;
+    for (int i = 0; (is_enum ? (const void *)field->names[i] : field->kinds[i]) && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s %s", i ? "," : "",
+                                 is_enum ? field->names[i] : kind_name(field->kinds[i]));
 }
 
 static mla_status wrong_type(mla_context *context, const char *where, const char *key, const mla_field *field,
@@ -244,6 +253,15 @@ static bool parse_name(const mla_field *field, const char *text, unsigned *out) 
     return false;
 }
 
+static bool parse_kind(const mla_field *field, const char *text, const void **out) {
+    for (int i = 0; field->kinds[i]; i++)
+        if (!strcmp(text, kind_name(field->kinds[i]))) {
+            *out = field->kinds[i];
+            return true;
+        }
+    return false;
+}
+
 static mla_status set_number(mla_context *context, const char *where, const char *key, const mla_field *field,
                              void *member, const char *text) {
     int64_t whole = 0;
@@ -287,6 +305,8 @@ static mla_status set_member(mla_context *context, const char *where, const char
         return parse_bool(text, member) ? MLA_OK : wrong_type(context, where, key, field, text);
     case MLA_FIELD_ENUM:
         return parse_name(field, text, member) ? MLA_OK : wrong_type(context, where, key, field, text);
+    case MLA_FIELD_KIND:
+        return parse_kind(field, text, member) ? MLA_OK : wrong_type(context, where, key, field, text);
     case MLA_FIELD_STRING:
         return set_string(context, member, text);
     case MLA_FIELD_LIST:
@@ -386,6 +406,9 @@ char *mla_field_format(mla_context *context, const mla_field *field, const void 
         break;
     case MLA_FIELD_ENUM:
         text = field->names[*(const unsigned *)member];
+        break;
+    case MLA_FIELD_KIND:
+        text = kind_name(*(const void *const *)member);
         break;
     case MLA_FIELD_STRING:
         text = *(char *const *)member;

@@ -20,6 +20,7 @@ typedef enum {
     MLA_FIELD_FLOAT,  /* double; finite */
     MLA_FIELD_BOOL,   /* bool */
     MLA_FIELD_ENUM,   /* any enum, numbered from 0 in the order of `names` */
+    MLA_FIELD_KIND,   /* const void *: one of `kinds` */
     MLA_FIELD_STRING, /* char *, owned by the object; NULL: not given */
     MLA_FIELD_LIST,   /* mla_list of strings, owned by the object */
     MLA_FIELD_INTS,   /* mla_ints; each within min and max */
@@ -48,6 +49,7 @@ typedef struct {
     const char *help;         /* what it is, in a few words, with its unit; also shown in messages */
     const char *text;         /* default of strings */
     const char *const *names; /* of an enum; ends with NULL */
+    const void *const *kinds; /* structs that begin with their name, a const char *; the first is the default; ends with NULL */
     const mla_field_table *group;
     const char *alias; /* another key that is read as this one */
     bool nullable; /* written as JSON null where it is 0 or empty (groups: where their first field is 0) */

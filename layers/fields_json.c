@@ -148,6 +148,8 @@ static json_t *write_member(mla_context *context, const mla_field *field, const 
         return json_boolean(*(const bool *)member);
     case MLA_FIELD_ENUM:
         return json_string(field->names[*(const unsigned *)member]);
+    case MLA_FIELD_KIND:
+        return json_string(**(const char *const *const *)member);
     case MLA_FIELD_STRING:
         return json_string(*(char *const *)member);
     case MLA_FIELD_LIST:

@@ -1,4 +1,6 @@
 #include "layers/hugging_face.h"
+#include "layers/attention/latent_attention.h"
+#include "layers/attention/multi_head_attention.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -33,7 +35,7 @@ enum { OWN_KEYS = 3 };
 
 typedef struct {
     const char *model_type, *architecture;
-    mla_attention_kind attention;
+    const mla_attention_kind *attention;
     bool rope_interleave;       /* where it has no such key, or the file does not say */
     bool qkv_bias, qk_norm;     /* always or never */
     int64_t head_dim;           /* where the file does not say; 0: follows from the others */
@@ -43,14 +45,14 @@ typedef struct {
 
 /* In the order in which they are tried for a model that came from none of them. */
 static const family families[] = {
-    {"deepseek_v3", "DeepseekV3ForCausalLM", MLA_ATTENTION_LATENT, true,
+    {"deepseek_v3", "DeepseekV3ForCausalLM", &mla_latent_kind, true,
      .keys = {"attention_bias", "rope_interleave"}},
-    {"deepseek_v2", "DeepseekV2ForCausalLM", MLA_ATTENTION_LATENT, true,
+    {"deepseek_v2", "DeepseekV2ForCausalLM", &mla_latent_kind, true,
      .keys = {"attention_bias", "mlp_bias"}, .heads_divide = true},
-    {"llama", "LlamaForCausalLM", MLA_ATTENTION_MULTI_HEAD, .keys = {"attention_bias", "mlp_bias"},
+    {"llama", "LlamaForCausalLM", &mla_multi_head_kind, .keys = {"attention_bias", "mlp_bias"},
      .heads_divide = true},
-    {"qwen2", "Qwen2ForCausalLM", MLA_ATTENTION_MULTI_HEAD, .qkv_bias = true},
-    {"qwen3", "Qwen3ForCausalLM", MLA_ATTENTION_MULTI_HEAD, .qk_norm = true, .head_dim = 128,
+    {"qwen2", "Qwen2ForCausalLM", &mla_multi_head_kind, .qkv_bias = true},
+    {"qwen3", "Qwen3ForCausalLM", &mla_multi_head_kind, .qk_norm = true, .head_dim = 128,
      .keys = {"attention_bias"}},
 };
 enum { FAMILIES = sizeof families / sizeof *families };
@@ -62,7 +64,7 @@ static bool has_key(const family *f, const char *key) {
 }
 
 static const char *const *attention_keys(const family *f) {
-    return f->attention == MLA_ATTENTION_LATENT ? latent_keys : multi_head_keys;
+    return f->attention == &mla_latent_kind ? latent_keys : multi_head_keys;
 }
 
 /* ---- reading ---- */
@@ -127,7 +129,7 @@ static mla_status check_experts(const reader *r) {
     const int64_t dense = number(r->file, "first_k_dense_replace", 0),
                   layers = number(r->file, "num_hidden_layers", 0);
     const json_t *routed = json_object_get(r->file, "n_routed_experts");
-    if (r->family->attention == MLA_ATTENTION_LATENT) {
+    if (r->family->attention == &mla_latent_kind) {
         if (dense >= layers || (routed && says_no(routed))) return MLA_OK;
         return mla_fail(r->context, MLA_ERROR_FORMAT,
                         "%sn_routed_experts: the layers from %lld on (first_k_dense_replace) are mixtures of "
@@ -224,7 +226,7 @@ static mla_status translate(reader *r) {
     if (f->head_dim) json_object_set_new(r->ours, "head_dim", json_integer(f->head_dim));
     json_object_set_new(r->ours, "rope_interleave", json_boolean(f->rope_interleave));
     json_object_set_new(r->ours, "attention",
-                        json_string(f->attention == MLA_ATTENTION_LATENT ? "latent" : "multi_head"));
+                        json_string(f->attention->name));
     json_object_set_new(r->ours, "qkv_bias", json_boolean(f->qkv_bias));
     json_object_set_new(r->ours, "qk_norm", json_boolean(f->qk_norm));
     copy_keys(r->ours, r->file, common_keys);
@@ -239,7 +241,7 @@ static mla_status read_file(reader *r, mla_model_config *out) {
     mla_status status = find_family(r);
     if (!status) status = check_others(r);
     if (!status) status = check_needed(r, needed_keys);
-    if (!status && r->family->attention == MLA_ATTENTION_LATENT) status = check_needed(r, latent_keys);
+    if (!status && r->family->attention == &mla_latent_kind) status = check_needed(r, latent_keys);
     if (!status) status = check_experts(r);
     if (!status) status = check_windows(r);
     if (!status) status = translate(r);
@@ -267,7 +269,7 @@ static const char unequal_ranks[] = "kv_lora_ranks, one for each layer";
 
 /* What of a model a family has no word for; NULL where it has one for all. */
 static const char *obstacle(const family *f, const mla_model_config *c) {
-    const bool latent = c->attention == MLA_ATTENTION_LATENT;
+    const bool latent = c->attention == &mla_latent_kind;
     if (c->attention != f->attention) return latent ? "attention: latent" : "attention: multi_head";
     if (c->position != MLA_POSITION_ROPE) return "position other than rope";
     if (c->norm != MLA_NORM_RMSNORM) return "norm: layernorm";
@@ -332,7 +334,7 @@ static void write_keys(json_t *file, const family *f, const json_t *ours) {
     json_object_del(file, "auto_map"); /* names of program files that do not come along */
     json_object_set(file, "rope_theta", json_object_get(ours, "rope_theta"));
     json_object_set_new(file, "rope_scaling", write_scaling(ours));
-    if (f->attention != MLA_ATTENTION_LATENT) return;
+    if (f->attention != &mla_latent_kind) return;
     json_object_set(file, "num_key_value_heads", json_object_get(ours, "num_attention_heads"));
     json_object_set(file, "first_k_dense_replace", json_object_get(ours, "num_hidden_layers"));
 }

@@ -8,7 +8,7 @@
 #ifndef MLA_LAYERS_HUGGING_FACE_H
 #define MLA_LAYERS_HUGGING_FACE_H
 
-#include "layers/config.h"
+#include "layers/parts/config.h"
 
 /* Reads the text of a config.json, of transformers 4 or 5. `where` begins every message ("DIR/config.json:
  * "). Errors: MLA_ERROR_FORMAT (no such JSON, a key missing, a feature that is not supported),

@@ -11,7 +11,7 @@
 #ifndef MLA_TRAIN_ADAPTER_H
 #define MLA_TRAIN_ADAPTER_H
 
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
 
 typedef struct mla_adapter mla_adapter;
 

@@ -1,4 +1,6 @@
 #include "data/file.h"
+#include "layers/attention/latent_attention.h"
+#include "layers/attention/multi_head_attention.h"
 #include "train/adapter_internal.h"
 
 #include <dirent.h>
@@ -13,7 +15,7 @@
 /* ---- the order of rows in exported models (train/export.c) ---- */
 
 bool mla_adapter_reorders(const mla_model_config *c, const char *projection) {
-    return c->attention == MLA_ATTENTION_MULTI_HEAD && c->position == MLA_POSITION_ROPE && c->rope_interleave &&
+    return c->attention == &mla_multi_head_kind && c->position == MLA_POSITION_ROPE && c->rope_interleave &&
            (strstr(projection, ".q_proj") || strstr(projection, ".k_proj"));
 }
 
@@ -157,7 +159,7 @@ static mla_status write_config(const mla_adapter *a, const char *path) {
 static void warn_of_experts(const mla_adapter *a) {
     bool found = false;
     for (int64_t i = 0; i < a->count; i++) found |= strstr(a->tensors[i].name, ".mlp.") != NULL;
-    if (found && mla_checkpoint_config(a->checkpoint)->attention == MLA_ATTENTION_LATENT)
+    if (found && mla_checkpoint_config(a->checkpoint)->attention == &mla_latent_kind)
         mla_warn(a->context, "%s: has adapters on the feed-forward, which PEFT may leave out for DeepSeek's architectures: "
                  "merge it (mla merge) and export the model instead", a->path);
 }

@@ -1,6 +1,6 @@
 #include "train/checkpoint_internal.h"
 #include "autograd/rows.h"
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 #include "train/checkpoint_internal.h"
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
 
 #include <errno.h>
 #include <stdio.h>

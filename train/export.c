@@ -2,6 +2,7 @@
 #include "data/file.h"
 #include "data/safetensors.h"
 #include "data/tokenizer.h"
+#include "layers/attention/multi_head_attention.h"
 #include "layers/hugging_face.h"
 #include "train/adapter.h"
 #include "train/checkpoint.h"
@@ -206,7 +207,7 @@ static mla_status prepare(job *j) {
     if (origin) status = mla_json_parse(j->context, mla_checkpoint_path(j->checkpoint), origin, &j->origin);
     if (!status && tokenizer)
         status = mla_tokenizer_parse(j->context, &j->tokenizer, tokenizer, (int64_t)strlen(tokenizer));
-    if (!status && c->attention == MLA_ATTENTION_MULTI_HEAD && c->position == MLA_POSITION_ROPE &&
+    if (!status && c->attention == &mla_multi_head_kind && c->position == MLA_POSITION_ROPE &&
         c->rope_interleave)
         status = split_all_pairs(j->model);
     return status;

@@ -63,8 +63,8 @@ static void note_final(void *user, mla_tensor *parameter) {
 
 static mla_status run_pass(measurement *m, int64_t rows) {
     mla_rehearsal *r = &m->rehearsal;
-    const mla_step step = {.seed = 1, .training = true, .precision = r->precision, .recompute = r->recipe->train.recompute,
-                           .gradient_final = note_final, .user = m};
+    const mla_step step = {.seed = 1, .training = true, .precision = r->precision, .gradient_final = note_final,
+                           .user = m};
     double loss;
     mla_params_clear_gradients(r->model->params);
     mla_params_changed(r->model->params); /* as after an update: copies in bf16 are made again */

@@ -64,9 +64,9 @@ static mla_status next_logits(generator *g, const float **logits) {
     const int64_t seen = g->cache ? mla_kv_cache_length(g->cache) : 0, fresh = g->length - seen;
     mla_tape_begin(g->tape, &(mla_step){.inference = true});
     mla_tensor *ids = mla_input(g->tape, MLA_I32, 2, (int64_t[]){1, fresh}, g->ids + seen);
-    mla_tensor *hidden = mla_decoder_hidden(g->tape, g->model, ids, g->cache);
+    mla_tensor *hidden = mla_decoder_hidden(g->tape, g->model, ids, &(mla_pass){.cache = g->cache});
     mla_tensor *last = mla_slice(g->tape, hidden, 1, fresh - 1, 1);
-    *logits = mla_linear(g->tape, last, g->model->lm_head, NULL)->data;
+    *logits = g->model->config.head->logits(g->tape, g->model->head, last)->data;
     return mla_error_status(g->context);
 }
 

@@ -1,24 +1,36 @@
 #include "train/memory_plan.h"
 #include "autograd/gemm.h"
 #include "autograd/memory.h"
+#include "layers/objective.h"
 #include "train/checkpoint.h"
 #include "train/trained_model.h"
 
 #include <stdio.h>
 
-static mla_status run_on_shapes(mla_context *context, const mla_decoder *model, const mla_decoder *teacher,
-                                mla_tape *tape, const int64_t *shape, const mla_step *step, mla_cost *cost) {
-    const mla_distillation distillation = {.teacher = teacher};
-    mla_tape_begin(tape, &(mla_step){.training = true, .precision = step->precision, .recompute = step->recompute});
-    mla_tensor *ids = mla_input(tape, MLA_I32, 2, shape, NULL), *targets = mla_input(tape, MLA_I32, 2, shape, NULL);
-    mla_status status = mla_backward(tape, mla_decoder_distil_loss(tape, model, ids, targets, 1, &distillation));
+/* One training step, then one evaluation. */
+typedef struct {
+    const mla_decoder *model, *teacher;
+    int64_t shape[2]; /* rows, positions */
+    mla_dtype precision;
+    bool recompute;
+} shapes_run;
+
+static mla_status run_on_shapes(const shapes_run *run, mla_tape *tape, mla_cost *cost) {
+    const mla_objective objective = {.teacher = run->teacher};
+    mla_batch batch = {.scale = 1, .pass = {.recompute = run->recompute, .loss_share = 1}};
+    mla_tape_begin(tape, &(mla_step){.training = true, .precision = run->precision});
+    batch.ids = mla_input(tape, MLA_I32, 2, run->shape, NULL);
+    batch.targets = mla_input(tape, MLA_I32, 2, run->shape, NULL);
+    const mla_status status = mla_backward(tape, mla_objective_loss(tape, run->model, &batch, &objective));
     if (status) return status;
     *cost = mla_tape_cost(tape);
-    mla_tape_begin(tape, &(mla_step){.inference = true, .precision = step->precision});
-    ids = mla_input(tape, MLA_I32, 2, shape, NULL);
-    targets = mla_input(tape, MLA_I32, 2, shape, NULL);
-    mla_decoder_loss(tape, model, ids, targets, 1);
-    return mla_error_status(context);
+
+    batch.pass = (mla_pass){0};
+    mla_tape_begin(tape, &(mla_step){.inference = true, .precision = run->precision});
+    batch.ids = mla_input(tape, MLA_I32, 2, run->shape, NULL);
+    batch.targets = mla_input(tape, MLA_I32, 2, run->shape, NULL);
+    mla_decoder_loss(tape, run->model, &batch);
+    return mla_error_status(mla_tape_context(tape));
 }
 
 static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const mla_model_config *config,
@@ -46,8 +58,6 @@ static int64_t parameter_bytes(const mla_context *context, const mla_decoder *mo
 
 mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, const mla_model_config *teacher_config,
                               int64_t rows, mla_dtype precision, mla_memory_plan *plan) {
-    const int64_t shape[] = {rows, recipe->train.sequence};
-    const mla_step step = {.precision = precision, .recompute = recipe->train.recompute};
     mla_decoder *model = NULL, *teacher = NULL;
     mla_tape *tape = NULL;
     *plan = (mla_memory_plan){0};
@@ -56,7 +66,8 @@ mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, co
     if (status) goto done;
     mla_params_lay_out(model->params);
     if (teacher_config) status = lay_out_teacher(context, &teacher, teacher_config, precision);
-    if (!status) status = run_on_shapes(context, model, teacher, tape, shape, &step, &plan->cost);
+    const shapes_run run = {model, teacher, {rows, recipe->train.sequence}, precision, recipe->train.recompute};
+    if (!status) status = run_on_shapes(&run, tape, &plan->cost);
     plan->parameters = parameter_bytes(context, model, precision, MLA_PACKED_DIRECTIONS) +
                        parameter_bytes(context, teacher, precision, 1);
     plan->gradients = mla_params_gradients_length(model->params) * (int64_t)sizeof(float);

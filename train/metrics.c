@@ -73,15 +73,28 @@ static const char *optional_text(const char *key, double value, char out[2 * WID
     return out;
 }
 
+/* "statistics": {"NAME": MEAN, ...}, or nothing. */
+static const char *statistics_text(const mla_statistics *s, size_t size, char *out) {
+    char number[WIDTH];
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < s->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s\"%s\": %s", i ? ", " : "\"statistics\": {", s->of[i].name,
+                                 number_text(s->of[i].sum / (double)s->of[i].parts, WIDTH, number));
+    if (s->count && used < size) snprintf(out + used, size - used, "}, ");
+    return out;
+}
+
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
-    char kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
+    char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
     return snprintf(
         out, size,
-        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
+        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
         "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
-        optional_text("kl", m->divergence, kl), optional_text("held_out_loss", m->held_out_loss, held_out),
+        optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
+        optional_text("held_out_loss", m->held_out_loss, held_out),
         number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
         number_text(m->seconds, WIDTH, seconds), optional_text("waited", m->waited, waited),
         optional_text("paused", m->paused, paused), optional_text("written", m->written, written),

@@ -5,7 +5,7 @@
 #ifndef MLA_TRAIN_METRICS_H
 #define MLA_TRAIN_METRICS_H
 
-#include "autograd/context.h"
+#include "layers/parts/pass.h"
 
 typedef struct {
     int64_t step;         /* from 1 */
@@ -13,6 +13,7 @@ typedef struct {
     double loss;          /* nats per token; not finite in a skipped step (null in the file) */
     double divergence;    /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
     double held_out_loss; /* NaN: not evaluated after this step (absent in the file) */
+    mla_statistics statistics; /* of layers that have some, as means by name; not read back */
     double lr, grad_norm;
     bool skipped; /* loss or gradient were not finite: nothing was changed */
     /* dependent on time and machine */

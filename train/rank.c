@@ -1,6 +1,6 @@
 #include "train/rank.h"
 #include "data/sampler.h"
-#include "layers/latent_rank.h"
+#include "layers/adapt/latent_rank.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ typedef struct {
     double squares[MLA_MOST_INTS][2]; /* of the error of the attention's output, and of the output */
 } job;
 
-static mla_latent_layer *layer_of(const mla_decoder *model, int64_t i) { return &model->blocks[i].latent; }
+static mla_latent_layer *layer_of(const mla_decoder *model, int64_t i) { return mla_latent_layer_at(model, i); }
 
 /* ---- windows of the text ---- */
 
@@ -66,8 +66,9 @@ static mla_tensor *loss_of(job *j, const mla_decoder *model, part p, int64_t fir
         mla_window_get(j->options->text, NULL, length, window(j, p, first + i), j->ids + i * length,
                        j->targets + i * length, NULL);
     const int64_t shape[] = {*count, length};
-    return mla_decoder_loss(j->tape, model, mla_input(j->tape, MLA_I32, 2, shape, j->ids),
-                            mla_input(j->tape, MLA_I32, 2, shape, j->targets), 1);
+    return mla_decoder_loss(j->tape, model, &(mla_batch){.ids = mla_input(j->tape, MLA_I32, 2, shape, j->ids),
+                                                         .targets = mla_input(j->tape, MLA_I32, 2, shape, j->targets),
+                                                         .scale = 1});
 }
 
 static void set_probe(const job *j, const mla_latent_probe *probe) {
@@ -100,7 +101,7 @@ static mla_tensor *see_latents(void *user, mla_tape *tape, const mla_latent_laye
     job *j = user;
     (void)x;
     if (mla_error_status(j->context)) return c;
-    const int64_t i = layer->place;
+    const int64_t i = layer->index;
     mla_latent_sample_add(&j->samples[i], mla_rows(h), h->data);
     j->nudge[i] = mla_input_with_gradient(tape, c->ndim, c->shape, j->zeros);
     return mla_add(tape, c, j->nudge[i]);
@@ -274,12 +275,12 @@ static mla_status build(job *j) {
 static mla_tensor *compare_outputs(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
                                    mla_tensor *h, mla_tensor *c) {
     job *j = user;
-    const int64_t i = layer->place;
+    const int64_t i = layer->index;
     mla_latent_layer plain = *layer;
     (void)h;
     plain.probe = NULL;
-    const mla_tensor *old = mla_latent_layer_apply(tape, &plain, x, NULL);
-    const mla_tensor *new = mla_latent_layer_apply(tape, layer_of(j->changed, i), x, NULL);
+    const mla_tensor *old = mla_latent_layer_apply(tape, &plain, x, &(mla_pass){0}, NULL);
+    const mla_tensor *new = mla_latent_layer_apply(tape, layer_of(j->changed, i), x, &(mla_pass){0}, NULL);
     if (mla_error_status(j->context)) return c;
     for (int64_t k = 0; k < mla_count(old); k++) {
         const double a = (double)((const float *)old->data)[k], b = (double)((const float *)new->data)[k];
@@ -307,10 +308,11 @@ static mla_status measure(job *j) {
 static mla_status check(const job *j) {
     const mla_model_config *c = &j->model->config;
     const mla_rank_options *o = j->options;
-    if (c->attention != MLA_ATTENTION_LATENT)
+    if (!mla_latent_layer_at(j->model, 0))
         return mla_fail(
             j->context, MLA_ERROR_ARGUMENT,
-            "the model has no latent (attention: multi_head), so that there is no rank to change");
+            "the model has no latent (attention: %s), so that there is no rank to change",
+            c->attention->name);
     if (c->num_hidden_layers > MLA_MOST_INTS)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "a model of %lld layers; ranks can be changed in at most %d",

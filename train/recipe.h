@@ -12,7 +12,7 @@
 #define MLA_TRAIN_RECIPE_H
 
 #include "data/chat.h"
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
 #include "optim/schedule.h"
 
 typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT, MLA_RECIPE_CHAT } mla_recipe_format;

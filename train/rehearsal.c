@@ -63,11 +63,13 @@ void mla_rehearsal_close(mla_rehearsal *r) {
 mla_status mla_rehearsal_pass(mla_rehearsal *r, int64_t rows, const mla_step *step, double *loss) {
     const mla_recipe_train *train = &r->recipe->train;
     const int64_t shape[] = {rows, train->sequence};
+    const mla_objective objective = mla_teacher_objective(&r->base.teacher, &r->recipe->finetune, NULL);
     mla_tape_begin(r->tape, step);
     mla_tensor *ids = mla_input(r->tape, MLA_I32, 2, shape, r->ids);
-    const float share = 1.0f / (float)(train->batch * train->sequence);
-    mla_tensor *result =
-        mla_teacher_loss(&r->base.teacher, &r->recipe->finetune, r->tape, r->model, ids, ids, share, NULL);
+    const mla_batch batch = {.ids = ids, .targets = ids, .scale = 1.0f / (float)(train->batch * train->sequence),
+                             .pass = {.recompute = train->recompute,
+                                      .loss_share = (float)rows / (float)train->batch}};
+    mla_tensor *result = mla_objective_loss(r->tape, r->model, &batch, &objective);
     const mla_status status = mla_backward(r->tape, result);
     if (!status) *loss = (double)*(const float *)result->data;
     return status;

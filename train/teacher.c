@@ -66,10 +66,6 @@ mla_status mla_teacher_remember(mla_teacher *t, mla_recipe_finetune *options, bo
     return MLA_OK;
 }
 
-mla_tensor *mla_teacher_loss(const mla_teacher *t, const mla_recipe_finetune *options, mla_tape *tape,
-                             const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
-                             double *divergence) {
-    const mla_distillation d = {t->model, (float)options->distil_weight, (float)options->distil_temperature,
-                                divergence};
-    return mla_decoder_distil_loss(tape, model, ids, targets, scale, &d);
+mla_objective mla_teacher_objective(const mla_teacher *t, const mla_recipe_finetune *options, double *divergence) {
+    return (mla_objective){t->model, (float)options->distil_weight, (float)options->distil_temperature, divergence};
 }

@@ -2,6 +2,7 @@
 #ifndef MLA_TRAIN_TEACHER_H
 #define MLA_TRAIN_TEACHER_H
 
+#include "layers/objective.h"
 #include "train/base.h"
 #include "train/checkpoint.h"
 #include "train/recipe.h"
@@ -35,10 +36,9 @@ mla_status mla_teacher_build(mla_teacher *teacher, mla_dtype precision);
  * MLA_ERROR_ARGUMENT where the run goes on and had another one. */
 mla_status mla_teacher_remember(mla_teacher *teacher, mla_recipe_finetune *options, bool goes_on);
 
-/* Loss of a microbatch in training, with the teacher's part where there is one: then the sum of KL(teacher || model)
- * over the targets is added to *divergence. */
-mla_tensor *mla_teacher_loss(const mla_teacher *teacher, const mla_recipe_finetune *options, mla_tape *tape,
-                             const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
-                             double *divergence);
+/* What is learned with it (the head's loss alone where there is none); *divergence, if it is not NULL, will get the sums
+ * of KL(teacher || model) over the targets added. */
+mla_objective mla_teacher_objective(const mla_teacher *teacher, const mla_recipe_finetune *options,
+                                    double *divergence);
 
 #endif

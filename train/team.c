@@ -16,6 +16,7 @@ typedef struct {
     double seconds;            /* of computing, a sample */
     int64_t valid, stop;
     uint64_t hash; /* of the parameters, in some steps; else 0 */
+    mla_statistics statistics; /* the names are read from one's own */
 } report;
 
 /* Who is how fast: rank 0 keeps watch. */
@@ -158,13 +159,23 @@ static void watch_pace(mla_team *t, int64_t step) {
     p->silent_until = step + SILENCE;
 }
 
+static void add_statistics(mla_statistics *sum, const mla_statistics *s) {
+    for (int i = 0; i < sum->count; i++) {
+        sum->of[i].sum += s->of[i].sum;
+        sum->of[i].parts += s->of[i].parts;
+    }
+}
+
 static void add_reports(const mla_team *t, mla_team_sums *sums) {
     double squared_norm = 0;
-    *sums = (mla_team_sums){0};
+    mla_statistics *statistics = &sums->statistics;
+    for (int i = 0; i < statistics->count; i++) statistics->of[i].sum = 0, statistics->of[i].parts = 0;
+    *sums = (mla_team_sums){.statistics = *statistics};
     for (int r = 0; r < mla_comm_world(t->comm); r++) {
         sums->loss += t->reports[r].loss;
         sums->divergence += t->reports[r].divergence;
         sums->valid += t->reports[r].valid;
+        add_statistics(&sums->statistics, &t->reports[r].statistics);
         sums->stop |= t->reports[r].stop != 0;
         squared_norm += t->reports[r].squared_norm;
     }
@@ -177,7 +188,7 @@ mla_status mla_team_sum(mla_team *t, int64_t step, mla_team_sums *sums) {
     if (status) return status;
     t->waited = mla_comm_waited(t->comm);
     const report mine = {.loss = sums->loss, .divergence = sums->divergence, .valid = sums->valid, .stop = sums->stop,
-                         .hash = hash_if_due(t, step),
+                         .statistics = sums->statistics, .hash = hash_if_due(t, step),
                          .squared_norm = t->shard ? mla_shard_squared_norm(t->shard) : 0,
                          .seconds = (mla_seconds() - t->begin - t->waited) / (double)t->samples};
     status = mla_comm_share(t->comm, &mine, sizeof mine, t->reports);

@@ -7,7 +7,7 @@
 #ifndef MLA_TRAIN_TEAM_H
 #define MLA_TRAIN_TEAM_H
 
-#include "autograd/tape.h"
+#include "layers/parts/pass.h"
 #include "train/comm.h"
 #include "train/recipe.h"
 #include "train/saver.h"
@@ -39,6 +39,7 @@ void mla_team_destroy(mla_team *team);
 /* In: of this rank's samples. Out: of all ranks'. */
 typedef struct {
     double loss, divergence; /* divergence: from a teacher */
+    mla_statistics statistics; /* of the same names on all ranks */
     int64_t valid; /* targets that count */
     bool stop;     /* asked to stop by a signal */
     double grad_norm; /* out only */

@@ -1,5 +1,5 @@
 #include "train/trained_model.h"
-#include "layers/names.h"
+#include "layers/adapt/names.h"
 
 mla_status mla_trained_model_create(mla_context *context, const mla_recipe *recipe, mla_dtype precision,
                                     mla_decoder **out) {

@@ -258,17 +258,21 @@ static mla_status microbatch(trainer *t, int64_t place, mla_team_sums *sums) {
     const mla_recipe_train *r = &t->recipe.train;
     const int64_t end = t->mine.first + t->mine.count, rows = end - place < t->rows ? end - place : t->rows;
     const int64_t shape[] = {rows, r->sequence};
+    const float scale = 1.0f / (float)(r->batch * r->sequence);
     mla_step step = {.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step, .first_sample = place,
-                     .precision = t->plan.precision, .recompute = r->recompute, .training = true,
-                     .starts = t->data.packed_train ? t->starts : NULL};
+                     .precision = t->plan.precision, .training = true};
     if (place + rows == end) mla_team_follow(t->team, &step);
-    sums->valid += load(t, t->state.samples + place, rows);
+    const int64_t valid = load(t, t->state.samples + place, rows);
+    const mla_objective objective = mla_teacher_objective(&t->base.teacher, &t->recipe.finetune, &sums->divergence);
     mla_tape_begin(t->tape, &step);
-    mla_tensor *result = mla_teacher_loss(&t->base.teacher, &t->recipe.finetune, t->tape, t->model,
-                                          mla_input(t->tape, MLA_I32, 2, shape, t->ids),
-                                          mla_input(t->tape, MLA_I32, 2, shape, t->targets),
-                                          1.0f / (float)(r->batch * r->sequence), &sums->divergence);
+    const mla_batch batch = {.ids = mla_input(t->tape, MLA_I32, 2, shape, t->ids),
+                             .targets = mla_input(t->tape, MLA_I32, 2, shape, t->targets),
+                             .scale = scale,
+                             .pass = {.starts = t->data.packed_train ? t->starts : NULL, .recompute = r->recompute,
+                                      .loss_share = scale * (float)valid, .statistics = &sums->statistics}};
+    mla_tensor *result = mla_objective_loss(t->tape, t->model, &batch, &objective);
     const mla_status status = mla_backward(t->tape, result);
+    sums->valid += valid;
     if (!status) sums->loss += (double)*(const float *)result->data;
     return status;
 }
@@ -286,6 +290,7 @@ static mla_status update(trainer *t, const mla_team_sums *sums, mla_metrics *m) 
     m->lr = learning_rate(t);
     m->loss = sums->loss * fewer;
     m->divergence = t->base.teacher.model ? sums->divergence / (double)sums->valid : NAN;
+    m->statistics = sums->statistics;
     m->grad_norm = sums->grad_norm * fewer;
     const float scale = (float)(mla_clip_scale(m->grad_norm, t->recipe.optim.clip) * fewer);
     m->skipped = !can_be_used(m->loss, m->grad_norm, (double)scale);

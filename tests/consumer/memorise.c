@@ -34,8 +34,10 @@ static mla_status step(mla_tape *tape, mla_decoder *model, mla_adamw_state *mome
     for (int i = 0; i < LENGTH; i++) ids[i] = text[i], targets[i] = text[i + 1];
     mla_params_clear_gradients(model->params);
     mla_tape_begin(tape, &(mla_step){.step = (uint64_t)moments->steps, .training = true});
-    mla_tensor *result = mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                                          mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / LENGTH);
+    const mla_batch batch = {.ids = mla_input(tape, MLA_I32, 2, shape, ids),
+                             .targets = mla_input(tape, MLA_I32, 2, shape, targets),
+                             .scale = 1.0f / LENGTH};
+    mla_tensor *result = mla_decoder_loss(tape, model, &batch);
     const mla_status status = mla_backward(tape, result);
     if (status) return status;
     *loss = (double)*(const float *)result->data;

@@ -1,5 +1,6 @@
 /* Attention layers against the same built here from the general ops alone: values and all gradients. Then what
  * follows from having a mask, or none, as an encoder has. */
+#include "layers/attention/latent_attention.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -217,17 +218,15 @@ static void free_results(results r) {
 typedef struct {
     mla_model_config config;
     mla_decoder *decoder; /* for its rotary table */
-    mla_latent_layer latent; /* or */
-    mla_multi_head_layer multi_head;
+    void *layer;          /* of config.attention */
     composed general;
     float *turns;
 } pair;
 
-static bool is_latent(const pair *p) { return p->config.attention == MLA_ATTENTION_LATENT; }
+static bool is_latent(const pair *p) { return p->config.attention == &mla_latent_kind; }
 
 static mla_tensor *apply_layer(mla_tape *tape, const pair *p, mla_tensor *x) {
-    return is_latent(p) ? mla_latent_layer_apply(tape, &p->latent, x, NULL)
-                        : mla_multi_head_layer_apply(tape, &p->multi_head, x, NULL);
+    return p->config.attention->apply(tape, p->layer, x, &(mla_pass){0}, NULL);
 }
 
 static mla_tensor *apply_general(mla_tape *tape, const pair *p, mla_tensor *x) {
@@ -240,9 +239,10 @@ static void create_pair(mla_context *context, pair *p, const char *settings) {
     check_ok(context, mla_decoder_create(context, &p->decoder, &p->config));
     check_ok(context, mla_params_create(context, &params));
     const mla_rope_table *rope = &p->decoder->rope;
-    if (is_latent(p))
-        mla_latent_layer_build(context, params, &p->latent, &p->config, rope, 0, "");
-    else mla_multi_head_layer_build(context, params, &p->multi_head, &p->config, rope, "");
+    p->layer = calloc(1, p->config.attention->size);
+    const mla_builder builder = {.context = context, .params = params, .config = &p->config, .prefix = "",
+                                 .rope = p->config.position == MLA_POSITION_ROPE ? rope : NULL};
+    check_ok(context, p->config.attention->build(&builder, p->layer));
     check_ok(context, mla_params_allocate(params, true));
     fill_layer(params, 0.5f);
     p->turns = make_turns(rope);
@@ -251,6 +251,7 @@ static void create_pair(mla_context *context, pair *p, const char *settings) {
 
 static void destroy_pair(pair *p) {
     free(p->turns);
+    free(p->layer);
     mla_params_destroy(p->general.params);
     mla_decoder_destroy(p->decoder);
 }

@@ -1,5 +1,7 @@
 /* Model configurations: defaults, what 0 stands for, bounds, JSON as Hugging Face writes it, unknown keys. */
-#include "layers/config.h"
+#include "layers/attention/latent_attention.h"
+#include "layers/attention/multi_head_attention.h"
+#include "layers/parts/config.h"
 #include "layers/nearest.h"
 #include "tests/support/check.h"
 
@@ -23,7 +25,7 @@ static void derives_head_widths(void **state) {
     assert_int_equal(config.qk_nope_head_dim, 64);
     assert_int_equal(config.v_head_dim, 64);
     config = valid(context);
-    config.attention = MLA_ATTENTION_MULTI_HEAD;
+    config.attention = &mla_multi_head_kind;
     check_ok(context, mla_model_config_check(context, "", &config));
     assert_int_equal(config.head_dim, 64);
     assert_int_equal(config.num_key_value_heads, 4);

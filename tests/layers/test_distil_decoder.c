@@ -1,5 +1,6 @@
 /* A decoder that learns from another: without a share of the teacher nothing changes, not even dropout; a teacher that is
  * the same model has nothing to teach; the teacher itself is left alone; a loss that falls brings the two together. */
+#include "layers/objective.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -19,16 +20,16 @@ static mla_decoder *decoder(mla_context *context, const char *settings, uint64_t
 }
 
 /* A step's loss; its gradients stay in the model. */
-static float step(mla_decoder *model, const mla_distillation *d, bool recompute) {
+static float step(mla_decoder *model, const mla_objective *objective, bool recompute) {
     int32_t ids[B * T];
     mla_tape *tape;
     fill_ids(B * T, ids);
     check_ok(model->context, mla_tape_create(model->context, &tape, NULL));
     mla_params_clear_gradients(model->params);
-    mla_tape_begin(tape, &(mla_step){.seed = 3, .training = true, .recompute = recompute});
+    mla_tape_begin(tape, &(mla_step){.seed = 3, .training = true});
     mla_tensor *in = mla_input(tape, MLA_I32, 2, (int64_t[]){B, T}, ids);
-    mla_tensor *loss = d ? mla_decoder_distil_loss(tape, model, in, in, 1.0f / (B * T), d)
-                         : mla_decoder_loss(tape, model, in, in, 1.0f / (B * T));
+    const mla_batch batch = {in, in, 1.0f / (B * T), .pass = {.recompute = recompute}};
+    mla_tensor *loss = mla_objective_loss(tape, model, &batch, objective ? objective : &(mla_objective){0});
     check_ok(model->context, mla_backward(tape, loss));
     const float value = *(float *)loss->data;
     mla_tape_destroy(tape);
@@ -51,7 +52,7 @@ static void a_teacher_without_share_changes_nothing(void **state) {
     const float plain = step(model, NULL, false);
     float *gradients = copy_of_gradients(model);
     for (int recompute = 0; recompute < 2; recompute++) {
-        check_close((double)step(model, &(mla_distillation){teacher, 0, 2, NULL}, recompute), (double)plain, 1e-6);
+        check_close((double)step(model, &(mla_objective){teacher, 0, 2, NULL}, recompute), (double)plain, 1e-6);
         assert_true(relative_error(mla_params_gradients_length(model->params), mla_params_gradients(model->params),
                                    gradients) < 1e-6);
     }
@@ -63,7 +64,7 @@ static void a_teacher_without_share_changes_nothing(void **state) {
 static void the_same_model_teaches_nothing(void **state) {
     mla_decoder *model = decoder(*state, "", 1, true), *teacher = decoder(*state, "", 1, false);
     double divergence = 0;
-    const float loss = step(model, &(mla_distillation){teacher, 1, 1, &divergence}, false);
+    const float loss = step(model, &(mla_objective){teacher, 1, 1, &divergence}, false);
     assert_true(loss < 1e-6f && loss > -1e-6f && divergence < 1e-5 && divergence > -1e-5);
     for (int64_t i = 0; i < mla_params_gradients_length(model->params); i++) {
         const float g = mla_params_gradients(model->params)[i];
@@ -78,9 +79,9 @@ static void recompute_changes_nothing(void **state) {
     mla_decoder *model = decoder(*state, "dropout=0.3", 1, true),
                 *teacher = decoder(*state, "attention=multi_head dropout=0.3", 2, false);
     double divergence[2] = {0, 0};
-    const float plain = step(model, &(mla_distillation){teacher, 0.5f, 2, &divergence[0]}, false);
+    const float plain = step(model, &(mla_objective){teacher, 0.5f, 2, &divergence[0]}, false);
     float *gradients = copy_of_gradients(model);
-    assert_true(step(model, &(mla_distillation){teacher, 0.5f, 2, &divergence[1]}, true) == plain);
+    assert_true(step(model, &(mla_objective){teacher, 0.5f, 2, &divergence[1]}, true) == plain);
     assert_true(same_gradients(model, gradients) && divergence[0] == divergence[1] && divergence[0] > 1e-3);
     free(gradients);
     mla_decoder_destroy(model);
@@ -94,7 +95,7 @@ static void following_the_gradient_comes_closer(void **state) {
     double first = 0, last = 0;
     for (int i = 0; i < 60; i++) {
         last = 0;
-        step(model, &(mla_distillation){teacher, 1, 1, &last}, false);
+        step(model, &(mla_objective){teacher, 1, 1, &last}, false);
         if (!i) first = last;
         for (int64_t j = 0; j < length; j++)
             mla_params_values(model->params)[j] -= 5 * mla_params_gradients(model->params)[j];

@@ -1,5 +1,5 @@
-/* Documents in one sequence, kept apart by mla_step.starts: the same losses and gradients as one by one. */
-#include "layers/adapters.h"
+/* Documents in one sequence, kept apart by mla_pass.starts: the same losses and gradients as one by one. */
+#include "layers/adapt/adapters.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -37,9 +37,10 @@ typedef struct {
 /* Adds to the gradients; returns the loss. */
 static double train(const setting *s, int length, const int32_t *ids, const int32_t *targets, const int32_t *starts) {
     const int64_t shape[] = {1, length};
-    mla_tape_begin(s->tape, &(mla_step){.training = true, .precision = s->precision, .recompute = s->recompute, .starts = starts});
-    mla_tensor *loss = mla_decoder_loss(s->tape, s->model, mla_input(s->tape, MLA_I32, 2, shape, ids),
-                                        mla_input(s->tape, MLA_I32, 2, shape, targets), 0.25f);
+    mla_tape_begin(s->tape, &(mla_step){.training = true, .precision = s->precision});
+    mla_tensor *loss = language_loss(s->tape, s->model, mla_input(s->tape, MLA_I32, 2, shape, ids),
+                                     mla_input(s->tape, MLA_I32, 2, shape, targets), 0.25f,
+                                     &(mla_pass){.starts = starts, .recompute = s->recompute});
     check_ok(s->model->context, mla_backward(s->tape, loss));
     return (double)*(float *)loss->data;
 }
@@ -109,8 +110,9 @@ static void need_relative_positions(void **state) {
     const sequence q = packed();
     const int64_t shape[] = {1, T};
     check_ok(context, mla_tape_create(context, &s.tape, NULL));
-    mla_tape_begin(s.tape, &(mla_step){.starts = q.starts});
-    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, shape, q.ids), NULL);
+    mla_tape_begin(s.tape, &(mla_step){0});
+    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, shape, q.ids),
+                       &(mla_pass){.starts = q.starts});
     check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "learned positions");
     mla_tape_destroy(s.tape);
     mla_decoder_destroy(s.model);

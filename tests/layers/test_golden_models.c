@@ -3,6 +3,7 @@
 #include "layers/decoder.h"
 #include "tests/support/check.h"
 #include "tests/support/golden.h"
+#include "tests/support/small_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,8 +65,8 @@ static void compare_model(mla_context *context, const char *fixture) {
     golden_check(file, "logits", mla_count(logits), logits->data, value_error);
 
     mla_tape_begin(tape, &(mla_step){.training = true});
-    mla_tensor *result = mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                                          mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (float)(B * (T - 1)));
+    mla_tensor *result = language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
+                                          mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (float)(B * (T - 1)), NULL);
     check_ok(context, mla_backward(tape, result));
     check_close((double)*(float *)result->data, loss, value_error);
     check_gradients(file, model->params);
@@ -83,11 +84,11 @@ static void models_of_transformers(void **state) {
 typedef mla_tensor *(*apply)(mla_tape *tape, const mla_block *block, mla_tensor *x);
 
 static mla_tensor *attention_only(mla_tape *tape, const mla_block *block, mla_tensor *x) {
-    return mla_latent_layer_apply(tape, &block->latent, x, NULL);
+    return block->config->attention->apply(tape, block->attention, x, &(mla_pass){0}, NULL);
 }
 
 static mla_tensor *whole_block(mla_tape *tape, const mla_block *block, mla_tensor *x) {
-    return mla_block_apply(tape, block, x, NULL);
+    return mla_block_apply(tape, block, x, &(mla_pass){0}, NULL);
 }
 
 /* y = f(x) and all gradients of sum(y * dy), at 32 x 128 x 512. */
@@ -97,15 +98,18 @@ static void compare_article(mla_context *context, const char *fixture, apply f, 
     const int64_t shape[] = {32, 128, config.hidden_size}, count = shape[0] * shape[1] * shape[2];
     float *x = malloc((size_t)count * sizeof *x), *dy = malloc((size_t)count * sizeof *dy);
     mla_params *params;
-    mla_block block = {.config = &config};
+    mla_block block = {.config = &config, .attention = calloc(1, config.attention->size)};
     mla_tape *tape;
     golden_fill(x, count, "x", 1);
     golden_fill(dy, count, "dy", 1);
     check_ok(context, mla_params_create(context, &params));
+    const mla_builder builder = {.context = context, .params = params, .config = &config, .prefix = prefix};
     if (f == attention_only)
-        check_ok(context, mla_latent_layer_build(context, params, &block.latent, &config, NULL, 0, prefix));
-    else
-        check_ok(context, mla_block_build(context, params, &block, &config, NULL, 0, prefix));
+        check_ok(context, config.attention->build(&builder, block.attention));
+    else {
+        free(block.attention);
+        check_ok(context, mla_block_build(&builder, &block));
+    }
     check_ok(context, mla_params_allocate(params, true));
     fill_params(file, params);
     check_ok(context, mla_tape_create(context, &tape, NULL));
@@ -118,6 +122,7 @@ static void compare_article(mla_context *context, const char *fixture, apply f, 
     golden_check(file, "dx", count, in->grad, gradient_error);
     check_gradients(file, params);
     mla_tape_destroy(tape);
+    mla_block_free(&block);
     mla_params_destroy(params);
     golden_close(file);
     free(x);

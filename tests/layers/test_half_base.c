@@ -1,7 +1,7 @@
 /* A base that is kept in bf16 under its adapters: a step of bf16 is the same, bit by bit, as with the same weights in
  * f32 and bf16 copies of them; half the memory or less; and what needs f32 refuses it. */
 #include "autograd/bfloat16.h"
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -45,7 +45,7 @@ static float loss_of(mla_decoder *model, mla_dtype precision) {
     mla_params_clear_gradients(model->params);
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = precision});
     mla_tensor *in = mla_input(tape, MLA_I32, 2, (int64_t[]){B, T}, ids);
-    mla_tensor *loss = mla_decoder_loss(tape, model, in, in, 1);
+    mla_tensor *loss = language_loss(tape, model, in, in, 1, NULL);
     const float value = mla_backward(tape, loss) ? -1 : *(float *)loss->data;
     mla_tape_destroy(tape);
     return value;
@@ -111,7 +111,7 @@ static void what_needs_f32_says_so(void **state) {
     check_ok(*state, mla_tape_create(*state, &tape, NULL));
     for (int i = 0; i < 2 && !mla_error_status(*state); i++) { /* the second position is decoded in the absorbed form */
         mla_tape_begin(tape, &(mla_step){.inference = true, .precision = MLA_F32});
-        mla_decoder_hidden(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, 1}, &id), cache);
+        mla_decoder_hidden(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, 1}, &id), &(mla_pass){.cache = cache});
     }
     check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "is kept in bf16");
     mla_tape_destroy(tape);

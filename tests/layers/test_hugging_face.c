@@ -1,4 +1,6 @@
 /* config.json of transformers: what is read, what is refused by name, and that what is written reads back. */
+#include "layers/attention/latent_attention.h"
+#include "layers/attention/multi_head_attention.h"
 #include "layers/hugging_face.h"
 #include "tests/support/check.h"
 
@@ -39,14 +41,14 @@ static mla_model_config read(mla_context *context, const char *base, const char 
 static void families_are_told_apart(void **state) {
     mla_context *context = *state;
     mla_model_config c = read(context, latent, "{\"model_type\": \"deepseek_v2\", \"mlp_bias\": true}");
-    assert_true(c.attention == MLA_ATTENTION_LATENT && c.rope_interleave && c.latent_norm && c.mlp_bias);
+    assert_true(c.attention == &mla_latent_kind && c.rope_interleave && c.latent_norm && c.mlp_bias);
     assert_true(c.q_lora_rank == 0 && c.kv_lora_rank == 24 && c.v_head_dim == 12 && c.head_dim == 0);
     c = read(context, latent,
              "{\"model_type\": \"deepseek_v3\", \"rope_interleave\": false, \"mlp_bias\": true}");
-    assert_true(c.attention == MLA_ATTENTION_LATENT && !c.rope_interleave && !c.mlp_bias);
+    assert_true(c.attention == &mla_latent_kind && !c.rope_interleave && !c.mlp_bias);
     c = read(context, multi_head,
              "{\"model_type\": \"llama\", \"attention_bias\": true, \"head_dim\": null}");
-    assert_true(c.attention == MLA_ATTENTION_MULTI_HEAD && !c.rope_interleave && c.attention_bias &&
+    assert_true(c.attention == &mla_multi_head_kind && !c.rope_interleave && c.attention_bias &&
                 c.head_dim == 16);
     assert_true(c.num_key_value_heads == 2 && !c.qkv_bias && !c.qk_norm);
     c = read(context, multi_head,

@@ -104,7 +104,7 @@ static void destroy_sequence(sequence *s) {
 static const mla_tensor *logits_of(sequence *s, int64_t first, int64_t count, mla_kv_cache *cache) {
     mla_tape_begin(s->tape, &(mla_step){.inference = true});
     mla_tensor *ids = mla_input(s->tape, MLA_I32, 2, (int64_t[]){1, count}, s->ids + first);
-    return mla_decoder_logits(s->tape, s->model, ids, cache);
+    return mla_decoder_logits(s->tape, s->model, ids, &(mla_pass){.cache = cache});
 }
 
 static mla_status status_of(const sequence *s) { return mla_error_status(s->model->context); }
@@ -179,7 +179,7 @@ static void refuses_other_uses(void **state) {
     sequence s;
     create_sequence(*state, &s, "", T);
     mla_tape_begin(s.tape, &(mla_step){.inference = true});
-    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){2, 3}, s.ids), s.cache);
+    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){2, 3}, s.ids), &(mla_pass){.cache = s.cache});
     check_error(*state, status_of(&s), MLA_ERROR_SHAPE,
                 "with a cache, ids must be (1,T) at first, then (1,1); got (2,3)");
     logits_of(&s, 0, 3, s.cache);

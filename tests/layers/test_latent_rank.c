@@ -1,6 +1,6 @@
 /* Another rank for a layer: growing changes nothing and can learn; shrinking loses nothing where nothing is
  * there to be lost, and otherwise what counts least. */
-#include "layers/latent_rank.h"
+#include "layers/adapt/latent_rank.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -23,7 +23,7 @@ typedef struct {
     float x[TOKENS * SMALL_WIDTH];
 } setting;
 
-static mla_latent_layer *layer(const mla_decoder *model) { return &model->blocks[0].latent; }
+static mla_latent_layer *layer(const mla_decoder *model) { return mla_latent_layer_at(model, 0); }
 
 static void copy_params(const mla_decoder *from, const mla_decoder *to) {
     for (int64_t i = 0; i < mla_params_count(to->params); i++) {
@@ -56,7 +56,7 @@ static mla_tensor *apply(setting *s, const mla_decoder *model, bool recorded) {
     mla_tape_begin(s->tape, &(mla_step){.inference = !recorded});
     return mla_latent_layer_apply(s->tape, layer(model),
                                   mla_input(s->tape, MLA_F32, 3, (int64_t[]){BATCH, T, SMALL_WIDTH}, s->x),
-                                  NULL);
+                                  &(mla_pass){0}, NULL);
 }
 
 /* Between the outputs of both. */

@@ -1,6 +1,7 @@
 /* Every layer in every form: the gradients of its parameters and of its input against differences of its values,
  * and that a gradient which is wrong anywhere inside a layer is found. */
 #include "autograd/op.h"
+#include "layers/attention/latent_attention.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -25,29 +26,35 @@ struct subject {
 };
 
 static mla_status build(mla_context *context, subject *s) {
-    const mla_rope_table *rope = &s->decoder->rope;
     const mla_model_config *c = &s->config;
+    const mla_builder builder = {.context = context, .params = s->params, .config = c, .prefix = "",
+                                 .rope = c->position == MLA_POSITION_ROPE ? &s->decoder->rope : NULL};
     switch (s->kind) {
     case LATENT:
-        return mla_latent_layer_build(context, s->params, &s->block.latent, c, rope, 0, "");
-    case MULTI_HEAD: return mla_multi_head_layer_build(context, s->params, &s->block.multi_head, c, rope, "");
-    case FEED_FORWARD: return mla_feed_forward_build(context, s->params, &s->block.feed_forward, c, "");
-    case NORM: return mla_norm_build(context, s->params, &s->block.input_norm, c->norm, "", "norm", SMALL_WIDTH,
-                                     c->rms_norm_eps);
+    case MULTI_HEAD:
+        s->block.attention = calloc(1, c->attention->size);
+        return c->attention->build(&builder, s->block.attention);
+    case FEED_FORWARD:
+        s->block.feed_forward = calloc(1, c->feed_forward->size);
+        return c->feed_forward->build(&builder, s->block.feed_forward);
+    case NORM:
+        return mla_norm_build(&builder, &s->block.input_norm,
+                              &(mla_norm_spec){"norm", c->norm, SMALL_WIDTH, c->rms_norm_eps});
     case BLOCK: break;
     }
-    return mla_block_build(context, s->params, &s->block, c, rope, 0, "");
+    return mla_block_build(&builder, &s->block);
 }
 
 static mla_tensor *apply(mla_tape *tape, const subject *s, mla_tensor *x) {
+    const mla_pass pass = {0};
     switch (s->kind) {
-    case LATENT: return mla_latent_layer_apply(tape, &s->block.latent, x, NULL);
-    case MULTI_HEAD: return mla_multi_head_layer_apply(tape, &s->block.multi_head, x, NULL);
-    case FEED_FORWARD: return mla_feed_forward_apply(tape, &s->block.feed_forward, x);
+    case LATENT:
+    case MULTI_HEAD: return s->config.attention->apply(tape, s->block.attention, x, &pass, NULL);
+    case FEED_FORWARD: return s->config.feed_forward->apply(tape, s->block.feed_forward, x, &pass);
     case NORM: return mla_norm_apply(tape, &s->block.input_norm, x, MLA_F32);
     case BLOCK: break;
     }
-    return mla_block_apply(tape, &s->block, x, NULL);
+    return mla_block_apply(tape, &s->block, x, &pass, NULL);
 }
 
 /* The kink of ReLU at 0 is no place for differences: its biases keep what goes into it far from there. */
@@ -71,6 +78,7 @@ static void create_subject(mla_context *context, subject *s, layer_kind kind, co
 }
 
 static void destroy_subject(subject *s) {
+    mla_block_free(&s->block);
     mla_params_destroy(s->params);
     mla_decoder_destroy(s->decoder);
 }
@@ -184,8 +192,8 @@ static mla_tensor *loss_of(mla_tape *tape, const void *user) {
     static int32_t ids[B * T], targets[B * T];
     fill_ids(B * T, ids);
     for (int i = 0; i < B * T; i++) targets[i] = i % T == T - 1 ? -1 : ids[i + 1];
-    return mla_decoder_loss(tape, user, mla_input(tape, MLA_I32, 2, ids_shape, ids),
-                            mla_input(tape, MLA_I32, 2, ids_shape, targets), 1.0f / (B * (T - 1)));
+    return language_loss(tape, user, mla_input(tape, MLA_I32, 2, ids_shape, ids),
+                            mla_input(tape, MLA_I32, 2, ids_shape, targets), 1.0f / (B * (T - 1)), NULL);
 }
 
 static void decoder(void **state) {
@@ -260,11 +268,12 @@ static mla_tensor **member(mla_latent_layer *l, int place) {
 
 static mla_tensor *apply_spoilt(mla_tape *tape, mla_tensor *const *in, const void *user) {
     const spoilt_layer *s = user;
-    mla_latent_layer layer = s->subject->block.latent;
-    if (s->place < 0) return mla_latent_layer_apply(tape, &layer, faulty(tape, in[0], s->fault), NULL);
+    const mla_pass pass = {0};
+    mla_latent_layer layer = *(const mla_latent_layer *)s->subject->block.attention;
+    if (s->place < 0) return mla_latent_layer_apply(tape, &layer, faulty(tape, in[0], s->fault), &pass, NULL);
     mla_tensor **tensor = member(&layer, s->place);
     *tensor = faulty(tape, *tensor, s->fault);
-    return mla_latent_layer_apply(tape, &layer, in[0], NULL);
+    return mla_latent_layer_apply(tape, &layer, in[0], &pass, NULL);
 }
 
 static mla_tensor *apply_spoilt_to_own_input(mla_tape *tape, const void *user) {
@@ -284,7 +293,7 @@ static void faults_behind_parameters_are_found(void **state) {
             const bool right =
                 layer_is_right(*state, &(layercheck){s.params, apply_spoilt_to_own_input, &spoilt}, why);
             if (right != (f == RIGHT)) fail_msg("fault %d at place %d: %s", (int)f, place, right ? "not found" : why);
-            if (!right && !strstr(why, (*member(&s.block.latent, place))->name))
+            if (!right && !strstr(why, (*member(s.block.attention, place))->name))
                 fail_msg("fault %d at place %d gave: %s", (int)f, place, why);
         }
     destroy_subject(&s);

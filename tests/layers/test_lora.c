@@ -1,6 +1,6 @@
 /* Adapters on projections: which get one; that decoding in every form has them, with every kind of them; that merging
  * changes nothing; their gradients. */
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
@@ -162,7 +162,7 @@ static void logits_in_form(const mla_decoder *model, form f, float *out) {
     for (int64_t t = 0, count = f == FULL ? T : 5; t < T; t += count, count = 1) {
         mla_tape_begin(tape, &(mla_step){.inference = true});
         const mla_tensor *logits =
-            mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, count}, ids + t), cache);
+            mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, count}, ids + t), &(mla_pass){.cache = cache});
         check_ok(context, mla_error_status(context));
         memcpy(out + t * SMALL_VOCABULARY, logits->data, (size_t)mla_size(logits));
     }
@@ -294,8 +294,8 @@ static mla_tensor *loss_of(mla_tape *tape, const void *user) {
     static int32_t ids[2 * 6 + 1];
     fill_ids(2 * 6 + 1, ids);
     const int64_t shape[] = {2, 6};
-    return mla_decoder_loss(tape, user, mla_input(tape, MLA_I32, 2, shape, ids),
-                            mla_input(tape, MLA_I32, 2, shape, ids + 1), 1);
+    return language_loss(tape, user, mla_input(tape, MLA_I32, 2, shape, ids),
+                            mla_input(tape, MLA_I32, 2, shape, ids + 1), 1, NULL);
 }
 
 static mla_tensor *hidden_of(mla_tape *tape, const mla_decoder *model, int64_t batch) {
@@ -357,7 +357,7 @@ static void recompute_changes_nothing(void **state) {
             mla_tape *tape;
             check_ok(*state, mla_tape_create(*state, &tape, NULL));
             mla_params_clear_gradients(model->params);
-            mla_tape_begin(tape, &(mla_step){.seed = 1, .training = true, .recompute = again});
+            mla_tape_begin(tape, &(mla_step){.seed = 1, .training = true});
             mla_tensor *result = loss_of(tape, model);
             check_ok(*state, mla_backward(tape, result));
             loss[again] = (double)*(float *)result->data;

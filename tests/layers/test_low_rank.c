@@ -1,5 +1,5 @@
 /* A matrix made of known singular values and vectors: what is cut off, and what is left. */
-#include "layers/low_rank.h"
+#include "layers/adapt/low_rank.h"
 #include "tests/support/check.h"
 
 #include <math.h>

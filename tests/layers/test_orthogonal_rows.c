@@ -1,5 +1,5 @@
 /* Singular values and vectors: of a matrix with known ones, of symmetric ones, of such that lack rank. */
-#include "layers/orthogonal_rows.h"
+#include "layers/adapt/orthogonal_rows.h"
 #include "tests/support/check.h"
 
 #include <math.h>

@@ -26,9 +26,9 @@ static outcome train(mla_context *context, mla_decoder *model, mla_tape *tape, b
     mla_params_clear_gradients(model->params);
     for (int sample = 0; sample < B; sample++) {
         mla_tape_begin(tape, &(mla_step){.seed = 5, .step = 2, .first_sample = sample, .training = true, .precision = precision,
-                                         .recompute = recompute, .gradient_final = count_final, .user = &o.finals});
+                                         .gradient_final = count_final, .user = &o.finals});
         mla_tensor *in = mla_input(tape, MLA_I32, 2, (int64_t[]){1, T}, ids + sample * T);
-        mla_tensor *loss = mla_decoder_loss(tape, model, in, in, 1.0f / (B * T));
+        mla_tensor *loss = language_loss(tape, model, in, in, 1.0f / (B * T), &(mla_pass){.recompute = recompute});
         check_ok(context, mla_backward(tape, loss));
         o.loss += *(float *)loss->data;
     }
@@ -76,9 +76,9 @@ static int64_t predicted(mla_context *context, const char *settings, bool recomp
     check_ok(context, mla_decoder_create(context, &model, &config));
     check_ok(context, mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true}));
     mla_params_lay_out(model->params);
-    mla_tape_begin(tape, &(mla_step){.training = true, .recompute = recompute});
+    mla_tape_begin(tape, &(mla_step){.training = true});
     mla_tensor *ids = mla_input(tape, MLA_I32, 2, shape, NULL);
-    check_ok(context, mla_backward(tape, mla_decoder_loss(tape, model, ids, ids, 1)));
+    check_ok(context, mla_backward(tape, language_loss(tape, model, ids, ids, 1, &(mla_pass){.recompute = recompute})));
     const int64_t bytes = mla_pool_reserved(mla_tape_pool(tape));
     mla_tape_destroy(tape);
     mla_decoder_destroy(model);

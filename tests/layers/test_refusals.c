@@ -78,9 +78,11 @@ static void names_are_taken_once(void **state) {
     mla_params *params;
     mla_block one, other;
     check_ok(context, mla_params_create(context, &params));
-    check_ok(context, mla_block_build(context, params, &one, &config, NULL, 0, "model.layers.0."));
-    check_error(context, mla_block_build(context, params, &other, &config, NULL, 0, "model.layers.0."),
-                MLA_ERROR_ARGUMENT, "model.layers.0.input_layernorm.weight");
+    const mla_builder builder = {.context = context, .params = params, .config = &config, .prefix = "model.layers.0."};
+    check_ok(context, mla_block_build(&builder, &one));
+    check_error(context, mla_block_build(&builder, &other), MLA_ERROR_ARGUMENT, "model.layers.0.input_layernorm.weight");
+    mla_block_free(&one);
+    mla_block_free(&other);
     mla_params_destroy(params);
 }
 
@@ -151,7 +153,7 @@ static void targets_must_fit(void **state) {
         setting s = create_setting(context, "");
         mla_tensor *targets = mla_input(s.tape, MLA_I32, 2, (int64_t[]){1, cases[i].length}, cases[i].targets);
         mla_tensor *loss =
-            mla_decoder_loss(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){1, T}, ids), targets, 1);
+            language_loss(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){1, T}, ids), targets, 1, NULL);
         check_error(context, mla_backward(s.tape, loss), cases[i].status, cases[i].message);
         destroy_setting(&s);
     }
@@ -169,9 +171,9 @@ static void refuse(mla_context *context, const misfit *c) {
     static const float numbers[B * T * SMALL_WIDTH * 2];
     setting s = create_setting(context, c->settings);
     mla_tensor *x = mla_input(s.tape, MLA_F32, c->ndim, c->shape, numbers);
-    mla_tensor *y = mla_block_apply(s.tape, &s.model->blocks[1], x, NULL);
+    mla_tensor *y = mla_block_apply(s.tape, &s.model->blocks[1], x, &(mla_pass){0}, NULL);
     assert_ptr_equal(y, mla_inert(s.tape));
-    y = mla_block_apply(s.tape, &s.model->blocks[0], y, NULL); /* a second layer on what failed does nothing */
+    y = mla_block_apply(s.tape, &s.model->blocks[0], y, &(mla_pass){0}, NULL); /* a second layer on what failed does nothing */
     check_error(context, mla_backward(s.tape, mla_sum(s.tape, y)), MLA_ERROR_SHAPE, c->message);
     destroy_setting(&s);
 }

@@ -39,7 +39,7 @@ static mla_tensor *begin(setting *s, uint64_t step, int64_t first, int64_t sampl
 static double train(setting *s, int64_t first, int64_t samples) {
     mla_tensor *ids = begin(s, 4, first, samples);
     mla_tensor *targets = mla_input(s->tape, MLA_I32, 2, (int64_t[]){samples, T}, s->targets + first * T);
-    mla_tensor *loss = mla_decoder_loss(s->tape, s->model, ids, targets, 1.0f / (B * (T - 1)));
+    mla_tensor *loss = language_loss(s->tape, s->model, ids, targets, 1.0f / (B * (T - 1)), NULL);
     const double value = mla_error_status(s->model->context) ? (double)NAN : (double)*(float *)loss->data;
     check_ok(s->model->context, mla_backward(s->tape, loss));
     return value;
@@ -140,8 +140,8 @@ static mla_tensor *larger_loss(mla_tape *tape, const mla_decoder *model) {
     static const int64_t shape[] = {LARGER_B, LARGER_T};
     fill_ids(ROWS, ids);
     for (int i = 0; i + 1 < ROWS; i++) targets[i] = ids[i + 1];
-    return mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                            mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / ROWS);
+    return language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
+                            mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / ROWS, NULL);
 }
 
 /* The gradients of a step, the loss behind them; the caller frees. */

@@ -46,6 +46,13 @@ mla_decoder *small_decoder(mla_context *context, const char *settings) {
     return model;
 }
 
+mla_tensor *language_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
+                          const mla_pass *pass) {
+    mla_batch batch = {.ids = ids, .targets = targets, .scale = scale};
+    if (pass) batch.pass = *pass;
+    return mla_decoder_loss(tape, model, &batch);
+}
+
 void fill_ids(int64_t count, int32_t *ids) {
     uint64_t x = 1;
     for (int64_t i = 0; i < count; i++) {

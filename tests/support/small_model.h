@@ -13,6 +13,10 @@ mla_model_config small_config(mla_context *context, const char *settings);
 /* A decoder of it with room for its parameters, filled by fill_layer. Destroy it with mla_decoder_destroy. */
 mla_decoder *small_decoder(mla_context *context, const char *settings);
 
+/* scale * sum of the cross-entropies of the targets; pass: NULL for an ordinary one. */
+mla_tensor *language_loss(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, mla_tensor *targets, float scale,
+                          const mla_pass *pass);
+
 /* Fills with ids below SMALL_VOCABULARY, the same for the same count. */
 void fill_ids(int64_t count, int32_t *ids);
 

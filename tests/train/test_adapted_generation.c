@@ -1,6 +1,7 @@
 /* Generation with adapters on all projections, 500 tokens far: the absorbed form, the expanded form and the full
  * forward pass say the same; and a form that leaves out the adapters of kv_b_proj says something else. */
-#include "layers/adapters.h"
+#include "layers/adapt/adapters.h"
+#include "layers/adapt/latent_rank.h"
 #include "tests/support/check.h"
 #include "train/generation.h"
 
@@ -81,12 +82,12 @@ static double largest_error(const text *a, const text *b) {
 static void generate_without_kv_b(mla_decoder *model, mla_decode_form form, text *out) {
     mla_lora_layer *saved[2];
     for (int i = 0; i < 2; i++) {
-        saved[i] = model->blocks[i].latent.kv_b_proj.lora;
+        saved[i] = mla_latent_layer_at(model, i)->kv_b_proj.lora;
         assert_non_null(saved[i]);
-        model->blocks[i].latent.kv_b_proj.lora = NULL;
+        mla_latent_layer_at(model, i)->kv_b_proj.lora = NULL;
     }
     generate(model, form, out);
-    for (int i = 0; i < 2; i++) model->blocks[i].latent.kv_b_proj.lora = saved[i];
+    for (int i = 0; i < 2; i++) mla_latent_layer_at(model, i)->kv_b_proj.lora = saved[i];
 }
 
 static void all_forms_say_the_same(void **state) {

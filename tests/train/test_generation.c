@@ -3,6 +3,7 @@
 #include "optim/adamw.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
+#include "tests/support/small_model.h"
 #include "train/generation.h"
 
 #include <stdio.h>
@@ -87,8 +88,8 @@ static void train(mla_context *context, mla_decoder *model, int steps) {
         mla_tape_begin(tape, &(mla_step){.training = true});
         check_ok(context,
                  mla_backward(tape,
-                              mla_decoder_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                                               mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (B * T))));
+                              language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
+                                               mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (B * T), NULL)));
         mla_adamw_step(&moments, model->params, &options, 3e-3f, 1);
     }
     mla_tape_destroy(tape);

@@ -3,6 +3,8 @@
 #include "data/safetensors.h"
 #include "data/tokenizer.h"
 #include "layers/hugging_face.h"
+#include "layers/attention/latent_attention.h"
+#include "layers/attention/multi_head_attention.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "train/checkpoint.h"
@@ -52,20 +54,20 @@ static int destroy(void **state) {
 
 /* ---- models and folders ---- */
 
-static mla_model_config small(mla_context *context, mla_attention_kind attention) {
+static mla_model_config small(mla_context *context, const mla_attention_kind *attention) {
     mla_model_config c;
     mla_model_config_default(context, &c);
     c.vocab_size = 260;
     c.hidden_size = 32;
     c.intermediate_size = 48;
     c.num_hidden_layers = 2;
-    c.num_key_value_heads = attention == MLA_ATTENTION_MULTI_HEAD ? 2 : 0;
+    c.num_key_value_heads = attention == &mla_multi_head_kind ? 2 : 0;
     c.kv_lora_rank = 24;
-    c.q_lora_rank = attention == MLA_ATTENTION_LATENT ? 16 : 0;
+    c.q_lora_rank = attention == &mla_latent_kind ? 16 : 0;
     c.qk_rope_head_dim = 8;
     c.max_position_embeddings = 64;
     c.attention = attention;
-    c.rope_interleave = attention == MLA_ATTENTION_LATENT;
+    c.rope_interleave = attention == &mla_latent_kind;
     check_ok(context, mla_model_config_check(context, "", &c));
     return c;
 }
@@ -172,8 +174,8 @@ static void check_round_trip(fixture *f, const mla_model_config *config, mla_saf
 
 static void tensors_come_back_bit_by_bit(void **state) {
     fixture *f = *state;
-    mla_model_config v3 = small(f->context, MLA_ATTENTION_LATENT),
-                     llama = small(f->context, MLA_ATTENTION_MULTI_HEAD), qwen2 = llama, qwen3 = llama;
+    mla_model_config v3 = small(f->context, &mla_latent_kind),
+                     llama = small(f->context, &mla_multi_head_kind), qwen2 = llama, qwen3 = llama;
     qwen2.qkv_bias = qwen2.tie_word_embeddings = true;
     qwen3.qk_norm = true;
     const mla_model_config *configs[] = {&v3, &llama, &qwen2, &qwen3};
@@ -187,7 +189,7 @@ static void tensors_come_back_bit_by_bit(void **state) {
 /* The checkpoint holds what the file held, widened; a type that is asked for is given. */
 static void types_can_be_changed(void **state) {
     fixture *f = *state;
-    const mla_model_config config = small(f->context, MLA_ATTENTION_LATENT);
+    const mla_model_config config = small(f->context, &mla_latent_kind);
     mla_import_report in;
     mla_export_report out;
     mla_safetensors *file;
@@ -212,7 +214,7 @@ static void types_can_be_changed(void **state) {
 
 static void tokenizers_come_along(void **state) {
     fixture *f = *state;
-    mla_model_config config = small(f->context, MLA_ATTENTION_MULTI_HEAD);
+    mla_model_config config = small(f->context, &mla_multi_head_kind);
     mla_import_report in;
     mla_export_report out;
     mla_tokenizer *tokenizer;
@@ -291,7 +293,7 @@ static void neighbours_become_halves(void **state) {
     enum { LOGITS = 20 * 260 };
     fixture *f = *state;
     static float before[LOGITS], after[LOGITS];
-    mla_model_config config = small(f->context, MLA_ATTENTION_MULTI_HEAD);
+    mla_model_config config = small(f->context, &mla_multi_head_kind);
     config.rope_interleave = config.attention_bias = config.qk_norm = true;
     mla_import_report in;
     mla_export_report out;
@@ -355,7 +357,7 @@ static void add_other_output(content *c) {
 
 static void wrong_tensors_are_named(void **state) {
     fixture *f = *state;
-    mla_model_config untied = small(f->context, MLA_ATTENTION_LATENT), tied = untied;
+    mla_model_config untied = small(f->context, &mla_latent_kind), tied = untied;
     tied.tie_word_embeddings = true;
     const struct {
         const mla_model_config *config;
@@ -399,7 +401,7 @@ static void wrong_tensors_are_named(void **state) {
 static void wrong_folders_are_named(void **state) {
     fixture *f = *state;
     mla_import_report report;
-    const mla_model_config config = small(f->context, MLA_ATTENTION_LATENT);
+    const mla_model_config config = small(f->context, &mla_latent_kind);
     check_error(f->context, mla_import(f->context, f->in, f->file, &report), MLA_ERROR_IO, "config.json");
     write_config(f, &config);
     check_error(f->context, mla_import(f->context, f->in, f->file, &report), MLA_ERROR_IO,
@@ -432,7 +434,7 @@ static void save(fixture *f, const mla_model_config *config, float first) {
 static void exports_are_refused(void **state) {
     fixture *f = *state;
     mla_export_report report;
-    mla_model_config config = small(f->context, MLA_ATTENTION_LATENT);
+    mla_model_config config = small(f->context, &mla_latent_kind);
     const mla_export_options f32 = {0}, f16 = {.type = MLA_EXPORT_F16};
     char *temporary = path_in(f->folder, "out.tmp"), *slash = path_in(f->folder, "out///");
     check_error(f->context, mla_export(f->context, f->file, f->out, &f32, &report), MLA_ERROR_IO, "model.h5");
@@ -465,7 +467,7 @@ static void exports_are_refused(void **state) {
 static void full_disks_are_left_clean(void **state) {
     fixture *f = *state;
     mla_export_report report;
-    const mla_model_config config = small(f->context, MLA_ATTENTION_LATENT);
+    const mla_model_config config = small(f->context, &mla_latent_kind);
     char *disk = disk_create(f->folder, 64);
     if (!disk) return;
     char *out = path_in(disk, "out"), *temporary = path_in(disk, "out.tmp");

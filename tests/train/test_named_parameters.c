@@ -1,6 +1,6 @@
 /* Fine-tuning of named parameters alone: the others keep every bit, have no gradients and no moments, and a run that
  * is resumed is one that never stopped. */
-#include "layers/names.h"
+#include "layers/adapt/names.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/small_model.h"

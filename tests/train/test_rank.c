@@ -1,4 +1,5 @@
 /* Changes of rank of whole models: what is chosen, what is reported, what is refused. */
+#include "layers/adapt/latent_rank.h"
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
@@ -35,8 +36,8 @@ static void ranks_become_what_was_asked(void **state) {
     mla_rank_report r;
     mla_rank_options o = options_of(*state, "5,9");
     mla_decoder *out = change(*state, model, &o, &r);
-    assert_int_equal(out->blocks[0].latent.kv_b_proj.weight->shape[1], 5);
-    assert_int_equal(out->blocks[1].latent.kv_a_norm.gain->shape[0], 9);
+    assert_int_equal(mla_latent_layer_at(out, 0)->kv_b_proj.weight->shape[1], 5);
+    assert_int_equal(mla_latent_layer_at(out, 1)->kv_a_norm.gain->shape[0], 9);
     assert_int_equal(r.bytes_per_token[0], 4 * 2 * (7 + 4));
     assert_int_equal(r.bytes_per_token[1], 4 * (5 + 4 + 9 + 4));
     assert_int_equal(r.calibrated + r.left_out, 31 * 16); /* 499 / 16 sequences */
@@ -44,7 +45,7 @@ static void ranks_become_what_was_asked(void **state) {
     assert_true(r.layer[0].error > 1e-4 && r.layer[0].error < 1 && r.layer[1].error < 1e-6);
     assert_true(fabs(r.loss[1] - r.loss[0]) < 0.1 && r.loss[0] != r.loss[1] && r.loss[0] > 1);
     assert_true(fabs(r.calibration_loss[1] - r.calibration_loss[0]) < 0.1 && r.calibration_loss[0] > 1);
-    assert_null(model->blocks[0].latent.probe);
+    assert_null(mla_latent_layer_at(model, 0)->probe);
     mla_decoder_destroy(out);
     mla_decoder_destroy(model);
 }
@@ -107,7 +108,7 @@ static void growing_changes_no_logit(void **state) {
 /* Layer 1 has use for a single direction of its latent, layer 0 for all of them. */
 static void a_budget_goes_where_it_is_needed(void **state) {
     mla_decoder *model = small_decoder(*state, "");
-    float *kv_b = model->blocks[1].latent.kv_b_proj.weight->data;
+    float *kv_b = mla_latent_layer_at(model, 1)->kv_b_proj.weight->data;
     mla_rank_report r;
     for (int i = 0; i < 4 * (5 + 6); i++)
         for (int j = 1; j < 7; j++) kv_b[i * 7 + j] = 0;
@@ -211,11 +212,11 @@ static void refuses_models_that_compute_no_number(void **state) {
     mla_decoder *model = small_decoder(*state, ""), *out;
     mla_rank_report r;
     const mla_rank_options o = options_of(*state, "4");
-    ((float *)model->blocks[1].latent.kv_a_proj.weight->data)[3] = NAN;
+    ((float *)mla_latent_layer_at(model, 1)->kv_a_proj.weight->data)[3] = NAN;
     check_error(*state, mla_rank(model, &o, &out, &r), MLA_ERROR_ARGUMENT,
                 "the loss of the model on the text is");
     assert_null(out);
-    assert_null(model->blocks[0].latent.probe);
+    assert_null(mla_latent_layer_at(model, 0)->probe);
     mla_decoder_destroy(model);
 }
 
@@ -232,7 +233,7 @@ static void memory_may_end_anywhere(void **state) {
         failed = allocations_stop().failed;
         assert_true(failed ? status == MLA_ERROR_MEMORY || status == MLA_ERROR_LIBRARY : !status);
         assert_true(!failed == !!out);
-        assert_null(model->blocks[0].latent.probe);
+        assert_null(mla_latent_layer_at(model, 0)->probe);
         mla_clear_error(context);
         mla_decoder_destroy(out);
     }

@@ -5,6 +5,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
+#include "tests/support/small_model.h"
 #include "tests/support/tiny_run.h"
 #include "train/trainer.h"
 
@@ -147,7 +148,7 @@ static mla_status one_step(mla_context *context, mla_tape *tape, const mla_decod
     if (status) return status;
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = precision});
     mla_tensor *x = mla_input(tape, MLA_I32, 2, shape, ids), *y = mla_input(tape, MLA_I32, 2, shape, ids);
-    status = mla_backward(tape, mla_decoder_loss(tape, model, x, y, 1));
+    status = mla_backward(tape, language_loss(tape, model, x, y, 1, NULL));
     if (!status) mla_adamw_step(moments, model->params, &(mla_adamw_options){0.9f, 0.95f, 1e-8f, 0.1f}, 1e-3f, 1);
     return status ? status : mla_error_status(context);
 }

@@ -7,6 +7,7 @@
 #include "autograd/clock.h"
 #include "autograd/memory.h"
 #include "autograd/random.h"
+#include "layers/attention/multi_head_attention.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/decode_bench.h"
@@ -79,7 +80,7 @@ static mla_status block_pass(bench *b, const mla_step *step, double *loss) {
     mla_tape_begin(r->tape, step);
     if (r->precision == MLA_BF16) mla_params_refresh_half(r->model->params);
     mla_tensor *x = mla_input(r->tape, MLA_F32, 3, shape, b->x);
-    mla_tensor *y = mla_block_apply(r->tape, &r->model->blocks[0], x, NULL);
+    mla_tensor *y = mla_block_apply(r->tape, &r->model->blocks[0], x, &(mla_pass){0}, NULL);
     mla_tensor *result = mla_scale(r->tape, mla_sum(r->tape, mla_mul(r->tape, y, y)), 1 / (float)mla_count(x));
     const mla_status status = mla_backward(r->tape, result);
     if (!status) *loss = (double)*(const float *)result->data;
@@ -93,8 +94,7 @@ static mla_status step(bench *b, double *seconds, double *loss) {
     *loss = 0;
     for (int64_t place = 0; place < b->recipe.train.batch; place += r->rows) {
         const mla_step pass = {.seed = 1, .step = (uint64_t)b->step, .first_sample = place, .training = true,
-                               .precision = r->precision, .recompute = b->recipe.train.recompute, .timed = add_time,
-                               .user = b};
+                               .precision = r->precision, .timed = add_time, .user = b};
         double part;
         const mla_status status = b->x ? block_pass(b, &pass, &part) : mla_rehearsal_pass(r, r->rows, &pass, &part);
         if (status) return status;
@@ -273,7 +273,7 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
     if (!own.vocab_size) own.vocab_size = b->recipe.data.vocab_size;
     own.max_position_embeddings = o->context + MLA_DECODE_TOKENS;
     multi_head = own;
-    multi_head.attention = MLA_ATTENTION_MULTI_HEAD;
+    multi_head.attention = &mla_multi_head_kind;
     multi_head.num_key_value_heads = multi_head.head_dim = 0;
     mla_status status = mla_model_config_check(call->context, "", &own);
     if (!status) status = mla_model_config_check(call->context, "", &multi_head);

@@ -1,0 +1,13 @@
+/* The part of a matrix that its largest singular values make. */
+#ifndef MLA_LAYERS_ADAPT_LOW_RANK_H
+#define MLA_LAYERS_ADAPT_LOW_RANK_H
+
+#include "autograd/context.h"
+
+/* b (rows,rank) times a (rank,columns) is w (rows,columns) cut to its `rank` largest singular values: a = sqrt(S) Vᵀ,
+ * b = U sqrt(S), largest first. By subspace iteration in double precision: where singular values lie close together
+ * behind the cut, a mixture of them. rank is at most the smaller of rows and columns. MLA_ERROR_MEMORY. */
+mla_status mla_low_rank(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank, float *a,
+                        float *b);
+
+#endif

@@ -1,0 +1,48 @@
+/* What a decoder remembers of the positions it has seen, a row per position and layer (mla_cache_row): for latent
+ * attention the latent and the rotary key, C + R floats; for multi-head attention keys and values, G (K + V). */
+#ifndef MLA_LAYERS_ATTENTION_KV_CACHE_H
+#define MLA_LAYERS_ATTENTION_KV_CACHE_H
+
+#include "layers/attention/attention.h"
+
+/* One layer's share. Rows are positions. */
+struct mla_layer_cache {
+    float *rows;        /* (capacity, width) */
+    int64_t width;      /* C + R, or G (K + V) */
+    int64_t first;      /* elements of the first part: C, or G K */
+    int64_t length;     /* positions filled */
+    int64_t capacity;
+    bool expanded;      /* see mla_kv_cache_expand */
+    float *weight;      /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
+};
+
+typedef struct mla_kv_cache mla_kv_cache;
+
+/* For one sequence of up to `capacity` positions; the configuration has been checked. The caller owns it. Errors: a
+ * capacity below 1, memory. */
+mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
+                               int64_t capacity);
+void mla_kv_cache_destroy(mla_kv_cache *cache);
+
+mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
+int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
+
+/* From now on latent attention expands the keys and values of all cached latents again for each new position,
+ * instead of absorbing the expansion into the query: the definition, and slow; for checks. */
+void mla_kv_cache_expand(mla_kv_cache *cache);
+
+/* Appends (1,T,first) and (1,T,width-first) to a layer's rows; second may be NULL where that part is empty.
+ * Errors: MLA_ERROR_ARGUMENT where the capacity does not suffice, MLA_ERROR_SHAPE; then nothing was appended. */
+mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
+                                  const mla_tensor *second);
+
+/* Keeps a copy of an f32 tensor as the layer's `weight`, as long as the cache lives: adapters that change want a new
+ * cache. Only error: MLA_ERROR_MEMORY. */
+mla_status mla_layer_cache_keep_weight(mla_context *context, mla_layer_cache *cache, const mla_tensor *weight);
+
+/* Bytes a position takes over all layers, in f32. */
+int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config);
+/* The same if every head cached keys and values of its own, of the head's width (N for latent attention). */
+int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *config);
+
+#endif

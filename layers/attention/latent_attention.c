@@ -1,0 +1,237 @@
+#include "layers/attention/latent_attention.h"
+#include "layers/attention/kv_cache.h"
+#include "layers/parts/rope.h"
+
+#include <math.h>
+
+/* The published models use this on the latents whatever rms_norm_eps says. */
+static const double latent_eps = 1e-6;
+
+/* ---- configuration ---- */
+
+/* Ranks that are all equal are no list; of others, kv_lora_rank is the largest. */
+static mla_status check_ranks(mla_context *context, const char *where, mla_model_config *c) {
+    mla_ints *ranks = &c->kv_lora_ranks;
+    if (!ranks->count) return MLA_OK;
+    if (ranks->count != c->num_hidden_layers)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%skv_lora_ranks: %lld ranks for %lld layers; give one for each", where,
+                        (long long)ranks->count, (long long)c->num_hidden_layers);
+    bool equal = true;
+    c->kv_lora_rank = ranks->items[0];
+    for (int64_t i = 1; i < ranks->count; i++) {
+        equal = equal && ranks->items[i] == ranks->items[0];
+        if (ranks->items[i] > c->kv_lora_rank) c->kv_lora_rank = ranks->items[i];
+    }
+    if (equal) *ranks = (mla_ints){0};
+    return MLA_OK;
+}
+
+static mla_status check(mla_context *context, const char *where, mla_model_config *c) {
+    mla_status status = mla_model_config_head_width(context, where, "qk_nope_head_dim", c, &c->qk_nope_head_dim);
+    if (!status) status = check_ranks(context, where, c);
+    if (status) return status;
+    if (c->v_head_dim == 0) c->v_head_dim = c->qk_nope_head_dim;
+    if (c->position == MLA_POSITION_ROPE)
+        return mla_model_config_rotary_width(context, where, "qk_rope_head_dim", c->qk_rope_head_dim);
+    if (c->qk_rope_head_dim)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%sqk_rope_head_dim: %lld, but position is %s; set one to 0 or the other to rope",
+                        where, (long long)c->qk_rope_head_dim, mla_position_names[c->position]);
+    return MLA_OK;
+}
+
+static int64_t rotary(const mla_model_config *c) { return c->qk_rope_head_dim; }
+static int64_t head_width(const mla_model_config *c) { return c->qk_nope_head_dim; }
+
+static mla_cache_row cache_row(const mla_model_config *c, int64_t layer) {
+    return (mla_cache_row){mla_model_config_latent_rank(c, layer), c->qk_rope_head_dim};
+}
+
+/* ---- building ---- */
+
+/* (N+R)^-1/2, times YaRN's factor. */
+static float score_scale(const mla_model_config *c) {
+    return (float)(mla_rope_score_factor(&c->rope_scaling) / sqrt((double)(c->qk_nope_head_dim + c->qk_rope_head_dim)));
+}
+
+static void build_norm(const mla_builder *b, mla_norm *norm, const char *name, int64_t width) {
+    if (b->config->latent_norm) mla_norm_build(b, norm, &(mla_norm_spec){name, MLA_NORM_RMSNORM, width, latent_eps});
+}
+
+static void build_queries(const mla_builder *b, mla_latent_layer *layer) {
+    const mla_model_config *c = b->config;
+    const int64_t d = c->hidden_size, rank = c->q_lora_rank;
+    const int64_t width = c->num_attention_heads * (c->qk_nope_head_dim + c->qk_rope_head_dim);
+    if (!rank) {
+        mla_linear_build(b, &layer->q_proj, &(mla_linear_spec){"q_proj", d, width, false});
+        return;
+    }
+    mla_linear_build(b, &layer->q_a_proj, &(mla_linear_spec){"q_a_proj", d, rank, c->attention_bias});
+    build_norm(b, &layer->q_a_norm, "q_a_layernorm", rank);
+    mla_linear_build(b, &layer->q_b_proj, &(mla_linear_spec){"q_b_proj", rank, width, false});
+}
+
+static mla_status build(const mla_builder *b, void *memory) {
+    const mla_model_config *c = b->config;
+    const int64_t d = c->hidden_size, rank = mla_model_config_latent_rank(c, b->layer);
+    const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
+    const int64_t values = c->num_attention_heads * c->v_head_dim;
+    mla_latent_layer *layer = memory;
+    *layer = (mla_latent_layer){.config = c, .index = b->layer, .rank = rank,
+                                .rope = c->qk_rope_head_dim ? b->rope : NULL, .scale = score_scale(c)};
+
+    build_queries(b, layer);
+    mla_linear_build(b, &layer->kv_a_proj, &(mla_linear_spec){"kv_a_proj_with_mqa", d, rank + c->qk_rope_head_dim,
+                                                              c->attention_bias});
+    build_norm(b, &layer->kv_a_norm, "kv_a_layernorm", rank);
+    mla_linear_build(b, &layer->kv_b_proj, &(mla_linear_spec){"kv_b_proj", rank, expanded, false});
+    return mla_linear_build(b, &layer->o_proj, &(mla_linear_spec){"o_proj", values, d, c->attention_bias});
+}
+
+/* ---- applying ---- */
+
+static mla_tensor *norm_if(mla_tape *tape, const mla_norm *norm, mla_tensor *x) {
+    return norm->gain ? mla_norm_apply(tape, norm, x, mla_tape_step(tape)->precision) : x;
+}
+
+/* (B,T,D) -> (B,T,H,N+R), turned. */
+static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, int64_t position) {
+    const mla_model_config *c = layer->config;
+    const int64_t shape[] = {x->shape[0], x->shape[1], c->num_attention_heads,
+                             c->qk_nope_head_dim + c->qk_rope_head_dim};
+    mla_tensor *q = c->q_lora_rank
+                        ? mla_linear_apply(tape, &layer->q_b_proj, norm_if(tape, &layer->q_a_norm,
+                                                                           mla_linear_apply(tape, &layer->q_a_proj, x)))
+                        : mla_linear_apply(tape, &layer->q_proj, x);
+    q = mla_reshape(tape, q, 4, shape);
+    return layer->rope ? mla_rope(tape, q, layer->rope, position) : q;
+}
+
+/* (B,T,C+R) -> the rotary key (B,T,R), turned; NULL without. */
+static mla_tensor *rotary_key(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *kv_a, int64_t position) {
+    if (!layer->rope) return NULL;
+    const int64_t b = kv_a->shape[0], t = kv_a->shape[1], r = layer->config->qk_rope_head_dim;
+    mla_tensor *k = mla_slice(tape, kv_a, 2, layer->rank, r);
+    k = mla_rope(tape, mla_reshape(tape, k, 4, (int64_t[]){b, t, 1, r}), layer->rope, position);
+    return mla_reshape(tape, k, 3, (int64_t[]){b, t, r});
+}
+
+/* kv_b_proj with its adapters in it. For decoding it is made once a sequence and kept with the cache. */
+static mla_tensor *expansion(mla_tape *tape, const mla_latent_layer *layer, mla_layer_cache *cache) {
+    const mla_linear_layer *kv_b = &layer->kv_b_proj;
+    if (!kv_b->lora || !cache) return mla_linear_weight(tape, kv_b);
+    if (!cache->weight) {
+        const mla_tensor *weight = mla_linear_weight(tape, kv_b);
+        if (mla_error_status(mla_tape_context(tape)) ||
+            mla_layer_cache_keep_weight(mla_tape_context(tape), cache, weight))
+            return mla_inert(tape);
+    }
+    return mla_input(tape, MLA_F32, 2, kv_b->weight->shape, cache->weight);
+}
+
+/* One new position against the cache, which holds it already: the query goes to the latent side. */
+static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const mla_cache_view view = {.keys = cache->rows,
+                                 .values = cache->rows,
+                                 .key_row = cache->width,
+                                 .value_row = cache->width,
+                                 .length = cache->length,
+                                 .key_heads = 1,
+                                 .value_width = layer->rank};
+    mla_tensor *kv_b = expansion(tape, layer, cache), *query = mla_absorb_query(tape, q, kv_b, c->qk_rope_head_dim);
+    mla_tensor *summed = mla_cached_attention(tape, query, &view, layer->scale);
+    return mla_expand_values(tape, summed, kv_b, c->num_attention_heads, c->qk_nope_head_dim);
+}
+
+/* (B,S,R), one key for all heads -> (B,S,H,R). */
+static mla_tensor *for_all_heads(mla_tape *tape, mla_tensor *k_rope, int64_t heads) {
+    const int64_t shape[] = {k_rope->shape[0], k_rope->shape[1], 1, k_rope->shape[2]};
+    mla_tensor *one = mla_reshape(tape, k_rope, 4, shape), *all = one;
+    for (int64_t h = 1; h < heads; h++) all = mla_concat(tape, all, one, 2);
+    return all;
+}
+
+/* By the definition: keys and values of all positions are expanded, and then attention is any attention. latent
+ * (B,S,C), k_rope (B,S,R) or NULL. */
+static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                            mla_tensor *k_rope, const mla_attention_options *options) {
+    const mla_model_config *c = layer->config;
+    const int64_t h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
+    mla_tensor *kv = mla_linear_apply(tape, &layer->kv_b_proj, latent);
+    kv = mla_reshape(tape, kv, 4, (int64_t[]){latent->shape[0], latent->shape[1], h, n + v});
+    mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
+    if (k_rope) keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
+    return mla_attention(tape, q, keys, values, options);
+}
+
+static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
+                                const mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
+    mla_tensor *latent = mla_slice(tape, rows, 2, 0, layer->rank);
+    mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, layer->rank, c->qk_rope_head_dim) : NULL;
+    return expanded(tape, layer, q, latent, k_rope, &(mla_attention_options){.scale = layer->scale});
+}
+
+/* Dropout before an adapter of kv_b_proj acts on latents, so that no weight stands for it. */
+static bool drops_latents(const mla_tape *tape, const mla_latent_layer *layer) {
+    for (const mla_lora_layer *l = layer->kv_b_proj.lora; l && mla_tape_step(tape)->training; l = l->next)
+        if (l->dropout > 0) return true;
+    return false;
+}
+
+static mla_tensor *merged_graph(mla_tape *tape, const void *layer, mla_tensor *x) {
+    return (void)x, mla_linear_weight(tape, layer);
+}
+
+/* One adapter of the simple kind: its gradients need not go through that of the whole weight. */
+static mla_tensor *attend_adapted(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                                  mla_tensor *k_rope, mla_attention_options options) {
+    const mla_lora_layer *l = layer->kv_b_proj.lora;
+    mla_tensor *kv_b = mla_detached(tape, merged_graph, &layer->kv_b_proj, NULL);
+    options.kv_b_a = l->a;
+    options.kv_b_b = l->b;
+    options.kv_b_scale = l->share * l->scale;
+    return mla_latent_attention(tape, q, latent, k_rope, kv_b, layer->config->num_attention_heads, &options);
+}
+
+static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                          mla_tensor *k_rope, const mla_pass *pass, mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const bool first = !cache || cache->length == latent->shape[1];
+    const mla_attention_options options = {.causal = c->causal, .scale = layer->scale,
+                                           .starts = pass->starts};
+    if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
+    if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
+    const mla_lora_layer *l = layer->kv_b_proj.lora;
+    if (l && !l->next && !l->magnitude && !cache) return attend_adapted(tape, layer, q, latent, k_rope, options);
+    return mla_latent_attention(tape, q, latent, k_rope, expansion(tape, layer, cache), c->num_attention_heads,
+                                &options);
+}
+
+mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, const mla_pass *pass,
+                                   mla_layer_cache *cache) {
+    const int64_t position = cache ? cache->length : 0;
+    const int64_t scope = mla_scope_open(tape);
+    mla_tensor *q = queries(tape, layer, x, position);
+    mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, x);
+    mla_tensor *h = layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a;
+    mla_tensor *latent = norm_if(tape, &layer->kv_a_norm, h);
+    if (layer->probe) latent = layer->probe->see(layer->probe->user, tape, layer, x, h, latent);
+    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
+    if (cache && !mla_error_status(mla_tape_context(tape)))
+        mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);
+    mla_tensor *o = attend(tape, layer, q, latent, k_rope, pass, cache);
+    return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
+}
+
+static mla_tensor *apply(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass,
+                         mla_layer_cache *cache) {
+    return mla_latent_layer_apply(tape, layer, x, pass, cache);
+}
+
+const mla_attention_kind mla_latent_kind = {.name = "latent", .size = sizeof(mla_latent_layer), .check = check,
+                                            .rotary = rotary, .cache_row = cache_row, .head_width = head_width,
+                                            .build = build, .apply = apply};

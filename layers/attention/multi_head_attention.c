@@ -1,0 +1,105 @@
+#include "layers/attention/multi_head_attention.h"
+#include "layers/attention/kv_cache.h"
+#include "layers/parts/linear.h"
+#include "layers/parts/norm.h"
+
+#include <math.h>
+
+typedef struct {
+    const mla_model_config *config;
+    const mla_rope_table *rope; /* NULL without */
+    mla_linear_layer q_proj, k_proj, v_proj, o_proj;
+    mla_norm q_norm, k_norm; /* empty without qk_norm */
+} multi_head_layer;
+
+/* ---- configuration ---- */
+
+static mla_status check(mla_context *context, const char *where, mla_model_config *c) {
+    mla_status status = mla_model_config_head_width(context, where, "head_dim", c, &c->head_dim);
+    if (status) return status;
+    if (c->kv_lora_ranks.count)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%skv_lora_ranks: attention is multi_head and has no latent; leave "
+                        "them out",
+                        where);
+    if (c->num_key_value_heads == 0) c->num_key_value_heads = c->num_attention_heads;
+    if (c->num_attention_heads % c->num_key_value_heads)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%snum_key_value_heads: %lld does not divide num_attention_heads %lld; use a divisor",
+                        where, (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+    return c->position == MLA_POSITION_ROPE ? mla_model_config_rotary_width(context, where, "head_dim", c->head_dim) : MLA_OK;
+}
+
+static int64_t head_width(const mla_model_config *c) { return c->head_dim; }
+
+static mla_cache_row cache_row(const mla_model_config *c, int64_t layer) {
+    (void)layer; /* all alike */
+    return (mla_cache_row){c->num_key_value_heads * c->head_dim, c->num_key_value_heads * c->head_dim};
+}
+
+/* ---- building ---- */
+
+static mla_status build(const mla_builder *b, void *memory) {
+    const mla_model_config *c = b->config;
+    const int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
+    const bool qkv_bias = c->attention_bias || c->qkv_bias;
+    multi_head_layer *layer = memory;
+    *layer = (multi_head_layer){.config = c, .rope = b->rope};
+
+    mla_linear_build(b, &layer->q_proj, &(mla_linear_spec){"q_proj", c->hidden_size, q, qkv_bias});
+    mla_linear_build(b, &layer->k_proj, &(mla_linear_spec){"k_proj", c->hidden_size, kv, qkv_bias});
+    mla_linear_build(b, &layer->v_proj, &(mla_linear_spec){"v_proj", c->hidden_size, kv, qkv_bias});
+    mla_linear_build(b, &layer->o_proj, &(mla_linear_spec){"o_proj", q, c->hidden_size, c->attention_bias});
+    if (!c->qk_norm) return mla_error_status(b->context);
+    mla_norm_build(b, &layer->q_norm, &(mla_norm_spec){"q_norm", MLA_NORM_RMSNORM, c->head_dim, c->rms_norm_eps});
+    return mla_norm_build(b, &layer->k_norm, &(mla_norm_spec){"k_norm", MLA_NORM_RMSNORM, c->head_dim, c->rms_norm_eps});
+}
+
+/* ---- applying ---- */
+
+/* x (B,T,D) -> (B,T,heads,K) */
+static mla_tensor *heads_of(mla_tape *tape, const multi_head_layer *layer, const mla_linear_layer *projection,
+                            mla_tensor *x, int64_t heads) {
+    const int64_t shape[] = {x->shape[0], x->shape[1], heads, layer->config->head_dim};
+    return mla_reshape(tape, mla_linear_apply(tape, projection, x), 4, shape);
+}
+
+/* Queries or keys as they meet: normed where the layer has a norm for them, rotated where it has RoPE. */
+static mla_tensor *norm_and_rotate(mla_tape *tape, const multi_head_layer *layer, mla_tensor *heads,
+                                   const mla_norm *norm, int64_t position) {
+    if (norm->gain) heads = mla_norm_apply(tape, norm, heads, mla_tape_step(tape)->precision);
+    return layer->rope ? mla_rope(tape, heads, layer->rope, position) : heads;
+}
+
+static mla_tensor *attend_cache(mla_tape *tape, const multi_head_layer *layer, mla_tensor *q,
+                                const mla_layer_cache *cache) {
+    const mla_model_config *c = layer->config;
+    const mla_cache_view view = {.keys = cache->rows, .values = cache->rows + cache->first, .key_row = cache->width,
+                                 .value_row = cache->width, .length = cache->length,
+                                 .key_heads = c->num_key_value_heads, .value_width = c->head_dim};
+    return mla_cached_attention(tape, q, &view, 1 / sqrtf((float)c->head_dim));
+}
+
+static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass,
+                         mla_layer_cache *cache) {
+    const multi_head_layer *layer = memory;
+    const mla_model_config *c = layer->config;
+    const int64_t position = cache ? cache->length : 0;
+    const int64_t scope = mla_scope_open(tape);
+    mla_tensor *q = heads_of(tape, layer, &layer->q_proj, x, c->num_attention_heads);
+    mla_tensor *k = heads_of(tape, layer, &layer->k_proj, x, c->num_key_value_heads);
+    mla_tensor *v = heads_of(tape, layer, &layer->v_proj, x, c->num_key_value_heads);
+    q = norm_and_rotate(tape, layer, q, &layer->q_norm, position);
+    k = norm_and_rotate(tape, layer, k, &layer->k_norm, position);
+    if (cache && !mla_error_status(mla_tape_context(tape)))
+        mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
+    mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
+                                 : mla_attention(tape, q, k, v,
+                                                 &(mla_attention_options){.causal = c->causal,
+                                                                          .starts = pass->starts});
+    return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
+}
+
+const mla_attention_kind mla_multi_head_kind = {.name = "multi_head", .size = sizeof(multi_head_layer), .check = check,
+                                                .rotary = head_width, .cache_row = cache_row, .head_width = head_width,
+                                                .build = build, .apply = apply};
