@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build, the tests and the plots need, if any is missing.
+#     train/install-packages.sh [PACKAGE]...     these as well
 # Root installs directly, others through sudo.
 set -euo pipefail
 
 packages=(build-essential cmake ninja-build pkg-config libdnnl-dev libopenmpi-dev openmpi-bin libhdf5-dev
-          libcmocka-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libxxhash-dev gnuplot-nox xz-utils)
+          libcmocka-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libxxhash-dev gnuplot-nox xz-utils "$@")
 
 missing=()
 for package in "${packages[@]}"; do
