@@ -14,11 +14,10 @@
 #ifndef MLA_AUTOGRAD_OP_H
 #define MLA_AUTOGRAD_OP_H
 
+#include "autograd/rows.h"
 #include "autograd/tape.h"
 
 enum { MLA_MAX_INPUTS = 8, MLA_MAX_SAVED = 3 };
-
-typedef enum { MLA_SKIP, MLA_SET, MLA_ADD } mla_grad_mode;
 
 #define MLA_INPUT(i) (1u << (i))
 #define MLA_OUTPUT   (1u << MLA_MAX_INPUTS)
@@ -69,6 +68,11 @@ mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) __attribute__((f
 /* What goes into a matrix product of the given type: x's data, or the bf16 copy of a parameter. An error names
  * the parameter that has none. */
 const void *mla_op_operand(const mla_node *n, int i, mla_dtype type);
+/* The gradient of a node's result, and of an input (f32 for parameters, otherwise of the input's type). */
+static inline mla_values mla_out_gradient(const mla_node *n) { return (mla_values){n->out->grad, n->out->dtype}; }
+static inline mla_values mla_in_gradient(const mla_node *n, int i) {
+    return (mla_values){n->grad[i], n->in[i] ? n->in[i]->dtype : MLA_F32};
+}
 /* Whether a gradient will be asked for input i. */
 bool mla_op_differentiates(const mla_node *n, int i);
 /* A number for this op that is the same in every step: the order in which it was begun on the tape. */

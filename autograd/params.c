@@ -217,7 +217,7 @@ mla_status mla_params_refresh_half(mla_params *params) {
     for (int64_t i = 0; i < params->count && !status; i++) {
         mla_tensor *x = &params->items[i]->tensor;
         if ((!x->half && x->dtype == MLA_F32) || (!all && params->items[i]->spec.frozen)) continue;
-        if (x->half) mla_narrow_all(params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
+        if (x->half) mla_narrow_all(params->context, params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
         x->half_version++;
     }
     params->half_version = params->version;

@@ -36,13 +36,13 @@ MLA_VECTOR void mla_narrow(int64_t count, const float *restrict x, void *bf16) {
     for (int64_t j = 0; j < count; j++) out[j] = mla_bf16_from_float(x[j]);
 }
 
-void mla_widen_all(int64_t count, const void *bf16, float *out) {
-    #pragma omp parallel for schedule(static)
+void mla_widen_all(const mla_context *context, int64_t count, const void *bf16, float *out) {
+    #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) mla_widen(mla_piece(count, i), (const mla_bf16 *)bf16 + i, out + i);
 }
 
-void mla_narrow_all(int64_t count, const float *x, void *bf16) {
-    #pragma omp parallel for schedule(static)
+void mla_narrow_all(const mla_context *context, int64_t count, const float *x, void *bf16) {
+    #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) mla_narrow(mla_piece(count, i), x + i, (mla_bf16 *)bf16 + i);
 }
 
@@ -74,8 +74,8 @@ float *mla_thread_rows(void *scratch, int64_t count, int64_t width) {
     return (float *)scratch + omp_get_thread_num() * count * width;
 }
 
-int64_t mla_thread_rows_size(const mla_tape *tape, int64_t count, int64_t width) {
-    return mla_context_threads(mla_tape_context(tape)) * count * width * (int64_t)sizeof(float);
+int64_t mla_thread_rows_size(const mla_context *context, int64_t count, int64_t width) {
+    return mla_context_threads(context) * count * width * (int64_t)sizeof(float);
 }
 
 mla_values mla_beyond(mla_values x, int64_t elements) {
@@ -90,8 +90,9 @@ int64_t mla_chunk_rows(int64_t rows) {
 int64_t mla_chunk_count(int64_t rows) { return (rows + mla_chunk_rows(rows) - 1) / mla_chunk_rows(rows); }
 
 /* Stripe by stripe of columns: each sum is made by one thread, in the order of the rows. */
-void mla_sum_rows(mla_grad_mode mode, int64_t rows, int64_t width, mla_values x, const float *y, float *gradient) {
-    #pragma omp parallel for schedule(static) if (rows * width > MLA_PIECE)
+void mla_sum_rows(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, mla_values x,
+                  const float *y, float *gradient) {
+    #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static) if (rows * width > MLA_PIECE)
     for (int64_t from = 0; from < width; from += STRIPE) {
         const int64_t count = width - from < STRIPE ? width - from : STRIPE;
         float sum[STRIPE] = {0}, buffer[STRIPE];
@@ -115,9 +116,11 @@ static void move_block(mla_grad_mode mode, int64_t length, mla_values from, int6
     }
 }
 
-void mla_move_blocks(mla_grad_mode mode, const mla_block_move *move, mla_values from, mla_values to) {
+void mla_move_blocks(const mla_context *context, mla_grad_mode mode, const mla_block_move *move, mla_values from,
+                     mla_values to) {
+    const int threads = mla_context_threads(context);
     if (mode == MLA_SKIP) return;
-    #pragma omp parallel for schedule(static) if (move->blocks * move->length > MLA_PIECE)
+    #pragma omp parallel for num_threads(threads) schedule(static) if (move->blocks * move->length > MLA_PIECE)
     for (int64_t i = 0; i < move->blocks; i++)
         move_block(mode, move->length, from, i * move->from_stride, to, i * move->to_stride);
 }

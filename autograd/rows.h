@@ -1,9 +1,14 @@
 /* What ops share: cutting work into parts that depend on shapes alone, so that a sum has one order on any
- * number of threads, and delivering gradients by their mode. */
+ * number of threads, and delivering gradients by their mode. What takes a context shares its work among as many
+ * threads as the context has. */
 #ifndef MLA_AUTOGRAD_ROWS_H
 #define MLA_AUTOGRAD_ROWS_H
 
-#include "autograd/op.h"
+#include "autograd/context.h"
+#include "autograd/tensor.h"
+
+/* How a gradient is asked for: not at all, to be set, or to be added to. */
+typedef enum { MLA_SKIP, MLA_SET, MLA_ADD } mla_grad_mode;
 
 /* Flat work goes in pieces of this many elements, which stay in the first cache. */
 enum { MLA_PIECE = 2048 };
@@ -31,11 +36,6 @@ typedef struct {
 } mla_values;
 
 static inline mla_values mla_data(const mla_tensor *x) { return (mla_values){x->data, x->dtype}; }
-/* The gradient of a node's result, and of an input (f32 for parameters, otherwise of the input's type). */
-static inline mla_values mla_out_gradient(const mla_node *n) { return (mla_values){n->out->grad, n->out->dtype}; }
-static inline mla_values mla_in_gradient(const mla_node *n, int i) {
-    return (mla_values){n->grad[i], n->in[i] ? n->in[i]->dtype : MLA_F32};
-}
 
 /* Values to read. */
 const float *mla_load(mla_values x, int64_t from, int64_t count, float *buffer);
@@ -46,14 +46,14 @@ void mla_store(mla_values x, mla_grad_mode mode, int64_t from, int64_t count, co
 
 /* `count` rows of floats for the calling thread, in scratch of mla_thread_rows_size bytes. */
 float *mla_thread_rows(void *scratch, int64_t count, int64_t width);
-int64_t mla_thread_rows_size(const mla_tape *tape, int64_t count, int64_t width);
+int64_t mla_thread_rows_size(const mla_context *context, int64_t count, int64_t width);
 
 /* Conversions, rounding to nearest even. */
 void mla_widen(int64_t count, const void *bf16, float *out);
 void mla_narrow(int64_t count, const float *x, void *bf16);
 /* The same for whole blocks, with all threads. */
-void mla_widen_all(int64_t count, const void *bf16, float *out);
-void mla_narrow_all(int64_t count, const float *x, void *bf16);
+void mla_widen_all(const mla_context *context, int64_t count, const void *bf16, float *out);
+void mla_narrow_all(const mla_context *context, int64_t count, const float *x, void *bf16);
 
 /* Rows are cut into chunks for sums over rows: at most 128 of them, of at least 16 rows. Each chunk sums for
  * itself into its row of partial sums (chunks, width); mla_sum_rows then adds them up in order. */
@@ -61,7 +61,8 @@ int64_t mla_chunk_rows(int64_t rows);
 int64_t mla_chunk_count(int64_t rows);
 
 /* gradient (width) = sum over rows of x, or of x * y where y is not NULL; x and y (rows, width). */
-void mla_sum_rows(mla_grad_mode mode, int64_t rows, int64_t width, mla_values x, const float *y, float *gradient);
+void mla_sum_rows(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, mla_values x,
+                  const float *y, float *gradient);
 
 /* Whether b is a single row as wide as x. */
 bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x);
@@ -70,7 +71,8 @@ bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x);
 typedef struct {
     int64_t blocks, length, from_stride, to_stride;
 } mla_block_move;
-void mla_move_blocks(mla_grad_mode mode, const mla_block_move *move, mla_values from, mla_values to);
+void mla_move_blocks(const mla_context *context, mla_grad_mode mode, const mla_block_move *move, mla_values from,
+                     mla_values to);
 
 /* The same memory, `elements` further on. */
 mla_values mla_beyond(mla_values x, int64_t elements);

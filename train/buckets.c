@@ -130,7 +130,10 @@ static void send_bucket(mla_buckets *b) {
     const bucket *item = &b->items[b->sent];
     const int64_t way = b->sent % ON_THE_WAY;
     const void *data = b->gradients + item->begin;
-    if (is_rounded(b)) mla_narrow_all(end_of(b, b->sent) - item->begin, data, b->sending[way]), data = b->sending[way];
+    if (is_rounded(b)) {
+        mla_narrow_all(b->context, end_of(b, b->sent) - item->begin, data, b->sending[way]);
+        data = b->sending[way];
+    }
     mla_link_deal(item->link, b->options.wire, data, b->received[way]);
     b->sent++;
 }
@@ -145,7 +148,10 @@ static void sum_bucket(mla_buckets *b) {
     add_up(b, own, count, b->received[way]);
     b->summed++;
     if (b->options.shard) return;
-    if (is_rounded(b)) mla_narrow_all(count, own, b->sending[way] + begin), data = b->sending[way];
+    if (is_rounded(b)) {
+        mla_narrow_all(b->context, count, own, b->sending[way] + begin);
+        data = b->sending[way];
+    }
     mla_link_collect(item->link, b->options.wire, data);
 }
 
@@ -153,7 +159,8 @@ static void sum_bucket(mla_buckets *b) {
 static void finish_bucket(mla_buckets *b) {
     const bucket *item = &b->items[b->done];
     if (is_rounded(b) && !b->options.shard)
-        mla_widen_all(end_of(b, b->done) - item->begin, b->sending[b->done % ON_THE_WAY], b->gradients + item->begin);
+        mla_widen_all(b->context, end_of(b, b->done) - item->begin, b->sending[b->done % ON_THE_WAY],
+                      b->gradients + item->begin);
     b->done++;
 }
 

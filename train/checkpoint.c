@@ -224,7 +224,7 @@ static mla_status read_param(mla_checkpoint *c, const char *group, const mla_par
 static mla_status read_rounded(mla_checkpoint *c, const mla_param *p) {
     float *values = mla_alloc(c->context, p->count, sizeof *values, p->spec.name);
     const mla_status status = values ? read_param(c, "/model", p, values) : MLA_ERROR_MEMORY;
-    if (!status) mla_narrow_all(p->count, values, p->tensor.data);
+    if (!status) mla_narrow_all(c->context, p->count, values, p->tensor.data);
     free(values);
     return status;
 }

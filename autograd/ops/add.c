@@ -1,7 +1,7 @@
 /* z = a + b, where b has a's shape or is one row for all rows of a
  * da = dz, shared and not copied;  db = dz, or its sum over rows */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 enum { A, B };
@@ -27,7 +27,8 @@ static void row_forward(const mla_node *n) {
 
 static void row_backward(const mla_node *n) {
     if (n->mode[B])
-        mla_sum_rows(n->mode[B], mla_rows(n->out), mla_width(n->out), mla_out_gradient(n), NULL, n->grad[B]);
+        mla_sum_rows(mla_tape_context(n->tape), n->mode[B], mla_rows(n->out), mla_width(n->out), mla_out_gradient(n),
+                     NULL, n->grad[B]);
 }
 
 static const mla_op add_same = {.name = "add", .forward = same_forward, .passes = MLA_INPUT(A) | MLA_INPUT(B)};

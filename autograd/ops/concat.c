@@ -1,6 +1,6 @@
 /* y = [a; b] along a dimension:  da and db are their parts of dy */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 
 #include <string.h>
 
@@ -23,18 +23,22 @@ static layout plan_layout(const mla_node *n) {
 static void concat_forward(const mla_node *n) {
     const layout l = plan_layout(n);
     const int64_t length = l.a_length + l.b_length;
+    const mla_context *context = mla_tape_context(n->tape);
     const mla_values y = mla_data(n->out);
-    mla_move_blocks(MLA_SET, &(mla_block_move){l.blocks, l.a_length, l.a_length, length}, mla_data(n->in[A]), y);
-    mla_move_blocks(MLA_SET, &(mla_block_move){l.blocks, l.b_length, l.b_length, length}, mla_data(n->in[B]),
+    mla_move_blocks(context, MLA_SET, &(mla_block_move){l.blocks, l.a_length, l.a_length, length}, mla_data(n->in[A]),
+                    y);
+    mla_move_blocks(context, MLA_SET, &(mla_block_move){l.blocks, l.b_length, l.b_length, length}, mla_data(n->in[B]),
                     mla_beyond(y, l.a_length));
 }
 
 static void concat_backward(const mla_node *n) {
     const layout l = plan_layout(n);
     const int64_t length = l.a_length + l.b_length;
+    const mla_context *context = mla_tape_context(n->tape);
     const mla_values dy = mla_out_gradient(n);
-    mla_move_blocks(n->mode[A], &(mla_block_move){l.blocks, l.a_length, length, l.a_length}, dy, mla_in_gradient(n, A));
-    mla_move_blocks(n->mode[B], &(mla_block_move){l.blocks, l.b_length, length, l.b_length},
+    mla_move_blocks(context, n->mode[A], &(mla_block_move){l.blocks, l.a_length, length, l.a_length}, dy,
+                    mla_in_gradient(n, A));
+    mla_move_blocks(context, n->mode[B], &(mla_block_move){l.blocks, l.b_length, length, l.b_length},
                     mla_beyond(dy, l.a_length), mla_in_gradient(n, B));
 }
 

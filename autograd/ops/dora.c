@@ -5,8 +5,8 @@
  *
  * The norm counts as a constant (section 4.3 of the paper). */
 #include "autograd/gemm.h"
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
@@ -54,6 +54,7 @@ static void backward_rows(const mla_node *n, int64_t from, int64_t to, float *bu
 }
 
 static void dora_backward(const mla_node *n) {
+    const mla_context *context = mla_tape_context(n->tape);
     const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
     const int64_t chunk = mla_chunk_rows(rows), chunks = mla_chunk_count(rows);
     float *dm = n->scratch, *buffers = dm + chunks * width;
@@ -62,8 +63,8 @@ static void dora_backward(const mla_node *n) {
         backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
                       mla_thread_rows(buffers, 3, width), dm + i * width);
     if (n->mode[MAGNITUDE])
-        mla_sum_rows(n->mode[MAGNITUDE], chunks, width, (mla_values){dm, MLA_F32}, NULL, n->grad[MAGNITUDE]);
-    if (n->mode[BIAS]) mla_sum_rows(n->mode[BIAS], rows, width, mla_out_gradient(n), NULL, n->grad[BIAS]);
+        mla_sum_rows(context, n->mode[MAGNITUDE], chunks, width, (mla_values){dm, MLA_F32}, NULL, n->grad[MAGNITUDE]);
+    if (n->mode[BIAS]) mla_sum_rows(context, n->mode[BIAS], rows, width, mla_out_gradient(n), NULL, n->grad[BIAS]);
 }
 
 static const mla_op dora = {.name = "dora", .forward = dora_forward, .backward = dora_backward,
@@ -75,9 +76,9 @@ mla_tensor *mla_dora(mla_tape *tape, mla_tensor *u, mla_tensor *magnitude, mla_t
     if (!mla_is_row_of(magnitude, u) || !mla_is_row_of(norm, u) || (bias && !mla_is_row_of(bias, u)))
         return mla_op_refuse(n, "magnitude, norm and bias must be one row each, as wide as u");
     if (mla_op_differentiates(n, NORM)) return mla_op_refuse(n, "the norm must need no gradient: use mla_lora_norm");
-    n->forward_scratch = mla_thread_rows_size(tape, 2, mla_width(u));
+    n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2, mla_width(u));
     n->backward_scratch = mla_chunk_count(mla_rows(u)) * mla_width(u) * (int64_t)sizeof(float) +
-                          mla_thread_rows_size(tape, 3, mla_width(u));
+                          mla_thread_rows_size(mla_tape_context(tape), 3, mla_width(u));
     return mla_op_finish(n, u->dtype, u->ndim, u->shape);
 }
 
@@ -115,6 +116,7 @@ mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla
         a->shape[1] != weight->shape[1] || b->shape[0] != weight->shape[0])
         return mla_op_refuse(n, "weight, A and B must be (out,in), (r,in) and (out,r)");
     *(float *)mla_op_attributes(n, sizeof scale) = scale;
-    n->forward_scratch = mla_count(weight) * (int64_t)sizeof(float) + mla_thread_rows_size(tape, 1, weight->shape[1]);
+    n->forward_scratch = mla_count(weight) * (int64_t)sizeof(float) +
+                         mla_thread_rows_size(mla_tape_context(tape), 1, weight->shape[1]);
     return mla_op_finish(n, MLA_F32, 1, weight->shape);
 }

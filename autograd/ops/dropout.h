@@ -2,7 +2,7 @@
 #ifndef MLA_AUTOGRAD_OPS_DROPOUT_H
 #define MLA_AUTOGRAD_OPS_DROPOUT_H
 
-#include "autograd/rows.h"
+#include "autograd/op.h"
 
 /* y = mask x / (1-p), plus base (f32) where it is not NULL; put into y by the mode. All have the shape of n->out.
  * The mask is drawn anew from the op's site, the step and the sample: the same forward and backward. */

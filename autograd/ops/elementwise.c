@@ -1,6 +1,6 @@
 /* y = f(x), element by element:  dx = dy f'(x), where f' is computed from the x or the y that was kept. */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 /* ---- the functions: a value, and a slope in terms of what is kept ---- */

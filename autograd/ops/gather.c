@@ -1,7 +1,7 @@
 /* y[i] = table[ids[i]]:  table (V,D), ids (...), y (...,D)
  * dtable[v] = sum of dy[i] over all i with ids[i] = v, in the order of i */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 
 #include <string.h>
 

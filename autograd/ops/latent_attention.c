@@ -10,9 +10,9 @@
  * Where an adapter's s B A is in kv_b, which needs no gradient itself, that of A and B needs no dkv_b (ops/lora.h). */
 #include "autograd/blockwise.h"
 #include "autograd/gemm.h"
+#include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/ops/lora.h"
-#include "autograd/rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -225,7 +225,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
     n->forward_scratch = expansion_size(w) + 64 +
                          (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
-    n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(tape, 2, rope) +
+    n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(mla_tape_context(tape), 2, rope) +
                           (int64_t)sizeof(float) * mla_blockwise_backward_scratch(context, &w->a);
     if (in[A]) n->backward_scratch += mla_low_size(in[A], w->rows) + mla_low_scratch(tape, in[A], in[B], w->rows);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});

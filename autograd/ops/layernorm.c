@@ -1,7 +1,7 @@
 /* y = g xhat + b,  xhat = (x - mean) r,  r = 1 / sqrt(variance + eps)                    Ba et al. 2016
  * dx = r (g dy - mean(g dy) - xhat mean(g dy xhat)),  dg = sum over rows of dy xhat,  db = sum over rows of dy */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
@@ -88,6 +88,7 @@ static void backward_rows(const mla_node *n, int64_t from, int64_t to, float *bu
 }
 
 static void layernorm_backward(const mla_node *n) {
+    const mla_context *context = mla_tape_context(n->tape);
     const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]);
     const int64_t chunk = mla_chunk_rows(rows), chunks = mla_chunk_count(rows);
     float *dg = n->scratch, *db = dg + chunks * width, *buffers = db + chunks * width;
@@ -96,9 +97,9 @@ static void layernorm_backward(const mla_node *n) {
         backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
                       mla_thread_rows(buffers, 3, width), dg + i * width, db + i * width);
     if (n->mode[GAIN])
-        mla_sum_rows(n->mode[GAIN], chunks, width, (mla_values){dg, MLA_F32}, NULL, n->grad[GAIN]);
+        mla_sum_rows(context, n->mode[GAIN], chunks, width, (mla_values){dg, MLA_F32}, NULL, n->grad[GAIN]);
     if (n->mode[BIAS])
-        mla_sum_rows(n->mode[BIAS], chunks, width, (mla_values){db, MLA_F32}, NULL, n->grad[BIAS]);
+        mla_sum_rows(context, n->mode[BIAS], chunks, width, (mla_values){db, MLA_F32}, NULL, n->grad[BIAS]);
 }
 
 static const mla_op layernorm = {.name = "layernorm", .forward = layernorm_forward, .backward = layernorm_backward,
@@ -113,8 +114,8 @@ mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_t
     if (!(eps >= 0)) return mla_op_refuse(n, "eps must be 0 or more, not %g", (double)eps);
     *(float *)mla_op_attributes(n, sizeof eps) = eps;
     mla_op_save(n, MOMENTS, mla_rows(x) * (int64_t)sizeof(moments));
-    n->forward_scratch = mla_thread_rows_size(tape, 2, mla_width(x));
+    n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2, mla_width(x));
     n->backward_scratch = 2 * mla_chunk_count(mla_rows(x)) * mla_width(x) * (int64_t)sizeof(float) +
-                          mla_thread_rows_size(tape, 3, mla_width(x));
+                          mla_thread_rows_size(mla_tape_context(tape), 3, mla_width(x));
     return mla_op_finish(n, out, x->ndim, x->shape);
 }

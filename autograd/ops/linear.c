@@ -4,9 +4,9 @@
  * The products are of the step's precision. Where x comes in f32 and the product is of bf16, x is rounded once, and
  * saved if backward needs it again. A frozen W has no dW, and then x is not kept for it. */
 #include "autograd/gemm.h"
+#include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/packed.h"
-#include "autograd/rows.h"
 
 enum { X, W, B };
 enum { ROUNDED }; /* saved */
@@ -20,11 +20,11 @@ static void linear_forward(const mla_node *n) {
     const mla_dtype type = n->out->dtype;
     const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
                                   .a_type = type, .b_type = type, .c_type = type, .bias = b != NULL};
+    mla_context *context = mla_tape_context(n->tape);
     if (!mla_op_operand(n, W, type)) return;
     void *rounded = n->saved[ROUNDED] ? n->saved[ROUNDED] : n->scratch;
-    if (rounds(n)) mla_narrow_all(mla_count(x), x->data, rounded);
-    mla_multiply_by_weight(mla_tape_context(n->tape), &shape, rounds(n) ? rounded : x->data, w, n->out->data,
-                           b ? b->data : NULL);
+    if (rounds(n)) mla_narrow_all(context, mla_count(x), x->data, rounded);
+    mla_multiply_by_weight(context, &shape, rounds(n) ? rounded : x->data, w, n->out->data, b ? b->data : NULL);
 }
 
 static void linear_backward(const mla_node *n) {
@@ -37,7 +37,7 @@ static void linear_backward(const mla_node *n) {
                                .b_type = y->dtype, .c_type = w->dtype, .accumulate = n->mode[W] == MLA_ADD};
     if (n->mode[X]) mla_multiply_by_weight(context, &dx, y->grad, w, n->grad[X], NULL);
     if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, product_input(n), n->grad[W], NULL);
-    if (n->mode[B]) mla_sum_rows(n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
+    if (n->mode[B]) mla_sum_rows(context, n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
 }
 
 static mla_cost linear_cost(const mla_node *n) {

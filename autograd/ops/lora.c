@@ -57,10 +57,12 @@ int64_t mla_low_scratch(const mla_tape *tape, const mla_tensor *a, const mla_ten
     return (rows > b->shape[0] ? rows : b->shape[0]) * a->shape[0] * (int64_t)sizeof(float);
 }
 
-void mla_low_turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, mla_values gradient) {
+void mla_low_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, const float *x,
+                  mla_values gradient) {
     const mla_values from = {(void *)(uintptr_t)x, MLA_F32};
     for (int64_t i = 0; i < rows; i++)
-        mla_move_blocks(mode, &(mla_block_move){width, 1, 1, rows}, mla_beyond(from, i * width), mla_beyond(gradient, i));
+        mla_move_blocks(context, mode, &(mla_block_move){width, 1, 1, rows}, mla_beyond(from, i * width),
+                        mla_beyond(gradient, i));
 }
 
 void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
@@ -84,7 +86,7 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
                                  .accumulate = dx_mode == MLA_ADD};
     if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
         mla_gemm_now(context, &db, h, dy, u, NULL);
-        mla_low_turn(n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
+        mla_low_turn(context, n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
     }
     mla_gemm_now(context, &du, dy, mla_op_operand(n, l->b, type), u, NULL);
     scale_all(rows * rank, l->scale, (mla_values){u, type});
@@ -102,7 +104,7 @@ static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ?
 static void lora_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X];
     const mla_low low = low_of(n);
-    if (n->saved[ROUNDED]) mla_narrow_all(mla_count(x), x->data, n->saved[ROUNDED]);
+    if (n->saved[ROUNDED]) mla_narrow_all(mla_tape_context(n->tape), mla_count(x), x->data, n->saved[ROUNDED]);
     mla_low_apply(&low, product_input(n), n->out->data, n->saved[LOW], n->scratch);
 }
 

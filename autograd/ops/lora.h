@@ -2,7 +2,7 @@
 #ifndef MLA_AUTOGRAD_OPS_LORA_H
 #define MLA_AUTOGRAD_OPS_LORA_H
 
-#include "autograd/rows.h"
+#include "autograd/op.h"
 
 typedef struct {
     const mla_node *node;
@@ -33,6 +33,7 @@ void mla_few_gradients(const mla_low *low, const void *x, const void *dy, const 
 int64_t mla_few_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows);
 
 /* x (rows,width) into a gradient (width,rows) */
-void mla_low_turn(mla_grad_mode mode, int64_t rows, int64_t width, const float *x, mla_values gradient);
+void mla_low_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, const float *x,
+                  mla_values gradient);
 
 #endif

@@ -30,7 +30,8 @@ static int64_t chunks_of(int64_t rows) { return (rows + chunk_rows(rows) - 1) / 
 
 int64_t mla_few_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows) {
     const int64_t in = a->shape[1], out = b->shape[0], both = in_fours(a->shape[0]) * (in + out);
-    return both * (1 + chunks_of(rows)) * (int64_t)sizeof(float) + mla_thread_rows_size(tape, GROUP, 2 * in + out);
+    return both * (1 + chunks_of(rows)) * (int64_t)sizeof(float) +
+           mla_thread_rows_size(mla_tape_context(tape), GROUP, 2 * in + out);
 }
 
 static few few_at(const mla_low *l, float *scratch) {
@@ -41,8 +42,8 @@ static few few_at(const mla_low *l, float *scratch) {
     memset(scratch, 0, (size_t)both * sizeof *scratch);
     mla_store((mla_values){f.a, MLA_F32}, MLA_SET, 0, rank * in, mla_load(mla_data(a), 0, rank * in, f.a));
     for (int64_t q = 0; q < rank; q++)
-        mla_move_blocks(MLA_SET, &(mla_block_move){out, 1, rank, 1}, mla_beyond(mla_data(b), q),
-                        (mla_values){f.b + q * out, MLA_F32});
+        mla_move_blocks(mla_tape_context(l->node->tape), MLA_SET, &(mla_block_move){out, 1, rank, 1},
+                        mla_beyond(mla_data(b), q), (mla_values){f.b + q * out, MLA_F32});
     return f;
 }
 
@@ -172,6 +173,7 @@ static void gradients_of_rows(const mla_low *l, const few *f, const operands *o,
 void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
                        mla_values dx, float *scratch) {
     const mla_node *n = l->node;
+    const mla_context *context = mla_tape_context(n->tape);
     const few f = few_at(l, scratch);
     const operands o = {values(l, x), values(l, dy), dx, dx_mode, h};
     const int64_t chunk = chunk_rows(l->rows), size = f.rank * (f.in + f.out);
@@ -183,7 +185,8 @@ void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const fl
             gradients_of_rows(l, &f, &o, group_at(i, l->rows), sums);
     }
     /* into the first chunk's: of each stripe all are read before it is written */
-    mla_sum_rows(MLA_SET, chunks_of(l->rows), size, (mla_values){f.sums, MLA_F32}, NULL, f.sums);
+    mla_sum_rows(context, MLA_SET, chunks_of(l->rows), size, (mla_values){f.sums, MLA_F32}, NULL, f.sums);
     mla_store(mla_in_gradient(n, l->a), n->mode[l->a], 0, mla_count(n->in[l->a]), f.sums);
-    mla_low_turn(n->mode[l->b], n->in[l->a]->shape[0], f.out, f.sums + f.rank * f.in, mla_in_gradient(n, l->b));
+    mla_low_turn(context, n->mode[l->b], n->in[l->a]->shape[0], f.out, f.sums + f.rank * f.in,
+                 mla_in_gradient(n, l->b));
 }

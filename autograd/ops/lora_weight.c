@@ -3,8 +3,8 @@
  *
  * Without magnitude c is 1, and W cancels. In f32 but for V, whose type is chosen. */
 #include "autograd/gemm.h"
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 enum { SUM, W, A, B, MAGNITUDE, NORM };
@@ -121,6 +121,6 @@ mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight,
     if (!magnitude) n->in[W] = n->in[NORM] = NULL;
     *(mla_lora_weight_options *)mla_op_attributes(n, sizeof *options) = *options;
     n->forward_scratch = n->backward_scratch = rows * width * (int64_t)sizeof(float) +
-                                               mla_thread_rows_size(tape, 3, width);
+                                               mla_thread_rows_size(mla_tape_context(tape), 3, width);
     return mla_op_finish(n, options->out, 2, sum->shape);
 }

@@ -1,8 +1,8 @@
 /* C = A B for each of the batches:  A (..., m, k), B (..., k, n), C (..., m, n)
  * dA = dC Bᵀ,  dB = Aᵀ dC */
 #include "autograd/gemm.h"
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 
 #include <string.h>
 

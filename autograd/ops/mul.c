@@ -1,7 +1,7 @@
 /* z = a b, element by element, where b has a's shape or is one row for all rows of a
  * da = dz b;  db = dz a, or its sum over rows */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 enum { A, B };
@@ -45,8 +45,8 @@ static void row_forward(const mla_node *n) {
 static void row_backward(const mla_node *n) {
     if (n->mode[A]) multiply_rows(n->out, n->out->grad, n->in[B]->data, n->mode[A], n->grad[A]);
     if (n->mode[B])
-        mla_sum_rows(n->mode[B], mla_rows(n->out), mla_width(n->out), mla_out_gradient(n), n->in[A]->data,
-                     n->grad[B]);
+        mla_sum_rows(mla_tape_context(n->tape), n->mode[B], mla_rows(n->out), mla_width(n->out), mla_out_gradient(n),
+                     n->in[A]->data, n->grad[B]);
 }
 
 static const mla_op mul_same = {.name = "mul", .forward = same_forward, .backward = same_backward,

@@ -12,9 +12,9 @@
  *
  * The products are of the step's precision; the logits and the softmax are f32 in any case. */
 #include "autograd/gemm.h"
+#include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/packed.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
@@ -157,14 +157,15 @@ static bool targets_fit(const mla_node *n) {
 /* The logits of rows begin ... of an input, whose weight comes after it. Returns the rows as they went into the
  * product. */
 static const void *project(const mla_node *n, int input, int64_t begin, int64_t rows, void *rounded, float *z) {
+    mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *w = n->in[input + 1];
     const mla_dtype type = ((const attributes *)n->attributes)->type;
     const mla_gemm_shape shape = {.m = rows, .n = w->shape[0], .k = w->shape[1], .b_transposed = true, .ldc = stride_of(n),
                                   .a_type = type, .b_type = type};
     const mla_values x = mla_beyond(mla_data(n->in[input]), begin * w->shape[1]);
-    if (x.type != type) mla_narrow_all(rows * w->shape[1], x.data, rounded);
+    if (x.type != type) mla_narrow_all(context, rows * w->shape[1], x.data, rounded);
     const void *in = x.type == type ? x.data : rounded;
-    mla_multiply_by_weight(mla_tape_context(n->tape), &shape, in, w, z, NULL);
+    mla_multiply_by_weight(context, &shape, in, w, z, NULL);
     return in;
 }
 
@@ -179,7 +180,7 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
     const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .lda = stride_of(n),
                                .a_type = dz_type, .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
     if (!n->saved[0] && !at->dw) return;
-    if (dz_type == MLA_BF16) mla_narrow_all(rows * stride_of(n), w->z, w->dz);
+    if (dz_type == MLA_BF16) mla_narrow_all(context, rows * stride_of(n), w->z, w->dz);
     const void *dz = dz_type == MLA_BF16 ? w->dz : w->z;
     if (n->saved[0])
         mla_multiply_by_weight(context, &dx, dz, n->in[W],
@@ -212,7 +213,7 @@ static void output_loss_backward(const mla_node *n) {
         mla_fail(mla_tape_context(n->tape), MLA_ERROR_ARGUMENT,
                  "output_loss: its result was scaled; its gradients are computed already, so set options.scale instead");
     const mla_block_move all = {rows, width, width, width};
-    mla_move_blocks(n->mode[X], &all, from, mla_in_gradient(n, X));
+    mla_move_blocks(mla_tape_context(n->tape), n->mode[X], &all, from, mla_in_gradient(n, X));
 }
 
 static mla_cost output_loss_cost(const mla_node *n) {

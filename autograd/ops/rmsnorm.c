@@ -1,7 +1,7 @@
 /* y = g x r,  r = 1 / sqrt(mean(x²) + eps)                             Zhang & Sennrich 2019, eq. 4
  * dx = r (g dy - x r² mean(g dy x)),  dg = sum over rows of dy x r */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
@@ -75,7 +75,8 @@ static void rmsnorm_backward(const mla_node *n) {
         backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
                       mla_thread_rows(buffers, 3, width), dg + i * width);
     if (n->mode[GAIN])
-        mla_sum_rows(n->mode[GAIN], chunks, width, (mla_values){dg, MLA_F32}, NULL, n->grad[GAIN]);
+        mla_sum_rows(mla_tape_context(n->tape), n->mode[GAIN], chunks, width, (mla_values){dg, MLA_F32}, NULL,
+                     n->grad[GAIN]);
 }
 
 static const mla_op rmsnorm = {.name = "rmsnorm", .forward = rmsnorm_forward, .backward = rmsnorm_backward,
@@ -88,8 +89,8 @@ mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float e
     if (!(eps >= 0)) return mla_op_refuse(n, "eps must be 0 or more, not %g", (double)eps);
     *(float *)mla_op_attributes(n, sizeof eps) = eps;
     mla_op_save(n, R, mla_rows(x) * (int64_t)sizeof(float));
-    n->forward_scratch = mla_thread_rows_size(tape, 2, mla_width(x));
+    n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2, mla_width(x));
     n->backward_scratch = mla_chunk_count(mla_rows(x)) * mla_width(x) * (int64_t)sizeof(float) +
-                          mla_thread_rows_size(tape, 3, mla_width(x));
+                          mla_thread_rows_size(mla_tape_context(tape), 3, mla_width(x));
     return mla_op_finish(n, out, x->ndim, x->shape);
 }

@@ -1,7 +1,7 @@
 /* A pair (a, b) of a head turns by its position's angle:  a' = a cos - b sin,  b' = a sin + b cos.
  * The turn is orthogonal: the gradient turns back, by the opposite angle. */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>
@@ -81,6 +81,7 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
                              (long long)first_position, (long long)(first_position + x->shape[1] - 1),
                              (long long)table->positions);
     *(attributes *)mla_op_attributes(n, sizeof(attributes)) = (attributes){*table, first_position};
-    n->forward_scratch = n->backward_scratch = mla_thread_rows_size(tape, 2, x->shape[2] * x->shape[3]);
+    n->forward_scratch = n->backward_scratch =
+        mla_thread_rows_size(mla_tape_context(tape), 2, x->shape[2] * x->shape[3]);
     return mla_op_finish(n, x->dtype, 4, x->shape);
 }

@@ -1,6 +1,6 @@
 /* y = f x,  dx = f dy */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 MLA_VECTOR static void scale_piece(int64_t count, float factor, const float *x, mla_grad_mode mode, float *y) {

@@ -1,7 +1,7 @@
 /* y = x[begin ... begin + length - 1] along a dimension
  * dx = dy there, and 0 elsewhere */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 
 #include <string.h>
 
@@ -26,7 +26,8 @@ static mla_block_move plan_move(const mla_node *n, int64_t *offset) {
 static void slice_forward(const mla_node *n) {
     int64_t offset;
     const mla_block_move move = plan_move(n, &offset);
-    mla_move_blocks(MLA_SET, &move, mla_beyond(mla_data(n->in[0]), offset), mla_data(n->out));
+    mla_move_blocks(mla_tape_context(n->tape), MLA_SET, &move, mla_beyond(mla_data(n->in[0]), offset),
+                    mla_data(n->out));
 }
 
 static void slice_backward(const mla_node *n) {
@@ -34,7 +35,8 @@ static void slice_backward(const mla_node *n) {
     const mla_block_move there = plan_move(n, &offset);
     const mla_block_move back = {there.blocks, there.length, there.to_stride, there.from_stride};
     if (n->mode[0] == MLA_SET) memset(n->grad[0], 0, (size_t)mla_size(n->in[0]));
-    mla_move_blocks(n->mode[0], &back, mla_out_gradient(n), mla_beyond(mla_in_gradient(n, 0), offset));
+    mla_move_blocks(mla_tape_context(n->tape), n->mode[0], &back, mla_out_gradient(n),
+                    mla_beyond(mla_in_gradient(n, 0), offset));
 }
 
 static const mla_op slice = {.name = "slice", .forward = slice_forward, .backward = slice_backward};

@@ -1,7 +1,7 @@
 /* y = exp(x - max) / sum of exp(x - max), for each row; with `causal`, position t of (..., T, S) sees s <= t
  * dx = y (dy - sum of dy y) */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 #include <string.h>

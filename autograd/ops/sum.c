@@ -1,7 +1,7 @@
 /* y = sum of all x, in double precision
  * dx = dy, everywhere */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 MLA_VECTOR static double sum_piece(int64_t count, const float *x) {

@@ -1,7 +1,7 @@
 /* y = silu(gate) up,  silu(x) = x s,  s = 1 / (1 + exp(-x))                      Shazeer 2020, eq. 6
  * dgate = dy up s (1 + gate (1 - s)),  dup = dy gate s */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 enum { GATE, UP };

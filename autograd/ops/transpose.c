@@ -1,6 +1,6 @@
 /* y[i ...] = x[j ...] with i_d = j_order(d); the gradient goes by the inverse order. */
+#include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/rows.h"
 #include "autograd/vecmath.h"
 
 /* For each dimension of the result, which dimension of the source it is, forward and backward; padded at the

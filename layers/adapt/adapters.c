@@ -168,7 +168,7 @@ static void scale_all(const mla_tensor *x, float factor) {
 static mla_status decompose(mla_context *context, const mla_tensor *w, const mla_lora_layer *l) {
     float *wide = w->dtype == MLA_BF16 ? mla_alloc(context, mla_count(w), sizeof *wide, w->name) : NULL;
     if (w->dtype == MLA_BF16 && !wide) return MLA_ERROR_MEMORY;
-    if (wide) mla_widen_all(mla_count(w), w->data, wide);
+    if (wide) mla_widen_all(context, mla_count(w), w->data, wide);
     const mla_status status = mla_low_rank(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank,
                                            l->a->data, l->b->data);
     free(wide);
