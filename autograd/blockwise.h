@@ -8,7 +8,9 @@
 #ifndef MLA_AUTOGRAD_BLOCKWISE_H
 #define MLA_AUTOGRAD_BLOCKWISE_H
 
-#include "autograd/tape.h"
+#include "autograd/context.h"
+#include "autograd/cost.h"
+#include "autograd/tensor.h"
 
 /* Where heads stand: element (b,t,h,i) is at data[(b*T + t)*row + h*head + i], of the type of the whole. */
 typedef struct {

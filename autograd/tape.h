@@ -13,6 +13,7 @@
 #define MLA_AUTOGRAD_TAPE_H
 
 #include "autograd/context.h"
+#include "autograd/cost.h"
 #include "autograd/pool.h"
 #include "autograd/tensor.h"
 
@@ -21,13 +22,6 @@ typedef struct mla_tape mla_tape;
 typedef struct {
     bool shapes_only; /* compute nothing: shapes, errors, costs and memory only (the pool counts) */
 } mla_tape_options;
-
-/* FLOPs (a multiply-add is 2) and bytes moved, forward and backward. */
-typedef struct {
-    double forward_flops, backward_flops;
-    double forward_bytes, backward_bytes;
-    double widened_bytes; /* the largest product as f32, which a step of bf16 makes room for where there are no others */
-} mla_cost;
 
 /* What random numbers depend on, and how the step is used. */
 typedef struct {
