@@ -4,10 +4,11 @@
 #include <stddef.h>
 #include <string.h>
 
-static void add_into(const mla_tensor *like, void *sum, const void *x) {
+static void add_into(const mla_tape *tape, const mla_tensor *like, void *sum, const void *x) {
+    const int threads = mla_context_threads(tape->context);
     const int64_t count = mla_count(like);
     const mla_values to = {sum, like->dtype}, from = {(void *)(uintptr_t)x, like->dtype};
-    #pragma omp parallel for schedule(static) if (count > MLA_PIECE)
+    #pragma omp parallel for num_threads(threads) schedule(static) if (count > MLA_PIECE)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[MLA_PIECE];
         mla_store(to, MLA_ADD, i, mla_piece(count, i), mla_load(from, i, mla_piece(count, i), buffer));
@@ -40,7 +41,7 @@ static void pass_gradient(mla_node *n, int i) {
         x->grad_buffer = out->grad_buffer;
         mla_buffer_hold(x->grad_buffer);
     } else if (own_gradient(n->tape, x) && !shapes_only) {
-        if (x->has_grad) add_into(x, x->grad, out->grad);
+        if (x->has_grad) add_into(n->tape, x, x->grad, out->grad);
         else memcpy(x->grad, out->grad, (size_t)mla_size(x));
     }
 }
@@ -66,7 +67,7 @@ static void take_gradient(mla_node *n, int i) {
     if (!mla_op_differentiates(n, i)) return;
     if (n->op->passes & MLA_INPUT(i)) pass_gradient(n, i);
     x->has_grad = true;
-    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(x, x->grad, n->grad[i]);
+    if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(n->tape, x, x->grad, n->grad[i]);
 }
 
 /* One recorded use of input i less; with the last one a parameter's gradient is final. */

@@ -172,7 +172,7 @@ void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_hea
                                    .ldb = v.row, .accumulate = true};
     if (!mla_plan_tiles(context, a, scores, &plans.scores)) return;
     if (!mla_plan_tiles(context, a, values, &plans.values)) return;
-    #pragma omp parallel for collapse(2) schedule(dynamic)
+    #pragma omp parallel for num_threads(mla_context_threads(context)) collapse(2) schedule(dynamic)
     for (int64_t block = mla_blocks_of(a->queries) - 1; block >= 0; block--) /* the longest rows of blocks first */
         for (int64_t head = 0; head < a->batch * a->heads; head++) {
             const forward_work w = forward_work_of(a, scratch);
@@ -373,10 +373,10 @@ static void backward_head(const mla_blockwise *a, const backward_plans *plans, c
 }
 
 /* The sum over the heads that share a key head, in their order. */
-static void add_shared(const mla_blockwise *a, const key_gradient *d) {
+static void add_shared(mla_context *context, const mla_blockwise *a, const key_gradient *d) {
     const int64_t shared = shared_heads(a), head = a->keys * d->width;
     if (!d->out.data || shared == 1) return;
-    #pragma omp parallel for collapse(2) schedule(static)
+    #pragma omp parallel for num_threads(mla_context_threads(context)) collapse(2) schedule(static)
     for (int64_t task = 0; task < a->batch * a->key_heads; task++)
         for (int64_t t = 0; t < a->keys; t++) {
             float *sum = d->sums + task * shared * head + t * d->width;
@@ -396,7 +396,7 @@ void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_he
     const key_gradient dv = {d->v, a->value_width, d->add_v, sums + shared_floats(a, a->key_width)};
     if (!plan_backward(context, a, k, v, &plans)) return;
     int64_t parts = 0; /* of scratch, that threads have taken */
-    #pragma omp parallel
+    #pragma omp parallel num_threads(mla_context_threads(context))
     {
         int64_t part = -1;
         backward_work w = {0};
@@ -413,8 +413,8 @@ void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_he
                 deliver(a->queries, a->key_width, w.dq, at(a, d->q, a->queries, b, 0, h), d->q.row, d->add_q);
         }
     }
-    add_shared(a, &dk);
-    add_shared(a, &dv);
+    add_shared(context, a, &dk);
+    add_shared(context, a, &dv);
 }
 
 mla_cost mla_blockwise_cost(const mla_blockwise *a) {

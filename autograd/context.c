@@ -26,14 +26,11 @@ mla_status mla_context_create(mla_context **out, const mla_context_options *opti
     if (!*out) return MLA_ERROR_MEMORY;
     if (options) (*out)->options = *options;
     if ((*out)->options.threads <= 0) (*out)->options.threads = omp_get_max_threads();
-    mla_context_set_threads(*out, (*out)->options.threads);
     return MLA_OK;
 }
 
 void mla_context_set_threads(mla_context *context, int threads) {
-    if (threads <= 0) return;
-    context->options.threads = threads;
-    omp_set_num_threads(threads);
+    if (threads > 0) context->options.threads = threads;
 }
 
 void mla_context_destroy(mla_context *context) {

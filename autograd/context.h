@@ -1,6 +1,9 @@
 /* The context is handed to everything that can fail. It keeps the first error, in words, and passes on
- * warnings; the library itself never prints and never exits. One context per thread of control; it may be
- * used from inside one OpenMP region only to report errors. */
+ * warnings; the library itself never prints and never exits.
+ *
+ * Any thread may use a context, one at a time, beside others that use theirs. What works for it takes as many threads
+ * as the context has; the number that OpenMP has for the caller stays as it is. From inside a parallel region of its
+ * own work it may be used only to report errors. */
 #ifndef MLA_AUTOGRAD_CONTEXT_H
 #define MLA_AUTOGRAD_CONTEXT_H
 
@@ -12,7 +15,7 @@
 typedef struct mla_context mla_context;
 
 typedef struct {
-    int threads; /* OpenMP threads; 0: as many as OMP_NUM_THREADS or the processor says */
+    int threads; /* that work for the context; 0: as many as OMP_NUM_THREADS or the processor says */
     void (*warn)(void *user, const char *message); /* NULL: warnings are dropped */
     void *user;                                    /* handed to warn */
     bool pack_weights; /* as with AMX also where the processor gains little by it: autograd/packed.h */

@@ -113,6 +113,20 @@ mla_dtype mla_gemm_intermediate(mla_dtype type) { return mla_gemm_has_bf16() ? t
 
 int64_t mla_gemm_usual_bytes(void) { return has(dnnl_cpu_isa_avx512_core) ? 16 << 20 : 4 << 20; }
 
+/* ---- threads ---- */
+
+/* oneDNN lays a primitive out for the number of threads that OpenMP has for the caller when it is made, and asks for it
+ * again when it runs: each time it is that of the plan, and then again what it was. Returns what it was. */
+static int set_threads(int threads) {
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(threads);
+    return before;
+}
+
+static int threads_of(const mla_gemm *gemm) {
+    return gemm->shape.single_thread ? 1 : mla_context_threads(gemm->context);
+}
+
 /* ---- planning ---- */
 
 static dnnl_data_type_t data_type(mla_dtype type) { return type == MLA_BF16 ? dnnl_bf16 : dnnl_f32; }
@@ -195,7 +209,6 @@ static dnnl_status_t describe_b(const mla_gemm_shape *s, descriptor *b) {
                        : describe_matrix(b, s->k, s->n, s->b_transposed, s->ldb, s->b_type);
 }
 
-/* oneDNN lays a primitive out for the number of threads in force when it is made. */
 static dnnl_status_t make_primitive(mla_gemm *gemm, dnnl_engine_t engine) {
     const mla_gemm_shape *s = &gemm->shape;
     descriptor a = {0}, b = {0}, c = {0}, bias = {0};
@@ -257,10 +270,9 @@ static mla_gemm *make_plan(mla_context *context, cache *c, const mla_gemm_shape 
     gemm->slots = mla_alloc(context, gemm->slot_count, sizeof *gemm->slots, "a matrix product");
     if (shape->b_packed) gemm->packing = mla_alloc(context, 1, sizeof *gemm->packing, "a matrix product");
     const bool complete = gemm->slots && (gemm->packing || !shape->b_packed);
-    const int threads = omp_get_max_threads();
-    if (shape->single_thread) omp_set_num_threads(1);
+    const int before = set_threads(threads_of(gemm));
     const dnnl_status_t status = complete ? make_primitive(gemm, c->engine) : dnnl_out_of_memory;
-    omp_set_num_threads(threads);
+    set_threads(before);
     if (status == dnnl_success) return gemm;
     mla_fail(context, MLA_ERROR_LIBRARY, "%s cannot multiply (%lld,%lld) %s by (%lld,%lld) %s (its status %d)",
              mla_gemm_library(), (long long)shape->m, (long long)shape->k, mla_dtype_name(shape->a_type),
@@ -350,6 +362,17 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
 
 /* ---- running ---- */
 
+/* Runs a primitive of the plan; `what` is for an error. */
+static void execute(const mla_gemm *gemm, const_dnnl_primitive_t primitive, dnnl_stream_t stream, int count,
+                    const dnnl_exec_arg_t *args, const char *what) {
+    const int before = set_threads(threads_of(gemm));
+    const dnnl_status_t status = dnnl_primitive_execute(primitive, stream, count, args);
+    set_threads(before);
+    if (status != dnnl_success)
+        mla_fail(gemm->context, MLA_ERROR_LIBRARY, "%s failed in %s (its status %d)", mla_gemm_library(), what,
+                 (int)status);
+}
+
 static void bind(dnnl_exec_arg_t *args, int *count, int kind, dnnl_memory_t memory, const void *data) {
     if (data) dnnl_memory_set_data_handle(memory, (void *)(uintptr_t)data);
     args[(*count)++] = (dnnl_exec_arg_t){kind, memory};
@@ -369,10 +392,7 @@ void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, c
     bind(args, &count, DNNL_ARG_DST, h->c, c);
     if (gemm->shape.bias) bind(args, &count, DNNL_ARG_BIAS, h->bias, bias);
     if (h->scratch) bind(args, &count, DNNL_ARG_SCRATCHPAD, h->scratch, NULL);
-    const dnnl_status_t status = dnnl_primitive_execute(gemm->primitive, h->stream, count, args);
-    if (status != dnnl_success)
-        mla_fail(gemm->context, MLA_ERROR_LIBRARY, "%s failed in a matrix product (its status %d)",
-                 mla_gemm_library(), (int)status);
+    execute(gemm, gemm->primitive, h->stream, count, args, "a matrix product");
 }
 
 int64_t mla_gemm_packed_bytes(const mla_gemm *gemm) {
@@ -388,10 +408,7 @@ void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed) {
     int count = 0;
     bind(args, &count, DNNL_ARG_FROM, gemm->packing->from, b);
     bind(args, &count, DNNL_ARG_TO, gemm->packing->to, packed);
-    const dnnl_status_t status = dnnl_primitive_execute(gemm->packing->reorder, gemm->slots[0].stream, count, args);
-    if (status != dnnl_success)
-        mla_fail(gemm->context, MLA_ERROR_LIBRARY, "%s failed in packing a matrix (its status %d)", mla_gemm_library(),
-                 (int)status);
+    execute(gemm, gemm->packing->reorder, gemm->slots[0].stream, count, args, "packing a matrix");
 }
 
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,

@@ -16,6 +16,7 @@ struct mla_widened {
     const mla_widening_room *room;
     matrix a, b, c;
     const mla_gemm *product; /* in f32 */
+    int threads;
 };
 
 static matrix stored(int64_t rows, int64_t columns, bool transposed, int64_t ld, mla_dtype type) {
@@ -49,7 +50,8 @@ static bool make_room(mla_context *context, mla_widening_room *room, const mla_w
 mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *s) {
     mla_widened *w = mla_alloc(context, 1, sizeof *w, "a matrix product");
     if (!w) return NULL;
-    *w = (mla_widened){.shape = *s, .room = room, .a = stored(s->m, s->k, s->a_transposed, s->lda, s->a_type),
+    *w = (mla_widened){.shape = *s, .room = room, .threads = mla_context_threads(context),
+                       .a = stored(s->m, s->k, s->a_transposed, s->lda, s->a_type),
                        .b = stored(s->k, s->n, s->b_transposed, s->ldb, s->b_type),
                        .c = stored(s->m, s->n, false, s->ldc, s->c_type)};
     mla_gemm_shape product = *s;
@@ -85,7 +87,7 @@ static void convert(const mla_widened *w, const matrix *m, direction way, const 
         for (int64_t i = 0; i < m->rows; i++) convert_row(m, way, i, bf16, wide);
         return;
     }
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t i = 0; i < m->rows; i++) convert_row(m, way, i, bf16, wide);
 }
 

@@ -73,6 +73,8 @@ static inline mla_values mla_out_gradient(const mla_node *n) { return (mla_value
 static inline mla_values mla_in_gradient(const mla_node *n, int i) {
     return (mla_values){n->grad[i], n->in[i] ? n->in[i]->dtype : MLA_F32};
 }
+/* How many threads a parallel region of the op takes: those of its context. */
+int mla_op_threads(const mla_node *n);
 /* Whether a gradient will be asked for input i. */
 bool mla_op_differentiates(const mla_node *n, int i);
 /* A number for this op that is the same in every step: the order in which it was begun on the tape. */

@@ -162,7 +162,7 @@ static void initialise(const mla_param *param, uint64_t seed) {
 }
 
 void mla_params_initialise(mla_params *params, uint64_t seed) {
-    #pragma omp parallel for schedule(dynamic)
+    #pragma omp parallel for num_threads(mla_context_threads(params->context)) schedule(dynamic)
     for (int64_t i = 0; i < params->count; i++) initialise(params->items[i], seed);
     mla_params_changed(params);
 }
@@ -171,6 +171,7 @@ void mla_params_clear_gradients(mla_params *params) {
     for (int64_t i = 0; i < params->count; i++) params->items[i]->tensor.has_grad = false;
 }
 
+const mla_context *mla_params_context(const mla_params *params) { return params->context; }
 int64_t mla_params_count(const mla_params *params) { return params->count; }
 mla_param *mla_params_at(const mla_params *params, int64_t i) { return params->items[i]; }
 

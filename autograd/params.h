@@ -61,6 +61,7 @@ void mla_params_initialise(mla_params *params, uint64_t seed);
 /* Forgets all gradients; the next backward pass sets them. Nothing is filled. */
 void mla_params_clear_gradients(mla_params *params);
 
+const mla_context *mla_params_context(const mla_params *params); /* that it was made with */
 int64_t mla_params_count(const mla_params *params); /* parameters, that is named tensors */
 mla_param *mla_params_at(const mla_params *params, int64_t i);
 mla_param *mla_params_find(const mla_params *params, const char *name); /* NULL where there is none */

@@ -235,6 +235,7 @@ void mla_op_save(mla_node *n, int slot, int64_t bytes) {
 
 bool mla_op_differentiates(const mla_node *n, int i) { return n->in[i] && n->in[i]->needs_grad; }
 uint64_t mla_op_site(const mla_node *n) { return n->site; }
+int mla_op_threads(const mla_node *n) { return mla_context_threads(n->tape->context); }
 
 mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) {
     char why[256], inputs[MLA_MAX_INPUTS * MLA_SHAPE_TEXT] = "", text[MLA_SHAPE_TEXT];

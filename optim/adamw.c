@@ -21,14 +21,15 @@ MLA_VECTOR static void update_chunk(const constants c, int64_t count, float *res
     }
 }
 
-void mla_adamw_update(const mla_adamw_options *options, float lr, float decay, float grad_scale, int64_t step,
-                      int64_t count, float *value, const float *grad, float *m, float *v) {
+void mla_adamw_update(const mla_context *context, const mla_adamw_options *options, float lr, float decay,
+                      float grad_scale, int64_t step, int64_t count, float *value, const float *grad, float *m,
+                      float *v) {
     const double correction1 = 1 - pow((double)options->beta1, (double)step);
     const double correction2 = 1 - pow((double)options->beta2, (double)step);
     const constants c = {.beta1 = options->beta1, .beta2 = options->beta2, .eps = options->eps,
                          .shrink = (float)(1 - (double)lr * (double)decay), .rate = (float)((double)lr / correction1),
                          .v_scale = (float)(1 / sqrt(correction2)), .grad_scale = grad_scale};
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static)
     for (int64_t i = 0; i < count; i += CHUNK)
         update_chunk(c, count - i < CHUNK ? count - i : CHUNK, value + i, grad + i, m + i, v + i);
 }
@@ -42,9 +43,9 @@ void mla_adamw_update_range(const mla_adamw_options *options, float lr, float gr
         const int64_t from = p->grad_offset > begin ? p->grad_offset : begin;
         const int64_t to = smaller(p->grad_offset + p->count, begin + count), at = from - p->grad_offset;
         if (p->spec.frozen || from >= to) continue;
-        mla_adamw_update(options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale, step, to - from,
-                         (float *)p->tensor.data + at, (const float *)p->tensor.grad + at, m + (from - begin),
-                         v + (from - begin));
+        mla_adamw_update(mla_params_context(params), options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale,
+                         step, to - from, (float *)p->tensor.data + at, (const float *)p->tensor.grad + at,
+                         m + (from - begin), v + (from - begin));
     }
 }
 
@@ -79,8 +80,9 @@ void mla_adamw_step(mla_adamw_state *state, mla_params *params, const mla_adamw_
         mla_param *p = mla_params_at(params, i);
         if (p->spec.frozen) continue;
         if (!p->tensor.has_grad) memset(p->tensor.grad, 0, (size_t)p->count * sizeof(float));
-        mla_adamw_update(options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale, state->steps, p->count,
-                         p->tensor.data, p->tensor.grad, state->m + p->grad_offset, state->v + p->grad_offset);
+        mla_adamw_update(mla_params_context(params), options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale,
+                         state->steps, p->count, p->tensor.data, p->tensor.grad, state->m + p->grad_offset,
+                         state->v + p->grad_offset);
     }
     mla_params_stepped(params);
 }

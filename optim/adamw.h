@@ -11,8 +11,9 @@ typedef struct {
 /* One update of a flat range; `step` counts from 1, gradients are multiplied by grad_scale (clipping) on the way.
  *     m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g²
  *     p = p (1 - lr decay) - lr / (1-b1^step) m / (sqrt(v / (1-b2^step)) + eps) */
-void mla_adamw_update(const mla_adamw_options *options, float lr, float decay, float grad_scale, int64_t step,
-                      int64_t count, float *value, const float *grad, float *m, float *v);
+void mla_adamw_update(const mla_context *context, const mla_adamw_options *options, float lr, float decay,
+                      float grad_scale, int64_t step, int64_t count, float *value, const float *grad, float *m,
+                      float *v);
 
 /* The same for elements begin ... of a registry's block of gradients, and the values that belong to them; m and v
  * are those of these elements. Gradients must all be set. Does not raise the registry's version. */

@@ -10,10 +10,11 @@ MLA_VECTOR static double sum_of_squares(int64_t count, const float *x) {
     return sum;
 }
 
-double mla_squared_norm(int64_t count, const float *x) {
+double mla_squared_norm(const mla_context *context, int64_t count, const float *x) {
     double parts[PARTS] = {0}, sum = 0;
     const int64_t size = (count + PARTS - 1) / PARTS;
-    #pragma omp parallel for schedule(static) if (count > 1 << 16)
+    const int threads = mla_context_threads(context);
+    #pragma omp parallel for num_threads(threads) schedule(static) if (count > 1 << 16)
     for (int64_t i = 0; i < PARTS; i++) {
         const int64_t begin = i * size, end = begin + size < count ? begin + size : count;
         if (begin < end) parts[i] = sum_of_squares(end - begin, x + begin);
@@ -26,7 +27,8 @@ double mla_gradient_norm(const mla_params *params) {
     double sum = 0;
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         const mla_param *p = mla_params_at(params, i);
-        if (!p->spec.frozen && p->tensor.has_grad) sum += mla_squared_norm(p->count, p->tensor.grad);
+        if (!p->spec.frozen && p->tensor.has_grad)
+            sum += mla_squared_norm(mla_params_context(params), p->count, p->tensor.grad);
     }
     return sqrt(sum);
 }

@@ -9,7 +9,7 @@
 double mla_gradient_norm(const mla_params *params);
 
 /* The same, squared, of any floats. */
-double mla_squared_norm(int64_t count, const float *x);
+double mla_squared_norm(const mla_context *context, int64_t count, const float *x);
 
 /* What gradients must be multiplied by: as torch.nn.utils.clip_grad_norm_, min(1, largest / (norm + 1e-6)).
  * largest = 0: no clipping. */

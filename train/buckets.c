@@ -110,7 +110,7 @@ static const float *part_of(const mla_buckets *b, int r, const float *own, int64
 /* sum = part of rank 0 + part of rank 1 + ... */
 static void add_up(const mla_buckets *b, float *own, int64_t count, const void *received) {
     const int world = mla_comm_world(b->comm);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_context_threads(b->context)) schedule(static)
     for (int64_t at = 0; at < count; at += PIECE) {
         const int64_t n = smaller(count - at, PIECE);
         float sum[PIECE], room[PIECE];

@@ -159,9 +159,9 @@ mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla
 
 /* ---- a copy ---- */
 
-static void copy_values(float *to, const float *from, int64_t count) {
+static void copy_values(const mla_context *context, float *to, const float *from, int64_t count) {
     enum { PIECE = 1 << 15 };
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static)
     for (int64_t at = 0; at < count; at += PIECE)
         memcpy(to + at, from + at, (size_t)(count - at < PIECE ? count - at : PIECE) * sizeof *to);
 }
@@ -175,7 +175,7 @@ static mla_status copy_all(mla_checkpoint_copy *c) {
     for (int64_t i = 0; i < c->count && !status; i++) {
         dataset *d = &c->sets[i];
         const mla_distant_moments *from = c->content.distant;
-        if (d->values) copy_values(to, d->values, d->count);
+        if (d->values) copy_values(c->context, to, d->values, d->count);
         else status = from->read(from->user, d->which, d->begin, d->count, to);
         d->values = to;
         to += d->count;

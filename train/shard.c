@@ -50,7 +50,7 @@ double mla_shard_squared_norm(const mla_shard *s) {
     double sum = 0;
     for (int64_t i = 0, begin; i < mla_buckets_count(s->buckets); i++) {
         const int64_t count = mla_buckets_own(s->buckets, i, &begin);
-        sum += mla_squared_norm(count, mla_params_gradients(s->params) + begin);
+        sum += mla_squared_norm(s->context, count, mla_params_gradients(s->params) + begin);
     }
     return sum;
 }

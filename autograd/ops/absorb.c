@@ -43,7 +43,7 @@ MLA_VECTOR static void project(int64_t count, int64_t width, const float *restri
 
 static void absorb_query_forward(const mla_node *n) {
     const attributes *at = n->attributes;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t h = 0; h < at->heads; h++) {
         const float *q = (const float *)n->in[0]->data + h * (at->nope + at->rope);
         float *out = (float *)n->out->data + h * (at->latent + at->rope);
@@ -54,7 +54,7 @@ static void absorb_query_forward(const mla_node *n) {
 
 static void expand_values_forward(const mla_node *n) {
     const attributes *at = n->attributes;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t h = 0; h < at->heads; h++)
         project(at->value, at->latent, head_rows(n, h) + at->nope * at->latent,
                 (const float *)n->in[0]->data + h * at->latent, (float *)n->out->data + h * at->value);

@@ -15,13 +15,13 @@ static void same_forward(const mla_node *n) {
     const float *a = n->in[A]->data, *b = n->in[B]->data;
     float *z = n->out->data;
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) add_piece(mla_piece(count, i), a + i, b + i, z + i);
 }
 
 static void row_forward(const mla_node *n) {
     const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) add_piece(width, mla_row(n->in[A], i), n->in[B]->data, mla_row(n->out, i));
 }
 

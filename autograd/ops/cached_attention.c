@@ -156,10 +156,10 @@ static void join_chunks(const mla_node *n, int64_t head, float *out) {
 
 static void cached_attention_forward(const mla_node *n) {
     const attributes *at = n->attributes;
-    #pragma omp parallel for collapse(2) schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) collapse(2) schedule(static)
     for (int64_t chunk = 0; chunk < chunks_of(at); chunk++)
         for (int64_t group = 0; group < at->cache.key_heads; group++) attend_chunk(n, chunk, group);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
 }
 

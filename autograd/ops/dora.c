@@ -27,7 +27,7 @@ MLA_VECTOR static void add_magnitude_row(int64_t width, const float *dy, const f
 static void dora_forward(const mla_node *n) {
     const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
     const mla_values u = mla_data(n->in[U]), y = mla_data(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         float *buffer = mla_thread_rows(n->scratch, 2, width), *row = mla_target(y, MLA_SET, i * width, buffer + width);
         scale_row(width, mla_load(u, i * width, width, buffer), n->in[MAGNITUDE]->data, n->in[NORM]->data,
@@ -58,7 +58,7 @@ static void dora_backward(const mla_node *n) {
     const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
     const int64_t chunk = mla_chunk_rows(rows), chunks = mla_chunk_count(rows);
     float *dm = n->scratch, *buffers = dm + chunks * width;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < chunks; i++)
         backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
                       mla_thread_rows(buffers, 3, width), dm + i * width);
@@ -99,7 +99,7 @@ static void norm_forward(const mla_node *n) {
     float *product = n->scratch, *norm = n->out->data;
     const float scale = *(float *)n->attributes;
     mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[B]->data, n->in[A]->data, n->scratch, NULL);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         float *buffer = mla_thread_rows(product + rows * width, 1, width);
         norm[i] = row_norm(width, mla_load(mla_data(n->in[W]), i * width, width, buffer), scale, product + i * width);

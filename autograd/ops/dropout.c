@@ -15,7 +15,7 @@ MLA_VECTOR static void drop_piece(int64_t count, const float *uniform, float p, 
 void mla_drop(const mla_node *n, float p, const float *base, mla_values x, mla_grad_mode mode, mla_values y) {
     const mla_step *step = mla_tape_step(n->tape);
     const int64_t samples = n->out->shape[0], size = mla_count(n->out) / samples;
-    #pragma omp parallel for collapse(2) schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) collapse(2) schedule(static)
     for (int64_t sample = 0; sample < samples; sample++)
         for (int64_t from = 0; from < size; from += MLA_PIECE) {
             const mla_stream stream = mla_random_stream(step->seed, "dropout", step->step, mla_op_site(n),

@@ -69,7 +69,7 @@ static void elementwise_forward(const mla_node *n) {
     const elementwise *e = (const elementwise *)n->op;
     const mla_values x = mla_data(n->in[0]), y = mla_data(n->out);
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[2][MLA_PIECE], *out = mla_target(y, MLA_SET, i, buffer[1]);
         const int64_t length = mla_piece(count, i);
@@ -83,7 +83,7 @@ static void elementwise_backward(const mla_node *n) {
     const mla_values kept = mla_data(e->op.keeps == MLA_OUTPUT ? n->out : n->in[0]);
     const mla_values dy = mla_out_gradient(n), dx = mla_in_gradient(n, 0);
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[3][MLA_PIECE], *out = mla_target(dx, n->mode[0], i, buffer[2]);
         const int64_t length = mla_piece(count, i);

@@ -27,13 +27,13 @@ static void gather_forward(const mla_node *n) {
     const int32_t *ids = n->in[IDS]->data;
     const int64_t count = mla_count(n->in[IDS]), width = mla_width(n->out);
     const mla_values table = mla_data(n->in[TABLE]), y = mla_data(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i++)
         mla_store(y, MLA_SET, i * width, width, mla_load(table, ids[i] * width, width, mla_row(n->out, i)));
 }
 
-static void clear(int64_t count, float *x) {
-    #pragma omp parallel for schedule(static)
+static void clear(const mla_node *n, int64_t count, float *x) {
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) memset(x + i, 0, (size_t)mla_piece(count, i) * sizeof *x);
 }
 
@@ -43,8 +43,8 @@ static void gather_backward(const mla_node *n) {
     const int64_t count = mla_count(n->in[IDS]), width = mla_width(n->out);
     const float *dy = n->out->grad;
     float *dtable = n->grad[TABLE];
-    if (n->mode[TABLE] == MLA_SET) clear(mla_count(n->in[TABLE]), dtable);
-    #pragma omp parallel for schedule(static)
+    if (n->mode[TABLE] == MLA_SET) clear(n, mla_count(n->in[TABLE]), dtable);
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t from = 0; from < width; from += STRIPE)
         for (int64_t i = 0; i < count; i++)
             mla_deliver(MLA_ADD, width - from < STRIPE ? width - from : STRIPE, dy + i * width + from,

@@ -81,7 +81,7 @@ static void expand(const mla_node *n, expansion e) {
     if (!weight) return;
     mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[LATENT]->data, weight, e.kv, NULL);
     if (!w->rope) return;
-    #pragma omp parallel for
+    #pragma omp parallel for num_threads(mla_op_threads(n))
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t h = 0; h < w->a.heads; h++) {
             char *k = key_at(w, e, i, h);
@@ -107,7 +107,7 @@ static void latent_attention_forward(const mla_node *n) {
 static void collect_keys(const mla_node *n, expansion d, float *sums) {
     const attributes *w = n->attributes;
     const mla_values dk_rope = mla_in_gradient(n, K_ROPE);
-    #pragma omp parallel for
+    #pragma omp parallel for num_threads(mla_op_threads(n))
     for (int64_t i = 0; i < w->rows; i++) {
         float *buffer = mla_thread_rows(sums, 2, w->rope), *sum = buffer + w->rope;
         memset(sum, 0, (size_t)w->rope * sizeof *sum);

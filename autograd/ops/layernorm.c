@@ -35,7 +35,7 @@ static void layernorm_forward(const mla_node *n) {
     const float eps = *(float *)n->attributes;
     const mla_values y = mla_data(n->out);
     moments *m = n->saved[MOMENTS];
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         float *buffer = mla_thread_rows(n->scratch, 2, width);
         const float *from = mla_load(mla_data(x), i * width, width, buffer);
@@ -92,7 +92,7 @@ static void layernorm_backward(const mla_node *n) {
     const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]);
     const int64_t chunk = mla_chunk_rows(rows), chunks = mla_chunk_count(rows);
     float *dg = n->scratch, *db = dg + chunks * width, *buffers = db + chunks * width;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < chunks; i++)
         backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
                       mla_thread_rows(buffers, 3, width), dg + i * width, db + i * width);

@@ -17,8 +17,8 @@ MLA_VECTOR static void scale_piece(int64_t count, float factor, const float *x, 
     for (int64_t j = 0; j < count; j++) y[j] = factor * x[j];
 }
 
-static void scale_all(int64_t count, float factor, mla_values x) {
-    #pragma omp parallel for schedule(static)
+static void scale_all(const mla_node *n, int64_t count, float factor, mla_values x) {
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[2][MLA_PIECE], *out = mla_target(x, MLA_SET, i, buffer[1]);
         scale_piece(mla_piece(count, i), factor, mla_load(x, i, mla_piece(count, i), buffer[0]), out);
@@ -44,7 +44,7 @@ void mla_low_apply(const mla_low *l, const void *x, void *y, void *h, void *scra
     const void *a_data = mla_op_operand(l->node, l->a, type), *b_data = mla_op_operand(l->node, l->b, type);
     if (!a_data || !b_data) return;
     mla_gemm_now(context, &down, x, a_data, h, NULL);
-    scale_all(l->rows * a->shape[0], l->scale, (mla_values){h, type});
+    scale_all(l->node, l->rows * a->shape[0], l->scale, (mla_values){h, type});
     if (y) mla_gemm_now(context, &up, h, b_data, y, NULL);
 }
 
@@ -89,7 +89,7 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
         mla_low_turn(context, n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
     }
     mla_gemm_now(context, &du, dy, mla_op_operand(n, l->b, type), u, NULL);
-    scale_all(rows * rank, l->scale, (mla_values){u, type});
+    scale_all(n, rows * rank, l->scale, (mla_values){u, type});
     if (n->mode[l->a]) mla_gemm_now(context, &da, u, x, n->grad[l->a], NULL);
     if (dx_mode) mla_gemm_now(context, &to_x, u, mla_op_operand(n, l->a, type), dx.data, NULL);
 }

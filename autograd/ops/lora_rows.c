@@ -133,7 +133,7 @@ static mla_values values(const mla_low *l, const void *x) { return (mla_values){
 
 void mla_few_apply(const mla_low *l, const void *x, void *y, float *h, float *scratch) {
     const few f = few_at(l, scratch);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(l->node)) schedule(static)
     for (int64_t i = 0; i < l->rows; i += GROUP) {
         const group g = group_at(i, l->rows);
         float low[GROUP * MLA_FEW_RANKS], *to[GROUP], *buffer = mla_thread_rows(f.rows, GROUP, 2 * f.in + f.out);
@@ -177,7 +177,7 @@ void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const fl
     const few f = few_at(l, scratch);
     const operands o = {values(l, x), values(l, dy), dx, dx_mode, h};
     const int64_t chunk = chunk_rows(l->rows), size = f.rank * (f.in + f.out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t from = 0; from < l->rows; from += chunk) {
         float *sums = f.sums + from / chunk * size;
         memset(sums, 0, (size_t)size * sizeof *sums);

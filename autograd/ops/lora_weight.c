@@ -32,7 +32,7 @@ static void lora_weight_forward(const mla_node *n) {
     const mla_values v = mla_data(n->out);
     float *product = n->scratch;
     multiply(n, product);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         float *buffer = mla_thread_rows(product + rows * width, 3, width);
         float *row = mla_target(v, MLA_SET, i * width, buffer);
@@ -79,7 +79,7 @@ static void lora_weight_backward(const mla_node *n) {
                                .accumulate = n->mode[B] == MLA_ADD};
     float *product = n->scratch;
     if (n->in[MAGNITUDE] && n->mode[MAGNITUDE]) multiply(n, product);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++)
         backward_row(n, i, product + i * width, mla_thread_rows(product + rows * width, 3, width));
     if (n->mode[A]) mla_gemm_now(context, &da, n->in[B]->data, product, n->grad[A], NULL);

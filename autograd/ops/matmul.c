@@ -18,7 +18,7 @@ static void multiply(const mla_node *n, mla_gemm_shape shape, const float *a, co
     shape.single_thread = batches >= mla_context_threads(context);
     const mla_gemm *gemm = mla_gemm_plan(context, &shape);
     if (!gemm) return;
-    #pragma omp parallel for schedule(static) if (shape.single_thread)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static) if (shape.single_thread)
     for (int64_t i = 0; i < batches; i++)
         mla_gemm_run(gemm, a + i * shape.m * shape.k, b + i * shape.k * shape.n, c + i * shape.m * shape.n, NULL);
 }

@@ -11,9 +11,10 @@ MLA_VECTOR static void product(int64_t count, const float *a, const float *b, ml
     for (int64_t j = 0; j < count; j++) mla_put(mode, z + j, a[j] * b[j]);
 }
 
-static void multiply_flat(int64_t count, mla_values a, mla_values b, mla_grad_mode mode, mla_values z) {
+static void multiply_flat(const mla_node *n, mla_values a, mla_values b, mla_grad_mode mode, mla_values z) {
+    const int64_t count = mla_count(n->out);
     if (mode == MLA_SKIP) return;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[3][MLA_PIECE], *out = mla_target(z, mode, i, buffer[2]);
         const int64_t length = mla_piece(count, i);
@@ -22,28 +23,27 @@ static void multiply_flat(int64_t count, mla_values a, mla_values b, mla_grad_mo
     }
 }
 
-static void multiply_rows(const mla_tensor *shape, const float *a, const float *row, mla_grad_mode mode, float *z) {
-    const int64_t rows = mla_rows(shape), width = mla_width(shape);
-    #pragma omp parallel for schedule(static)
+static void multiply_rows(const mla_node *n, const float *a, const float *row, mla_grad_mode mode, float *z) {
+    const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) product(width, a + i * width, row, mode, z + i * width);
 }
 
 static void same_forward(const mla_node *n) {
-    multiply_flat(mla_count(n->out), mla_data(n->in[A]), mla_data(n->in[B]), MLA_SET, mla_data(n->out));
+    multiply_flat(n, mla_data(n->in[A]), mla_data(n->in[B]), MLA_SET, mla_data(n->out));
 }
 
 static void same_backward(const mla_node *n) {
-    const int64_t count = mla_count(n->out);
-    multiply_flat(count, mla_out_gradient(n), mla_data(n->in[B]), n->mode[A], mla_in_gradient(n, A));
-    multiply_flat(count, mla_out_gradient(n), mla_data(n->in[A]), n->mode[B], mla_in_gradient(n, B));
+    multiply_flat(n, mla_out_gradient(n), mla_data(n->in[B]), n->mode[A], mla_in_gradient(n, A));
+    multiply_flat(n, mla_out_gradient(n), mla_data(n->in[A]), n->mode[B], mla_in_gradient(n, B));
 }
 
 static void row_forward(const mla_node *n) {
-    multiply_rows(n->out, n->in[A]->data, n->in[B]->data, MLA_SET, n->out->data);
+    multiply_rows(n, n->in[A]->data, n->in[B]->data, MLA_SET, n->out->data);
 }
 
 static void row_backward(const mla_node *n) {
-    if (n->mode[A]) multiply_rows(n->out, n->out->grad, n->in[B]->data, n->mode[A], n->grad[A]);
+    if (n->mode[A]) multiply_rows(n, n->out->grad, n->in[B]->data, n->mode[A], n->grad[A]);
     if (n->mode[B])
         mla_sum_rows(mla_tape_context(n->tape), n->mode[B], mla_rows(n->out), mla_width(n->out), mla_out_gradient(n),
                      n->in[A]->data, n->grad[B]);

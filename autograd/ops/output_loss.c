@@ -131,7 +131,7 @@ static void loss_of_row(const mla_node *n, int32_t target, int64_t i, const work
 static double loss_of_chunk(const mla_node *n, int64_t begin, int64_t rows, const workspace *w) {
     const attributes *at = n->attributes;
     const int32_t *targets = (const int32_t *)n->in[TARGETS]->data + begin;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) loss_of_row(n, targets[i], i, w);
     double sum = 0;
     for (int64_t i = 0; i < rows; i++) {

@@ -15,7 +15,7 @@ static void plain_forward(const mla_node *n) {
     const float *x = n->in[X]->data;
     float *z = n->out->data;
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[MLA_PIECE];
         const int64_t length = mla_piece(count, i);
@@ -27,7 +27,7 @@ static void plain_forward(const mla_node *n) {
 static void narrowing_backward(const mla_node *n) {
     const float *dz = n->out->grad;
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE)
         mla_store(mla_in_gradient(n, Y), n->mode[Y], i, mla_piece(count, i), dz + i);
 }

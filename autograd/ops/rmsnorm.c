@@ -25,7 +25,7 @@ static void rmsnorm_forward(const mla_node *n) {
     const float *g = n->in[GAIN]->data, eps = *(float *)n->attributes;
     const mla_values y = mla_data(n->out);
     float *r = n->saved[R];
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         float *buffer = mla_thread_rows(n->scratch, 2, width);
         float *row = mla_target(y, MLA_SET, i * width, buffer + width);
@@ -70,7 +70,7 @@ static void rmsnorm_backward(const mla_node *n) {
     const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]);
     const int64_t chunk = mla_chunk_rows(rows), chunks = mla_chunk_count(rows);
     float *dg = n->scratch, *buffers = dg + chunks * width;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < chunks; i++)
         backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
                       mla_thread_rows(buffers, 3, width), dg + i * width);

@@ -54,7 +54,7 @@ static void turn_position(const mla_node *n, int64_t position, float direction, 
 static void turn_all(const mla_node *n, float direction, mla_values x, mla_grad_mode mode, mla_values y) {
     const int64_t *shape = n->out->shape, size = shape[2] * shape[3];
     const int64_t first = ((const attributes *)n->attributes)->first_position;
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < shape[0] * shape[1]; i++) {
         float *buffer = mla_thread_rows(n->scratch, 2, size), *turned = mla_target(y, mode, i * size, buffer + size);
         turn_position(n, first + i % shape[1], direction, mla_load(x, i * size, size, buffer), turned);

@@ -11,7 +11,7 @@ MLA_VECTOR static void scale_piece(int64_t count, float factor, const float *x, 
 static void scale_all(const mla_node *n, const float *x, mla_grad_mode mode, float *y) {
     const float factor = *(float *)n->attributes;
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) scale_piece(mla_piece(count, i), factor, x + i, mode, y + i);
 }
 

@@ -30,7 +30,7 @@ static int64_t seen(const mla_node *n, int64_t i) {
 
 static void softmax_forward(const mla_node *n) {
     const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         const int64_t count = seen(n, i);
         softmax_row(count, mla_row(n->in[0], i), mla_row(n->out, i));
@@ -50,7 +50,7 @@ static void softmax_backward(const mla_node *n) {
     const int64_t rows = mla_rows(n->out), width = mla_width(n->out);
     const float *dy = n->out->grad;
     float *dx = n->grad[0];
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++)
         gradient_row(width, mla_row(n->out, i), dy + i * width, n->mode[0], dx + i * width);
 }

@@ -15,7 +15,7 @@ static void sum_forward(const mla_node *n) {
     const float *x = n->in[0]->data;
     double *partial = n->scratch, sum = 0;
     const int64_t count = mla_count(n->in[0]);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) partial[i / MLA_PIECE] = sum_piece(mla_piece(count, i), x + i);
     for (int64_t i = 0; i < count; i += MLA_PIECE) sum += partial[i / MLA_PIECE];
     *(float *)n->out->data = (float)sum;
@@ -30,7 +30,7 @@ static void sum_backward(const mla_node *n) {
     const float dy = *(float *)n->out->grad;
     float *dx = n->grad[0];
     const int64_t count = mla_count(n->in[0]);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) spread_piece(mla_piece(count, i), dy, n->mode[0], dx + i);
 }
 

@@ -14,7 +14,7 @@ MLA_VECTOR static void value_piece(int64_t count, const float *gate, const float
 static void swiglu_forward(const mla_node *n) {
     const mla_values gate = mla_data(n->in[GATE]), up = mla_data(n->in[UP]), y = mla_data(n->out);
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[3][MLA_PIECE], *out = mla_target(y, MLA_SET, i, buffer[2]);
         const int64_t length = mla_piece(count, i);
@@ -37,7 +37,7 @@ static void swiglu_backward(const mla_node *n) {
     const mla_values gate = mla_data(n->in[GATE]), up = mla_data(n->in[UP]), dy = mla_out_gradient(n);
     const mla_values dgate = mla_in_gradient(n, GATE), dup = mla_in_gradient(n, UP);
     const int64_t count = mla_count(n->out);
-    #pragma omp parallel for schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < count; i += MLA_PIECE) {
         float buffer[5][MLA_PIECE];
         float *for_gate = mla_target(dgate, n->mode[GATE], i, buffer[3]),

@@ -42,10 +42,10 @@ MLA_VECTOR static void collect_strip(const walk *w, int64_t count, const float *
     }
 }
 
-static void move(const walk *w, const float *x, mla_grad_mode mode, float *y) {
+static void move(const mla_node *n, const walk *w, const float *x, mla_grad_mode mode, float *y) {
     const int64_t *length = w->length, *stride = w->stride;
     const int64_t strip = stride[3] == 1 ? length[3] : STRIP;
-    #pragma omp parallel for collapse(3) schedule(static)
+    #pragma omp parallel for num_threads(mla_op_threads(n)) collapse(3) schedule(static)
     for (int64_t i = 0; i < length[0]; i++)
         for (int64_t j = 0; j < length[1]; j++)
             for (int64_t from = 0; from < length[3]; from += strip)
@@ -56,12 +56,12 @@ static void move(const walk *w, const float *x, mla_grad_mode mode, float *y) {
 
 static void transpose_forward(const mla_node *n) {
     const walk w = plan_walk(n->in[0]->ndim, n->in[0]->shape, ((attributes *)n->attributes)->order);
-    move(&w, n->in[0]->data, MLA_SET, n->out->data);
+    move(n, &w, n->in[0]->data, MLA_SET, n->out->data);
 }
 
 static void transpose_backward(const mla_node *n) {
     const walk w = plan_walk(n->out->ndim, n->out->shape, ((attributes *)n->attributes)->inverse);
-    move(&w, n->out->grad, n->mode[0], n->grad[0]);
+    move(n, &w, n->out->grad, n->mode[0], n->grad[0]);
 }
 
 static const mla_op transpose = {.name = "transpose", .forward = transpose_forward, .backward = transpose_backward};

@@ -23,10 +23,10 @@ static double *create(mla_context *context, int64_t rows, int64_t columns) {
 }
 
 /* out (m,n) = a (m,k) times b (k,n), or b (n,k) transposed */
-static void multiply(int64_t m, int64_t n, int64_t k, const double *a, const double *b, bool transposed,
-                     double *out) {
+static void multiply(const mla_context *context, int64_t m, int64_t n, int64_t k, const double *a, const double *b,
+                     bool transposed, double *out) {
     const int64_t step = transposed ? k : 1, next = transposed ? 1 : n;
-    #pragma omp parallel for
+    #pragma omp parallel for num_threads(mla_context_threads(context))
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) out[i * n + j] = 0;
         for (int64_t l = 0; l < k; l++)
@@ -163,20 +163,21 @@ static void take_root(int64_t n, double *s, double *inverse) {
 }
 
 /* From S and G, both by u, which are used up. work (n,n). */
-static void find(int64_t n, double *s, double *g, double *work, const mla_latent_directions *out) {
+static void find(const mla_context *context, int64_t n, double *s, double *g, double *work,
+                 const mla_latent_directions *out) {
     lift(n, s, small);
     lift(n, g, small);
     take_root(n, s, work);
-    multiply(n, n, n, s, g, false, out->turn);
-    multiply(n, n, n, out->turn, s, true, g); /* Lᵀ G L */
+    multiply(context, n, n, n, s, g, false, out->turn);
+    multiply(context, n, n, n, out->turn, s, true, g); /* Lᵀ G L */
     mla_orthogonal_rows(n, n, g);
     for (int64_t i = 0; i < n; i++) out->cost[i] = mla_row_length(n, g + i * n);
     orthonormalise_all(n, g); /* Wᵀ */
-    multiply(n, n, n, g, work, false, out->kept);
-    multiply(n, n, n, g, s, false, work); /* (L W)ᵀ */
+    multiply(context, n, n, n, g, work, false, out->kept);
+    multiply(context, n, n, n, g, s, false, work); /* (L W)ᵀ */
     memcpy(out->basis, work, (size_t)(n * n) * sizeof *work);
     orthonormalise_all(n, out->basis);
-    multiply(n, n, n, out->basis, work, true, out->turn);
+    multiply(context, n, n, n, out->basis, work, true, out->turn);
 }
 
 static double gain(const mla_latent_layer *layer, int64_t i) {
@@ -184,8 +185,8 @@ static double gain(const mla_latent_layer *layer, int64_t i) {
 }
 
 /* In place: h (count,n) becomes u = h / rms(h), without a norm h itself. */
-static void normalise(const mla_norm *norm, int64_t count, int64_t n, float *h) {
-    #pragma omp parallel for
+static void normalise(const mla_context *context, const mla_norm *norm, int64_t count, int64_t n, float *h) {
+    #pragma omp parallel for num_threads(mla_context_threads(context))
     for (int64_t i = 0; i < count; i++) {
         double sum = 0;
         for (int64_t j = 0; j < n; j++) sum += (double)h[i * n + j] * (double)h[i * n + j];
@@ -199,7 +200,7 @@ static float *normalised(mla_context *context, const mla_latent_layer *layer,
     float *u = mla_alloc(context, sample->count * sample->rank, sizeof *u, "latents");
     if (!u) return NULL;
     memcpy(u, sample->h, (size_t)(sample->count * sample->rank) * sizeof *u);
-    normalise(&layer->kv_a_norm, sample->count, sample->rank, u);
+    normalise(context, &layer->kv_a_norm, sample->count, sample->rank, u);
     return u;
 }
 
@@ -224,7 +225,7 @@ mla_status mla_latent_directions_measure(mla_context *context, const mla_latent_
         s[i] /= (double)sample->count;
         s[n * n + i] = gain(layer, i / n) * sample->weight[i] / (double)sample->count * gain(layer, i % n);
     }
-    if (!status) find(n, s, s + n * n, s + 2 * n * n, out);
+    if (!status) find(context, n, s, s + n * n, s + 2 * n * n, out);
     free(u);
     free(s);
     return status;
@@ -245,7 +246,7 @@ mla_status mla_latent_directions_weights(mla_context *context, const mla_latent_
         s[i] = (double)part[i];
         s[n * n + i] *= gain(layer, i / n) * gain(layer, i % n);
     }
-    if (!status) find(n, s, s + n * n, s + 2 * n * n, out);
+    if (!status) find(context, n, s, s + n * n, s + 2 * n * n, out);
     free(part);
     free(s);
     return status;
@@ -302,7 +303,7 @@ static float *new_latents(mla_context *context, const mla_latent_layer *to, cons
         free(u);
         return NULL;
     }
-    normalise(&to->kv_a_norm, sample->count, to->rank, u);
+    normalise(context, &to->kv_a_norm, sample->count, to->rank, u);
     return u;
 }
 
@@ -317,7 +318,7 @@ static mla_status fit(mla_context *context, const mla_latent_layer *from, const 
     if (!status) status = add_products(context, sample->count, n, u, r, v, cross);
     if (!status) status = add_products(context, sample->count, r, v, r, v, own);
     if (!status) {
-        multiply(n, r, r, back, own, false, part);
+        multiply(context, n, r, r, back, own, false, part);
         lift(r, own, ridge);
         factorise(r, own);
         for (int64_t i = 0; i < n * r; i++) cross[i] -= part[i];

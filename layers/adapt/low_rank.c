@@ -10,6 +10,7 @@ enum { MORE = 8, ITERATIONS = 40 };
 /* W as it is or transposed, at least as high as it is wide: rows x n. Subspaces are kept as k rows of n. */
 typedef struct {
     int64_t rows, n, k;
+    int threads;
     const float *w;
     bool transposed;
     double *gram;  /* (n,n): WᵀW */
@@ -23,7 +24,7 @@ static double element(const space *s, int64_t i, int64_t j) {
 }
 
 static void make_gram(space *s) {
-    #pragma omp parallel for schedule(dynamic)
+    #pragma omp parallel for num_threads(s->threads) schedule(dynamic)
     for (int64_t i = 0; i < s->n; i++)
         for (int64_t j = 0; j <= i; j++) {
             double sum = 0;
@@ -40,7 +41,7 @@ static double dot(int64_t n, const double *x, const double *y) {
 
 /* image = basis gram */
 static void apply_gram(space *s) {
-    #pragma omp parallel for collapse(2) schedule(static)
+    #pragma omp parallel for num_threads(s->threads) collapse(2) schedule(static)
     for (int64_t i = 0; i < s->k; i++)
         for (int64_t j = 0; j < s->n; j++) s->image[i * s->n + j] = dot(s->n, s->basis + i * s->n, s->gram + j * s->n);
 }
@@ -106,7 +107,7 @@ static void begin(space *s) {
 mla_status mla_low_rank(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank, float *a,
                         float *b) {
     space s = {.w = w, .transposed = rows < columns, .rows = rows < columns ? columns : rows,
-               .n = rows < columns ? rows : columns};
+               .n = rows < columns ? rows : columns, .threads = mla_context_threads(context)};
     s.k = rank + MORE < s.n ? rank + MORE : s.n;
     const int64_t count = s.n * s.n + 2 * s.k * s.n + s.k * s.k;
     s.gram = mla_alloc(context, count, sizeof *s.gram, "a decomposition");

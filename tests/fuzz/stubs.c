@@ -6,7 +6,6 @@
 #include <omp.h>
 
 int omp_get_max_threads(void) { return 1; }
-void omp_set_num_threads(int threads) { (void)threads; }
 void mla_gemm_cache_destroy(void *cache) { (void)cache; }
 mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i) { return (void)model, (void)i, NULL; }
 int mla_adapters_stem(const mla_linear_layer *projection) { return (void)projection, 0; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The rules of the house: what each folder may include, one file per foreign header, a README everywhere, no
-# file too long, nothing at the top that does not belong there.
+# The rules of the house: what each folder may include, one file per foreign header, threads by the number, a README
+# everywhere, no file too long, nothing at the top that does not belong there.
 set -uo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/../.." || exit 1
@@ -35,6 +35,12 @@ only_in autograd/gemm.c dnnl.h
 only_in data/h5_internal.h hdf5.h
 only_in train/yaml.c cyaml.h
 only_in train/comm.c mpi.h
+
+# A parallel region states its number of threads: what each has for itself is laid out for those of a context.
+while IFS= read -r line; do
+    [ -z "$line" ] || fail "$line: state num_threads, from the context"
+done < <(grep -rnE --include='*.c' --include='*.h' '#[[:space:]]*pragma[[:space:]]+omp[[:space:]]+parallel' \
+              autograd layers optim data train | grep -v 'num_threads(')
 
 # the top of the house
 for entry in *; do

@@ -4,7 +4,6 @@
 #include "tests/support/check.h"
 #include "tests/support/golden.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,9 +94,8 @@ static void steps_equal_torch(void **state) {
 
 /* With the first step's corrections, an update is lr g / (|g| + eps), and matrices shrink by lr decay more. */
 static void first_step_is_the_sign(void **state) {
-    (void)state;
     float value[] = {1, 1}, m[2] = {0}, v[2] = {0};
-    mla_adamw_update(&options, 0.5f, 0.1f, 1, 1, 2, value, (float[]){3, -1e-3f}, m, v);
+    mla_adamw_update(*state, &options, 0.5f, 0.1f, 1, 1, 2, value, (float[]){3, -1e-3f}, m, v);
     check_close((double)value[0], 1 - 0.05 - 0.5, 1e-6);
     check_close((double)value[1], 1 - 0.05 + 0.5, 1e-5);
     check_close((double)m[0], 0.3, 1e-6);
@@ -129,30 +127,28 @@ static void no_gradient_is_zero(void **state) {
 enum { LARGE = 3 * (1 << 16) + 77, ARRAYS = 4 };
 
 /* value, gradient, m and v after two updates, all in one block. */
-static float *update_large(int threads) {
+static float *update_large(mla_context *context, int threads) {
     static const char *const names[] = {"value", "gradient", "m", "v"};
     float *block = malloc(ARRAYS * (size_t)LARGE * sizeof *block);
     assert_non_null(block);
     for (int i = 0; i < ARRAYS; i++) golden_fill(block + (int64_t)i * LARGE, LARGE, names[i], 1);
     float *v = block + (int64_t)3 * LARGE;
     for (int64_t i = 0; i < LARGE; i++) v[i] *= v[i];
-    omp_set_num_threads(threads);
+    mla_context_set_threads(context, threads);
     for (int step = 1; step <= 2; step++)
-        mla_adamw_update(&options, 1e-3f, 0.1f, 0.7f, step, LARGE, block, block + LARGE, block + (int64_t)2 * LARGE, v);
+        mla_adamw_update(context, &options, 1e-3f, 0.1f, 0.7f, step, LARGE, block, block + LARGE,
+                         block + (int64_t)2 * LARGE, v);
     return block;
 }
 
 static void threads_do_not_matter(void **state) {
-    (void)state;
-    const int before = omp_get_max_threads();
-    float *one = update_large(1);
+    float *one = update_large(*state, 1);
     for (int threads = 2; threads <= 3; threads++) {
-        float *more = update_large(threads);
+        float *more = update_large(*state, threads);
         assert_memory_equal(one, more, ARRAYS * (size_t)LARGE * sizeof *one);
         free(more);
     }
     free(one);
-    omp_set_num_threads(before);
 }
 
 int main(void) {

@@ -4,7 +4,6 @@
 #include "tests/support/golden.h"
 
 #include <math.h>
-#include <omp.h>
 
 /* The second is larger than what one thread takes, and no multiple of it; the third is not trained. */
 static const mla_param_spec specs[] = {{.name = "small", .ndim = 1, .shape = {5}},
@@ -50,14 +49,13 @@ static void norm_is_of_all(void **state) {
 
 static void threads_do_not_matter(void **state) {
     const mla_params *params = params_of(state);
-    const int before = omp_get_max_threads();
-    omp_set_num_threads(1);
+    mla_context *context = ((void **)*state)[0];
+    mla_context_set_threads(context, 1);
     const double one = mla_gradient_norm(params);
     for (int threads = 2; threads <= 3; threads++) {
-        omp_set_num_threads(threads);
+        mla_context_set_threads(context, threads);
         assert_true(mla_gradient_norm(params) == one);
     }
-    omp_set_num_threads(before);
 }
 
 /* Squares of f32 gradients would overflow or vanish in f32. */
