@@ -129,9 +129,11 @@ mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, siz
     *r = (recomputed){graph, --tape->sites}; /* the sites are those of the graph without this op */
     memcpy(r->user, user, size);
     const int64_t scope = mla_scope_open(tape);
+    if (x->value_buffer) mla_buffer_hold(x->value_buffer); /* x is kept: nothing may write into it */
     tape->step.inference = true;
     n->out = mla_scope_close(tape, scope, graph(tape, user, x));
     tape->step.inference = false;
+    mla_buffer_release(tape->pool, x->value_buffer);
     if (mla_error_status(tape->context)) return mla_inert(tape);
     n->out->needs_grad = true;
     mla_tape_record(n);

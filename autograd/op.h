@@ -32,6 +32,8 @@ typedef struct {
     unsigned keeps;                      /* MLA_INPUT(i) | MLA_OUTPUT: values that backward reads */
     unsigned passes;                     /* inputs whose gradient is the output's, shared and not copied */
     bool aliases;                        /* the output is input 0's memory under another shape */
+    bool overwrites;                     /* the output begins as input 0's values, of one shape and type: in their own
+                                          * memory where nobody else reads them, so that they are gone, or in a copy */
     bool composite;                      /* a graph of other ops, run again by the tape: mla_recompute */
 } mla_op;
 

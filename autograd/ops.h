@@ -18,8 +18,9 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
 
 /* ---- adapters of low rank: A (r,in), B (out,r), both f32 parameters (Hu et al. 2021, "LoRA") ---- */
 
-/* y + scale B A x: y (..., out), x (..., in). It is written into y's memory: y must be the result of an op that
- * keeps it not (mla_linear, mla_lora), and must not be used elsewhere. */
+/* y + scale B A x: y (..., out), x (..., in). It is written into y's memory where nothing else reads that, and y may
+ * not be used any more (MLA_ERROR_ARGUMENT); otherwise into a copy, as of what is an input, a parameter or the result of
+ * an op that keeps it (mla_sigmoid). */
 mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a, mla_tensor *b, float scale);
 /* The norms of the rows of weight + scale B A, f32 (out); the weight may be bf16. No gradient flows: DoRA takes them
  * for constants. */

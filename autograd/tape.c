@@ -140,7 +140,7 @@ mla_tensor *mla_input_with_gradient(mla_tape *tape, int ndim, const int64_t *sha
 int64_t mla_scope_open(mla_tape *tape) { return tape->open_count; }
 
 /* An input's gradient outlives its scope: it goes back to the pool when the next step begins. */
-static bool is_leaf(const mla_tensor *x) { return x->needs_grad && !x->value_buffer; }
+static bool is_leaf(const mla_tensor *x) { return x->needs_grad && !x->value_buffer && !x->overwritten_by; }
 
 mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result) {
     int64_t kept = scope;
@@ -170,16 +170,21 @@ mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_
 
 /* ---- making a node ---- */
 
+static bool is_usable(mla_tape *tape, const mla_op *op, int i, const mla_tensor *x) {
+    if (x->out_of_scope)
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT, "%s: input %d was made in a scope that is closed", op->name, i);
+    else if (x->overwritten_by)
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                 "%s: input %d was overwritten by %s: use the result of %s, or give it a copy (mla_scale by 1)", op->name,
+                 i, x->overwritten_by, x->overwritten_by);
+    return x != &tape->inert && !mla_error_status(tape->context);
+}
+
 mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in) {
     const uint64_t site = tape->sites++;
     if (mla_error_status(tape->context)) return NULL;
-    for (int i = 0; i < inputs; i++) {
-        if (in[i] == &tape->inert) return NULL;
-        if (in[i] && in[i]->out_of_scope) {
-            mla_fail(tape->context, MLA_ERROR_ARGUMENT, "%s: input %d was made in a scope that is closed", op->name, i);
-            return NULL;
-        }
-    }
+    for (int i = 0; i < inputs; i++)
+        if (in[i] && !is_usable(tape, op, i, in[i])) return NULL;
     mla_node *n = arena_take(tape, sizeof *n);
     if (!n) return NULL;
     n->op = op;
@@ -292,16 +297,34 @@ void mla_tape_run(mla_node *n, void (*pass)(const mla_node *), int64_t scratch_b
     mla_buffer_release(n->tape->pool, scratch);
 }
 
+/* Whether nobody will read the memory of input 0 but this op, and this op not by another input: neither a tensor that
+ * shares it nor a recorded op holds it, and it is not a parameter's or the caller's. */
+static bool may_overwrite(const mla_node *n) {
+    const mla_buffer *memory = n->in[0]->value_buffer;
+    for (int i = 1; i < n->inputs; i++)
+        if (n->in[i] == n->in[0]) return false;
+    return memory && memory->holders == 1;
+}
+
+static void share_memory(const mla_tensor *x, mla_tensor *out) {
+    out->data = x->data;
+    out->value_buffer = x->value_buffer;
+}
+
 static void give_memory(mla_node *n) {
-    mla_tensor *out = n->out;
+    mla_tensor *x = n->in[0], *out = n->out;
     if (n->op->aliases) {
-        out->data = n->in[0]->data;
-        out->value_buffer = n->in[0]->value_buffer;
+        share_memory(x, out);
         if (out->value_buffer) mla_buffer_hold(out->value_buffer);
-        return;
+    } else if (n->op->overwrites && may_overwrite(n)) {
+        share_memory(x, out);
+        x->data = x->value_buffer = NULL;
+        x->overwritten_by = n->op->name;
+    } else {
+        out->value_buffer = mla_pool_take(n->tape->pool, mla_size(out));
+        if (out->value_buffer) out->data = out->value_buffer->data;
+        if (n->op->overwrites && out->data) memcpy(out->data, x->data, (size_t)mla_size(out));
     }
-    out->value_buffer = mla_pool_take(n->tape->pool, mla_size(out));
-    if (out->value_buffer) out->data = out->value_buffer->data;
 }
 
 void mla_tape_record(mla_node *n) {

@@ -1,4 +1,4 @@
-/* z = y + s B A x, in y's memory:  y, z (rows,out), x (rows,in), A (r,in), B (out,r)        Hu et al. 2021, eq. 3
+/* z = y + s B A x, in y's memory or a copy:  y, z (rows,out), x (rows,in), A (r,in), B (out,r)   Hu et al. 2021, eq. 3
  *
  *     h = s A x,  z = y + B h;   dy = dz, shared,  u = s Bᵀ dz,  dB = dzᵀ h,  dA = uᵀ x,  dx = u A
  *
@@ -127,9 +127,9 @@ static mla_cost lora_cost(const mla_node *n) {
 
 static const mla_op lora = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
                             .keeps = MLA_INPUT(X) | MLA_INPUT(A) | MLA_INPUT(B), .passes = MLA_INPUT(Y),
-                            .aliases = true};
+                            .overwrites = true};
 static const mla_op without_x = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
-                                 .keeps = MLA_INPUT(A) | MLA_INPUT(B), .passes = MLA_INPUT(Y), .aliases = true};
+                                 .keeps = MLA_INPUT(A) | MLA_INPUT(B), .passes = MLA_INPUT(Y), .overwrites = true};
 
 static const char *misfit(const mla_tensor *y, const mla_tensor *x, const mla_tensor *a, const mla_tensor *b) {
     if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1]) return "A and B must be (r,in) and (out,r)";

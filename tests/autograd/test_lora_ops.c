@@ -1,5 +1,6 @@
 /* The ops of adapters: their gradients by differences, and each against its composition from the general set. */
 #include "autograd/gemm.h"
+#include "autograd/params.h"
 #include "tests/support/gradcheck.h"
 
 #include <math.h>
@@ -31,16 +32,15 @@ static mla_tensor *transposed(mla_tape *tape, mla_tensor *x) { return mla_transp
 
 /* ---- gradients ---- */
 
-/* The op writes into its first input: here into a copy. */
 static mla_tensor *build_lora(mla_tape *tape, mla_tensor *const *in, const void *user) {
     (void)user;
-    return mla_lora(tape, mla_scale(tape, in[0], 1), in[1], in[2], in[3], scale);
+    return mla_lora(tape, in[0], in[1], in[2], in[3], scale);
 }
 
 /* The same input for y and x. */
 static mla_tensor *build_lora_of_one(mla_tape *tape, mla_tensor *const *in, const void *user) {
     (void)user;
-    return mla_lora(tape, mla_scale(tape, in[0], 1), in[0], in[1], in[2], scale);
+    return mla_lora(tape, in[0], in[0], in[1], in[2], scale);
 }
 
 static void gradient_of_lora(void **state) {
@@ -145,6 +145,159 @@ static void weights_hold_adapters(void **state) {
     mla_tape_destroy(p.tape);
 }
 
+/* ---- the memory that it writes into ---- */
+
+static mla_tensor *itself(mla_tape *tape, mla_tensor *leaf) {
+    (void)tape;
+    return leaf;
+}
+static mla_tensor *copied(mla_tape *tape, mla_tensor *leaf) { return mla_scale(tape, leaf, 1); }
+static mla_tensor *soft(mla_tape *tape, mla_tensor *leaf) { return mla_softmax(tape, leaf, false); }
+static mla_tensor *reshaped(mla_tape *tape, mla_tensor *leaf) { return mla_reshape(tape, leaf, 2, leaf->shape); }
+static mla_tensor *reshaped_copy(mla_tape *tape, mla_tensor *leaf) { return reshaped(tape, copied(tape, leaf)); }
+static mla_tensor *reshaped_exp(mla_tape *tape, mla_tensor *leaf) { return reshaped(tape, mla_exp(tape, leaf)); }
+
+/* What y is, made of an input or a parameter, and whether its memory may be taken where nothing else reads it. */
+static const struct {
+    const char *name;
+    mla_tensor *(*make)(mla_tape *tape, mla_tensor *leaf);
+    bool in_place;
+} sources[] = {{"a leaf", itself, false},
+               {"scale", copied, true},
+               {"sigmoid", mla_sigmoid, false},
+               {"exp", mla_exp, false},
+               {"tanh", mla_tanh, false},
+               {"softmax", soft, false},
+               {"a leaf under another shape", reshaped, false},
+               {"a result under another shape", reshaped_copy, false},
+               {"a result of exp under another shape", reshaped_exp, false}};
+enum { SOURCES = sizeof sources / sizeof *sources };
+
+/* What else reads y: nothing, an op before, lora itself as x, a part that is computed again. */
+typedef enum { NOTHING, AN_OP, ITSELF, A_PART, READERS } reader;
+
+typedef struct {
+    mla_params *params;
+    mla_tape *tape;
+    mla_tensor *y, *x, *a, *b; /* y: what it is made of; x: NULL where y is x */
+    bool fused;
+} setting;
+
+static setting make_setting(mla_context *context, reader other, bool parameter, bool shapes_only) {
+    const int64_t in = other == ITSELF ? OUT : IN;
+    setting s = {0};
+    check_ok(context, mla_params_create(context, &s.params));
+    mla_tensor *y = mla_params_add(s.params, &(mla_param_spec){.name = "y", .ndim = 2, .shape = {ROWS, OUT}});
+    check_ok(context, mla_params_allocate(s.params, true));
+    memcpy(y->data, numbers(ROWS * OUT, 6), (size_t)mla_size(y));
+    check_ok(context, mla_tape_create(context, &s.tape, &(mla_tape_options){.shapes_only = shapes_only}));
+    mla_tape_begin(s.tape, &(mla_step){.training = true});
+    s.y = parameter ? y : mla_input_with_gradient(s.tape, 2, y->shape, y->data);
+    s.x = other == ITSELF ? NULL : mla_input_with_gradient(s.tape, 2, (int64_t[]){ROWS, IN}, numbers(ROWS * IN, 1));
+    s.a = mla_input_with_gradient(s.tape, 2, (int64_t[]){R, in}, numbers(R * in, 3));
+    s.b = mla_input_with_gradient(s.tape, 2, (int64_t[]){OUT, R}, numbers(OUT * R, 4));
+    return s;
+}
+
+static void destroy_setting(setting *s) {
+    mla_tape_destroy(s->tape);
+    mla_params_destroy(s->params);
+}
+
+/* y + scale B A x, by the op or by others. */
+static mla_tensor *adapted(mla_tape *tape, const void *user, mla_tensor *y) {
+    const setting *s = user;
+    mla_tensor *x = s->x ? s->x : y;
+    if (s->fused) return mla_lora(tape, y, x, s->a, s->b, scale);
+    mla_tensor *low = mla_matmul(tape, x, transposed(tape, s->a));
+    return mla_add(tape, y, mla_scale(tape, mla_matmul(tape, low, transposed(tape, s->b)), scale));
+}
+
+static mla_status differentiate(setting *s, int source, reader other, float *value) {
+    mla_tensor *y = sources[source].make(s->tape, s->y);
+    mla_tensor *square = other == AN_OP ? mla_mul(s->tape, y, y) : NULL;
+    mla_tensor *z = other == A_PART ? mla_recompute(s->tape, adapted, s, y) : adapted(s->tape, s, y);
+    mla_tensor *sum = mla_sum(s->tape, mla_mul(s->tape, z, constant(s->tape, 2, (int64_t[]){ROWS, OUT}, 7)));
+    if (square) sum = mla_add(s->tape, sum, mla_sum(s->tape, square));
+    if (z->data) memcpy(value, z->data, (size_t)mla_size(z));
+    return mla_backward(s->tape, sum);
+}
+
+static void check_source(mla_context *context, int source, reader other, bool parameter) {
+    float value[2][ROWS * OUT];
+    setting s[2];
+    for (int fused = 0; fused < 2; fused++) {
+        s[fused] = make_setting(context, other, parameter, false);
+        s[fused].fused = fused;
+        check_ok(context, differentiate(&s[fused], source, other, value[fused]));
+    }
+    const mla_tensor *const got[] = {s[1].y, s[1].a, s[1].b, s[1].x}, *const right[] = {s[0].y, s[0].a, s[0].b, s[0].x};
+    double error = relative_error(ROWS * OUT, value[1], value[0]);
+    for (int i = 0; i < (s[1].x ? 4 : 3); i++)
+        error = fmax(error, relative_error(mla_count(got[i]), got[i]->grad, right[i]->grad));
+    if (!(error < 1e-5)) fail_msg("lora of %s, %d, %d: an error of %g", sources[source].name, other, parameter, error);
+    assert_memory_equal(s[1].y->data, numbers(ROWS * OUT, 6), sizeof *value);
+    destroy_setting(&s[0]);
+    destroy_setting(&s[1]);
+}
+
+static void nothing_that_is_read_again_is_overwritten(void **state) {
+    for (int source = 0; source < SOURCES; source++)
+        for (reader other = NOTHING; other < READERS; other++)
+            for (int parameter = 0; parameter < 2; parameter++) check_source(*state, source, other, parameter);
+}
+
+static void memory_is_taken_where_nobody_reads_it(void **state) {
+    for (int source = 0; source < SOURCES; source++) {
+        setting s = make_setting(*state, NOTHING, false, false);
+        mla_tensor *y = sources[source].make(s.tape, s.y);
+        const void *memory = y->data;
+        const mla_tensor *z = mla_lora(s.tape, y, s.x, s.a, s.b, scale);
+        if ((z->data == memory) != sources[source].in_place) fail_msg("lora of %s", sources[source].name);
+        destroy_setting(&s);
+    }
+}
+
+static void a_copy_is_predicted(void **state) {
+    static float value[ROWS * OUT];
+    for (int source = 0; source < SOURCES; source++)
+        for (reader other = NOTHING; other < READERS; other++) {
+            int64_t reserved[2];
+            for (int shapes_only = 0; shapes_only < 2; shapes_only++) {
+                setting s = make_setting(*state, other, false, shapes_only);
+                s.fused = true;
+                check_ok(*state, differentiate(&s, source, other, value));
+                reserved[shapes_only] = mla_pool_reserved(mla_tape_pool(s.tape));
+                destroy_setting(&s);
+            }
+            assert_int_equal(reserved[0], reserved[1]);
+        }
+}
+
+static void check_gone(mla_context *context, const parts *p, mla_tensor *y) {
+    assert_ptr_equal(mla_mul(p->tape, y, y), mla_inert(p->tape));
+    check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "mul: input 0 was overwritten by lora");
+    assert_ptr_equal(mla_lora(p->tape, y, p->x, p->a, p->b, scale), mla_inert(p->tape));
+    check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "lora: input 0 was overwritten by lora");
+}
+
+/* Where nothing is recorded, an op that would keep its output keeps nothing. */
+static void what_is_overwritten_is_refused(void **state) {
+    for (int recorded = 0; recorded < 2; recorded++) {
+        parts p = make_parts(*state, R);
+        p.x->needs_grad = recorded;
+        mla_tensor *y = mla_linear(p.tape, p.x, p.w, NULL), *s = mla_sigmoid(p.tape, mla_linear(p.tape, p.x, p.w, NULL));
+        mla_tensor *kept = mla_scale(p.tape, y, 1), *z = mla_lora(p.tape, y, p.x, p.a, p.b, scale);
+        mla_tensor *of_s = mla_lora(p.tape, s, p.x, p.a, p.b, scale);
+        check_gone(*state, &p, y);
+        if (!recorded) check_gone(*state, &p, s);
+        else assert_ptr_not_equal(mla_mul(p.tape, s, s), mla_inert(p.tape));
+        mla_add(p.tape, mla_add(p.tape, z, of_s), kept);
+        check_ok(*state, mla_error_status(*state));
+        mla_tape_destroy(p.tape);
+    }
+}
+
 /* ---- what is frozen costs nothing ---- */
 
 typedef struct {
@@ -207,6 +360,10 @@ int main(void) {
         cmocka_unit_test(lora_adds_to_the_projection),
         cmocka_unit_test(norms_are_those_of_rows_without_gradient),
         cmocka_unit_test(weights_hold_adapters),
+        cmocka_unit_test(nothing_that_is_read_again_is_overwritten),
+        cmocka_unit_test(memory_is_taken_where_nobody_reads_it),
+        cmocka_unit_test(a_copy_is_predicted),
+        cmocka_unit_test(what_is_overwritten_is_refused),
         cmocka_unit_test(a_frozen_weight_has_no_gradient),
         cmocka_unit_test(refuses_what_does_not_fit),
     };
