@@ -70,12 +70,14 @@ static void take_gradient(mla_node *n, int i) {
     if (n->grad_buffer[i] && own_gradient(n->tape, x) && n->grad[i]) add_into(n->tape, x, x->grad, n->grad[i]);
 }
 
-/* One recorded use of input i less; with the last one a parameter's gradient is final. */
+/* One recorded use of input i less; with the last one a parameter's gradient is final, if it got one. */
 static void settle_use(const mla_node *n, int i) {
     mla_tensor *x = n->in[i];
-    if (!mla_op_differentiates(n, i)) return;
-    if (--x->uses == 0 && x->is_parameter && n->tape->step.gradient_final)
-        n->tape->step.gradient_final(n->tape->step.user, x);
+    const mla_step *step = &n->tape->step;
+    if (!mla_op_differentiates(n, i) || --x->uses > 0) return;
+    if (!x->is_parameter || !x->has_grad || !step->gradient_final) return;
+    x->is_final = true;
+    step->gradient_final(step->user, x);
 }
 
 static void backward_recompute(mla_node *n);
@@ -88,6 +90,7 @@ static void backward_node(mla_node *n) {
         for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
     }
     for (int i = 0; i < n->inputs; i++) settle_use(n, i);
+    n->out->walked = true;
     mla_tape_drop_gradient(n->tape, n->out);
     mla_tape_release_node(n);
 }
@@ -104,10 +107,16 @@ mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
                         "mla_backward needs a loss of one f32 element on which a gradient depends; got %s%s",
                         mla_shape_text(loss, text), loss->needs_grad ? "" : " that depends on no parameter");
     }
+    if (loss->walked)
+        return mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                        "the op that made this loss has been walked by mla_backward, with all that were recorded: compute "
+                        "the loss again, or add up losses before");
     if (!own_gradient(tape, loss)) return mla_error_status(tape->context);
-    if (loss->grad) *(float *)loss->grad = 1;
+    if (loss->grad) *(float *)loss->grad = loss->has_grad ? *(float *)loss->grad + 1 : 1;
     loss->has_grad = true;
+    tape->walking = true;
     backward_down_to(tape, 0);
+    tape->walking = false;
     return mla_error_status(tape->context);
 }
 
@@ -121,20 +130,35 @@ typedef struct {
 
 static const mla_op recompute = {.name = "recompute", .composite = true, .keeps = MLA_INPUT(0)};
 
+static bool is_made_since(const mla_tape *tape, int64_t scope, const mla_tensor *x) {
+    for (int64_t i = scope; i < tape->open_count; i++)
+        if (tape->open[i] == x) return true;
+    return false;
+}
+
+/* Nothing in the graph may write into x, which is kept. */
+static mla_tensor *run_unrecorded(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x) {
+    if (x->value_buffer) mla_buffer_hold(x->value_buffer);
+    tape->step.inference = true;
+    mla_tensor *y = graph(tape, user, x);
+    tape->step.inference = false;
+    mla_buffer_release(tape->pool, x->value_buffer);
+    return y;
+}
+
 mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, size_t size, mla_tensor *x) {
     if (tape->step.inference || mla_error_status(tape->context)) return graph(tape, user, x);
     mla_node *n = mla_op_begin(tape, &recompute, 1, &x);
     if (!n) return mla_inert(tape);
     recomputed *r = mla_op_attributes(n, sizeof *r + size);
     *r = (recomputed){graph, --tape->sites}; /* the sites are those of the graph without this op */
-    memcpy(r->user, user, size);
+    if (size) memcpy(r->user, user, size);
     const int64_t scope = mla_scope_open(tape);
-    if (x->value_buffer) mla_buffer_hold(x->value_buffer); /* x is kept: nothing may write into it */
-    tape->step.inference = true;
-    n->out = mla_scope_close(tape, scope, graph(tape, user, x));
-    tape->step.inference = false;
-    mla_buffer_release(tape->pool, x->value_buffer);
+    n->out = run_unrecorded(tape, graph, user, x);
+    const bool is_new = is_made_since(tape, scope, n->out);
+    mla_scope_close(tape, scope, n->out);
     if (mla_error_status(tape->context)) return mla_inert(tape);
+    if (!is_new) return n->out; /* x itself, say: there is nothing to compute again */
     n->out->needs_grad = true;
     mla_tape_record(n);
     return n->out;
@@ -147,6 +171,15 @@ static mla_tensor *leaf_of(mla_tape *tape, const mla_tensor *x) {
     leaf->data = x->data;
     leaf->needs_grad = true;
     return leaf;
+}
+
+static bool is_same_again(mla_tape *tape, const mla_tensor *first, const mla_tensor *again) {
+    char text[2][MLA_SHAPE_TEXT];
+    if (mla_same_shape(first, again) && first->dtype == again->dtype) return true;
+    mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+             "recompute: the graph gave %s, and computed again %s: it must depend on its input and the step alone",
+             mla_shape_text(first, text[0]), mla_shape_text(again, text[1]));
+    return false;
 }
 
 /* Runs the graph once more, recording, and goes back through it from the gradient of the result. What that costs
@@ -164,7 +197,7 @@ static void backward_recompute(mla_node *n) {
     tape->sites = sites;
     tape->cost.forward_flops = cost.forward_flops;
     tape->cost.forward_bytes = cost.forward_bytes;
-    if (mla_error_status(tape->context)) return;
+    if (mla_error_status(tape->context) || !is_same_again(tape, n->out, y)) return;
     y->grad = n->out->grad;
     y->grad_buffer = n->out->grad_buffer;
     y->has_grad = true;

@@ -98,6 +98,7 @@ void mla_tape_begin(mla_tape *tape, const mla_step *step) {
     tape->arena.used_blocks = 0;
     tape->arena.used = 0;
     tape->sites = 0;
+    tape->walking = false;
     tape->cost = (mla_cost){0};
     tape->recomputing = false;
     tape->step = *step;
@@ -170,21 +171,40 @@ mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_
 
 /* ---- making a node ---- */
 
+/* Whether a gradient will be asked for x, which cannot be given. */
+static bool check_gradient(mla_tape *tape, const mla_op *op, int i, const mla_tensor *x) {
+    if (tape->step.inference || !x->needs_grad || !(op->backward || op->passes || op->composite)) return true;
+    if (x->walked)
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                 "%s: the op that made input %d has been walked by mla_backward, so that no gradient flows through it any "
+                 "more: compute it again, or use mla_detached", op->name, i);
+    else if (tape->walking && x->is_final)
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                 "%s: the gradient of %s was final before a part of the graph that uses it was computed again: with "
+                 "gradient_final, a parameter may be used in one such part only, and not behind it", op->name,
+                 x->name ? x->name : "a parameter");
+    return !mla_error_status(tape->context);
+}
+
 static bool is_usable(mla_tape *tape, const mla_op *op, int i, const mla_tensor *x) {
+    if (x == &tape->inert) return false;
     if (x->out_of_scope)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT, "%s: input %d was made in a scope that is closed", op->name, i);
     else if (x->overwritten_by)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
                  "%s: input %d was overwritten by %s: use the result of %s, or give it a copy (mla_scale by 1)", op->name,
                  i, x->overwritten_by, x->overwritten_by);
-    return x != &tape->inert && !mla_error_status(tape->context);
+    return !mla_error_status(tape->context) && check_gradient(tape, op, i, x);
 }
 
 mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in) {
     const uint64_t site = tape->sites++;
     if (mla_error_status(tape->context)) return NULL;
-    for (int i = 0; i < inputs; i++)
-        if (in[i] && !is_usable(tape, op, i, in[i])) return NULL;
+    for (int i = 0; i < inputs; i++) {
+        if (!in[i]) continue;
+        if (!is_usable(tape, op, i, in[i])) return NULL;
+        if (!tape->walking) in[i]->is_final = false;
+    }
     mla_node *n = arena_take(tape, sizeof *n);
     if (!n) return NULL;
     n->op = op;

@@ -31,7 +31,7 @@ typedef struct {
     mla_dtype precision;  /* of what goes into matrix products, and of what they give: MLA_F32 or MLA_BF16 */
     bool training;        /* dropout is active */
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
-    /* Called when a parameter's gradient is final in this backward pass. May be NULL. */
+    /* Called when a parameter's gradient is final in this backward pass, if it has one. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
     /* Called after the backward pass of each op: for what has to be looked after meanwhile. May be NULL. */
     void (*between)(void *user);
@@ -69,8 +69,8 @@ mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result);
 /* Part of a graph: x to a result, from `user`, with the tape's ops. Always the same for the same x, user and step. */
 typedef mla_tensor *(*mla_graph)(mla_tape *tape, const void *user, mla_tensor *x);
 /* graph(tape, user, x), of which nothing is kept but x and a copy of `user`, of `size` bytes: mla_backward computes it
- * again. A parameter may be used in one such part only. (Chen et al. 2016, "Training deep nets with sublinear memory
- * cost") */
+ * again. With gradient_final, a parameter may be used in one such part only, and not behind it (MLA_ERROR_ARGUMENT): its
+ * gradient would be final too early. (Chen et al. 2016, "Training deep nets with sublinear memory cost") */
 mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, size_t size, mla_tensor *x);
 /* Whether a part is being computed for the second time. */
 bool mla_tape_is_recomputing(const mla_tape *tape);
@@ -79,7 +79,8 @@ bool mla_tape_is_recomputing(const mla_tape *tape);
 mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_tensor *x);
 
 /* Walks the recorded ops in reverse from `loss` (one element), whose gradient is `1`. Gradients of parameters
- * are set where they had none, added to where they had one. Returns the context's first error, of ops too. */
+ * are set where they had none, added to where they had one. Once: all ops that were recorded are forgotten, and what
+ * they made can be read, but no gradient be asked for through it. Returns the context's first error, of ops too. */
 mla_status mla_backward(mla_tape *tape, mla_tensor *loss);
 
 #endif

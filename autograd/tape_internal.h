@@ -18,6 +18,7 @@ struct mla_tape {
     mla_step step;
     mla_cost cost;
     uint64_t sites;
+    bool walking; /* in mla_backward */
     mla_arena arena;
     mla_node **nodes; /* recorded, in order */
     int64_t node_count, node_capacity;

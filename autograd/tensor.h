@@ -32,6 +32,8 @@ typedef struct mla_tensor {
     bool has_grad;       /* some gradient has been written: the next one is added */
     bool out_of_scope;   /* its scope was closed: only the backward pass may still read it */
     const char *overwritten_by; /* the op whose result took its memory; NULL: none */
+    bool walked;         /* the op that made it: no gradient flows further back any more */
+    bool is_final;       /* of parameters: its gradient was called final, and no op has taken it since */
     int uses;            /* recorded ops that still owe it a gradient */
     mla_buffer *value_buffer, *grad_buffer; /* the pool's memory behind data and grad; NULL where not the pool's */
 } mla_tensor;

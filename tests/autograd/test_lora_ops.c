@@ -216,7 +216,7 @@ static mla_tensor *adapted(mla_tape *tape, const void *user, mla_tensor *y) {
 static mla_status differentiate(setting *s, int source, reader other, float *value) {
     mla_tensor *y = sources[source].make(s->tape, s->y);
     mla_tensor *square = other == AN_OP ? mla_mul(s->tape, y, y) : NULL;
-    mla_tensor *z = other == A_PART ? mla_recompute(s->tape, adapted, s, y) : adapted(s->tape, s, y);
+    mla_tensor *z = other == A_PART ? mla_recompute(s->tape, adapted, s, sizeof *s, y) : adapted(s->tape, s, y);
     mla_tensor *sum = mla_sum(s->tape, mla_mul(s->tape, z, constant(s->tape, 2, (int64_t[]){ROWS, OUT}, 7)));
     if (square) sum = mla_add(s->tape, sum, mla_sum(s->tape, square));
     if (z->data) memcpy(value, z->data, (size_t)mla_size(z));

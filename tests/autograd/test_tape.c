@@ -28,6 +28,11 @@ static void check_gradient(const mla_tensor *x, float by_weights, float by_value
         check_close((double)((float *)x->grad)[i], (double)(by_weights * weights[i] + by_values * values[i]), 1e-6);
 }
 
+static mla_tensor *doubled(mla_tape *tape, const void *user, mla_tensor *x) {
+    (void)user;
+    return mla_scale(tape, x, 2);
+}
+
 /* ---- gradients ---- */
 
 /* x and y share the gradient of x + y; what x gets besides must not reach y, whichever is first. */
@@ -80,6 +85,11 @@ static void gradients_add_up_over_two_losses_of_a_step(void **state) {
     check_ok(f->context, mla_backward(f->tape, weigh(f->tape, x)));
     check_ok(f->context, mla_backward(f->tape, weigh(f->tape, mla_scale(f->tape, x, 2))));
     check_gradient(x, 3, 0);
+    x = mla_input_with_gradient(f->tape, 1, (const int64_t[]){1}, values); /* a loss that no op has made */
+    for (int i = 1; i <= 2; i++) {
+        check_ok(f->context, mla_backward(f->tape, x));
+        assert_true(*(float *)x->grad == (float)i);
+    }
 }
 
 static void nothing_flows_to_what_needs_none(void **state) {
@@ -90,6 +100,22 @@ static void nothing_flows_to_what_needs_none(void **state) {
     assert_false(y->needs_grad);
     check_error(f->context, mla_backward(f->tape, mla_sum(f->tape, y)), MLA_ERROR_SHAPE, "depends on no parameter");
     check_error(f->context, mla_backward(f->tape, leaf(f->tape)), MLA_ERROR_SHAPE, "a loss of one f32 element");
+}
+
+/* The first walk takes all ops with it, those of the second loss too. */
+static void walked_ops_give_no_gradient_again(void **state) {
+    static const char words[] = "has been walked by mla_backward";
+    fixture *f = *state;
+    mla_tape_begin(f->tape, &step);
+    mla_tensor *x = leaf(f->tape), *y = mla_exp(f->tape, x);
+    mla_tensor *first = weigh(f->tape, y), *second = mla_sum(f->tape, y);
+    check_ok(f->context, mla_backward(f->tape, first));
+    check_error(f->context, mla_backward(f->tape, first), MLA_ERROR_ARGUMENT, words);
+    check_error(f->context, mla_backward(f->tape, second), MLA_ERROR_ARGUMENT, words);
+    assert_ptr_equal(mla_scale(f->tape, y, 2), mla_inert(f->tape));
+    check_error(f->context, mla_error_status(f->context), MLA_ERROR_ARGUMENT, words);
+    check_error(f->context, mla_backward(f->tape, mla_recompute(f->tape, doubled, NULL, 0, y)), MLA_ERROR_ARGUMENT, words);
+    assert_ptr_not_equal(mla_detached(f->tape, doubled, NULL, y), mla_inert(f->tape)); /* asks for no gradient */
 }
 
 /* ---- scopes ---- */
@@ -227,6 +253,89 @@ static void the_hook_fires_once_when_a_gradient_is_final(void **state) {
     mla_params_destroy(m.params);
 }
 
+/* `ignored` depends on the bias alone, and the loss does not depend on it. */
+static void the_hook_is_not_called_without_a_gradient(void **state) {
+    fixture *f = *state;
+    model m;
+    calls c = {0};
+    check_ok(f->context, create_model(f->context, &m));
+    mla_tape_begin(f->tape, &(mla_step){.training = true, .gradient_final = note_call, .user = &c});
+    mla_exp(f->tape, m.bias);
+    check_ok(f->context, mla_backward(f->tape, mla_sum(f->tape, m.gain)));
+    assert_int_equal(c.calls, 1);
+    assert_ptr_equal(c.parameter[0], m.gain);
+    mla_params_destroy(m.params);
+}
+
+/* ---- computing again ---- */
+
+static mla_tensor *block(mla_tape *tape, const void *m, mla_tensor *x) { return feed_forward(tape, m, x); }
+static mla_tensor *nothing(mla_tape *tape, const void *user, mla_tensor *x) {
+    (void)tape, (void)user;
+    return x;
+}
+
+typedef struct {
+    bool recompute, shared, behind; /* one block's weights in two parts; the gain behind the part, too */
+} plan;
+
+static mla_status block_gradients(fixture *f, const model *m, const plan *p, calls *c, float *gain) {
+    static float x[4 * WIDTH];
+    for (int i = 0; i < 4 * WIDTH; i++) x[i] = (float)(i * 7 % 11) - 5;
+    mla_params_clear_gradients(m->params);
+    mla_tape_begin(f->tape, &(mla_step){.gradient_final = c ? note_call : NULL, .user = c});
+    mla_tensor *y = mla_input_with_gradient(f->tape, 2, (const int64_t[]){4, WIDTH}, x);
+    for (int i = 0; i < 1 + p->shared; i++)
+        y = p->recompute ? mla_recompute(f->tape, block, m, sizeof *m, y) : feed_forward(f->tape, m, y);
+    if (p->behind) y = mla_rmsnorm(f->tape, y, m->gain, 1e-6f, MLA_F32);
+    const mla_status status = mla_backward(f->tape, mla_sum(f->tape, mla_exp(f->tape, y)));
+    memcpy(gain, m->gain->grad, WIDTH * sizeof *gain);
+    return status;
+}
+
+/* Its gradient would be called final before it is; without anyone who wants to know when, it is right. */
+static void a_parameter_of_two_parts_is_refused_where_it_matters(void **state) {
+    static const plan plans[] = {{.shared = true}, {.behind = true}};
+    fixture *f = *state;
+    model m;
+    float once[WIDTH], again[WIDTH];
+    check_ok(f->context, create_model(f->context, &m));
+    for (int i = 0; i < 2; i++) {
+        calls c = {0};
+        plan p = plans[i];
+        check_ok(f->context, block_gradients(f, &m, &p, &c, once));
+        p.recompute = true;
+        check_ok(f->context, block_gradients(f, &m, &p, NULL, again));
+        assert_memory_equal(once, again, sizeof once);
+        check_error(f->context, block_gradients(f, &m, &p, &c, again), MLA_ERROR_ARGUMENT, "gain");
+        c.calls = 0;
+        check_ok(f->context, block_gradients(f, &m, &(plan){.recompute = true}, &c, once));
+        assert_int_equal(c.calls, 5); /* all but the table */
+    }
+    mla_params_destroy(m.params);
+}
+
+static void a_part_may_be_empty(void **state) {
+    fixture *f = *state;
+    mla_tape_begin(f->tape, &step);
+    mla_tensor *x = leaf(f->tape), *y = mla_recompute(f->tape, nothing, NULL, 0, mla_scale(f->tape, x, 2));
+    check_ok(f->context, mla_backward(f->tape, weigh(f->tape, y)));
+    check_gradient(x, 2, 0);
+}
+
+static mla_tensor *shrinking(mla_tape *tape, const void *user, mla_tensor *x) {
+    return mla_slice(tape, x, 0, 0, (**(int *const *)user)--);
+}
+
+static void a_part_must_stay_the_same(void **state) {
+    fixture *f = *state;
+    int length = N, *const user = &length;
+    mla_tape_begin(f->tape, &step);
+    mla_tensor *y = mla_recompute(f->tape, shrinking, &user, sizeof user, leaf(f->tape));
+    check_error(f->context, mla_backward(f->tape, weigh(f->tape, y)), MLA_ERROR_ARGUMENT,
+                "recompute: the graph gave (6) f32, and computed again (5) f32");
+}
+
 /* ---- errors, inference, shapes ---- */
 
 static void after_an_error_ops_are_inert(void **state) {
@@ -354,10 +463,15 @@ int main(void) {
         cmocka_unit_test(a_branch_without_gradient_is_passed_over),
         cmocka_unit_test(gradients_add_up_over_two_losses_of_a_step),
         cmocka_unit_test(nothing_flows_to_what_needs_none),
+        cmocka_unit_test(walked_ops_give_no_gradient_again),
         cmocka_unit_test(scopes_free_what_nobody_keeps),
         cmocka_unit_test(use_after_the_scope_is_an_error),
         cmocka_unit_test(gradients_of_inputs_in_scopes_return),
         cmocka_unit_test(the_hook_fires_once_when_a_gradient_is_final),
+        cmocka_unit_test(the_hook_is_not_called_without_a_gradient),
+        cmocka_unit_test(a_parameter_of_two_parts_is_refused_where_it_matters),
+        cmocka_unit_test(a_part_may_be_empty),
+        cmocka_unit_test(a_part_must_stay_the_same),
         cmocka_unit_test(after_an_error_ops_are_inert),
         cmocka_unit_test(inference_keeps_nothing),
         cmocka_unit_test(shapes_alone_predict_memory_and_cost),
