@@ -14,14 +14,18 @@ static void *member_of(const mla_field *field, void *object) { return (char *)ob
 
 /* ---- lists */
 
-mla_status mla_list_append(mla_context *context, mla_list *list, const char *text) {
+static mla_status append(mla_context *context, mla_list *list, const char *text, size_t length) {
     mla_status status =
         mla_grow(context, &list->items, &list->capacity, list->count + 1, sizeof *list->items, "a list");
     if (status) return status;
-    char *copy = strdup(text);
+    char *copy = strndup(text, length);
     if (!copy) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a list");
     list->items[list->count++] = copy;
     return MLA_OK;
+}
+
+mla_status mla_list_append(mla_context *context, mla_list *list, const char *text) {
+    return append(context, list, text, strlen(text));
 }
 
 void mla_list_free(mla_list *list) {
@@ -30,64 +34,11 @@ void mla_list_free(mla_list *list) {
     *list = (mla_list){0};
 }
 
-/* ---- defaults */
-
-static mla_status set_string(mla_context *context, char **member, const char *text) {
-    char *copy = strdup(text);
-    if (!copy) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a string");
-    free(*member);
-    *member = copy;
-    return MLA_OK;
-}
-
-/* The name of a choice, with which it begins. */
-static const char *kind_name(const void *kind) { return *(const char *const *)kind; }
-
-static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
-    switch (field->type) {
-    case MLA_FIELD_INT:
-        *(int64_t *)member = (int64_t)field->standard;
-        break;
-    case MLA_FIELD_FLOAT:
-        *(double *)member = field->standard;
-        break;
-    case MLA_FIELD_BOOL:
-        *(bool *)member = field->standard != 0;
-        break;
-    case MLA_FIELD_ENUM:
-        *(unsigned *)member = (unsigned)field->standard;
-        break;
-    case MLA_FIELD_KIND:
-        *(const void **)member = field->kinds[0];
-        break;
-    case MLA_FIELD_STRING:
-        *(char **)member = NULL;
-        if (field->text) return set_string(context, member, field->text);
-        break;
-    case MLA_FIELD_LIST:
-        *(mla_list *)member = (mla_list){0};
-        break;
-    case MLA_FIELD_INTS: /* none */
-        break;
-    case MLA_FIELD_GROUP:
-        return mla_fields_default(context, field->group, member);
-    }
-    return MLA_OK;
-}
-
-mla_status mla_fields_default(mla_context *context, const mla_field_table *table, void *object) {
-    mla_status status = MLA_OK;
-    memset(object, 0, table->size);
-    for (int i = 0; i < table->count && !status; i++)
-        status = set_default(context, at(table, i), member_of(at(table, i), object));
-    return status;
-}
-
 void mla_fields_free(const mla_field_table *table, void *object) {
     for (int i = 0; i < table->count; i++) {
         void *member = member_of(at(table, i), object);
         if (at(table, i)->type == MLA_FIELD_STRING) free(*(char **)member);
-        if (at(table, i)->type == MLA_FIELD_LIST) mla_list_free(member);
+        if (at(table, i)->type == MLA_FIELD_LIST || at(table, i)->type == MLA_FIELD_WORDS) mla_list_free(member);
         if (at(table, i)->type == MLA_FIELD_GROUP) mla_fields_free(at(table, i)->group, member);
     }
     memset(object, 0, table->size);
@@ -181,6 +132,9 @@ mla_status mla_fields_unknown(mla_context *context, const char *where, const mla
 
 /* ---- values */
 
+/* The name with which a choice begins. */
+static const char *kind_name(const void *kind) { return *(const char *const *)kind; }
+
 void mla_field_expects(const mla_field *field, size_t size, char *out) {
     static const char *const words[] = {[MLA_FIELD_INT] = "a whole number",
                                         [MLA_FIELD_FLOAT] = "a number",
@@ -189,6 +143,7 @@ void mla_field_expects(const mla_field *field, size_t size, char *out) {
                                         [MLA_FIELD_KIND] = "one of",
                                         [MLA_FIELD_STRING] = "text",
                                         [MLA_FIELD_LIST] = "text or a list",
+                                        [MLA_FIELD_WORDS] = "words with commas between",
                                         [MLA_FIELD_INTS] = "whole numbers with commas between",
                                         [MLA_FIELD_GROUP] = "a group of keys"};
     size_t used = (size_t)snprintf(out, size, "%s", words[field->type]);
@@ -199,25 +154,39 @@ void mla_field_expects(const mla_field *field, size_t size, char *out) {
                                  is_enum ? field->names[i] : kind_name(field->kinds[i]));
 }
 
-static mla_status wrong_type(mla_context *context, const char *where, const char *key, const mla_field *field,
-                             const char *text) {
+mla_status mla_field_wrong_kind(mla_context *context, const char *where, const char *key, const mla_field *field,
+                                const char *got) {
     char expected[MAX_WORDS];
     mla_field_expects(field, sizeof expected, expected);
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got \"%s\" (%s)", where, key, expected,
-                    text, field->help);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got %s (%s)", where, key, expected, got,
+                    field->help);
+}
+
+/* What a message about a value names. */
+typedef struct {
+    mla_context *context;
+    const char *where, *key;
+    const mla_field *field;
+} subject;
+
+static mla_status wrong_text(const subject *s, const char *text) {
+    char expected[MAX_WORDS];
+    mla_field_expects(s->field, sizeof expected, expected);
+    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got \"%s\" (%s)", s->where, s->key,
+                    expected, text, s->field->help);
 }
 
 static bool unbounded(const mla_field *field) { return field->min == 0 && field->max == 0; }
 
-static mla_status check_bounds(mla_context *context, const char *where, const char *key,
-                               const mla_field *field, double value) {
+static mla_status check_bounds(const subject *s, double value) {
+    const mla_field *field = s->field;
     if (!isfinite(value))
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s: %g is not a finite number (%s)", where, key,
+        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %g is not a finite number (%s)", s->where, s->key,
                         value, field->help);
     if (unbounded(field) || (value >= field->min && value <= field->max)) return MLA_OK;
     const bool small = value < field->min;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s: %.15g is too %s, it must be at %s %.15g (%s)", where,
-                    key, value, small ? "small" : "large", small ? "least" : "most",
+    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %.15g is too %s, it must be at %s %.15g (%s)", s->where,
+                    s->key, value, small ? "small" : "large", small ? "least" : "most",
                     small ? field->min : field->max, field->help);
 }
 
@@ -262,14 +231,12 @@ static bool parse_kind(const mla_field *field, const char *text, const void **ou
     return false;
 }
 
-static mla_status set_number(mla_context *context, const char *where, const char *key, const mla_field *field,
-                             void *member, const char *text) {
+static mla_status set_number(const subject *s, void *member, const char *text) {
     int64_t whole = 0;
     double value = 0;
-    const bool is_int = field->type == MLA_FIELD_INT;
-    if (!(is_int ? parse_int(text, &whole) : parse_float(text, &value)))
-        return wrong_type(context, where, key, field, text);
-    mla_status status = check_bounds(context, where, key, field, is_int ? (double)whole : value);
+    const bool is_int = s->field->type == MLA_FIELD_INT;
+    if (!(is_int ? parse_int(text, &whole) : parse_float(text, &value))) return wrong_text(s, text);
+    mla_status status = check_bounds(s, is_int ? (double)whole : value);
     if (status) return status;
     if (is_int)
         *(int64_t *)member = whole;
@@ -278,46 +245,102 @@ static mla_status set_number(mla_context *context, const char *where, const char
     return MLA_OK;
 }
 
-static mla_status set_ints(mla_context *context, const char *where, const char *key, const mla_field *field,
-                           mla_ints *out, const char *text) {
-    mla_ints all = {0};
-    const char *next = text;
-    for (char *end; *next; next = *end && end[1] ? end + 1 : end) {
-        errno = 0;
-        const int64_t value = strtoll(next, &end, 10);
-        if (end == next || errno || (*end && (*end != ',' || !end[1])) || all.count == MLA_MOST_INTS)
-            return wrong_type(context, where, key, field, text);
-        const mla_status status = check_bounds(context, where, key, field, (double)value);
-        if (status) return status;
-        all.items[all.count++] = value;
-    }
-    *out = all;
+static mla_status set_string(mla_context *context, char **member, const char *text) {
+    char *copy = strdup(text);
+    if (!copy) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a string");
+    free(*member);
+    *member = copy;
     return MLA_OK;
 }
 
-static mla_status set_member(mla_context *context, const char *where, const char *key, const mla_field *field,
-                             void *member, const char *text) {
-    switch (field->type) {
+/* ---- several values in one text */
+
+static const char separators[] = ", \t\n\v\f\r";
+static const char *spaces(const char *text) { return text + strspn(text, separators + 1); }
+
+/* The length of the word at the beginning of *text, which moves to the next one: behind white space, a comma, or
+ * both. 0: a comma without a word on one of its sides. */
+static size_t cut_word(const char **text) {
+    const size_t length = strcspn(*text, separators);
+    const char *behind = spaces(*text + length);
+    if (*behind == ',' && *spaces(behind + 1)) behind = spaces(behind + 1);
+    *text = behind;
+    return length;
+}
+
+static mla_status add_words(const subject *s, const char *text, mla_list *out) {
+    mla_status status = MLA_OK;
+    for (const char *next = spaces(text); *next && !status;) {
+        const char *word = next;
+        const size_t length = cut_word(&next);
+        status = length ? append(s->context, out, word, length) : wrong_text(s, text);
+    }
+    return status;
+}
+
+static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
+    mla_status status = MLA_OK;
+    for (const char *next = spaces(text); *next && !status;) {
+        char *end;
+        errno = 0;
+        const int64_t value = strtoll(next, &end, 10);
+        const char *word = next;
+        const size_t length = cut_word(&next);
+        if (!length || end != word + length || errno || out->count == MLA_MOST_INTS) return wrong_text(s, text);
+        status = check_bounds(s, (double)value);
+        out->items[out->count++] = value;
+    }
+    return status;
+}
+
+static mla_status set_list(const subject *s, mla_list *member, const mla_list *items) {
+    const bool cuts = s->field->type == MLA_FIELD_WORDS;
+    mla_list all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++)
+        status = cuts ? add_words(s, items->items[i], &all) : mla_list_append(s->context, &all, items->items[i]);
+    mla_list_free(status ? &all : member);
+    if (!status) *member = all;
+    return status;
+}
+
+static mla_status set_ints(const subject *s, mla_ints *member, const mla_list *items) {
+    mla_ints all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++) status = add_ints(s, items->items[i], &all);
+    if (!status) *member = all;
+    return status;
+}
+
+static mla_status set_items(const subject *s, void *member, const mla_list *items) {
+    if (s->field->type == MLA_FIELD_INTS) return set_ints(s, member, items);
+    if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items);
+    return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
+}
+
+/* ---- any value */
+
+static mla_status set_member(const subject *s, void *member, const char *text) {
+    switch (s->field->type) {
     case MLA_FIELD_INT:
     case MLA_FIELD_FLOAT:
-        return set_number(context, where, key, field, member, text);
+        return set_number(s, member, text);
     case MLA_FIELD_BOOL:
-        return parse_bool(text, member) ? MLA_OK : wrong_type(context, where, key, field, text);
+        return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
     case MLA_FIELD_ENUM:
-        return parse_name(field, text, member) ? MLA_OK : wrong_type(context, where, key, field, text);
+        return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
     case MLA_FIELD_KIND:
-        return parse_kind(field, text, member) ? MLA_OK : wrong_type(context, where, key, field, text);
+        return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
     case MLA_FIELD_STRING:
-        return set_string(context, member, text);
+        return set_string(s->context, member, text);
     case MLA_FIELD_LIST:
-        mla_list_free(member);
-        return *text ? mla_list_append(context, member, text) : MLA_OK;
+    case MLA_FIELD_WORDS:
     case MLA_FIELD_INTS:
-        return set_ints(context, where, key, field, member, text);
+        return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = *text != '\0'});
     case MLA_FIELD_GROUP:
         break;
     }
-    return wrong_type(context, where, key, field, text);
+    return wrong_text(s, text);
 }
 
 mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
@@ -325,21 +348,74 @@ mla_status mla_fields_set(mla_context *context, const char *where, const mla_fie
     void *member;
     const mla_field *field = mla_fields_find(table, object, key, &member);
     if (!field) return mla_fields_unknown(context, where, table, key);
-    return set_member(context, where, key, field, member, text);
+    return set_member(&(subject){context, where, key, field}, member, text);
 }
 
-static mla_status check_ints(mla_context *context, const char *where, const char *key, const mla_field *field,
-                             const mla_ints *ints) {
+mla_status mla_fields_set_list(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                               const char *key, const mla_list *items) {
+    void *member;
+    const mla_field *field = mla_fields_find(table, object, key, &member);
+    if (!field) return mla_fields_unknown(context, where, table, key);
+    return set_items(&(subject){context, where, key, field}, member, items);
+}
+
+/* ---- defaults */
+
+static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
+    switch (field->type) {
+    case MLA_FIELD_INT:
+        *(int64_t *)member = (int64_t)field->standard;
+        break;
+    case MLA_FIELD_FLOAT:
+        *(double *)member = field->standard;
+        break;
+    case MLA_FIELD_BOOL:
+        *(bool *)member = field->standard != 0;
+        break;
+    case MLA_FIELD_ENUM:
+        *(unsigned *)member = (unsigned)field->standard;
+        break;
+    case MLA_FIELD_KIND:
+        *(const void **)member = field->kinds[0];
+        break;
+    case MLA_FIELD_STRING:
+        *(char **)member = NULL;
+        if (field->text) return set_string(context, member, field->text);
+        break;
+    case MLA_FIELD_LIST:
+        *(mla_list *)member = (mla_list){0};
+        break;
+    case MLA_FIELD_WORDS:
+        *(mla_list *)member = (mla_list){0};
+        if (field->text) return add_words(&(subject){context, "", field->key, field}, field->text, member);
+        break;
+    case MLA_FIELD_INTS: /* none */
+        break;
+    case MLA_FIELD_GROUP:
+        return mla_fields_default(context, field->group, member);
+    }
+    return MLA_OK;
+}
+
+mla_status mla_fields_default(mla_context *context, const mla_field_table *table, void *object) {
     mla_status status = MLA_OK;
-    for (int64_t i = 0; i < ints->count && !status; i++)
-        status = check_bounds(context, where, key, field, (double)ints->items[i]);
+    memset(object, 0, table->size);
+    for (int i = 0; i < table->count && !status; i++)
+        status = set_default(context, at(table, i), member_of(at(table, i), object));
     return status;
 }
 
-static mla_status check_member(mla_context *context, const char *where, const char *key,
-                               const mla_field *field, const void *member) {
+/* ---- checks */
+
+static mla_status check_ints(const subject *s, const mla_ints *ints) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < ints->count && !status; i++) status = check_bounds(s, (double)ints->items[i]);
+    return status;
+}
+
+static mla_status check_member(const subject *s, const void *member) {
     double value;
-    switch (field->type) {
+    switch (s->field->type) {
     case MLA_FIELD_INT:
         value = (double)*(const int64_t *)member;
         break;
@@ -347,11 +423,11 @@ static mla_status check_member(mla_context *context, const char *where, const ch
         value = *(const double *)member;
         break;
     case MLA_FIELD_INTS:
-        return check_ints(context, where, key, field, member);
+        return check_ints(s, member);
     default:
         return MLA_OK;
     }
-    return check_bounds(context, where, key, field, value);
+    return check_bounds(s, value);
 }
 
 static mla_status check_group(mla_context *context, const char *where, const char *prefix,
@@ -364,7 +440,7 @@ static mla_status check_group(mla_context *context, const char *where, const cha
         const bool group = field->type == MLA_FIELD_GROUP;
         snprintf(key, sizeof key, "%s%s%s", prefix, field->key, group ? "." : "");
         status = group ? check_group(context, where, key, field->group, member)
-                       : check_member(context, where, key, field, member);
+                       : check_member(&(subject){context, where, key, field}, member);
     }
     return status;
 }
@@ -373,6 +449,8 @@ mla_status mla_fields_check(mla_context *context, const char *where, const mla_f
                             const void *object) {
     return check_group(context, where, "", table, object);
 }
+
+/* ---- text of values */
 
 void mla_float_text(double value, size_t size, char *out) {
     for (int digits = 6; digits <= 17; digits++) {

@@ -22,8 +22,9 @@ typedef enum {
     MLA_FIELD_ENUM,   /* any enum, numbered from 0 in the order of `names` */
     MLA_FIELD_KIND,   /* const void *: one of `kinds` */
     MLA_FIELD_STRING, /* char *, owned by the object; NULL: not given */
-    MLA_FIELD_LIST,   /* mla_list of strings, owned by the object */
-    MLA_FIELD_INTS,   /* mla_ints; each within min and max */
+    MLA_FIELD_LIST,   /* mla_list of strings, owned by the object: verbatim, for paths may hold commas and spaces */
+    MLA_FIELD_WORDS,  /* mla_list of words, owned by the object: text is cut at commas and white space */
+    MLA_FIELD_INTS,   /* mla_ints; each within min and max; text is cut as that of words */
     MLA_FIELD_GROUP   /* a nested struct, described by `group` */
 } mla_field_type;
 
@@ -32,7 +33,7 @@ typedef struct {
     int64_t count, capacity;
 } mla_list;
 
-/* A few whole numbers, in text with commas between; it owns nothing. */
+/* A few whole numbers; it owns nothing. */
 enum { MLA_MOST_INTS = 256 };
 typedef struct {
     int64_t count, items[MLA_MOST_INTS];
@@ -47,7 +48,7 @@ typedef struct {
     double standard;          /* default of numbers, bools and enums */
     double min, max;          /* both ends are allowed; both 0: any number */
     const char *help;         /* what it is, in a few words, with its unit; also shown in messages */
-    const char *text;         /* default of strings */
+    const char *text;         /* default of strings and words */
     const char *const *names; /* of an enum; ends with NULL */
     const void *const *kinds; /* structs that begin with their name, a const char *; the first is the default; ends with NULL */
     const mla_field_table *group;
@@ -70,10 +71,14 @@ void mla_fields_free(const mla_field_table *table, void *object);
 /* The field of a dotted key and the address of its member; NULL where there is none. */
 const mla_field *mla_fields_find(const mla_field_table *table, void *object, const char *key, void **member);
 
-/* Sets one member from text as a user writes it; a list becomes that one item, or empty where the text is.
+/* Sets one member from text as a user writes it; a LIST becomes that one item, or empty where the text is.
  * Unknown keys are errors that name the nearest known one, wherever in the table it is. */
 mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
                           const char *key, const char *text);
+
+/* Sets one member, of a kind that takes a list, from the items of one; each is read as mla_fields_set reads text. */
+mla_status mla_fields_set_list(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                               const char *key, const mla_list *items);
 
 /* The error for a key that is not in the table. */
 mla_status mla_fields_unknown(mla_context *context, const char *where, const mla_field_table *table,
@@ -92,6 +97,10 @@ void mla_float_text(double value, size_t size, char *out);
 
 /* What a field takes, in words: "a whole number", "one of silu, relu". */
 void mla_field_expects(const mla_field *field, size_t size, char *out);
+
+/* The error for a value of another kind than the field takes; `got` in words: "a list". */
+mla_status mla_field_wrong_kind(mla_context *context, const char *where, const char *key, const mla_field *field,
+                                const char *got);
 
 mla_status mla_list_append(mla_context *context, mla_list *list, const char *text);
 void mla_list_free(mla_list *list);

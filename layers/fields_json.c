@@ -20,8 +20,18 @@ typedef struct {
 
 static mla_status read_object(reader *r, const char *prefix, const json_t *json);
 
-/* A scalar as the text that mla_fields_set reads; false for what no scalar field takes. */
-static bool scalar_text(const json_t *value, size_t size, char *out) {
+static mla_status wrong_json(reader *r, const char *key, const mla_field *field, const json_t *value) {
+    static const char *const kinds[] = {[JSON_OBJECT] = "a group of keys", [JSON_ARRAY] = "a list",
+                                        [JSON_STRING] = "text",            [JSON_INTEGER] = "a whole number",
+                                        [JSON_REAL] = "a number",          [JSON_TRUE] = "true",
+                                        [JSON_FALSE] = "false",            [JSON_NULL] = "null"};
+    return mla_field_wrong_kind(r->context, r->where, key, field, kinds[json_typeof(value)]);
+}
+
+/* A scalar as the text that mla_fields_set reads: strings where words are expected, numbers and bools elsewhere; NULL
+ * for what the field does not take. */
+static const char *text_of(const mla_field *field, const json_t *value, size_t size, char *out) {
+    if (field->type >= MLA_FIELD_ENUM && field->type <= MLA_FIELD_WORDS) return json_string_value(value);
     if (json_is_integer(value))
         snprintf(out, size, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
@@ -29,50 +39,29 @@ static bool scalar_text(const json_t *value, size_t size, char *out) {
     else if (json_is_boolean(value))
         snprintf(out, size, "%s", json_is_true(value) ? "true" : "false");
     else
-        return false;
-    return true;
+        return NULL;
+    return out;
 }
 
-static mla_status wrong_json(reader *r, const char *key, const mla_field *field) {
-    char expected[512];
-    mla_field_expects(field, sizeof expected, expected);
-    return mla_fail(r->context, MLA_ERROR_ARGUMENT, "%s%s: expected %s (%s)", r->where, key, expected,
-                    field->help);
-}
-
-static mla_status read_list(reader *r, const char *key, const mla_field *field, mla_list *list,
-                            const json_t *array) {
+static mla_status read_list(reader *r, const char *key, const mla_field *field, const json_t *array) {
+    mla_list items = {0};
     mla_status status = MLA_OK;
-    mla_list_free(list);
     for (size_t i = 0; i < json_array_size(array) && !status; i++) {
-        const json_t *item = json_array_get(array, i);
-        status = json_is_string(item) ? mla_list_append(r->context, list, json_string_value(item))
-                                      : wrong_json(r, key, field);
+        char number[40];
+        const char *text = text_of(field, json_array_get(array, i), sizeof number, number);
+        status = text ? mla_list_append(r->context, &items, text)
+                      : wrong_json(r, key, field, json_array_get(array, i));
     }
+    if (!status) status = mla_fields_set_list(r->context, r->where, r->table, r->object, key, &items);
+    mla_list_free(&items);
     return status;
 }
 
-/* As the text that mla_fields_set reads. */
-static mla_status read_ints(reader *r, const char *key, const mla_field *field, const json_t *array) {
-    char text[MLA_MOST_INTS * 21 + 1] = "";
-    size_t used = 0;
-    if (json_array_size(array) > MLA_MOST_INTS) return wrong_json(r, key, field);
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        const json_t *item = json_array_get(array, i);
-        if (!json_is_integer(item)) return wrong_json(r, key, field);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", i ? "," : "",
-                                 (long long)json_integer_value(item));
-    }
-    return mla_fields_set(r->context, r->where, r->table, r->object, key, text);
-}
-
 static mla_status read_scalar(reader *r, const char *key, const mla_field *field, const json_t *value) {
-    const bool takes_words = field->type >= MLA_FIELD_ENUM && field->type <= MLA_FIELD_LIST;
-    char text[40];
-    if (json_is_string(value) && takes_words)
-        return mla_fields_set(r->context, r->where, r->table, r->object, key, json_string_value(value));
-    if (takes_words || !scalar_text(value, sizeof text, text)) return wrong_json(r, key, field);
-    return mla_fields_set(r->context, r->where, r->table, r->object, key, text);
+    char number[40];
+    const char *text = text_of(field, value, sizeof number, number);
+    return text ? mla_fields_set(r->context, r->where, r->table, r->object, key, text)
+                : wrong_json(r, key, field, value);
 }
 
 static mla_status read_value(reader *r, const char *key, const json_t *value) {
@@ -83,10 +72,8 @@ static mla_status read_value(reader *r, const char *key, const json_t *value) {
                           : mla_fields_unknown(r->context, r->where, r->table, key);
     if (json_is_null(value)) return MLA_OK;
     if (field->type == MLA_FIELD_GROUP)
-        return json_is_object(value) ? read_object(r, key, value) : wrong_json(r, key, field);
-    if (field->type == MLA_FIELD_LIST && json_is_array(value)) return read_list(r, key, field, member, value);
-    if (field->type == MLA_FIELD_INTS && json_is_array(value)) return read_ints(r, key, field, value);
-    return read_scalar(r, key, field, value);
+        return json_is_object(value) ? read_object(r, key, value) : wrong_json(r, key, field, value);
+    return json_is_array(value) ? read_list(r, key, field, value) : read_scalar(r, key, field, value);
 }
 
 static mla_status read_object(reader *r, const char *prefix, const json_t *json) {
@@ -153,6 +140,7 @@ static json_t *write_member(mla_context *context, const mla_field *field, const 
     case MLA_FIELD_STRING:
         return json_string(*(char *const *)member);
     case MLA_FIELD_LIST:
+    case MLA_FIELD_WORDS:
         return write_list(member);
     case MLA_FIELD_INTS:
         return write_ints(member);

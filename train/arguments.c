@@ -135,14 +135,13 @@ void mla_help_overview(FILE *out) {
 static void describe_values(mla_context *context, FILE *out, const mla_field *field, const void *member) {
     char expects[256];
     mla_field_expects(field, sizeof expects, expects);
-    const bool has_default = field->type != MLA_FIELD_LIST && field->type != MLA_FIELD_INTS &&
-                             (field->type != MLA_FIELD_STRING || field->text);
-    char *text = has_default ? mla_field_format(context, field, member) : NULL;
+    char *number = field->type <= MLA_FIELD_ENUM ? mla_field_format(context, field, member) : NULL;
+    const char *text = number ? number : field->text;
     if (text)
         fprintf(out, " (%s; default %s)\n", expects, text);
     else
         fprintf(out, " (%s)\n", expects);
-    free(text);
+    free(number);
 }
 
 static void describe_table(mla_context *context, FILE *out, const char *prefix, const mla_field_table *table,

@@ -130,7 +130,7 @@ static const mla_field finetune_fields[] = {
      .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
     {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,
      .help = "softens the probabilities of both in KL, which counts its square times"},
-    {"train", MLA_FIELD_LIST, AT(train),
+    {"train", MLA_FIELD_WORDS, AT(train),
      .help = "parameters to train, the others stay as they are: kv_b_proj, '*norm', 'layers.3.*'; none: all"},
 };
 #undef AT

@@ -38,7 +38,7 @@ typedef struct {
 static bool is_list(const mla_field *field, const singles *s) {
     for (int i = 0; i < s->count; i++)
         if (s->fields[i] == field) return false;
-    return field->type == MLA_FIELD_LIST;
+    return field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS;
 }
 
 static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, const singles *s);
@@ -168,14 +168,6 @@ static mla_status explain(mla_context *context, const char *path, const mla_fiel
 
 /* ---- loading */
 
-static mla_status set_list(mla_context *context, mla_list *list, const slot *s) {
-    mla_status status = MLA_OK;
-    mla_list_free(list);
-    for (uint64_t i = 0; i < s->count && !status; i++)
-        status = mla_list_append(context, list, ((char **)s->value)[i]);
-    return status;
-}
-
 typedef struct {
     mla_context *context;
     const char *where;
@@ -189,15 +181,14 @@ static mla_status set_all(const loader *l, const char *prefix, const mla_field_t
     mla_status status = MLA_OK;
     for (int i = 0; i < group->count && !status; i++) {
         const mla_field *field = &group->fields[i];
-        void *member;
         char key[MAX_KEY];
         snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", field->key);
         if (!slots[i].value) continue;
         if (field->type == MLA_FIELD_GROUP)
             status = set_all(l, key, field->group, slots[i].value);
         else if (is_list(field, &l->singles))
-            status =
-                set_list(l->context, (mla_fields_find(l->table, l->object, key, &member), member), &slots[i]);
+            status = mla_fields_set_list(l->context, l->where, l->table, l->object, key,
+                                         &(mla_list){.items = slots[i].value, .count = (int64_t)slots[i].count});
         else
             status = mla_fields_set(l->context, l->where, l->table, l->object, key, slots[i].value);
     }
@@ -260,7 +251,7 @@ static void free_slots(const mla_field_table *table, slot *slots) {
     for (int i = 0; slots && i < table->count; i++) {
         if (table->fields[i].type == MLA_FIELD_GROUP)
             free_slots(table->fields[i].group, slots[i].value);
-        else if (table->fields[i].type != MLA_FIELD_LIST)
+        else if (table->fields[i].type != MLA_FIELD_LIST && table->fields[i].type != MLA_FIELD_WORDS)
             free(slots[i].value); /* lists are borrowed */
     }
     free(slots);
@@ -272,7 +263,7 @@ static slot *make_slots(mla_context *context, const mla_field_table *table, cons
         const mla_field *field = &table->fields[i];
         const void *member = (const char *)object + field->offset;
         const mla_list *list = member;
-        if (field->type == MLA_FIELD_LIST) {
+        if (field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS) {
             if (list->count) slots[i] = (slot){list->items, (uint64_t)list->count};
             continue;
         }

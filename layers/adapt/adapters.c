@@ -13,7 +13,7 @@ static const char *const inits[] = {"uniform", "normal", "pissa", NULL};
 
 #define AT(member) offsetof(mla_lora_options, member)
 static const mla_field fields[] = {
-    {"targets", MLA_FIELD_LIST, AT(targets),
+    {"targets", MLA_FIELD_WORDS, AT(targets),
      .help = "projections with an adapter: q_proj, '*_proj', kv_b_proj:16:32 (pattern:rank:alpha); none: no adapters"},
     {"rank", MLA_FIELD_INT, AT(rank), 8, .help = "of the adapters, where a target has none of its own"},
     {"alpha", MLA_FIELD_FLOAT, AT(alpha), 16, 1e-6, 1e6, .help = "an adapter counts alpha / rank times"},
@@ -139,19 +139,17 @@ static mla_status attach(mla_decoder *model, const mla_lora_options *options, in
 }
 
 mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *options) {
-    mla_list words = {0};
-    if (!options->targets.count) return MLA_OK;
+    const int64_t count = options->targets.count;
+    if (!count) return MLA_OK;
     if (options->dora && options->init == MLA_LORA_PISSA)
         return mla_fail(model->context, MLA_ERROR_ARGUMENT, "lora: dora does not go with init: pissa; choose one");
-    mla_status status = mla_names_split(model->context, "lora.targets", &options->targets, &words);
-    target *targets = mla_alloc(model->context, words.count, sizeof *targets, "the targets");
-    if (!targets) status = MLA_ERROR_MEMORY;
-    for (int64_t k = 0; k < words.count && !status; k++)
-        status = parse(model->context, words.items[k], options, &targets[k]);
+    target *targets = mla_alloc(model->context, count, sizeof *targets, "the targets");
+    mla_status status = targets ? MLA_OK : MLA_ERROR_MEMORY;
+    for (int64_t k = 0; k < count && !status; k++)
+        status = parse(model->context, options->targets.items[k], options, &targets[k]);
     mla_params_freeze(model->params);
-    if (!status) status = attach(model, options, words.count, targets);
+    if (!status) status = attach(model, options, count, targets);
     free(targets);
-    mla_list_free(&words);
     return status;
 }
 

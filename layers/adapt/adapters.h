@@ -18,7 +18,7 @@
 typedef enum { MLA_LORA_UNIFORM, MLA_LORA_NORMAL, MLA_LORA_PISSA } mla_lora_init;
 
 typedef struct {
-    mla_list targets; /* "PATTERN", "PATTERN:RANK" or "PATTERN:RANK:ALPHA", or several with commas between */
+    mla_list targets; /* each "PATTERN", "PATTERN:RANK" or "PATTERN:RANK:ALPHA" */
     int64_t rank;     /* where a target has none of its own */
     double alpha;     /* of B A, which is multiplied by alpha / rank */
     bool rslora;      /* by alpha / sqrt(rank) instead */

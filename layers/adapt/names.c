@@ -8,25 +8,9 @@
 enum { LONGEST_NAME = 2 * MLA_LONGEST_PATTERN };
 
 bool mla_name_matches(const char *pattern, const char *name) {
-    char behind_dot[MLA_LONGEST_PATTERN + 3];
-    snprintf(behind_dot, sizeof behind_dot, "*.%s", pattern);
+    char behind_dot[MLA_LONGEST_PATTERN + 2];
+    if (snprintf(behind_dot, sizeof behind_dot, "*.%s", pattern) >= (int)sizeof behind_dot) return false;
     return !fnmatch(pattern, name, 0) || !fnmatch(behind_dot, name, 0);
-}
-
-mla_status mla_names_split(mla_context *context, const char *key, const mla_list *list, mla_list *out) {
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < list->count && !status; i++)
-        for (const char *at = list->items[i]; at && !status; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-            char word[MLA_LONGEST_PATTERN];
-            at += strspn(at, " ");
-            const size_t length = strcspn(at, ", ");
-            snprintf(word, sizeof word, "%.*s", (int)length, at);
-            if (length && length < sizeof word) status = mla_list_append(context, out, word);
-            else
-                status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s: \"%s\": a pattern is empty or too long", key,
-                                  list->items[i]);
-        }
-    return status;
 }
 
 /* ---- parameters ---- */
@@ -91,11 +75,9 @@ static mla_status thaw(mla_decoder *model, const char *key, const char *pattern)
 }
 
 mla_status mla_names_train_only(mla_decoder *model, const char *key, const mla_list *patterns) {
-    mla_list words = {0};
+    mla_status status = MLA_OK;
     if (!patterns->count) return MLA_OK;
-    mla_status status = mla_names_split(model->context, key, patterns, &words);
     mla_params_freeze(model->params);
-    for (int64_t i = 0; i < words.count && !status; i++) status = thaw(model, key, words.items[i]);
-    mla_list_free(&words);
+    for (int64_t i = 0; i < patterns->count && !status; i++) status = thaw(model, key, patterns->items[i]);
     return status;
 }

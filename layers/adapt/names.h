@@ -7,12 +7,9 @@
 enum { MLA_LONGEST_PATTERN = 200 };
 
 /* Whether a pattern names it: the whole name or what follows a dot in it ("q_proj", "self_attn.q_proj",
- * "model.layers.0.self_attn.q_proj"); *, ? and [...] stand for letters as in the names of files, dots too. */
+ * "model.layers.0.self_attn.q_proj"); *, ? and [...] stand for letters as in the names of files, dots too. One of
+ * MLA_LONGEST_PATTERN bytes or more names nothing. */
 bool mla_name_matches(const char *pattern, const char *name);
-
-/* The items of a list, cut at commas and without spaces, appended to `out`. MLA_ERROR_ARGUMENT: a pattern that is empty
- * or too long, where `key` begins the message. */
-mla_status mla_names_split(mla_context *context, const char *key, const mla_list *list, mla_list *out);
 
 /* Freezes all parameters but those that the patterns name, by their whole name or without its ".weight" or ".bias"; no
  * patterns: freezes none. Before mla_params_allocate. MLA_ERROR_ARGUMENT: a pattern that names no parameter, with the

@@ -51,8 +51,17 @@ ranks 2 forecast tiny.yaml "${sets[@]}" --nodes 1,2 --json >two
 [ "$(of 2 ranks <two)" = 4 ] || fail "2 nodes of 2 ranks"
 [ "$(wc -l <two)" = 1 ] || fail "2 ranks both print"
 
+check 0 "network 25 Gbit/s a node each way, delay 20 us" "$mla" forecast tiny.yaml "${sets[@]}" --nodes "1 2 ... 8" --network "25 20"
 check 0 "Assumed:" "$mla" forecast tiny.yaml "${sets[@]}" --nodes 1,2
 check 2 "--nodes 4,2: give rising numbers" "$mla" forecast tiny.yaml "${sets[@]}" --nodes 4,2
+check 2 "--nodes 4,2: give rising numbers" "$mla" forecast tiny.yaml "${sets[@]}" --nodes "4 2"
+check 2 "--nodes: expected words with commas between" "$mla" forecast tiny.yaml "${sets[@]}" --nodes 1,,2
+for nodes in 1,... ...,8 1,2,...,...,8 1,x; do
+    check 2 "--nodes $nodes: give rising numbers" "$mla" forecast tiny.yaml "${sets[@]}" --nodes $nodes
+done
+for network in 25 25,20,1 0,20 25,-1 25,x; do
+    check 2 "--network $network: give Gbit/s" "$mla" forecast tiny.yaml "${sets[@]}" --network $network
+done
 check 2 "--nodes 1,...,8: give rising numbers" "$mla" forecast tiny.yaml "${sets[@]}" --nodes 1,...,8
 check 2 "--network fast: give Gbit/s" "$mla" forecast tiny.yaml "${sets[@]}" --network fast
 finish

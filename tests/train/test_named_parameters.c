@@ -77,14 +77,15 @@ static void others_keep_every_bit(void **state) {
 
 static int64_t trained_elements(mla_context *context, mla_status *status, const char *pattern) {
     const mla_model_config config = small_config(context, "q_lora_rank=9");
-    char *item = strdup(pattern);
-    const mla_list patterns = {.items = &item, .count = 1};
+    mla_recipe recipe;
     mla_decoder *model;
+    check_ok(context, mla_recipe_default(context, &recipe));
     check_ok(context, mla_decoder_create(context, &model, &config));
-    *status = mla_names_train_only(model, "finetune.train", &patterns);
+    *status = mla_fields_set(context, "", &mla_recipe_fields, &recipe, "finetune.train", pattern);
+    if (!*status) *status = mla_names_train_only(model, "finetune.train", &recipe.finetune.train);
     const int64_t count = mla_params_elements(model->params, true);
     mla_decoder_destroy(model);
-    free(item);
+    mla_recipe_free(&recipe);
     return count;
 }
 
@@ -99,6 +100,7 @@ static void patterns_name_parameters(void **state) {
         {"model.layers.1.self_attn.kv_b_proj.weight", 4 * (5 + 6) * 7},
         {"layers.0.mlp.*", 3 * SMALL_WIDTH * 20},
         {"mlp.up_proj, mlp.down_proj", 2 * 2 * SMALL_WIDTH * 20},
+        {"mlp.up_proj mlp.down_proj", 2 * 2 * SMALL_WIDTH * 20},
         {"*_layernorm", 2 * (2 * SMALL_WIDTH + 9 + 7)},
         {"norm", SMALL_WIDTH},
         {"lm_head", SMALL_WIDTH * SMALL_VOCABULARY},
@@ -117,7 +119,16 @@ static void patterns_name_parameters(void **state) {
     trained_elements(context, &status, "layers.7.*");
     check_error(context, status, MLA_ERROR_ARGUMENT, "\"layers.7.*\" names no parameter");
     trained_elements(context, &status, "norm,");
-    check_error(context, status, MLA_ERROR_ARGUMENT, "a pattern is empty");
+    check_error(context, status, MLA_ERROR_ARGUMENT, "finetune.train: expected words with commas between, got \"norm,\"");
+    char longest[2 * MLA_LONGEST_PATTERN];
+    memset(longest, '*', sizeof longest - 1);
+    longest[MLA_LONGEST_PATTERN - 1] = '\0';
+    assert_true(trained_elements(context, &status, longest) > 0);
+    check_ok(context, status);
+    longest[MLA_LONGEST_PATTERN - 1] = '*';
+    longest[MLA_LONGEST_PATTERN] = '\0';
+    trained_elements(context, &status, longest);
+    check_error(context, status, MLA_ERROR_ARGUMENT, "*\" names no parameter of this model");
 }
 
 static void recipes_say_what_they_mean(void **state) {

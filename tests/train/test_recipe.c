@@ -62,6 +62,25 @@ static void takes_one_source_or_a_list(void **state) {
     mla_recipe_free(&recipe);
 }
 
+/* Patterns are cut at commas and spaces however they come, also from lists that were saved with commas in an item. */
+static void takes_patterns_in_any_form(void **state) {
+    mla_context *context = *state;
+    static const char *const forms[] = {"q_proj,kv_b_proj:16", "q_proj kv_b_proj:16", "[q_proj, 'kv_b_proj:16']",
+                                        "[\"q_proj,kv_b_proj:16\"]", "\n  - q_proj kv_b_proj:16"};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        mla_recipe recipe;
+        char text[256];
+        snprintf(text, sizeof text, "lora:\n  targets: %s\n" DATA TRAIN, forms[i]);
+        check_ok(context, load(context, &recipe, text));
+        assert_int_equal(recipe.lora.targets.count, 2);
+        assert_string_equal(recipe.lora.targets.items[0], "q_proj");
+        assert_string_equal(recipe.lora.targets.items[1], "kv_b_proj:16");
+        check_ok(context, mla_recipe_set(context, &recipe, "finetune.train=norm o_proj"));
+        assert_int_equal(recipe.finetune.train.count, 2);
+        mla_recipe_free(&recipe);
+    }
+}
+
 static void names_what_is_wrong(void **state) {
     mla_context *context = *state;
     static const struct {
@@ -249,6 +268,7 @@ static int teardown(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(loads_values_and_keeps_defaults),
                                        cmocka_unit_test(takes_one_source_or_a_list),
+                                       cmocka_unit_test(takes_patterns_in_any_form),
                                        cmocka_unit_test(names_what_is_wrong),
                                        cmocka_unit_test(names_files_that_cannot_be_read),
                                        cmocka_unit_test(sets_are_applied_and_checked),

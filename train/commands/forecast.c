@@ -9,18 +9,17 @@
 #include <string.h>
 
 typedef struct {
-    mla_list set;
-    char *nodes, *network;
+    mla_list set, nodes, network;
     int64_t ranks_per_node;
     bool json;
 } options;
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
-    {"nodes", MLA_FIELD_STRING, AT(nodes), .text = "1,2,4,...,256",
+    {"nodes", MLA_FIELD_WORDS, AT(nodes), .text = "1,2,4,...,256",
      .help = "how many; \"...\" goes on by the same factor"},
     {"ranks-per-node", MLA_FIELD_INT, AT(ranks_per_node), 0, 0, 4096, .help = "0: as many as are here now"},
-    {"network", MLA_FIELD_STRING, AT(network),
+    {"network", MLA_FIELD_WORDS, AT(network),
      .help = "of a node each way, Gbit/s, and its delay, microseconds: 25,20; otherwise measured where ranks are on "
              "several "
              "nodes"},
@@ -54,35 +53,41 @@ static bool go_on(plan *p, int64_t end) {
     return good;
 }
 
-static bool read_nodes(const char *text, plan *p) {
+static bool read_nodes(const mla_list *words, plan *p) {
     bool dots = false;
-    while (true) {
+    for (int64_t i = 0; i < words->count; i++) {
         char *end;
-        if (!strncmp(text, "...,", 4)) {
-            dots = true;
-            text += 4;
-        }
-        const int64_t nodes = strtoll(text, &end, 10);
-        if (end == text || (dots && !go_on(p, nodes)) || !append(p, nodes)) return false;
-        if (!*end) return true;
-        if (*end != ',') return false;
-        dots = false;
-        text = end + 1;
+        const bool goes_on = dots;
+        dots = !dots && !strcmp(words->items[i], "...");
+        if (dots) continue;
+        const int64_t nodes = strtoll(words->items[i], &end, 10);
+        if (*end || (goes_on && !go_on(p, nodes)) || !append(p, nodes)) return false;
     }
+    return !dots;
+}
+
+static bool read_network(const mla_list *words, mla_network *network) {
+    char *ends[2] = {"", ""};
+    if (!words->count) return true;
+    if (words->count != 2) return false;
+    const double gigabits = strtod(words->items[0], &ends[0]), microseconds = strtod(words->items[1], &ends[1]);
+    *network = (mla_network){.bandwidth = gigabits * 1e9 / 8, .latency = microseconds * 1e-6};
+    return !*ends[0] && !*ends[1] && gigabits > 0 && microseconds >= 0;
+}
+
+static mla_status refuse(mla_context *context, const char *option, const mla_list *words, const char *remedy) {
+    char text[256] = "";
+    for (int64_t i = 0; i < words->count; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? "," : "", words->items[i]);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s %s: give %s", option, text, remedy);
 }
 
 static mla_status read_options(const mla_call *call, plan *p, mla_network *network) {
     const options *o = call->options;
-    double gigabits = 0, microseconds = 0;
-    int end = 0;
-    if (!read_nodes(o->nodes, p))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "--nodes %s: give rising numbers, such as 1,2,3 or 1,2,4,...,256", o->nodes);
-    if (o->network && (sscanf(o->network, "%lf,%lf%n", &gigabits, &microseconds, &end) != 2 || o->network[end] ||
-                       !(gigabits > 0 && microseconds >= 0)))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--network %s: give Gbit/s and microseconds, such as 25,20",
-                        o->network);
-    *network = (mla_network){.bandwidth = gigabits * 1e9 / 8, .latency = microseconds * 1e-6};
+    if (!read_nodes(&o->nodes, p))
+        return refuse(call->context, "--nodes", &o->nodes, "rising numbers, such as 1,2,3 or 1,2,4,...,256");
+    if (!read_network(&o->network, network))
+        return refuse(call->context, "--network", &o->network, "Gbit/s and microseconds, such as 25,20");
     return MLA_OK;
 }
 
@@ -218,7 +223,7 @@ static mla_status forecast(const mla_call *call, mla_recipe *recipe, const plan 
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
     plan p = {.count = 0};
-    mla_network network;
+    mla_network network = {0};
     mla_recipe recipe;
     mla_recipe effective;
     mla_status status = read_options(call, &p, &network);
