@@ -36,8 +36,16 @@ struct mla_text_source {
 
 /* ---- Finding the files */
 
+/* Behind a message about a path that is not there: it may have been meant as several. */
+static const char *remedy(const char *path) {
+    return strpbrk(path, ", ") ? "; it is read as one path: give several as a list in the recipe, source: [a, b], or one "
+                                 "by one on the command line"
+                               : "";
+}
+
 static mla_status failed(mla_text_source *s, const char *action, const char *path, int error) {
-    return mla_fail(s->context, MLA_ERROR_IO, "cannot %s %s: %s", action, path, strerror(error));
+    return mla_fail(s->context, MLA_ERROR_IO, "cannot %s %s: %s%s", action, path, strerror(error),
+                    error == ENOENT ? remedy(path) : "");
 }
 
 static mla_status add_file(mla_text_source *s, const char *path) {
@@ -91,8 +99,8 @@ static mla_status add_glob(mla_text_source *s, const char *pattern) {
     mla_status status = MLA_OK;
     int result = glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
     if (result == GLOB_NOMATCH)
-        status = mla_fail(s->context, MLA_ERROR_IO, "there is no text at %s: no such file, folder or match",
-                          pattern);
+        status = mla_fail(s->context, MLA_ERROR_IO, "there is no text at %s: no such file, folder or match%s",
+                          pattern, remedy(pattern));
     else if (result)
         status = failed(s, "read all folders of", pattern, result == GLOB_NOSPACE ? ENOMEM : errno);
     else

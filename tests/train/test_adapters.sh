@@ -108,6 +108,7 @@ check 2 "is an adapter, not a model" "$mla" eval --checkpoint lora other/1.txt
 check 2 "is an adapter" "$mla" finetune lora.yaml --set finetune.base=lora --out no
 check 2 "name the checkpoint of its model by --base" "$mla" import lora-peft --out no.h5
 check 1 "nowhere" "$mla" eval --checkpoint base --adapter nowhere other/1.txt
+check 1 "no adapter lora,dora: it is read as one path, give several one by one" "$mla" eval --checkpoint base --adapter lora,dora other/1.txt
 check 2 "finetune needs a model to begin with" "$mla" finetune tiny.yaml --set data.synthetic.tokens=100 --set train.steps=1 --out no
 check 2 "adapters need a model to begin with" "$mla" train tiny.yaml --set lora.targets=q_proj --set data.synthetic.tokens=100 --set train.steps=1 --out no
 check 2 'did you mean "q_proj"' "$mla" finetune lora.yaml --set lora.targets=q_prj --out no

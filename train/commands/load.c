@@ -32,6 +32,9 @@ static mla_status open_adapter(mla_context *context, const char *text, mla_adapt
     if (has_share && !isfinite(number))
         return mla_fail(context, MLA_ERROR_ARGUMENT, "--adapter %s: the share must be a number", text);
     snprintf(path, sizeof path, "%.*s", has_share ? (int)(colon - text) : (int)strlen(text), text);
+    if (strpbrk(path, ", ") && access(path, F_OK))
+        return mla_fail(context, MLA_ERROR_IO, "there is no adapter %s: it is read as one path, give several one by one",
+                        path);
     return mla_adapter_open(context, out, path);
 }
 
