@@ -34,13 +34,14 @@ void mla_list_free(mla_list *list) {
     *list = (mla_list){0};
 }
 
+static void free_member(const mla_field *field, void *member) {
+    if (field->type == MLA_FIELD_STRING) free(*(char **)member);
+    if (field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS) mla_list_free(member);
+    if (field->type == MLA_FIELD_GROUP) mla_fields_free(field->group, member);
+}
+
 void mla_fields_free(const mla_field_table *table, void *object) {
-    for (int i = 0; i < table->count; i++) {
-        void *member = member_of(at(table, i), object);
-        if (at(table, i)->type == MLA_FIELD_STRING) free(*(char **)member);
-        if (at(table, i)->type == MLA_FIELD_LIST || at(table, i)->type == MLA_FIELD_WORDS) mla_list_free(member);
-        if (at(table, i)->type == MLA_FIELD_GROUP) mla_fields_free(at(table, i)->group, member);
-    }
+    for (int i = 0; i < table->count; i++) free_member(at(table, i), member_of(at(table, i), object));
     memset(object, 0, table->size);
 }
 
@@ -293,72 +294,6 @@ static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
     return status;
 }
 
-static mla_status set_list(const subject *s, mla_list *member, const mla_list *items) {
-    const bool cuts = s->field->type == MLA_FIELD_WORDS;
-    mla_list all = {0};
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < items->count && !status; i++)
-        status = cuts ? add_words(s, items->items[i], &all) : mla_list_append(s->context, &all, items->items[i]);
-    mla_list_free(status ? &all : member);
-    if (!status) *member = all;
-    return status;
-}
-
-static mla_status set_ints(const subject *s, mla_ints *member, const mla_list *items) {
-    mla_ints all = {0};
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < items->count && !status; i++) status = add_ints(s, items->items[i], &all);
-    if (!status) *member = all;
-    return status;
-}
-
-static mla_status set_items(const subject *s, void *member, const mla_list *items) {
-    if (s->field->type == MLA_FIELD_INTS) return set_ints(s, member, items);
-    if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items);
-    return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
-}
-
-/* ---- any value */
-
-static mla_status set_member(const subject *s, void *member, const char *text) {
-    switch (s->field->type) {
-    case MLA_FIELD_INT:
-    case MLA_FIELD_FLOAT:
-        return set_number(s, member, text);
-    case MLA_FIELD_BOOL:
-        return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_ENUM:
-        return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_KIND:
-        return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_STRING:
-        return set_string(s->context, member, text);
-    case MLA_FIELD_LIST:
-    case MLA_FIELD_WORDS:
-    case MLA_FIELD_INTS:
-        return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = *text != '\0'});
-    case MLA_FIELD_GROUP:
-        break;
-    }
-    return wrong_text(s, text);
-}
-
-mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
-                          const char *key, const char *text) {
-    void *member;
-    const mla_field *field = mla_fields_find(table, object, key, &member);
-    if (!field) return mla_fields_unknown(context, where, table, key);
-    return set_member(&(subject){context, where, key, field}, member, text);
-}
-
-mla_status mla_fields_set_list(mla_context *context, const char *where, const mla_field_table *table, void *object,
-                               const char *key, const mla_list *items) {
-    void *member;
-    const mla_field *field = mla_fields_find(table, object, key, &member);
-    if (!field) return mla_fields_unknown(context, where, table, key);
-    return set_items(&(subject){context, where, key, field}, member, items);
-}
-
 /* ---- defaults */
 
 static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
@@ -389,7 +324,8 @@ static mla_status set_default(mla_context *context, const mla_field *field, void
         *(mla_list *)member = (mla_list){0};
         if (field->text) return add_words(&(subject){context, "", field->key, field}, field->text, member);
         break;
-    case MLA_FIELD_INTS: /* none */
+    case MLA_FIELD_INTS:
+        *(mla_ints *)member = (mla_ints){0};
         break;
     case MLA_FIELD_GROUP:
         return mla_fields_default(context, field->group, member);
@@ -403,6 +339,80 @@ mla_status mla_fields_default(mla_context *context, const mla_field_table *table
     for (int i = 0; i < table->count && !status; i++)
         status = set_default(context, at(table, i), member_of(at(table, i), object));
     return status;
+}
+
+/* What is empty was not given. */
+static mla_status reset(const subject *s, void *member) {
+    free_member(s->field, member);
+    return set_default(s->context, s->field, member);
+}
+
+/* ---- any value */
+
+static mla_status set_list(const subject *s, mla_list *member, const mla_list *items) {
+    const bool cuts = s->field->type == MLA_FIELD_WORDS;
+    mla_list all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++)
+        if (cuts) status = add_words(s, items->items[i], &all);
+        else if (*items->items[i]) status = mla_list_append(s->context, &all, items->items[i]);
+    if (!status && !all.count) return reset(s, member);
+    mla_list_free(status ? &all : member);
+    if (!status) *member = all;
+    return status;
+}
+
+static mla_status set_ints(const subject *s, mla_ints *member, const mla_list *items) {
+    mla_ints all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++) status = add_ints(s, items->items[i], &all);
+    if (!status) *member = all;
+    return status;
+}
+
+static mla_status set_items(const subject *s, void *member, const mla_list *items) {
+    if (s->field->type == MLA_FIELD_INTS) return set_ints(s, member, items);
+    if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items);
+    return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
+}
+
+static mla_status set_member(const subject *s, void *member, const char *text) {
+    switch (s->field->type) {
+    case MLA_FIELD_INT:
+    case MLA_FIELD_FLOAT:
+        return set_number(s, member, text);
+    case MLA_FIELD_BOOL:
+        return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_ENUM:
+        return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_KIND:
+        return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_STRING:
+        return *text ? set_string(s->context, member, text) : reset(s, member);
+    case MLA_FIELD_LIST:
+    case MLA_FIELD_WORDS:
+    case MLA_FIELD_INTS:
+        return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = 1});
+    case MLA_FIELD_GROUP:
+        break;
+    }
+    return wrong_text(s, text);
+}
+
+mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                          const char *key, const char *text) {
+    void *member;
+    const mla_field *field = mla_fields_find(table, object, key, &member);
+    if (!field) return mla_fields_unknown(context, where, table, key);
+    return set_member(&(subject){context, where, key, field}, member, text);
+}
+
+mla_status mla_fields_set_list(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                               const char *key, const mla_list *items) {
+    void *member;
+    const mla_field *field = mla_fields_find(table, object, key, &member);
+    if (!field) return mla_fields_unknown(context, where, table, key);
+    return set_items(&(subject){context, where, key, field}, member, items);
 }
 
 /* ---- checks */

@@ -5,6 +5,9 @@
  * It stands in layers/ because the model's configuration needs it first, and recipes and commands (train/)
  * may include layers/, not the other way round.
  *
+ * Text that is empty is not given, however it comes: a string is then NULL or its default, a list empty or its
+ * default, and an empty item of a list is none.
+ *
  * Keys of nested structs are written with dots: "rope_scaling.factor". Every message starts with `where`
  * (a file, "--set ", or "") and names the key, the value and what would be right. Wrong values are
  * MLA_ERROR_ARGUMENT. */
@@ -71,7 +74,7 @@ void mla_fields_free(const mla_field_table *table, void *object);
 /* The field of a dotted key and the address of its member; NULL where there is none. */
 const mla_field *mla_fields_find(const mla_field_table *table, void *object, const char *key, void **member);
 
-/* Sets one member from text as a user writes it; a LIST becomes that one item, or empty where the text is.
+/* Sets one member from text as a user writes it; a LIST becomes that one item.
  * Unknown keys are errors that name the nearest known one, wherever in the table it is. */
 mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
                           const char *key, const char *text);

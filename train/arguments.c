@@ -25,9 +25,8 @@ static mla_status set_option(mla_context *context, const mla_command *command, v
                              const char *value) {
     void *member;
     const mla_field *field = mla_fields_find(command->options, options, key, &member);
-    return field->type == MLA_FIELD_LIST
-               ? mla_list_append(context, member, value)
-               : mla_fields_set(context, "--", command->options, options, key, value);
+    if (field->type != MLA_FIELD_LIST) return mla_fields_set(context, "--", command->options, options, key, value);
+    return *value ? mla_list_append(context, member, value) : MLA_OK; /* may be repeated */
 }
 
 /* Takes the option words[*i], and the word after it where that is its value. */
@@ -185,7 +184,7 @@ void mla_help_command(mla_context *context, FILE *out, const mla_command *comman
 
 void mla_help_recipe(mla_context *context, FILE *out) {
     fputs("Keys of a recipe, as section.key; in the file, keys are indented below their section.\n"
-          "Each can be set on the command line: --set optim.lr=3e-4\n\n",
+          "Each can be set on the command line: --set optim.lr=3e-4; an empty text counts as not given: --set data.source=\n\n",
           out);
     describe_defaults(context, out, "", &mla_recipe_fields);
 }

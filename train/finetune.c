@@ -81,10 +81,9 @@ static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
 }
 
 mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
-    const bool has_base = recipe->finetune.base && recipe->finetune.base[0];
     *f = (mla_finetune){.context = context, .recipe = recipe};
     mla_status status = mla_teacher_open(context, &f->teacher, recipe);
-    if (!status) status = has_base ? open_base(f, recipe) : check_new(f, recipe);
+    if (!status) status = recipe->finetune.base ? open_base(f, recipe) : check_new(f, recipe);
     return status ? status : bring_tokenizer(f, recipe, folder);
 }
 

@@ -159,8 +159,6 @@ void mla_recipe_free(mla_recipe *recipe) { mla_fields_free(&mla_recipe_fields, r
 
 /* ---- the check of the whole */
 
-static bool is_set(const char *text) { return text && text[0]; }
-
 static mla_status check_model(mla_context *context, const char *where, const mla_recipe *recipe) {
     char prefix[512];
     snprintf(prefix, sizeof prefix, "%smodel.", where);
@@ -170,15 +168,11 @@ static mla_status check_model(mla_context *context, const char *where, const mla
 }
 
 static mla_status check_data(mla_context *context, const char *where, const mla_recipe_data *data) {
-    const int given = (data->source.count > 0) + is_set(data->tokens) + (data->synthetic.tokens > 0);
-    if (given != 1)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%sdata: give %s of source (text), tokens (a token file) and synthetic.tokens", where,
-                        given ? "only one" : "one");
-    if (!is_set(data->tokenizer))
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%sdata.tokenizer: give bytes, bpe, or a tokenizer.json",
-                        where);
-    return MLA_OK;
+    const int given = (data->source.count > 0) + (data->tokens != NULL) + (data->synthetic.tokens > 0);
+    if (given == 1) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%sdata: give %s of source (text), tokens (a token file) and synthetic.tokens", where,
+                    given ? "only one" : "one");
 }
 
 static mla_status check_length(mla_context *context, const char *where, const mla_recipe_train *train) {
@@ -199,7 +193,7 @@ static mla_status check_batch(mla_context *context, const char *where, mla_recip
 
 static mla_status check_train(mla_context *context, const char *where, mla_recipe *recipe) {
     mla_recipe_train *train = &recipe->train;
-    if (!is_set(recipe->finetune.base) && train->sequence > recipe->model.max_position_embeddings)
+    if (!recipe->finetune.base && train->sequence > recipe->model.max_position_embeddings)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%strain.sequence: %lld is longer than model.max_position_embeddings %lld", where,
                         (long long)train->sequence, (long long)recipe->model.max_position_embeddings);

@@ -21,7 +21,7 @@ static int64_t vocabulary_of(const mla_recipe *recipe) {
 }
 
 /* Adapters alone need no base here: they are measured on the recipe's own model. */
-static bool begins_elsewhere(const mla_recipe_finetune *f) { return (f->base && f->base[0]) || (f->distil && f->distil[0]); }
+static bool begins_elsewhere(const mla_recipe_finetune *f) { return f->base || f->distil; }
 
 static mla_status build(mla_rehearsal *r) {
     mla_status status = mla_trained_model_create(r->context, r->recipe, r->precision, &r->model);

@@ -6,7 +6,7 @@
 
 mla_status mla_teacher_open(mla_context *context, mla_teacher *t, mla_recipe *recipe) {
     *t = (mla_teacher){.context = context};
-    if (!recipe->finetune.distil || !recipe->finetune.distil[0]) return MLA_OK;
+    if (!recipe->finetune.distil) return MLA_OK;
     const mla_status status = mla_checkpoint_open(context, &t->checkpoint, recipe->finetune.distil);
     if (status) return status;
     if (!realpath(mla_checkpoint_path(t->checkpoint), t->path))
@@ -58,7 +58,7 @@ mla_status mla_teacher_remember(mla_teacher *t, mla_recipe_finetune *options, bo
     if (!t->model) return MLA_OK;
     const char *had = options->distil_hash;
     mla_base_hash(t->model, t->hash);
-    if (goes_on && had && had[0] && strcmp(had, t->hash))
+    if (goes_on && had && strcmp(had, t->hash))
         return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                         "finetune.distil: the weights of %s are not those that the run began with (hash %s, not %s): "
                         "bring them back, or start a new run with --out", t->path, t->hash, had);

@@ -156,6 +156,35 @@ static void json_is_read_alike(void **state) {
     mla_fields_free(&table, &t);
 }
 
+static void what_is_empty_is_not_given(void **state) {
+    mla_context *context = *state;
+    static const char *const texts[] = {"text", "usual_text", "paths", "words", "usual_words", "ints"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        thing t = fresh(context);
+        char json[64];
+        for (int way = 0; way < 4; way++) {
+            check_ok(context, set(context, &t, texts[i], "5"));
+            snprintf(json, sizeof json, strcmp(texts[i], "ints") ? "{\"%s\": \"\"}" : "{\"%s\": []}", texts[i]);
+            if (way == 0 || (way < 3 && i < 2)) check_ok(context, set(context, &t, texts[i], ""));
+            else if (way == 1) check_ok(context, set_list(context, &t, texts[i], NONE));
+            else if (way == 2) check_ok(context, set_list(context, &t, texts[i], LIST("", "")));
+            else check_ok(context, set_json(context, &t, json));
+            assert_null(t.text);
+            assert_string_equal(t.usual_text, "usual");
+            check_list(&t.paths, NONE);
+            check_list(&t.words, NONE);
+            check_list(&t.usual_words, LIST("one", "two"));
+            assert_int_equal(t.ints.count, 0);
+        }
+        mla_fields_free(&table, &t);
+    }
+    thing t = fresh(context);
+    check_ok(context, set_list(context, &t, "paths", LIST("", "a", "")));
+    check_list(&t.paths, LIST("a"));
+    check_error(context, set(context, &t, "kind", ""), MLA_ERROR_ARGUMENT, "kind: expected one of red, green, got \"\"");
+    mla_fields_free(&table, &t);
+}
+
 static void lists_are_for_fields_of_lists(void **state) {
     mla_context *context = *state;
     thing t = fresh(context);
@@ -169,6 +198,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_stand_between_commas_and_spaces), cmocka_unit_test(whole_numbers_as_well),
         cmocka_unit_test(paths_are_taken_as_they_are), cmocka_unit_test(json_is_read_alike),
-        cmocka_unit_test(lists_are_for_fields_of_lists)};
+        cmocka_unit_test(what_is_empty_is_not_given), cmocka_unit_test(lists_are_for_fields_of_lists)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -73,6 +73,18 @@ check 0 "" "$mla" train text.yaml --set data.tokens=bpe.h5 --set train.steps=4 -
 check 2 "the tokenizer has changed" "$mla" train --resume run --set data.tokens=other.h5
 check 0 "" "$mla" train --resume run
 
+# what is empty is not given
+check 0 "run folder" "$mla" train text.yaml --set data.tokens= --set data.source=text.txt \
+    --set train.steps=4 --out one
+check 2 "finetune.base" "$mla" finetune text.yaml --set data.source=text.txt --set finetune.base= --out one
+check 0 "run folder" "$mla" train text.yaml --set finetune.base= --set finetune.distil= --set data.source=text.txt \
+    --set train.steps=4 --resume= --out two
+check 2 "name the run folder" "$mla" train text.yaml --set data.source=text.txt --out=
+check 2 "needs --out" "$mla" prepare text.txt --out ''
+check 2 "name the model" "$mla" eval --checkpoint= text.txt
+check 0 "tokens" "$mla" eval --checkpoint one --adapter '' text.txt
+rm -rf one two
+
 # the run folder
 check 2 "has checkpoints of a run already: go on with it by --resume run" "$mla" train tiny.yaml --out run
 rm -rf run

@@ -44,7 +44,7 @@ static mla_status run(const mla_call *call) {
     const options *o = call->options;
     mla_export_options export = {.type = o->dtype};
     mla_export_report report;
-    if (!o->out || !o->out[0])
+    if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "export needs --out DIR, the folder to write");
     mla_status status = read_size(call->context, o->shard_size, &export.shard_bytes);
     if (!status) status = mla_export(call->context, call->operands->items[0], o->out, &export, &report);

@@ -117,8 +117,7 @@ static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_i
     if (o->prompt && o->prompt_file)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --prompt or --prompt-file, not both");
     if (o->prompt_file) return encode_file(call, l, o->prompt_file, out, ending);
-    if (o->prompt && o->prompt[0])
-        return encode_text(call, l, o->prompt, (int64_t)strlen(o->prompt), out, ending);
+    if (o->prompt) return encode_text(call, l, o->prompt, (int64_t)strlen(o->prompt), out, ending);
     if (o->chat) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--chat needs --prompt or --prompt-file: what the user says");
     const mla_status status =
         mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");

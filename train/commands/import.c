@@ -27,7 +27,7 @@ static mla_status import_adapter(const mla_call *call, const char *folder) {
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
     mla_import_report report;
-    if (!o->out || !o->out[0])
+    if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "import needs --out FILE.h5, the checkpoint to write");
     char adapter[PATH_MAX];

@@ -68,7 +68,7 @@ static mla_status build(mla_context *context, mla_loaded *l, const mla_list *lis
 
 mla_status mla_load_model(mla_context *context, mla_loaded *l, const mla_load_options *o) {
     *l = (mla_loaded){0};
-    if (!o->checkpoint || !o->checkpoint[0])
+    if (!o->checkpoint)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");
     mla_status status =
         (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(context, &l->checkpoint, o->checkpoint);

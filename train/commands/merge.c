@@ -3,8 +3,6 @@
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 
-#include <string.h>
-
 typedef struct {
     char *out;
 } options;
@@ -28,7 +26,7 @@ static mla_status run(const mla_call *call) {
     const mla_load_options load = {.checkpoint = call->operands->items[0],
                                    .adapter = {call->operands->items + 1, call->operands->count - 1, 0}};
     mla_loaded l;
-    if (!o->out || !o->out[0])
+    if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "merge needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &load);
     if (!status) status = mla_adapters_merge(l.model);

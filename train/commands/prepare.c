@@ -2,8 +2,6 @@
 #include "train/prepare.h"
 #include "train/commands/commands.h"
 
-#include <string.h>
-
 typedef struct {
     char *out, *tokenizer, *field, *held_out_text;
     int64_t vocab_size;
@@ -58,7 +56,7 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
 
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
-    if (!o->out || !o->out[0])
+    if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "prepare needs --out FILE.h5, the token file to write");
     const mla_prepare_options prepare = {.sources = (const char *const *)call->operands->items,

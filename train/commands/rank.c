@@ -182,7 +182,7 @@ static mla_status run(const mla_call *call) {
     const options *o = call->options;
     mla_loaded l;
     text t = {0};
-    if (!o->out || !o->out[0])
+    if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "rank needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
