@@ -1,5 +1,5 @@
-#include "autograd/rows.h"
-#include "autograd/tape_internal.h"
+#include "autograd/kernels/rows.h"
+#include "autograd/tape_state.h"
 
 #include <stddef.h>
 #include <string.h>

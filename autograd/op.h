@@ -14,7 +14,7 @@
 #ifndef MLA_AUTOGRAD_OP_H
 #define MLA_AUTOGRAD_OP_H
 
-#include "autograd/rows.h"
+#include "autograd/kernels/rows.h"
 #include "autograd/tape.h"
 
 enum { MLA_MAX_INPUTS = 8, MLA_MAX_SAVED = 3 };
@@ -70,6 +70,8 @@ mla_tensor *mla_op_refuse(mla_node *n, const char *format, ...) __attribute__((f
 /* What goes into a matrix product of the given type: x's data, or the bf16 copy of a parameter. An error names
  * the parameter that has none. */
 const void *mla_op_operand(const mla_node *n, int i, mla_dtype type);
+/* A tensor's elements, as kernels/rows.h takes them. */
+static inline mla_values mla_data(const mla_tensor *x) { return (mla_values){x->data, x->dtype}; }
 /* The gradient of a node's result, and of an input (f32 for parameters, otherwise of the input's type). */
 static inline mla_values mla_out_gradient(const mla_node *n) { return (mla_values){n->out->grad, n->out->dtype}; }
 static inline mla_values mla_in_gradient(const mla_node *n, int i) {

@@ -1,6 +1,6 @@
 #include "autograd/params.h"
-#include "autograd/random.h"
-#include "autograd/rows.h"
+#include "autograd/base/random.h"
+#include "autograd/kernels/rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +153,7 @@ static void draw(const mla_param_spec *spec, mla_stream stream, int64_t first, i
 
 static void initialise(const mla_param *param, uint64_t seed) {
     const mla_stream stream = mla_random_stream(seed, param->spec.name, 0, 0, 0);
-    const mla_values values = mla_data(&param->tensor);
+    const mla_values values = {param->tensor.data, param->tensor.dtype};
     for (int64_t i = 0; i < param->count; i += MLA_PIECE) {
         float buffer[MLA_PIECE], *piece = mla_target(values, MLA_SET, i, buffer);
         draw(&param->spec, stream, i, mla_piece(param->count, i), piece);

@@ -6,8 +6,8 @@
 #ifndef MLA_AUTOGRAD_PARAMS_H
 #define MLA_AUTOGRAD_PARAMS_H
 
-#include "autograd/context.h"
-#include "autograd/packed.h"
+#include "autograd/base/context.h"
+#include "autograd/packed_weight.h"
 
 typedef struct mla_params mla_params;
 
@@ -32,7 +32,7 @@ typedef struct {
     int64_t offset;       /* in the block of values, in floats */
     int64_t half_offset;  /* of its bf16 copy among those; -1 where it has none */
     int64_t grad_offset;  /* in the blocks of gradients and moments; -1 where frozen */
-    mla_packed packed[MLA_PACKED_DIRECTIONS]; /* of a matrix: see autograd/packed.h */
+    mla_packed packed[MLA_PACKED_DIRECTIONS]; /* of a matrix: see autograd/packed_weight.h */
 } mla_param;
 
 /* The registry owns all names, tensors and blocks. Only error: MLA_ERROR_MEMORY. */

@@ -6,7 +6,7 @@
 #ifndef MLA_AUTOGRAD_POOL_H
 #define MLA_AUTOGRAD_POOL_H
 
-#include "autograd/context.h"
+#include "autograd/base/context.h"
 #include "autograd/tensor.h"
 
 typedef struct mla_pool mla_pool;

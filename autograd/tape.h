@@ -12,8 +12,8 @@
 #ifndef MLA_AUTOGRAD_TAPE_H
 #define MLA_AUTOGRAD_TAPE_H
 
-#include "autograd/context.h"
-#include "autograd/cost.h"
+#include "autograd/base/context.h"
+#include "autograd/base/cost.h"
 #include "autograd/pool.h"
 #include "autograd/tensor.h"
 

@@ -13,6 +13,10 @@ int64_t mla_width(const mla_tensor *x) { return x->ndim ? x->shape[x->ndim - 1] 
 int64_t mla_rows(const mla_tensor *x) { return mla_count(x) / mla_width(x); }
 int64_t mla_size(const mla_tensor *x) { return mla_count(x) * (int64_t)mla_dtype_size(x->dtype); }
 
+bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x) {
+    return b->ndim == 1 && b->shape[0] == mla_width(x);
+}
+
 bool mla_same_shape(const mla_tensor *a, const mla_tensor *b) {
     return a->ndim == b->ndim && !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof *a->shape);
 }

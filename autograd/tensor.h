@@ -6,7 +6,7 @@
 #ifndef MLA_AUTOGRAD_TENSOR_H
 #define MLA_AUTOGRAD_TENSOR_H
 
-#include "autograd/dtype.h"
+#include "autograd/base/dtype.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 enum { MLA_MAX_DIMS = 4 };
 
 typedef struct mla_buffer mla_buffer; /* memory of the step's pool, see autograd/pool.h */
-typedef struct mla_packed mla_packed; /* see autograd/packed.h */
+typedef struct mla_packed mla_packed; /* see autograd/packed_weight.h */
 
 typedef struct mla_tensor {
     mla_dtype dtype;
@@ -44,6 +44,9 @@ int64_t mla_width(const mla_tensor *x);
 int64_t mla_rows(const mla_tensor *x);
 int64_t mla_size(const mla_tensor *x);
 bool mla_same_shape(const mla_tensor *a, const mla_tensor *b);
+
+/* Whether b is a single row as wide as x. */
+bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x);
 
 /* "(4,128,512) f32"; the text is written to and returned in `text`. */
 enum { MLA_SHAPE_TEXT = 112 };

@@ -1,5 +1,5 @@
 #include "optim/adamw.h"
-#include "autograd/vecmath.h"
+#include "autograd/base/vecmath.h"
 
 #include <stdlib.h>
 #include <string.h>

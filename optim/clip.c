@@ -1,5 +1,5 @@
 #include "optim/clip.h"
-#include "autograd/vecmath.h"
+#include "autograd/base/vecmath.h"
 
 enum { PARTS = 256 }; /* partial sums of one parameter, added in order */
 

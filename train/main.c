@@ -1,6 +1,6 @@
 /* The command `mla`: hands over to the subcommand named by its first argument. Only here is an error printed
  * and the process ended. */
-#include "train/arguments.h"
+#include "train/commands/arguments.h"
 
 #include <string.h>
 

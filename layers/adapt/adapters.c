@@ -1,8 +1,8 @@
 #include "layers/adapt/adapters.h"
-#include "autograd/rows.h"
+#include "autograd/kernels/rows.h"
 #include "layers/adapt/low_rank.h"
 #include "layers/adapt/names.h"
-#include "layers/nearest.h"
+#include "autograd/schema/nearest.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 #include "layers/adapt/latent_rank.h"
-#include "autograd/gemm.h"
-#include "autograd/random.h"
+#include "autograd/kernels/gemm.h"
+#include "autograd/base/random.h"
 #include "layers/adapt/orthogonal_rows.h"
 
 #include <math.h>

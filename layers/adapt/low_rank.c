@@ -1,5 +1,5 @@
 #include "layers/adapt/low_rank.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 #include "layers/adapt/orthogonal_rows.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
 #ifndef MLA_LAYERS_ADAPT_LOW_RANK_H
 #define MLA_LAYERS_ADAPT_LOW_RANK_H
 
-#include "autograd/context.h"
+#include "autograd/base/context.h"
 
 /* b (rows,rank) times a (rank,columns) is w (rows,columns) cut to its `rank` largest singular values: a = sqrt(S) Vᵀ,
  * b = U sqrt(S), largest first. By subspace iteration in double precision: where singular values lie close together

@@ -1,5 +1,5 @@
 #include "layers/adapt/names.h"
-#include "layers/nearest.h"
+#include "autograd/schema/nearest.h"
 
 #include <fnmatch.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #ifndef MLA_LAYERS_PARTS_CONFIG_H
 #define MLA_LAYERS_PARTS_CONFIG_H
 
-#include "layers/fields.h"
+#include "autograd/schema/fields.h"
 
 /* What models are made of, each a descriptor in a table: layers/kinds.h. */
 typedef struct mla_attention_kind mla_attention_kind;

@@ -3,7 +3,7 @@
 #ifndef MLA_LAYERS_PARTS_ROPE_H
 #define MLA_LAYERS_PARTS_ROPE_H
 
-#include "autograd/context.h"
+#include "autograd/base/context.h"
 #include "autograd/ops.h"
 #include "layers/parts/config.h"
 

@@ -3,7 +3,7 @@
  * GRADCHECK(absorb_query) GRADCHECK(expand_values):
  * gradients are compared element by element with the formulas, not by differences. */
 #include "autograd/ops.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <math.h>

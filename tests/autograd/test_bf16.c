@@ -2,10 +2,10 @@
  *
  * A bf16 has 8 significant bits: rounding changes a number by up to 2^-9 of itself, so results that are rounded a few
  * times on the way differ by well below `bound`; a scale that is 2 % wrong does not. */
-#include "autograd/bfloat16.h"
+#include "autograd/base/bfloat16.h"
 #include "autograd/ops.h"
 #include "autograd/params.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "tests/support/check.h"
 
 #include "autograd/ops.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 
 #include <math.h>
 #include <string.h>

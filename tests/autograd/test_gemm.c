@@ -1,9 +1,9 @@
 /* Matrix products against sums in double precision: all forms, strides, types, and from within threads. */
 #include "tests/support/check.h"
 
-#include "autograd/bfloat16.h"
-#include "autograd/gemm.h"
-#include "autograd/random.h"
+#include "autograd/base/bfloat16.h"
+#include "autograd/kernels/gemm.h"
+#include "autograd/base/random.h"
 
 #include <math.h>
 #include <string.h>

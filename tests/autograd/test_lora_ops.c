@@ -1,5 +1,5 @@
 /* The ops of adapters: their gradients by differences, and each against its composition from the general set. */
-#include "autograd/gemm.h"
+#include "autograd/kernels/gemm.h"
 #include "autograd/params.h"
 #include "tests/support/gradcheck.h"
 

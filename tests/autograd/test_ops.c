@@ -4,7 +4,7 @@
 
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * GRADCHECK(output_loss): gradients are compared element by element with the formulas. */
 #include "autograd/ops.h"
 #include "autograd/params.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <math.h>

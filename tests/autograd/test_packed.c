@@ -2,9 +2,9 @@
  * after the weight has changed. Where a processor does not gain by packing, the context's option asks for it.
  */
 #include "autograd/ops.h"
-#include "autograd/packed.h"
+#include "autograd/packed_weight.h"
 #include "autograd/params.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <stdlib.h>

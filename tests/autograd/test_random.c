@@ -1,7 +1,7 @@
 /* Philox against its published vectors; moments; the same values however they are asked for. */
 #include "tests/support/check.h"
 
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Training, against an example by hand and a plain implementation. */
-#include "data/bpe.h"
+#include "data/tokenizer/bpe.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>

@@ -1,6 +1,6 @@
 /* Conversations: read from JSON, rendered by the templates, and marked where an answer is. */
-#include "data/bpe.h"
-#include "data/chat.h"
+#include "data/tokenizer/bpe.h"
+#include "data/text/chat.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>

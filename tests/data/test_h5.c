@@ -1,6 +1,6 @@
 /* HDF5 files: what is written is read back; a changed bit, a cut, a full disk and a kill are noticed. */
-#include "autograd/bfloat16.h"
-#include "data/h5.h"
+#include "autograd/base/bfloat16.h"
+#include "data/formats/h5.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 

@@ -1,6 +1,6 @@
 /* Packing: every document whole in one sequence, every token a target once, and what is cut or left out is counted. */
-#include "data/packing.h"
-#include "data/sampler.h"
+#include "data/tokens/packing.h"
+#include "data/tokens/sampler.h"
 #include "tests/support/check.h"
 
 #include <stdlib.h>

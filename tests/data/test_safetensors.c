@@ -1,8 +1,8 @@
 /* safetensors: round trips in all types, every way in which a header, an index or a shard can be wrong, and
  * f16. */
-#include "autograd/bfloat16.h"
-#include "data/float16.h"
-#include "data/safetensors.h"
+#include "autograd/base/bfloat16.h"
+#include "autograd/base/float16.h"
+#include "data/formats/safetensors.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 

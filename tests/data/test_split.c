@@ -1,7 +1,7 @@
 /* Splitting text by patterns. That Hugging Face's `tokenizers` splits alike is checked in
  * tests/parity/tokenizer.py. */
-#include "data/bpe.h"
-#include "data/split.h"
+#include "data/tokenizer/bpe.h"
+#include "data/tokenizer/split.h"
 #include "tests/support/check.h"
 
 #include <stdio.h>

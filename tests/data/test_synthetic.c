@@ -1,5 +1,5 @@
 /* Synthetic text: its entropy is what it is said to be, and what is generated has it. */
-#include "data/synthetic.h"
+#include "data/text/synthetic.h"
 #include "tests/support/check.h"
 
 #include <math.h>

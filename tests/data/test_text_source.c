@@ -1,5 +1,5 @@
 /* Text sources: which documents, in which order, on which side, and what is said about bad ones. */
-#include "data/text_source.h"
+#include "data/text/text_source.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 

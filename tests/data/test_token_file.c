@@ -1,6 +1,6 @@
 /* Token files: what is written is mapped again; ids, offsets and the tokenizer are checked. */
-#include "data/h5.h"
-#include "data/token_file.h"
+#include "data/formats/h5.h"
+#include "data/tokens/token_file.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 

@@ -1,7 +1,7 @@
 /* The tokenizer: bytes there and back, files there and back, and files that are wrong. The ids
  * of Hugging Face's `tokenizers` are checked in tests/parity/tokenizer.py. */
-#include "data/bpe.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/bpe.h"
+#include "data/tokenizer/tokenizer.h"
 #include "tests/support/check.h"
 
 #include <signal.h>

@@ -1,5 +1,5 @@
 /* Where characters end, against all code points and all ways to cut them. */
-#include "data/utf8.h"
+#include "autograd/base/utf8.h"
 #include "tests/support/check.h"
 
 /* The UTF-8 of a code point, without a check; returns its length. */

@@ -1,6 +1,6 @@
 /* Any text as PEFT's adapter_config.json: refused, or every projection gets a rank and an alpha above 0, or an error. */
-#include "layers/fields.h"
-#include "train/adapter_internal.h"
+#include "autograd/schema/fields.h"
+#include "train/adapter/adapter_internal.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Any text as a config.json: refused, or a checked configuration that is written and read again as the same.
  */
-#include "layers/hugging_face.h"
+#include "train/hugging_face/model_config.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Any bytes as the index of a folder with two shards, "a" (tensor x) and "b" (tensor y). */
-#include "data/file.h"
-#include "data/safetensors.h"
+#include "autograd/base/file.h"
+#include "data/formats/safetensors.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Any bytes as a safetensors file: refused, or every tensor that is listed can be read. */
-#include "data/safetensors.h"
+#include "data/formats/safetensors.h"
 
 #include <stdlib.h>
 

@@ -35,8 +35,8 @@ printf '{"model_type":"qwen2",%s,"rope_parameters":%s,"layer_types":["full_atten
 printf '{"architectures":["Qwen3ForCausalLM"],%s,"head_dim":6,"sliding_window":null}' "$sizes" >"$work/seeds/config/5"
 printf '{"peft_type":"LORA","r":8,"lora_alpha":16,"rank_pattern":{"layers\\\\.\\\\d+\\\\..*q_proj":2,"a{2,9}|[b-d]*":3},"alpha_pattern":{"(mlp|x)+":1e3},"init_lora_weights":"gaussian","bias":"none"}' >"$work/seeds/adapter/1"
 
-sources=(autograd/context.c data/file.c data/replace.c data/safetensors{,_shards,_write}.c layers/config.c
-         layers/fields.c layers/fields_json.c layers/nearest.c layers/hugging_face.c train/adapter_config.c tests/fuzz/stubs.c)
+sources=(autograd/base/context.c autograd/base/file.c autograd/base/atomic_file.c data/safetensors{,_shards,_write}.c layers/config.c
+         autograd/schema/fields.c autograd/schema/fields_json.c autograd/schema/nearest.c train/hugging_face/model_config.c train/adapter/adapter_config.c tests/fuzz/stubs.c)
 for target in "${targets[@]}"; do
     (cd "$root" && clang -std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
         -Wno-unknown-pragmas -I. -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")" \

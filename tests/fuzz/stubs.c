@@ -1,6 +1,6 @@
-/* What autograd/context.c wants of OpenMP and of gemm.c, and train/adapter_config.c of a model for writing: the parsers
+/* What autograd/base/context.c wants of OpenMP and of gemm.c, and train/adapter/adapter_config.c of a model for writing: the parsers
  * need none of it, and so neither oneDNN nor HDF5 is linked. */
-#include "autograd/gemm.h"
+#include "autograd/kernels/gemm.h"
 #include "layers/adapt/adapters.h"
 
 #include <omp.h>

@@ -18,10 +18,13 @@ may_include() {
     done < <(grep -rnE --include='*.c' --include='*.h' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder" |
              grep -vE "\"($pattern)\"")
 }
+may_include autograd/base 'autograd/base/.*'
+may_include autograd/schema 'autograd/(base|schema)/.*'
+may_include autograd/kernels 'autograd/(base|kernels)/.*'
 may_include autograd 'autograd/.*'
 may_include layers '(autograd|layers)/.*'
 may_include optim '(autograd|optim)/.*'
-may_include data 'data/.*|autograd/(status|context|dtype|tensor|random|bfloat16)\.h'
+may_include data 'data/.*|autograd/(base|schema)/.*|autograd/tensor\.h'
 may_include train '(autograd|layers|optim|data|train)/.*'
 
 # only_in FILE HEADER: of the library's files, none but FILE includes HEADER.
@@ -31,10 +34,10 @@ only_in() {
             autograd layers optim data train)
     [ -z "$found" ] || [ "$found" = "$file" ] || fail "$header is for $file alone, but is included by:" $found
 }
-only_in autograd/gemm.c dnnl.h
-only_in data/h5_internal.h hdf5.h
-only_in train/yaml.c cyaml.h
-only_in train/comm.c mpi.h
+only_in autograd/kernels/gemm.c dnnl.h
+only_in data/formats/h5_internal.h hdf5.h
+only_in autograd/schema/yaml.c cyaml.h
+only_in train/distributed/comm.c mpi.h
 
 # A parallel region states its number of threads: what each has for itself is laid out for those of a context.
 while IFS= read -r line; do

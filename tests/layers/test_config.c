@@ -2,7 +2,7 @@
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
 #include "layers/parts/config.h"
-#include "layers/nearest.h"
+#include "autograd/schema/nearest.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>

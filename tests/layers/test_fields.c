@@ -1,5 +1,5 @@
 /* The schema of keys: what text, lists and JSON become, for every kind of field. */
-#include "layers/fields.h"
+#include "autograd/schema/fields.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>

@@ -1,6 +1,6 @@
 /* A base that is kept in bf16 under its adapters: a step of bf16 is the same, bit by bit, as with the same weights in
  * f32 and bf16 copies of them; half the memory or less; and what needs f32 refuses it. */
-#include "autograd/bfloat16.h"
+#include "autograd/base/bfloat16.h"
 #include "layers/adapt/adapters.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"

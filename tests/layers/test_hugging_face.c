@@ -1,7 +1,7 @@
 /* config.json of transformers: what is read, what is refused by name, and that what is written reads back. */
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
-#include "layers/hugging_face.h"
+#include "train/hugging_face/model_config.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>

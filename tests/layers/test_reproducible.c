@@ -1,5 +1,5 @@
 /* The same numbers however a step is cut: into microbatches (dropout included), and over threads. */
-#include "autograd/gemm.h"
+#include "autograd/kernels/gemm.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 

@@ -1,5 +1,5 @@
 /* Sampling: frequencies against probabilities by chi-square, the cuts, ties, limits, errors. */
-#include "layers/sampling.h"
+#include "train/inference/sampling.h"
 #include "tests/support/check.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
 
 #include "autograd/op.h"
 #include "autograd/params.h"
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 
 #include <math.h>
 #include <stdio.h>

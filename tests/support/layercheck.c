@@ -1,6 +1,6 @@
 #include "tests/support/layercheck.h"
 
-#include "autograd/random.h"
+#include "autograd/base/random.h"
 
 #include <math.h>
 #include <stdio.h>

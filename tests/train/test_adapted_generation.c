@@ -3,7 +3,7 @@
 #include "layers/adapt/adapters.h"
 #include "layers/adapt/latent_rank.h"
 #include "tests/support/check.h"
-#include "train/generation.h"
+#include "train/inference/generation.h"
 
 #include <string.h>
 

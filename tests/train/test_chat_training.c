@@ -1,13 +1,13 @@
 /* Training on conversations: the loss is the mean over the tokens of answers, each example seen by itself, as computed
  * by hand from the logits of one example after the other; and the parts that every run has work with it. */
-#include "data/packing.h"
-#include "data/token_file.h"
+#include "data/tokens/packing.h"
+#include "data/tokens/token_file.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/tiny_run.h"
-#include "train/prepare.h"
-#include "train/trainer.h"
+#include "train/run/prepare.h"
+#include "train/run/trainer.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* Damaged checkpoints in a run folder: a flipped bit or a cut is reported by the name of what it hit and never
  * loaded, and the run goes on from the last good one. With a number as argument, that many more flips. */
-#include "data/h5.h"
+#include "data/formats/h5.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/tiny_run.h"
-#include "train/checkpoint.h"
-#include "train/trainer.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/run/trainer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

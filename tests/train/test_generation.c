@@ -4,7 +4,7 @@
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
 #include "tests/support/small_model.h"
-#include "train/generation.h"
+#include "train/inference/generation.h"
 
 #include <stdio.h>
 #include <stdlib.h>

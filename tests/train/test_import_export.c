@@ -1,16 +1,16 @@
 /* Import and export: the same numbers, the same texts, and every way in which a folder can be wrong. */
-#include "data/bpe.h"
-#include "data/safetensors.h"
-#include "data/tokenizer.h"
-#include "layers/hugging_face.h"
+#include "data/tokenizer/bpe.h"
+#include "data/formats/safetensors.h"
+#include "data/tokenizer/tokenizer.h"
+#include "train/hugging_face/model_config.h"
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
-#include "train/checkpoint.h"
-#include "train/export.h"
-#include "train/import.h"
-#include "train/jinja.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/hugging_face/export.h"
+#include "train/hugging_face/import.h"
+#include "train/hugging_face/jinja.h"
 
 #include <jansson.h>
 #include <math.h>

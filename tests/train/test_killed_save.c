@@ -5,7 +5,7 @@
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/tiny_run.h"
-#include "train/trainer.h"
+#include "train/run/trainer.h"
 
 #include <signal.h>
 #include <stdio.h>

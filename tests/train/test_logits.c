@@ -1,10 +1,10 @@
 /* The logits of given ids, in HDF5 files of any origin; and checkpoints of other programs, which have no
  * seal. */
-#include "data/h5.h"
+#include "data/formats/h5.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
-#include "train/checkpoint.h"
-#include "train/logits.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/inference/logits.h"
 
 #include <hdf5.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* metrics.jsonl: what is written is read, resuming cuts, torn lines are forgiven; and the words of the
  * progress line. */
 #include "tests/support/check.h"
-#include "train/metrics.h"
-#include "train/progress.h"
+#include "train/log/metrics.h"
+#include "train/log/progress.h"
 
 #include <math.h>
 #include <signal.h>

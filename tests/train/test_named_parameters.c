@@ -5,9 +5,9 @@
 #include "tests/support/files.h"
 #include "tests/support/small_model.h"
 #include "tests/support/tiny_run.h"
-#include "train/checkpoint.h"
-#include "train/finetune.h"
-#include "train/trainer.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/run/finetune.h"
+#include "train/run/trainer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/tiny_run.h"
-#include "train/checkpoint.h"
-#include "train/trainer.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/run/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>

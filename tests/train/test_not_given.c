@@ -1,9 +1,9 @@
 /* What is empty is not given: every text of a recipe, however it comes, and every option of every command. */
 #include "tests/support/check.h"
 #include "tests/support/files.h"
-#include "train/arguments.h"
-#include "train/recipe.h"
-#include "train/yaml.h"
+#include "train/commands/arguments.h"
+#include "train/recipe/recipe.h"
+#include "autograd/schema/yaml.h"
 
 #include <jansson.h>
 #include <stdio.h>

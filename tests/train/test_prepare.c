@@ -1,9 +1,9 @@
 /* From text to a token file: every document is in it once, on its side, and decodes to its bytes. */
-#include "data/bpe.h"
-#include "data/token_file.h"
-#include "data/tokenizer.h"
+#include "data/tokenizer/bpe.h"
+#include "data/tokens/token_file.h"
+#include "data/tokenizer/tokenizer.h"
 #include "tests/support/check.h"
-#include "train/prepare.h"
+#include "train/run/prepare.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
-#include "train/evaluate.h"
-#include "train/rank.h"
+#include "train/run/evaluate.h"
+#include "train/convert/rank.h"
 
 #include <math.h>
 #include <stdlib.h>

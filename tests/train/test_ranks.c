@@ -1,9 +1,9 @@
 /* Three ranks: started by itself under mpirun. What a test finds out is checked after its last exchange: a rank that
  * gave up in between would leave the others waiting. */
 #include "tests/support/check.h"
-#include "train/buckets.h"
-#include "train/shard.h"
-#include "train/team.h"
+#include "train/distributed/buckets.h"
+#include "train/distributed/shard.h"
+#include "train/distributed/team.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Recipes: the shipped ones load, every way to be wrong is named, and what is saved is what was loaded. */
 #include "layers/decoder.h"
 #include "tests/support/check.h"
-#include "train/recipe.h"
+#include "train/recipe/recipe.h"
 
 #include <glob.h>
 #include <stdio.h>

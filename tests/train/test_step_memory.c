@@ -1,13 +1,13 @@
 /* Memory of a training step: from the second one on nothing is allocated, what a run takes was predicted, and an
  * allocation that fails, whichever it is, ends in an error and not in a leak. */
-#include "autograd/memory.h"
+#include "autograd/base/memory.h"
 #include "optim/adamw.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/small_model.h"
 #include "tests/support/tiny_run.h"
-#include "train/trainer.h"
+#include "train/run/trainer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,13 +1,13 @@
 /* The subcommands of `mla`. One is one file, NAME.c with `const mla_command mla_command_NAME`, and one line
  * in the list of commands.c.
  *
- * A command's options are a struct with a field table (layers/fields.h): the key "held-out" is the option
+ * A command's options are a struct with a field table (autograd/schema/fields.h): the key "held-out" is the option
  * --held-out, with its type, default, bounds and help. A bool is a switch; a list may be given repeatedly. */
-#ifndef MLA_TRAIN_COMMANDS_H
-#define MLA_TRAIN_COMMANDS_H
+#ifndef MLA_TRAIN_COMMANDS_COMMANDS_H
+#define MLA_TRAIN_COMMANDS_COMMANDS_H
 
-#include "layers/fields.h"
-#include "train/comm.h"
+#include "autograd/schema/fields.h"
+#include "train/distributed/comm.h"
 #include <stdio.h>
 
 /* One use of a command. */

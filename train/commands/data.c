@@ -1,11 +1,11 @@
 /* mla data show: the tokens that a model is trained on, as they are, with the ones that it learns marked. */
-#include "data/file.h"
-#include "data/sampler.h"
+#include "autograd/base/file.h"
+#include "data/tokens/sampler.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
-#include "train/dataset.h"
-#include "train/finetune.h"
-#include "train/prepare.h"
+#include "train/run/dataset.h"
+#include "train/run/finetune.h"
+#include "train/run/prepare.h"
 
 #include <errno.h>
 #include <stdlib.h>

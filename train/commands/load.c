@@ -1,6 +1,6 @@
 #include "train/commands/load.h"
-#include "data/text_source.h"
-#include "train/adapter.h"
+#include "data/text/text_source.h"
+#include "train/adapter/adapter.h"
 
 #include <limits.h>
 #include <math.h>

@@ -2,9 +2,9 @@
 #ifndef MLA_TRAIN_COMMANDS_LOAD_H
 #define MLA_TRAIN_COMMANDS_LOAD_H
 
-#include "data/token_file.h"
-#include "data/tokenizer.h"
-#include "train/checkpoint.h"
+#include "data/tokens/token_file.h"
+#include "data/tokenizer/tokenizer.h"
+#include "train/checkpoint/checkpoint.h"
 
 typedef struct {
     mla_checkpoint *checkpoint;
@@ -36,7 +36,7 @@ void mla_loaded_close(mla_loaded *loaded);
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *loaded);
 
-/* The ids of texts (data/text_source.h; field: of .jsonl files), each document with a separator before it and
+/* The ids of texts (data/text/text_source.h; field: of .jsonl files), each document with a separator before it and
  * behind it, as in training; the caller frees out->ids in any case. */
 mla_status mla_loaded_encode(mla_context *context, const mla_loaded *loaded, const mla_list *paths,
                              const char *field, mla_id_list *out, int64_t *bytes);

@@ -1,5 +1,5 @@
 /* mla plot: loss curves. */
-#include "train/plot.h"
+#include "train/log/plot.h"
 #include "train/commands/commands.h"
 
 #include <sys/ioctl.h>

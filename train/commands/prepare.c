@@ -1,5 +1,5 @@
 /* mla prepare: text to a token file. */
-#include "train/prepare.h"
+#include "train/run/prepare.h"
 #include "train/commands/commands.h"
 
 typedef struct {

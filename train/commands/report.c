@@ -1,5 +1,5 @@
 #include "train/commands/report.h"
-#include "data/utf8.h"
+#include "autograd/base/utf8.h"
 
 #include <math.h>
 #include <stdlib.h>

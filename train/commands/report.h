@@ -2,7 +2,7 @@
 #ifndef MLA_TRAIN_COMMANDS_REPORT_H
 #define MLA_TRAIN_COMMANDS_REPORT_H
 
-#include "data/tokenizer.h"
+#include "data/tokenizer/tokenizer.h"
 
 #include <jansson.h>
 #include <stdio.h>

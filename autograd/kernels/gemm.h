@@ -1,0 +1,71 @@
+/* Matrix products, all of them, on oneDNN (2.6 and 3.x). Only gemm.c includes dnnl.h.
+ *
+ *     C (m,n) = op(A) (m,k) op(B) (k,n)  [+ C]  [+ bias (n)]
+ *
+ * A product is planned once per shape and kept with the context; running it allocates nothing here. A and B are f32 or
+ * bf16, both the same but for mla_gemm_intermediate; sums are f32. */
+#ifndef MLA_AUTOGRAD_KERNELS_GEMM_H
+#define MLA_AUTOGRAD_KERNELS_GEMM_H
+
+#include "autograd/base/context.h"
+#include "autograd/base/dtype.h"
+
+typedef struct {
+    int64_t m, n, k;
+    bool a_transposed;    /* A is stored as (k,m) */
+    bool b_transposed;    /* B is stored as (n,k), as weights are */
+    int64_t lda, ldb, ldc; /* elements from row to row as stored; 0: dense */
+    mla_dtype a_type, b_type, c_type;
+    bool accumulate;    /* add to C */
+    bool bias;          /* add a row of n f32 to each row of C */
+    bool single_thread; /* called by each thread of a parallel region for itself */
+    bool b_packed;      /* B is in the layout that oneDNN is fastest with, by mla_gemm_pack; ldb is of B before that */
+} mla_gemm_shape;
+
+typedef struct mla_gemm mla_gemm;
+
+/* Elements to leave between rows of a matrix that is made for products alone. Rows that are a power of two long have
+ * their columns in a few lines of the first cache, and cost products half of their speed (seen with AVX2). */
+enum { MLA_ROW_GAP = 32 };
+
+/* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
+ * that this machine's oneDNN cannot multiply, no memory. The context owns it. */
+const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape);
+
+/* Runs a plan; bias may be NULL where the shape has none. Inside a parallel region (single_thread plans only)
+ * each thread uses its own copy of the plan's handles. Errors are recorded in the context. */
+void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias);
+
+/* For plans with b_packed: the bytes that B takes then, and bringing it there. Products of other sizes may want other
+ * layouts: B may be used by all plans of its packing. */
+int64_t mla_gemm_packed_bytes(const mla_gemm *gemm);
+void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed);
+bool mla_gemm_same_packing(const mla_gemm *x, const mla_gemm *y);
+
+/* Both in one, outside parallel regions. */
+void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
+                  const float *bias);
+
+/* Calls visit for every product that oneDNN was planned to make, with how often it did since the context was made. */
+void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
+                                                       int64_t runs), void *user);
+
+/* Whether the processor multiplies bf16 (AVX-512 bf16 or AMX), so that bf16 is faster than f32. Where it does not,
+ * products of bf16 are made of f32 products (gemm_widened.h). */
+bool mla_gemm_has_bf16(void);
+bool mla_gemm_has_amx(void);
+
+/* The type for an A that is computed in f32 only to be multiplied by a B of `type`. Where products of bf16 are made of
+ * f32 ones, A may and should stay f32. */
+mla_dtype mla_gemm_intermediate(mla_dtype type);
+
+/* The code and scratch memory that oneDNN takes for a model's products, in bytes: as seen, much the same for all. */
+int64_t mla_gemm_usual_bytes(void);
+
+/* "oneDNN 2.6.3" */
+const char *mla_gemm_library(void);
+
+/* For the context: frees all plans. */
+void mla_gemm_cache_destroy(void *cache);
+
+#endif

@@ -1,0 +1,189 @@
+/* o_h = sum over s of softmax(scale q_h k_sᵀ)_s v_s, for one new position over a cache. Inference only.
+ *
+ * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
+ * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
+ * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, a whole chunk's values
+ * are weighed by a matrix product, of as many rows as there are heads. */
+#include "autograd/kernels/gemm.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "autograd/base/vecmath.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum { CHUNK = 256 };
+
+typedef struct {
+    mla_cache_view cache;
+    float scale;
+    int64_t heads, key_width;
+    const mla_gemm *weigh; /* for a whole chunk; NULL where no heads share keys */
+} attributes;
+
+static int64_t shared_heads(const attributes *at) { return at->heads / at->cache.key_heads; }
+
+static int64_t chunks_of(const attributes *at) { return (at->cache.length + CHUNK - 1) / CHUNK; }
+
+/* What a chunk gives for one head, in scratch: its sum of p v, its largest score and the sum of its p. */
+typedef struct {
+    float *out, *top, *total;
+} partial;
+
+static partial partial_of(const mla_node *n, int64_t chunk, int64_t head) {
+    const attributes *at = n->attributes;
+    float *out = (float *)n->scratch + (chunk * at->heads + head) * (at->cache.value_width + 2);
+    return (partial){out, out + at->cache.value_width, out + at->cache.value_width + 1};
+}
+
+MLA_VECTOR static void scores_of_one(int64_t count, int64_t width, int64_t row, float scale, const float *q,
+                                     const float *keys, float *scores) {
+    for (int64_t s = 0; s < count; s++) {
+        const float *k = keys + s * row;
+        float sum = 0;
+        MLA_SIMD_SUM(sum)
+        for (int64_t i = 0; i < width; i++) sum += q[i] * k[i];
+        scores[s] = scale * sum;
+    }
+}
+
+/* The same for four heads that share their keys, so that each is loaded once for all of them. */
+MLA_VECTOR static void scores_of_four(int64_t count, int64_t width, int64_t row, float scale, const float *q,
+                                      const float *keys, float *scores) {
+    const float *qa = q, *qb = qa + width, *qc = qb + width, *qd = qc + width;
+    for (int64_t s = 0; s < count; s++) {
+        const float *k = keys + s * row;
+        float a = 0, b = 0, c = 0, d = 0;
+        MLA_SIMD_SUM(a, b, c, d)
+        for (int64_t i = 0; i < width; i++) {
+            a += qa[i] * k[i];
+            b += qb[i] * k[i];
+            c += qc[i] * k[i];
+            d += qd[i] * k[i];
+        }
+        scores[s] = scale * a;
+        scores[CHUNK + s] = scale * b;
+        scores[2 * CHUNK + s] = scale * c;
+        scores[3 * CHUNK + s] = scale * d;
+    }
+}
+
+/* scores (heads, CHUNK) of `count` keys. A matrix product would first rearrange the keys, which takes longer. */
+static void scores_of(int64_t heads, int64_t count, int64_t width, int64_t row, float scale, const float *q,
+                      const float *keys, float *scores) {
+    int64_t h = 0;
+    for (; h + 4 <= heads; h += 4) scores_of_four(count, width, row, scale, q + h * width, keys, scores + h * CHUNK);
+    for (; h < heads; h++) scores_of_one(count, width, row, scale, q + h * width, keys, scores + h * CHUNK);
+}
+
+/* Scores to exponentials; returns their sum. */
+MLA_VECTOR static float exponentials(int64_t count, float *x, float *largest) {
+    float top = x[0], sum = 0;
+    MLA_SIMD_MAX(top)
+    for (int64_t i = 0; i < count; i++) top = x[i] > top ? x[i] : top;
+    MLA_SIMD_SUM(sum)
+    for (int64_t i = 0; i < count; i++) {
+        x[i] = expf(x[i] - top);
+        sum += x[i];
+    }
+    *largest = top;
+    return sum;
+}
+
+/* out = sum of p_s v_s; four rows at a time, so that out is read and written a quarter as often. */
+MLA_VECTOR static void weigh(int64_t count, int64_t width, int64_t row, const float *p, const float *v, float *out) {
+    int64_t s = 0;
+    for (int64_t i = 0; i < width; i++) out[i] = 0;
+    for (; s + 4 <= count; s += 4) {
+        const float *a = v + s * row, *b = a + row, *c = b + row, *d = c + row;
+        MLA_SIMD
+        for (int64_t i = 0; i < width; i++) out[i] += p[s] * a[i] + p[s + 1] * b[i] + p[s + 2] * c[i] + p[s + 3] * d[i];
+    }
+    for (; s < count; s++) {
+        const float *a = v + s * row;
+        MLA_SIMD
+        for (int64_t i = 0; i < width; i++) out[i] += p[s] * a[i];
+    }
+}
+
+/* Where the calling thread has room for the scores of a chunk: (shared heads, CHUNK). */
+static float *thread_scores(const mla_node *n) {
+    const attributes *at = n->attributes;
+    float *behind = (float *)n->scratch + chunks_of(at) * at->heads * (at->cache.value_width + 2);
+    return behind + omp_get_thread_num() * shared_heads(at) * CHUNK;
+}
+
+/* One chunk for all heads that share a key head. */
+static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
+    const attributes *at = n->attributes;
+    const mla_cache_view *c = &at->cache;
+    const int64_t first = chunk * CHUNK, count = c->length - first < CHUNK ? c->length - first : CHUNK;
+    const int64_t shared = shared_heads(at), width = at->key_width;
+    const bool product = at->weigh && count == CHUNK;
+    const float *q = (const float *)n->in[0]->data + group * shared * width;
+    const float *keys = c->keys + first * c->key_row + group * width;
+    const float *values = c->values + first * c->value_row + group * c->value_width;
+    float *scores = thread_scores(n);
+    scores_of(shared, count, width, c->key_row, at->scale, q, keys, scores);
+    for (int64_t h = 0; h < shared; h++) {
+        const partial part = partial_of(n, chunk, group * shared + h);
+        float *p = scores + h * CHUNK;
+        *part.total = exponentials(count, p, part.top);
+        if (!product) weigh(count, c->value_width, c->value_row, p, values, part.out);
+    }
+    if (product) mla_gemm_run(at->weigh, scores, values, partial_of(n, chunk, group * shared).out, NULL);
+}
+
+MLA_VECTOR static void add_scaled(int64_t count, float scale, const float *x, float *sum) {
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) sum[i] += scale * x[i];
+}
+
+static void join_chunks(const mla_node *n, int64_t head, float *out) {
+    const attributes *at = n->attributes;
+    const int64_t width = at->cache.value_width;
+    float top = -INFINITY, total = 0;
+    for (int64_t c = 0; c < chunks_of(at); c++) top = fmaxf(top, *partial_of(n, c, head).top);
+    memset(out, 0, (size_t)width * sizeof *out);
+    for (int64_t c = 0; c < chunks_of(at); c++) {
+        const partial part = partial_of(n, c, head);
+        const float weight = expf(*part.top - top);
+        total += weight * *part.total;
+        add_scaled(width, weight, part.out, out);
+    }
+    for (int64_t i = 0; i < width; i++) out[i] /= total;
+}
+
+static void cached_attention_forward(const mla_node *n) {
+    const attributes *at = n->attributes;
+    #pragma omp parallel for num_threads(mla_op_threads(n)) collapse(2) schedule(static)
+    for (int64_t chunk = 0; chunk < chunks_of(at); chunk++)
+        for (int64_t group = 0; group < at->cache.key_heads; group++) attend_chunk(n, chunk, group);
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
+    for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
+}
+
+static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward};
+
+/* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
+static void plan_product(mla_context *context, attributes *at) {
+    const mla_cache_view *c = &at->cache;
+    const int64_t shared = shared_heads(at);
+    if (shared == 1 || c->length < CHUNK) return;
+    at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = c->value_width, .k = CHUNK, .ldb = c->value_row,
+                                                         .ldc = c->value_width + 2, .single_thread = true});
+}
+
+mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale) {
+    mla_node *n = mla_op_begin(tape, &cached_attention, 1, (mla_tensor *[]){q});
+    if (!n) return mla_inert(tape);
+    if (q->ndim != 4 || q->shape[0] != 1 || q->shape[1] != 1) return mla_op_refuse(n, "q must be (1,1,H,K)");
+    if (cache->length < 1 || cache->key_heads < 1 || q->shape[2] % cache->key_heads)
+        return mla_op_refuse(n, "the cache must hold a position, and its key heads must divide q's heads");
+    attributes *at = mla_op_attributes(n, sizeof *at);
+    *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
+    plan_product(mla_tape_context(tape), at);
+    n->forward_scratch = (int64_t)sizeof(float) * (chunks_of(at) * at->heads * (cache->value_width + 2) +
+                         mla_context_threads(mla_tape_context(tape)) * shared_heads(at) * CHUNK);
+    return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, q->shape[2] * cache->value_width});
+}

@@ -1,0 +1,73 @@
+/* y = x Wᵀ + b:  x (rows,in), W (out,in), b (out), y (rows,out)
+ * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy
+ *
+ * The products are of the step's precision. Where x comes in f32 and the product is of bf16, x is rounded once, and
+ * saved if backward needs it again. A frozen W has no dW, and then x is not kept for it. */
+#include "autograd/kernels/gemm.h"
+#include "autograd/op.h"
+#include "autograd/ops.h"
+#include "autograd/packed_weight.h"
+
+enum { X, W, B };
+enum { ROUNDED }; /* saved */
+
+static bool rounds(const mla_node *n) { return n->in[X]->dtype != n->out->dtype; }
+
+static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
+
+static void linear_forward(const mla_node *n) {
+    const mla_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
+    const mla_dtype type = n->out->dtype;
+    const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
+                                  .a_type = type, .b_type = type, .c_type = type, .bias = b != NULL};
+    mla_context *context = mla_tape_context(n->tape);
+    if (!mla_op_operand(n, W, type)) return;
+    void *rounded = n->saved[ROUNDED] ? n->saved[ROUNDED] : n->scratch;
+    if (rounds(n)) mla_narrow_all(context, mla_count(x), x->data, rounded);
+    mla_multiply_by_weight(context, &shape, rounds(n) ? rounded : x->data, w, n->out->data, b ? b->data : NULL);
+}
+
+static void linear_backward(const mla_node *n) {
+    mla_context *context = mla_tape_context(n->tape);
+    const mla_tensor *x = n->in[X], *w = n->in[W], *y = n->out;
+    const int64_t rows = mla_rows(x), in = w->shape[1], out = w->shape[0];
+    const mla_gemm_shape dx = {.m = rows, .n = in, .k = out, .a_type = y->dtype, .b_type = y->dtype,
+                               .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
+    const mla_gemm_shape dw = {.m = out, .n = in, .k = rows, .a_transposed = true, .a_type = y->dtype,
+                               .b_type = y->dtype, .c_type = w->dtype, .accumulate = n->mode[W] == MLA_ADD};
+    if (n->mode[X]) mla_multiply_by_weight(context, &dx, y->grad, w, n->grad[X], NULL);
+    if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, product_input(n), n->grad[W], NULL);
+    if (n->mode[B]) mla_sum_rows(context, n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
+}
+
+static mla_cost linear_cost(const mla_node *n) {
+    const double product = 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[W]);
+    const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]) + mla_size(n->out));
+    const int gradients = mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
+    const int64_t elements = mla_count(n->in[X]) + mla_count(n->in[W]) + mla_count(n->out);
+    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
+                      .backward_bytes = bytes * gradients, .widened_bytes = (double)elements * sizeof(float)};
+}
+
+static const mla_op linear = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
+                              .cost = linear_cost, .keeps = MLA_INPUT(X) | MLA_INPUT(W)};
+static const mla_op without_x = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
+                                 .cost = linear_cost, .keeps = MLA_INPUT(W)};
+
+mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
+    const mla_dtype type = mla_tape_step(tape)->precision;
+    const bool rounded = x->dtype == MLA_F32 && type == MLA_BF16, keeps_x = weight->needs_grad && !rounded;
+    mla_node *n = mla_op_begin_real(tape, keeps_x ? &linear : &without_x, 3, (mla_tensor *[]){x, weight, bias});
+    if (!n) return mla_inert(tape);
+    if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
+        return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
+    if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
+        return mla_op_refuse(n, "the bias must be as wide as the weight has rows");
+    if (x->dtype == MLA_BF16 && type == MLA_F32) return mla_op_refuse(n, "x is bf16 in a step of f32");
+    const int64_t bytes = mla_count(x) * (int64_t)mla_dtype_size(MLA_BF16);
+    if (rounded && weight->needs_grad) mla_op_save(n, ROUNDED, bytes);
+    else if (rounded) n->forward_scratch = bytes;
+    int64_t shape[MLA_MAX_DIMS];
+    for (int i = 0; i < x->ndim; i++) shape[i] = i == x->ndim - 1 ? weight->shape[0] : x->shape[i];
+    return mla_op_finish(n, type, x->ndim, shape);
+}

@@ -1,0 +1,510 @@
+#include "autograd/schema/fields.h"
+#include "autograd/schema/nearest.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_KEY = 128, MAX_WORDS = 512 };
+
+static const mla_field *at(const mla_field_table *table, int i) { return &table->fields[i]; }
+static void *member_of(const mla_field *field, void *object) { return (char *)object + field->offset; }
+
+/* ---- lists */
+
+static mla_status append(mla_context *context, mla_list *list, const char *text, size_t length) {
+    mla_status status =
+        mla_grow(context, &list->items, &list->capacity, list->count + 1, sizeof *list->items, "a list");
+    if (status) return status;
+    char *copy = strndup(text, length);
+    if (!copy) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a list");
+    list->items[list->count++] = copy;
+    return MLA_OK;
+}
+
+mla_status mla_list_append(mla_context *context, mla_list *list, const char *text) {
+    return append(context, list, text, strlen(text));
+}
+
+void mla_list_free(mla_list *list) {
+    for (int64_t i = 0; i < list->count; i++) free(list->items[i]);
+    free(list->items);
+    *list = (mla_list){0};
+}
+
+static void free_member(const mla_field *field, void *member) {
+    if (field->type == MLA_FIELD_STRING) free(*(char **)member);
+    if (field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS) mla_list_free(member);
+    if (field->type == MLA_FIELD_GROUP) mla_fields_free(field->group, member);
+}
+
+void mla_fields_free(const mla_field_table *table, void *object) {
+    for (int i = 0; i < table->count; i++) free_member(at(table, i), member_of(at(table, i), object));
+    memset(object, 0, table->size);
+}
+
+/* ---- keys */
+
+static bool is_key(const mla_field *field, const char *key, size_t length) {
+    return (strlen(field->key) == length && !strncmp(field->key, key, length)) ||
+           (field->alias && strlen(field->alias) == length && !strncmp(field->alias, key, length));
+}
+
+const mla_field *mla_fields_find(const mla_field_table *table, void *object, const char *key, void **member) {
+    const size_t length = strcspn(key, ".");
+    for (int i = 0; i < table->count; i++) {
+        const mla_field *field = at(table, i);
+        if (!is_key(field, key, length)) continue;
+        *member = member_of(field, object);
+        if (!key[length]) return field;
+        return field->type == MLA_FIELD_GROUP
+                   ? mla_fields_find(field->group, *member, key + length + 1, member)
+                   : NULL;
+    }
+    return NULL;
+}
+
+/* The last part of a dotted key; *prefix is the length of what stands before it, dot included. */
+static const char *last_part(const char *key, size_t *prefix) {
+    const char *dot = strrchr(key, '.');
+    *prefix = dot ? (size_t)(dot + 1 - key) : 0;
+    return key + *prefix;
+}
+
+typedef struct {
+    const char *word; /* the dotted key that nobody knows */
+    char best[MAX_KEY];
+    int distance;
+} search;
+
+/* A key of the same group is nearer by one than the same key elsewhere. */
+static void offer(search *s, const char *candidate) {
+    size_t prefix, word_prefix;
+    const char *last = last_part(candidate, &prefix), *word = last_part(s->word, &word_prefix);
+    int distance = mla_word_slip(word, last);
+    if (distance < 0) return;
+    distance += prefix != word_prefix || strncmp(candidate, s->word, prefix);
+    if (s->best[0] && s->distance <= distance) return;
+    snprintf(s->best, sizeof s->best, "%s", candidate);
+    s->distance = distance;
+}
+
+static void offer_all(search *s, const char *prefix, const mla_field_table *table) {
+    for (int i = 0; i < table->count; i++) {
+        char key[MAX_KEY];
+        snprintf(key, sizeof key, "%s%s", prefix, at(table, i)->key);
+        offer(s, key);
+        if (at(table, i)->type != MLA_FIELD_GROUP) continue;
+        snprintf(key, sizeof key, "%s%s.", prefix, at(table, i)->key);
+        offer_all(s, key, at(table, i)->group);
+    }
+}
+
+/* The table that holds the key's siblings: that of its group, or the whole where the group is unknown too. */
+static const mla_field_table *siblings(const mla_field_table *table, const char *key) {
+    const char *dot = strchr(key, '.');
+    for (int i = 0; dot && i < table->count; i++)
+        if (at(table, i)->group && is_key(at(table, i), key, (size_t)(dot - key)))
+            return siblings(at(table, i)->group, dot + 1);
+    return table;
+}
+
+static void join_keys(const mla_field_table *table, size_t size, char *out) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < table->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", at(table, i)->key);
+}
+
+mla_status mla_fields_unknown(mla_context *context, const char *where, const mla_field_table *table,
+                              const char *key) {
+    search s = {.word = key};
+    offer_all(&s, "", table);
+    if (s.best[0])
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%sunknown key \"%s\"; did you mean \"%s\"?", where, key,
+                        s.best);
+    char keys[1024];
+    join_keys(siblings(table, key), sizeof keys, keys);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%sunknown key \"%s\"; known here are: %s", where, key,
+                    keys);
+}
+
+/* ---- values */
+
+/* The name with which a choice begins. */
+static const char *kind_name(const void *kind) { return *(const char *const *)kind; }
+
+void mla_field_expects(const mla_field *field, size_t size, char *out) {
+    static const char *const words[] = {[MLA_FIELD_INT] = "a whole number",
+                                        [MLA_FIELD_FLOAT] = "a number",
+                                        [MLA_FIELD_BOOL] = "true or false",
+                                        [MLA_FIELD_ENUM] = "one of",
+                                        [MLA_FIELD_KIND] = "one of",
+                                        [MLA_FIELD_STRING] = "text",
+                                        [MLA_FIELD_LIST] = "text or a list",
+                                        [MLA_FIELD_WORDS] = "words with commas between",
+                                        [MLA_FIELD_INTS] = "whole numbers with commas between",
+                                        [MLA_FIELD_GROUP] = "a group of keys"};
+    size_t used = (size_t)snprintf(out, size, "%s", words[field->type]);
+    const bool is_enum = field->type == MLA_FIELD_ENUM;
+    if (!is_enum && field->type != MLA_FIELD_KIND) return;
+    for (int i = 0; (is_enum ? (const void *)field->names[i] : field->kinds[i]) && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s %s", i ? "," : "",
+                                 is_enum ? field->names[i] : kind_name(field->kinds[i]));
+}
+
+mla_status mla_field_wrong_kind(mla_context *context, const char *where, const char *key, const mla_field *field,
+                                const char *got) {
+    char expected[MAX_WORDS];
+    mla_field_expects(field, sizeof expected, expected);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got %s (%s)", where, key, expected, got,
+                    field->help);
+}
+
+/* What a message about a value names. */
+typedef struct {
+    mla_context *context;
+    const char *where, *key;
+    const mla_field *field;
+} subject;
+
+static mla_status wrong_text(const subject *s, const char *text) {
+    char expected[MAX_WORDS];
+    mla_field_expects(s->field, sizeof expected, expected);
+    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got \"%s\" (%s)", s->where, s->key,
+                    expected, text, s->field->help);
+}
+
+static bool unbounded(const mla_field *field) { return field->min == 0 && field->max == 0; }
+
+static mla_status check_bounds(const subject *s, double value) {
+    const mla_field *field = s->field;
+    if (!isfinite(value))
+        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %g is not a finite number (%s)", s->where, s->key,
+                        value, field->help);
+    if (unbounded(field) || (value >= field->min && value <= field->max)) return MLA_OK;
+    const bool small = value < field->min;
+    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %.15g is too %s, it must be at %s %.15g (%s)", s->where,
+                    s->key, value, small ? "small" : "large", small ? "least" : "most",
+                    small ? field->min : field->max, field->help);
+}
+
+static bool parse_int(const char *text, int64_t *out) {
+    char *end;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return end != text && !*end && !errno;
+}
+
+static bool parse_float(const char *text, double *out) {
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && !*end;
+}
+
+static bool parse_bool(const char *text, bool *out) {
+    static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
+    for (int i = 0; i < 6; i++)
+        if (!strcmp(text, words[i])) {
+            *out = i % 2;
+            return true;
+        }
+    return false;
+}
+
+static bool parse_name(const mla_field *field, const char *text, unsigned *out) {
+    for (unsigned i = 0; field->names[i]; i++)
+        if (!strcmp(text, field->names[i])) {
+            *out = i;
+            return true;
+        }
+    return false;
+}
+
+static bool parse_kind(const mla_field *field, const char *text, const void **out) {
+    for (int i = 0; field->kinds[i]; i++)
+        if (!strcmp(text, kind_name(field->kinds[i]))) {
+            *out = field->kinds[i];
+            return true;
+        }
+    return false;
+}
+
+static mla_status set_number(const subject *s, void *member, const char *text) {
+    int64_t whole = 0;
+    double value = 0;
+    const bool is_int = s->field->type == MLA_FIELD_INT;
+    if (!(is_int ? parse_int(text, &whole) : parse_float(text, &value))) return wrong_text(s, text);
+    mla_status status = check_bounds(s, is_int ? (double)whole : value);
+    if (status) return status;
+    if (is_int)
+        *(int64_t *)member = whole;
+    else
+        *(double *)member = value;
+    return MLA_OK;
+}
+
+static mla_status set_string(mla_context *context, char **member, const char *text) {
+    char *copy = strdup(text);
+    if (!copy) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a string");
+    free(*member);
+    *member = copy;
+    return MLA_OK;
+}
+
+/* ---- several values in one text */
+
+static const char separators[] = ", \t\n\v\f\r";
+static const char *spaces(const char *text) { return text + strspn(text, separators + 1); }
+
+/* The length of the word at the beginning of *text, which moves to the next one: behind white space, a comma, or
+ * both. 0: a comma without a word on one of its sides. */
+static size_t cut_word(const char **text) {
+    const size_t length = strcspn(*text, separators);
+    const char *behind = spaces(*text + length);
+    if (*behind == ',' && *spaces(behind + 1)) behind = spaces(behind + 1);
+    *text = behind;
+    return length;
+}
+
+static mla_status add_words(const subject *s, const char *text, mla_list *out) {
+    mla_status status = MLA_OK;
+    for (const char *next = spaces(text); *next && !status;) {
+        const char *word = next;
+        const size_t length = cut_word(&next);
+        status = length ? append(s->context, out, word, length) : wrong_text(s, text);
+    }
+    return status;
+}
+
+static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
+    mla_status status = MLA_OK;
+    for (const char *next = spaces(text); *next && !status;) {
+        char *end;
+        errno = 0;
+        const int64_t value = strtoll(next, &end, 10);
+        const char *word = next;
+        const size_t length = cut_word(&next);
+        if (!length || end != word + length || errno || out->count == MLA_MOST_INTS) return wrong_text(s, text);
+        status = check_bounds(s, (double)value);
+        out->items[out->count++] = value;
+    }
+    return status;
+}
+
+/* ---- defaults */
+
+static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
+    switch (field->type) {
+    case MLA_FIELD_INT:
+        *(int64_t *)member = (int64_t)field->standard;
+        break;
+    case MLA_FIELD_FLOAT:
+        *(double *)member = field->standard;
+        break;
+    case MLA_FIELD_BOOL:
+        *(bool *)member = field->standard != 0;
+        break;
+    case MLA_FIELD_ENUM:
+        *(unsigned *)member = (unsigned)field->standard;
+        break;
+    case MLA_FIELD_KIND:
+        *(const void **)member = field->kinds[0];
+        break;
+    case MLA_FIELD_STRING:
+        *(char **)member = NULL;
+        if (field->text) return set_string(context, member, field->text);
+        break;
+    case MLA_FIELD_LIST:
+        *(mla_list *)member = (mla_list){0};
+        break;
+    case MLA_FIELD_WORDS:
+        *(mla_list *)member = (mla_list){0};
+        if (field->text) return add_words(&(subject){context, "", field->key, field}, field->text, member);
+        break;
+    case MLA_FIELD_INTS:
+        *(mla_ints *)member = (mla_ints){0};
+        break;
+    case MLA_FIELD_GROUP:
+        return mla_fields_default(context, field->group, member);
+    }
+    return MLA_OK;
+}
+
+mla_status mla_fields_default(mla_context *context, const mla_field_table *table, void *object) {
+    mla_status status = MLA_OK;
+    memset(object, 0, table->size);
+    for (int i = 0; i < table->count && !status; i++)
+        status = set_default(context, at(table, i), member_of(at(table, i), object));
+    return status;
+}
+
+/* What is empty was not given. */
+static mla_status reset(const subject *s, void *member) {
+    free_member(s->field, member);
+    return set_default(s->context, s->field, member);
+}
+
+/* ---- any value */
+
+static mla_status set_list(const subject *s, mla_list *member, const mla_list *items) {
+    const bool cuts = s->field->type == MLA_FIELD_WORDS;
+    mla_list all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++)
+        if (cuts) status = add_words(s, items->items[i], &all);
+        else if (*items->items[i]) status = mla_list_append(s->context, &all, items->items[i]);
+    if (!status && !all.count) return reset(s, member);
+    mla_list_free(status ? &all : member);
+    if (!status) *member = all;
+    return status;
+}
+
+static mla_status set_ints(const subject *s, mla_ints *member, const mla_list *items) {
+    mla_ints all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++) status = add_ints(s, items->items[i], &all);
+    if (!status) *member = all;
+    return status;
+}
+
+static mla_status set_items(const subject *s, void *member, const mla_list *items) {
+    if (s->field->type == MLA_FIELD_INTS) return set_ints(s, member, items);
+    if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items);
+    return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
+}
+
+static mla_status set_member(const subject *s, void *member, const char *text) {
+    switch (s->field->type) {
+    case MLA_FIELD_INT:
+    case MLA_FIELD_FLOAT:
+        return set_number(s, member, text);
+    case MLA_FIELD_BOOL:
+        return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_ENUM:
+        return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_KIND:
+        return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_STRING:
+        return *text ? set_string(s->context, member, text) : reset(s, member);
+    case MLA_FIELD_LIST:
+    case MLA_FIELD_WORDS:
+    case MLA_FIELD_INTS:
+        return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = 1});
+    case MLA_FIELD_GROUP:
+        break;
+    }
+    return wrong_text(s, text);
+}
+
+mla_status mla_fields_set(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                          const char *key, const char *text) {
+    void *member;
+    const mla_field *field = mla_fields_find(table, object, key, &member);
+    if (!field) return mla_fields_unknown(context, where, table, key);
+    return set_member(&(subject){context, where, key, field}, member, text);
+}
+
+mla_status mla_fields_set_list(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                               const char *key, const mla_list *items) {
+    void *member;
+    const mla_field *field = mla_fields_find(table, object, key, &member);
+    if (!field) return mla_fields_unknown(context, where, table, key);
+    return set_items(&(subject){context, where, key, field}, member, items);
+}
+
+/* ---- checks */
+
+static mla_status check_ints(const subject *s, const mla_ints *ints) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < ints->count && !status; i++) status = check_bounds(s, (double)ints->items[i]);
+    return status;
+}
+
+static mla_status check_member(const subject *s, const void *member) {
+    double value;
+    switch (s->field->type) {
+    case MLA_FIELD_INT:
+        value = (double)*(const int64_t *)member;
+        break;
+    case MLA_FIELD_FLOAT:
+        value = *(const double *)member;
+        break;
+    case MLA_FIELD_INTS:
+        return check_ints(s, member);
+    default:
+        return MLA_OK;
+    }
+    return check_bounds(s, value);
+}
+
+static mla_status check_group(mla_context *context, const char *where, const char *prefix,
+                              const mla_field_table *table, const void *object) {
+    mla_status status = MLA_OK;
+    for (int i = 0; i < table->count && !status; i++) {
+        const mla_field *field = at(table, i);
+        const void *member = (const char *)object + field->offset;
+        char key[MAX_KEY];
+        const bool group = field->type == MLA_FIELD_GROUP;
+        snprintf(key, sizeof key, "%s%s%s", prefix, field->key, group ? "." : "");
+        status = group ? check_group(context, where, key, field->group, member)
+                       : check_member(&(subject){context, where, key, field}, member);
+    }
+    return status;
+}
+
+mla_status mla_fields_check(mla_context *context, const char *where, const mla_field_table *table,
+                            const void *object) {
+    return check_group(context, where, "", table, object);
+}
+
+/* ---- text of values */
+
+void mla_float_text(double value, size_t size, char *out) {
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(out, size, "%.*g", digits, value);
+        if (strtod(out, NULL) == value) return;
+    }
+}
+
+static void format_ints(const mla_ints *ints, size_t size, char *out) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int64_t i = 0; i < ints->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? "," : "", (long long)ints->items[i]);
+}
+
+char *mla_field_format(mla_context *context, const mla_field *field, const void *member) {
+    char number[MLA_MOST_INTS * 21] = "";
+    const char *text = number;
+    switch (field->type) {
+    case MLA_FIELD_INT:
+        snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member);
+        break;
+    case MLA_FIELD_FLOAT:
+        mla_float_text(*(const double *)member, sizeof number, number);
+        break;
+    case MLA_FIELD_INTS:
+        format_ints(member, sizeof number, number);
+        break;
+    case MLA_FIELD_BOOL:
+        text = *(const bool *)member ? "true" : "false";
+        break;
+    case MLA_FIELD_ENUM:
+        text = field->names[*(const unsigned *)member];
+        break;
+    case MLA_FIELD_KIND:
+        text = kind_name(*(const void *const *)member);
+        break;
+    case MLA_FIELD_STRING:
+        text = *(char *const *)member;
+        break;
+    default:
+        break;
+    }
+    char *copy = strdup(text);
+    if (!copy) mla_fail(context, MLA_ERROR_MEMORY, "no memory for the text of %s", field->key);
+    return copy;
+}

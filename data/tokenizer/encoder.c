@@ -1,0 +1,195 @@
+/* Encoding: the text is split into pieces, and within a piece the pair of lowest rank is merged, the leftmost
+ * first, until no pair can be merged. Pieces repeat a lot, so their ids are remembered. */
+#include "data/tokenizer/tokenizer_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    remembered_length = 128,     /* longer pieces seldom come again */
+    remembered_pieces = 1 << 16, /* then the memory is emptied: it stays in the cache of the processor */
+};
+
+/* A token within the piece being merged; the live ones are a list in the order of the text. */
+typedef struct {
+    int32_t id;             /* -1: merged into the one before it */
+    int32_t previous, next; /* -1 at the ends */
+} symbol_t;
+
+struct mla_encoder {
+    const mla_tokenizer *tokenizer;
+    mla_split_scratch *scratch;
+    mla_piece_table known; /* piece -> where its ids begin in known_ids: their count, then they */
+    mla_id_list known_ids;
+    symbol_t *symbols;
+    int64_t symbol_capacity;
+    mla_heap heap; /* pairs that can be merged: first = mla_pair(rank, position), second = the pair */
+    bool match_added;
+    bool added_begin[256]; /* bytes with which an added token begins */
+    mla_context *context;  /* of the call that is running */
+    mla_id_list *out;
+};
+
+mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla_tokenizer *tokenizer,
+                              const mla_encoder_options *options) {
+    *out = NULL;
+    if (options && options->match_added && !tokenizer->added_plain)
+        return mla_fail(
+            context, MLA_ERROR_ARGUMENT,
+            "the tokenizer has added tokens with lstrip, rstrip or single_word, which are not matched in "
+            "text; encode without match_added");
+    mla_encoder *encoder = mla_alloc(context, 1, sizeof *encoder, "an encoder");
+    if (!encoder) return MLA_ERROR_MEMORY;
+    mla_status status = mla_split_scratch_create(context, &encoder->scratch);
+    if (status) {
+        mla_encoder_destroy(encoder);
+        return status;
+    }
+    encoder->tokenizer = tokenizer;
+    encoder->match_added = options && options->match_added;
+    for (int64_t i = 0; i < tokenizer->added_count; i++)
+        encoder->added_begin[(unsigned char)tokenizer->tokens[tokenizer->added[i]].bytes[0]] = true;
+    *out = encoder;
+    return MLA_OK;
+}
+
+void mla_encoder_destroy(mla_encoder *encoder) {
+    if (!encoder) return;
+    mla_split_scratch_destroy(encoder->scratch);
+    mla_piece_free(&encoder->known);
+    free(encoder->known_ids.ids);
+    free(encoder->symbols);
+    mla_heap_free(&encoder->heap);
+    free(encoder);
+}
+
+static mla_status append(mla_context *context, mla_id_list *list, const int32_t *ids, int64_t count) {
+    mla_status status =
+        mla_grow(context, &list->ids, &list->capacity, list->count + count, sizeof *list->ids, "token ids");
+    if (status) return status;
+    memcpy(list->ids + list->count, ids, (size_t)count * sizeof *ids);
+    list->count += count;
+    return MLA_OK;
+}
+
+/* Puts the pair that begins at `left` on the heap, if there is one and it can be merged. */
+static mla_status offer(mla_encoder *e, int32_t left) {
+    if (left < 0 || e->symbols[left].next < 0) return MLA_OK;
+    const uint64_t pair = mla_pair(e->symbols[left].id, e->symbols[e->symbols[left].next].id);
+    const int64_t *merge = mla_pair_find(&e->tokenizer->merges, pair);
+    if (!merge) return MLA_OK;
+    const int32_t rank = (int32_t)(*merge >> 32);
+    return mla_heap_push(e->context, &e->heap, (mla_heap_entry){mla_pair(rank, left), pair});
+}
+
+static mla_status begin_piece(mla_encoder *e, const char *piece, int32_t length) {
+    mla_status status =
+        mla_grow(e->context, &e->symbols, &e->symbol_capacity, length, sizeof *e->symbols, "merging a piece");
+    e->heap.count = 0;
+    for (int32_t i = 0; i < length && !status; i++) {
+        const int32_t id = e->tokenizer->byte_ids[(unsigned char)piece[i]];
+        e->symbols[i] = (symbol_t){id, i - 1, i + 1 < length ? i + 1 : -1};
+        if (i > 0) status = offer(e, i - 1);
+    }
+    return status;
+}
+
+/* Merges the pair of a heap entry, unless one of its two has changed since it was offered. */
+static mla_status merge(mla_encoder *e, mla_heap_entry entry) {
+    const int32_t at = (int32_t)(uint32_t)entry.first;
+    symbol_t *left = &e->symbols[at];
+    if (left->id < 0 || left->next < 0) return MLA_OK;
+    symbol_t *right = &e->symbols[left->next];
+    if (mla_pair(left->id, right->id) != entry.second) return MLA_OK;
+    left->id = (int32_t)(uint32_t)*mla_pair_find(&e->tokenizer->merges, entry.second);
+    left->next = right->next;
+    right->id = -1;
+    if (left->next >= 0) e->symbols[left->next].previous = at;
+    mla_status status = offer(e, left->previous);
+    return status ? status : offer(e, at);
+}
+
+static mla_status merge_piece(mla_encoder *e, const char *piece, int64_t length) {
+    if (length > INT32_MAX)
+        return mla_fail(e->context, MLA_ERROR_ARGUMENT,
+                        "a piece of text without a break has %lld bytes; at most %d can be encoded",
+                        (long long)length, INT32_MAX);
+    mla_status status = begin_piece(e, piece, (int32_t)length);
+    for (mla_heap_entry entry; !status && mla_heap_pop(&e->heap, &entry);) status = merge(e, entry);
+    for (int32_t i = 0; !status && i >= 0; i = e->symbols[i].next)
+        status = append(e->context, e->out, &e->symbols[i].id, 1);
+    return status;
+}
+
+static mla_status remember(mla_encoder *e, const char *piece, int64_t length, const int32_t *ids,
+                           int64_t count) {
+    if (e->known.count >= remembered_pieces) {
+        mla_piece_clear(&e->known);
+        e->known_ids.count = 0;
+    }
+    mla_piece *known = mla_piece_insert(e->context, &e->known, piece, length);
+    if (!known) return MLA_ERROR_MEMORY;
+    known->value = e->known_ids.count;
+    const int32_t header = (int32_t)count;
+    mla_status status = append(e->context, &e->known_ids, &header, 1);
+    return status ? status : append(e->context, &e->known_ids, ids, count);
+}
+
+static mla_status encode_piece(void *user, const char *piece, int64_t length) {
+    mla_encoder *e = user;
+    const mla_piece *found = mla_piece_find(&e->tokenizer->whole, piece, length);
+    if (found) return append(e->context, e->out, &(int32_t){(int32_t)found->value}, 1);
+    if (length > remembered_length) return merge_piece(e, piece, length);
+    if ((found = mla_piece_find(&e->known, piece, length))) {
+        const int32_t *ids = e->known_ids.ids + found->value;
+        return append(e->context, e->out, ids + 1, ids[0]);
+    }
+    const int64_t before = e->out->count;
+    mla_status status = merge_piece(e, piece, length);
+    return status ? status : remember(e, piece, length, e->out->ids + before, e->out->count - before);
+}
+
+/* The longest added token spelled out at the beginning of the text; -1 if there is none. */
+static int32_t added_at(const mla_encoder *e, const char *bytes, int64_t length) {
+    const mla_tokenizer *t = e->tokenizer;
+    int32_t longest = -1;
+    if (!e->added_begin[(unsigned char)bytes[0]]) return -1;
+    for (int64_t i = 0; i < t->added_count; i++) {
+        const mla_token *token = &t->tokens[t->added[i]];
+        if (token->length <= length && !memcmp(bytes, token->bytes, (size_t)token->length) &&
+            (longest < 0 || token->length > t->tokens[longest].length))
+            longest = t->added[i];
+    }
+    return longest;
+}
+
+static mla_status encode_plain(mla_encoder *e, const char *bytes, int64_t length) {
+    return mla_split_run(e->context, e->tokenizer->split, e->scratch, bytes, length, encode_piece, e);
+}
+
+static mla_status encode_with_added(mla_encoder *e, const char *bytes, int64_t length) {
+    mla_status status = MLA_OK;
+    int64_t plain = 0; /* where the text begins that is not encoded yet */
+    for (int64_t at = 0; at < length && !status;) {
+        const int32_t id = added_at(e, bytes + at, length - at);
+        if (id < 0) {
+            at++;
+            continue;
+        }
+        status = encode_plain(e, bytes + plain, at - plain);
+        if (!status) status = append(e->context, e->out, &id, 1);
+        plain = at += e->tokenizer->tokens[id].length;
+    }
+    return status ? status : encode_plain(e, bytes + plain, length - plain);
+}
+
+mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
+                              mla_id_list *out) {
+    const int64_t before = out->count;
+    encoder->context = context;
+    encoder->out = out;
+    mla_status status = encoder->match_added ? encode_with_added(encoder, bytes, length)
+                                             : encode_plain(encoder, bytes, length);
+    if (status) out->count = before;
+    return status;
+}

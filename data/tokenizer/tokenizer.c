@@ -1,0 +1,97 @@
+#include "data/tokenizer/tokenizer.h"
+
+#include "autograd/base/file.h"
+#include "data/tokenizer/tokenizer_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *const mla_endoftext = "<|endoftext|>";
+
+enum { largest_file = 256 << 20 }; /* the largest tokenizers known have some 30 MB */
+
+mla_status mla_tokenizer_parse(mla_context *context, mla_tokenizer **out, const char *json, int64_t length) {
+    return mla_tokenizer_parse_named(context, out, json, length, "tokenizer");
+}
+
+mla_status mla_tokenizer_load(mla_context *context, mla_tokenizer **out, const char *path) {
+    char *json;
+    int64_t length;
+    *out = NULL;
+    mla_status status = mla_file_read(context, &json, &length, path, largest_file);
+    if (!status) status = mla_tokenizer_parse_named(context, out, json, length, path);
+    free(json);
+    return status;
+}
+
+mla_status mla_tokenizer_save(mla_context *context, const mla_tokenizer *tokenizer, const char *path) {
+    return mla_file_write(context, path, tokenizer->json, tokenizer->json_length);
+}
+
+char *mla_tokenizer_json(mla_context *context, const mla_tokenizer *tokenizer) {
+    char *copy = mla_alloc(context, tokenizer->json_length + 1, 1, "the tokenizer's JSON");
+    if (copy) memcpy(copy, tokenizer->json, (size_t)tokenizer->json_length);
+    return copy;
+}
+
+uint64_t mla_tokenizer_hash(const mla_tokenizer *tokenizer) { return tokenizer->hash; }
+int32_t mla_tokenizer_vocab_size(const mla_tokenizer *tokenizer) { return tokenizer->size; }
+int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer) { return tokenizer->separator; }
+
+int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text) {
+    for (int64_t i = 0; i < tokenizer->added_count; i++) {
+        const mla_token *token = &tokenizer->tokens[tokenizer->added[i]];
+        if (token->length == (int64_t)strlen(text) && !memcmp(token->bytes, text, strlen(text)))
+            return tokenizer->added[i];
+    }
+    return -1;
+}
+
+void mla_tokenizer_destroy(mla_tokenizer *tokenizer) {
+    if (!tokenizer) return;
+    mla_split_destroy(tokenizer->split);
+    mla_pair_free(&tokenizer->merges);
+    mla_piece_free(&tokenizer->whole);
+    free(tokenizer->json);
+    free(tokenizer->tokens);
+    free(tokenizer->text);
+    free(tokenizer->added);
+    free(tokenizer);
+}
+
+mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id,
+                               const char **bytes, int64_t *length) {
+    if (id < 0 || id >= tokenizer->size)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "token id %d is not in the vocabulary of %d (0 to %d)",
+                        id, tokenizer->size, tokenizer->size - 1);
+    *bytes = tokenizer->tokens[id].bytes;
+    *length = tokenizer->tokens[id].length;
+    return MLA_OK;
+}
+
+mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids,
+                                int64_t count, mla_bytes *out) {
+    const int64_t before = out->count;
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < count && !status; i++) {
+        const char *bytes;
+        int64_t length;
+        status = mla_tokenizer_token(context, tokenizer, ids[i], &bytes, &length);
+        if (!status)
+            status = mla_grow(context, &out->bytes, &out->capacity, out->count + length, 1, "decoded text");
+        if (status) break;
+        memcpy(out->bytes + out->count, bytes, (size_t)length);
+        out->count += length;
+    }
+    if (status) out->count = before;
+    return status;
+}
+
+mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
+                                int64_t length, mla_id_list *out) {
+    mla_encoder *encoder;
+    mla_status status = mla_encoder_create(context, &encoder, tokenizer, NULL);
+    if (!status) status = mla_encoder_encode(context, encoder, bytes, length, out);
+    mla_encoder_destroy(encoder);
+    return status;
+}

@@ -1,0 +1,89 @@
+/* Text to token ids and back, by byte-level byte-pair encoding.
+ *
+ * A tokenizer is a Hugging Face tokenizer.json in memory: made here (data/tokenizer/bpe.h) or read from a file. Every byte has a token of its own, so that any
+ * bytes can be encoded, and decoding gives the very same bytes back: invalid UTF-8 and NULs included. On
+ * valid UTF-8 the ids are those that the Python package `tokenizers` gives with the same tokenizer.json.
+ *
+ * A tokenizer does not change once it is made: any number of threads may use one. What encoding needs to
+ * write to is in an encoder, one per thread. */
+#ifndef MLA_DATA_TOKENIZER_TOKENIZER_H
+#define MLA_DATA_TOKENIZER_TOKENIZER_H
+
+#include "autograd/base/context.h"
+
+typedef struct mla_tokenizer mla_tokenizer;
+typedef struct mla_encoder mla_encoder;
+
+/* Lists that grow. Start with {0}; free with free(list.ids) and free(list.bytes). */
+typedef struct {
+    int32_t *ids;
+    int64_t count, capacity;
+} mla_id_list;
+
+typedef struct {
+    char *bytes; /* not terminated */
+    int64_t count, capacity;
+} mla_bytes;
+
+/* The name of the token that our tokenizers put between documents. */
+extern const char *const mla_endoftext;
+
+/* Reads a tokenizer.json. Accepted are byte-level BPE models: pre-tokenizers ByteLevel (with or without its
+ * own pattern), Split(Regex, Isolated), Digits, and sequences of them; added tokens; ignore_merges.
+ * Post-processors are kept but not applied: encoding adds no tokens. An NFC normalizer is not applied either,
+ * with a warning. Anything else is refused (MLA_ERROR_FORMAT) with a message that names it. The classes
+ * \p{..} of a pattern follow the Unicode version of the PCRE2 that is installed. */
+mla_status mla_tokenizer_load(mla_context *context, mla_tokenizer **out, const char *path);
+
+/* The same from `length` bytes of JSON in memory. */
+mla_status mla_tokenizer_parse(mla_context *context, mla_tokenizer **out, const char *json, int64_t length);
+
+/* Writes the tokenizer.json: wholly or, after an error, not at all. */
+mla_status mla_tokenizer_save(mla_context *context, const mla_tokenizer *tokenizer, const char *path);
+
+/* A copy of the JSON text, terminated; free() it. NULL after an error (memory). The text depends on the
+ * content of the file that was read, not on its white space and escapes. */
+char *mla_tokenizer_json(mla_context *context, const mla_tokenizer *tokenizer);
+
+/* XXH3 (64 bits) of the JSON text: two tokenizers with the same hash give the same ids. */
+uint64_t mla_tokenizer_hash(const mla_tokenizer *tokenizer);
+
+void mla_tokenizer_destroy(mla_tokenizer *tokenizer);
+
+/* Ids are 0 .. size-1, each with a token. */
+int32_t mla_tokenizer_vocab_size(const mla_tokenizer *tokenizer);
+
+/* The id that separates documents: that of <|endoftext|>, or of the end token that the file names otherwise
+ * (<|end_of_text|>, <｜end▁of▁sentence｜>, </s>, <eos>); -1 if there is none of these. */
+int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer);
+
+/* The id of the added token that is spelled so; -1 if there is none. */
+int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text);
+
+/* The bytes that one id stands for (owned by the tokenizer, not terminated): for streaming. An id's bytes
+ * need not be whole characters. Error: MLA_ERROR_ARGUMENT for an id that is out of range. */
+mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id,
+                               const char **bytes, int64_t *length);
+
+/* Appends the bytes of `count` ids to *out. After an error *out is as it was. */
+mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids,
+                                int64_t count, mla_bytes *out);
+
+/* Appends the ids of the text to *out. The text is data: a <|endoftext|> spelled out in it becomes the ids of
+ * its letters, never the separator. After an error *out is as it was. For many texts make an encoder. */
+mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
+                                int64_t length, mla_id_list *out);
+
+typedef struct {
+    bool match_added; /* added tokens spelled out in the text become their ids, as in `tokenizers` */
+} mla_encoder_options;
+
+/* An encoder remembers pieces of text that it has seen, which is what makes it fast. It is used by one thread
+ * at a time and must not outlive its tokenizer. Options may be NULL. */
+mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla_tokenizer *tokenizer,
+                              const mla_encoder_options *options);
+mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
+                              mla_id_list *out);
+void mla_encoder_destroy(mla_encoder *encoder);
+
+#endif

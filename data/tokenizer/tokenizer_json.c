@@ -1,0 +1,346 @@
+/* tokenizer.json, read. Nothing in the file is trusted: ids must be 0 .. n-1, each once; every byte must have
+ * a token; merges must join tokens that exist into one that exists. */
+#include "data/tokenizer/byte_alphabet.h"
+#include "data/tokenizer/tokenizer_internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* How `tokenizers` splits where the file only says ByteLevel (with use_regex) or Digits. */
+static const char byte_level_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char one_digit[] = "\\p{N}", all_digits[] = "\\p{N}+";
+
+enum { most_patterns = 16 };
+
+typedef struct {
+    mla_context *context;
+    const char *name; /* of the file */
+    json_t *root, *model, *vocabulary, *added;
+    mla_tokenizer *tokenizer;
+    int64_t text_length; /* of tokenizer->text so far; it is as long as the JSON, which is enough */
+    mla_byte_alphabet alphabet;
+    const char *patterns[most_patterns];
+    int pattern_count;
+    bool byte_level; /* a ByteLevel pre-tokenizer was seen */
+} reader_t;
+
+__attribute__((format(printf, 2, 3))) static mla_status refuse(const reader_t *r, const char *format, ...) {
+    char words[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    return mla_fail(r->context, MLA_ERROR_FORMAT, "%s: %s", r->name, words);
+}
+
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static bool is_on(const json_t *object, const char *key, bool otherwise) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+/* --- Pre-tokenizer ------------------------------------------------------------------------------------- */
+
+static mla_status add_pattern(reader_t *r, const char *pattern) {
+    if (r->byte_level) return refuse(r, "pre_tokenizer: a step after ByteLevel is not supported");
+    if (r->pattern_count == most_patterns)
+        return refuse(r, "pre_tokenizer: more than %d patterns", most_patterns);
+    r->patterns[r->pattern_count++] = pattern;
+    return MLA_OK;
+}
+
+static mla_status read_split(reader_t *r, const json_t *step) {
+    const char *pattern = text_of(json_object_get(step, "pattern"), "Regex"),
+               *behavior = text_of(step, "behavior");
+    if (!*pattern) return refuse(r, "pre_tokenizer Split: only a pattern of kind Regex is supported");
+    if (strcmp(behavior, "Isolated"))
+        return refuse(r, "pre_tokenizer Split: behavior \"%.40s\" is not supported, only \"Isolated\"",
+                      behavior);
+    return add_pattern(r, pattern); /* `invert` makes no difference to what is isolated */
+}
+
+static mla_status read_byte_level(reader_t *r, const json_t *step) {
+    if (is_on(step, "add_prefix_space", true))
+        return refuse(r, "pre_tokenizer ByteLevel: add_prefix_space is not supported");
+    mla_status status = is_on(step, "use_regex", true) ? add_pattern(r, byte_level_pattern) : MLA_OK;
+    r->byte_level = true;
+    return status;
+}
+
+static mla_status read_pre_tokenizer(reader_t *r, const json_t *step, bool nested) {
+    const char *type = text_of(step, "type");
+    mla_status status = MLA_OK;
+    if (!strcmp(type, "Split")) return read_split(r, step);
+    if (!strcmp(type, "ByteLevel")) return read_byte_level(r, step);
+    if (!strcmp(type, "Digits"))
+        return add_pattern(r, is_on(step, "individual_digits", false) ? one_digit : all_digits);
+    if (strcmp(type, "Sequence") || nested)
+        return refuse(r, "pre_tokenizer \"%.40s\" is not supported (byte-level BPE has ByteLevel)", type);
+    const json_t *steps = json_object_get(step, "pretokenizers");
+    for (size_t i = 0; i < json_array_size(steps) && !status; i++)
+        status = read_pre_tokenizer(r, json_array_get(steps, i), true);
+    return status;
+}
+
+static mla_status read_splitting(reader_t *r) {
+    const json_t *normalizer = json_object_get(r->root, "normalizer");
+    const char *type = text_of(normalizer, "type");
+    if (normalizer && !json_is_null(normalizer) && strcmp(type, "NFC"))
+        return refuse(r, "normalizer \"%.40s\" is not supported", type);
+    if (!strcmp(type, "NFC"))
+        mla_warn(r->context, "%s: normalizer NFC is not applied: text is encoded as it stands", r->name);
+    mla_status status = read_pre_tokenizer(r, json_object_get(r->root, "pre_tokenizer"), false);
+    if (!status && !r->byte_level) return refuse(r, "pre_tokenizer: there is no ByteLevel");
+    return status ? status
+                  : mla_split_create(r->context, &r->tokenizer->split, r->patterns, r->pattern_count);
+}
+
+/* --- Vocabulary ---------------------------------------------------------------------------------------- */
+
+/* The place of an id that has no token yet. */
+static mla_status new_token(reader_t *r, const char *text, const json_t *id, mla_token **out) {
+    const json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+    if (value < 0 || value >= r->tokenizer->size)
+        return refuse(r, "token \"%.80s\" has no id or one that is not among 0 to %d, for %d tokens", text,
+                      r->tokenizer->size - 1, r->tokenizer->size);
+    *out = &r->tokenizer->tokens[value];
+    if ((*out)->bytes)
+        return refuse(r, "id %lld belongs to two tokens, one is \"%.80s\"", (long long)value, text);
+    (*out)->bytes = r->tokenizer->text + r->text_length;
+    return MLA_OK;
+}
+
+static mla_status read_added_token(reader_t *r, const json_t *entry) {
+    const char *content = text_of(entry, "content");
+    const json_t *id = json_object_get(entry, "id"), *in_model = json_object_get(r->vocabulary, content);
+    mla_tokenizer *t = r->tokenizer;
+    mla_token *token = NULL;
+    if (!*content) return refuse(r, "added_tokens: an entry has no content");
+    if (in_model && !json_equal(id, in_model))
+        return refuse(r, "token \"%.80s\" has one id in added_tokens and another in the vocabulary", content);
+    mla_status status = new_token(r, content, id, &token);
+    if (status) return status;
+    token->length = (int64_t)strlen(content);
+    token->special = is_on(entry, "special", false);
+    memcpy(t->text + r->text_length, content, (size_t)token->length);
+    r->text_length += token->length;
+    if (is_on(entry, "lstrip", false) || is_on(entry, "rstrip", false) || is_on(entry, "single_word", false))
+        t->added_plain = false;
+    t->added[t->added_count++] = (int32_t)json_integer_value(id);
+    return MLA_OK;
+}
+
+static mla_status read_added(reader_t *r) {
+    mla_tokenizer *t = r->tokenizer;
+    mla_status status = MLA_OK;
+    t->added_plain = true;
+    t->added = mla_alloc(r->context, (int64_t)json_array_size(r->added), sizeof *t->added, "added tokens");
+    if (!t->added) return MLA_ERROR_MEMORY;
+    for (size_t i = 0; i < json_array_size(r->added) && !status; i++)
+        status = read_added_token(r, json_array_get(r->added, i));
+    return status;
+}
+
+static bool is_there(const mla_tokenizer *t, const char *text, const json_t *id) {
+    const json_int_t value = json_integer_value(id);
+    const mla_token *token = value >= 0 && value < t->size ? &t->tokens[value] : NULL;
+    return token && token->bytes && token->length == (int64_t)strlen(text) &&
+           !memcmp(token->bytes, text, (size_t)token->length);
+}
+
+static mla_status read_vocabulary(reader_t *r) {
+    mla_tokenizer *t = r->tokenizer;
+    const char *text;
+    json_t *id;
+    json_object_foreach(r->vocabulary, text, id) {
+        mla_token *token;
+        if (is_there(t, text, id)) continue; /* as an added token; nothing else can be there twice */
+        mla_status status = new_token(r, text, id, &token);
+        if (status) return status;
+        token->length = mla_byte_alphabet_read(&r->alphabet, t->text + r->text_length, text);
+        if (token->length <= 0)
+            return refuse(r, "token \"%.80s\" is not written in the byte-level alphabet", text);
+        r->text_length += token->length;
+    }
+    return MLA_OK;
+}
+
+static mla_status read_tokens(reader_t *r, int64_t json_length) {
+    mla_tokenizer *t = r->tokenizer;
+    size_t size = json_object_size(r->vocabulary);
+    for (size_t i = 0; i < json_array_size(r->added); i++)
+        size += !json_object_get(r->vocabulary, text_of(json_array_get(r->added, i), "content"));
+    if (size == 0 || size > INT32_MAX) return refuse(r, "a vocabulary of %zu tokens is not supported", size);
+    t->size = (int32_t)size;
+    t->tokens = mla_alloc(r->context, t->size, sizeof *t->tokens, "the vocabulary");
+    t->text = mla_alloc(r->context, json_length, 1, "the vocabulary");
+    if (!t->tokens || !t->text) return MLA_ERROR_MEMORY;
+    mla_status status = read_added(r);
+    if (!status) status = read_vocabulary(r);
+    for (int32_t id = 0; id < t->size && !status; id++)
+        if (!t->tokens[id].bytes) status = refuse(r, "id %d of %d has no token", id, t->size);
+    return status;
+}
+
+static mla_status read_bytes(reader_t *r) {
+    for (int byte = 0; byte < 256; byte++) {
+        char text[3];
+        mla_byte_alphabet_write(&r->alphabet, text, &(char){(char)byte}, 1);
+        const json_t *id = json_object_get(r->vocabulary, text);
+        if (!id)
+            return refuse(r, "the vocabulary has no token \"%s\" for the byte 0x%02x; all 256 are needed",
+                          text, byte);
+        r->tokenizer->byte_ids[byte] = (int32_t)json_integer_value(id);
+    }
+    return MLA_OK;
+}
+
+static void find_separator(mla_tokenizer *t) {
+    const char *const names[] = {mla_endoftext, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>"};
+    t->separator = -1;
+    for (size_t n = 0; n < sizeof names / sizeof *names && t->separator < 0; n++)
+        for (int64_t i = 0; i < t->added_count; i++) {
+            const mla_token *token = &t->tokens[t->added[i]];
+            if (token->length == (int64_t)strlen(names[n]) &&
+                !memcmp(token->bytes, names[n], strlen(names[n])))
+                t->separator = t->added[i];
+        }
+}
+
+/* --- Merges -------------------------------------------------------------------------------------------- */
+
+/* The two parts of a merge, "a b" or ["a", "b"], as one text that must be a token; *left is a's length. */
+static mla_status join_merge(const reader_t *r, const json_t *merge, size_t at, char **joined, size_t *left) {
+    const char *text = json_string_value(merge), *space = text ? strchr(text, ' ') : NULL;
+    const char *a = space ? text : json_string_value(json_array_get(merge, 0));
+    const char *b = space ? space + 1 : json_string_value(json_array_get(merge, 1));
+    if (!a || !b || strchr(b, ' ') || (!text && json_array_size(merge) != 2))
+        return refuse(r, "merge %zu is not a pair of tokens", at);
+    *left = space ? (size_t)(space - text) : strlen(a);
+    if (!(*joined = mla_alloc(r->context, (int64_t)(*left + strlen(b) + 1), 1, "a merge")))
+        return MLA_ERROR_MEMORY;
+    memcpy(*joined, a, *left);
+    strcpy(*joined + *left, b);
+    return MLA_OK;
+}
+
+static mla_status id_of(const reader_t *r, const char *token, size_t length, size_t at, int32_t *id) {
+    const json_t *entry = json_object_getn(r->vocabulary, token, length);
+    if (!entry) return refuse(r, "merge %zu: \"%.*s\" is not in the vocabulary", at, (int)length, token);
+    *id = (int32_t)json_integer_value(entry);
+    return MLA_OK;
+}
+
+static mla_status read_merge(reader_t *r, const json_t *merge, size_t at) {
+    mla_tokenizer *t = r->tokenizer;
+    char *joined = NULL;
+    size_t left = 0;
+    int32_t a = 0, b = 0, whole = 0;
+    mla_status status = join_merge(r, merge, at, &joined, &left);
+    if (!status) status = id_of(r, joined, left, at, &a);
+    if (!status) status = id_of(r, joined + left, strlen(joined + left), at, &b);
+    if (!status) status = id_of(r, joined, strlen(joined), at, &whole);
+    if (!status && !t->tokens[whole].special) { /* text never becomes a special token by merging */
+        const int64_t value = (int64_t)mla_pair((int32_t)at, whole);
+        int64_t *slot = mla_pair_insert(r->context, &t->merges, mla_pair(a, b), 0);
+        if (slot)
+            *slot = value;
+        else
+            status = MLA_ERROR_MEMORY;
+    }
+    free(joined);
+    return status;
+}
+
+static mla_status read_merges(reader_t *r) {
+    const json_t *merges = json_object_get(r->model, "merges");
+    mla_status status = MLA_OK;
+    if (!json_is_array(merges) || json_array_size(merges) > INT32_MAX) return refuse(r, "model: no merges");
+    for (size_t i = 0; i < json_array_size(merges) && !status; i++)
+        status = read_merge(r, json_array_get(merges, i), i);
+    return status;
+}
+
+/* ignore_merges: a piece that is a token becomes that token, whatever the merges would make of it. */
+static mla_status read_whole_pieces(reader_t *r) {
+    mla_tokenizer *t = r->tokenizer;
+    const char *text;
+    json_t *id;
+    if (!is_on(r->model, "ignore_merges", false)) return MLA_OK;
+    json_object_foreach(r->vocabulary, text, id) {
+        const mla_token *token = &t->tokens[json_integer_value(id)];
+        if (token->special) continue;
+        mla_piece *piece = mla_piece_insert(r->context, &t->whole, token->bytes, token->length);
+        if (!piece) return MLA_ERROR_MEMORY;
+        piece->value = json_integer_value(id);
+    }
+    return MLA_OK;
+}
+
+/* --- The whole ----------------------------------------------------------------------------------------- */
+
+static mla_status read_model(reader_t *r) {
+    const char *type = text_of(r->model, "type");
+    const json_t *dropout = json_object_get(r->model, "dropout");
+    /* Files of old versions have no type; what has merges is BPE. */
+    if (strcmp(*type || !json_object_get(r->model, "merges") ? type : "BPE", "BPE"))
+        return refuse(r, "model \"%.40s\" is not supported, only BPE", type);
+    if (!json_is_object(r->vocabulary)) return refuse(r, "model: no vocabulary");
+    if (json_number_value(dropout) != 0) return refuse(r, "model: dropout is not supported");
+    if (*text_of(r->model, "continuing_subword_prefix") || *text_of(r->model, "end_of_word_suffix"))
+        return refuse(r, "model: continuing_subword_prefix and end_of_word_suffix are not supported");
+    return MLA_OK;
+}
+
+static mla_status keep_json(reader_t *r) {
+    mla_tokenizer *t = r->tokenizer;
+    t->json = json_dumps(r->root, JSON_INDENT(2));
+    if (!t->json) return mla_fail(r->context, MLA_ERROR_MEMORY, "no memory for the JSON of %s", r->name);
+    t->json_length = (int64_t)strlen(t->json);
+    t->hash = XXH3_64bits(t->json, (size_t)t->json_length);
+    return MLA_OK;
+}
+
+static mla_status read_document(reader_t *r, int64_t length) {
+    r->model = json_object_get(r->root, "model");
+    r->vocabulary = json_object_get(r->model, "vocab");
+    r->added = json_object_get(r->root, "added_tokens");
+    mla_byte_alphabet_make(&r->alphabet);
+    mla_status status = read_model(r);
+    if (!status) status = read_splitting(r);
+    if (!status) status = read_tokens(r, length);
+    if (!status) status = read_bytes(r);
+    if (!status) status = read_merges(r);
+    if (!status) status = read_whole_pieces(r);
+    if (status) return status;
+    find_separator(r->tokenizer);
+    return keep_json(r);
+}
+
+mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json,
+                                     int64_t length, const char *name) {
+    json_error_t error;
+    reader_t r = {.context = context, .name = name};
+    *out = NULL;
+    r.root = json_loadb(json, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    if (!r.root)
+        return mla_fail(context,
+                        json_error_code(&error) == json_error_out_of_memory ? MLA_ERROR_MEMORY
+                                                                            : MLA_ERROR_FORMAT,
+                        "%s is not JSON: line %d, column %d: %s", name, error.line, error.column, error.text);
+    r.tokenizer = mla_alloc(context, 1, sizeof *r.tokenizer, "a tokenizer");
+    mla_status status = r.tokenizer ? read_document(&r, length) : MLA_ERROR_MEMORY;
+    json_decref(r.root);
+    if (status)
+        mla_tokenizer_destroy(r.tokenizer);
+    else
+        *out = r.tokenizer;
+    return status;
+}

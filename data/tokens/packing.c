@@ -1,0 +1,126 @@
+#include "data/tokens/packing.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { CANDIDATES = 64 };
+
+typedef struct {
+    int64_t first;         /* its first token in the stream */
+    int64_t count;         /* positions */
+    int64_t next;          /* piece of the same sequence; -1: none */
+} piece_t;
+
+typedef struct {
+    int64_t head, tail; /* pieces */
+    int64_t left;       /* positions that are free */
+} sequence_t;
+
+struct mla_packing {
+    mla_context *context;
+    const mla_token_stream *stream;
+    int64_t length;
+    piece_t *pieces;
+    sequence_t *sequences;
+    int64_t piece_count, piece_capacity, sequence_capacity;
+    mla_packing_report report;
+};
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* A sequence with room for `count` positions, begun if need be; NULL without memory. */
+static sequence_t *make_room(mla_packing *p, int64_t count) {
+    const int64_t all = p->report.sequences;
+    for (int64_t i = all > CANDIDATES ? all - CANDIDATES : 0; i < all; i++)
+        if (p->sequences[i].left >= count) return &p->sequences[i];
+    if (mla_grow(p->context, &p->sequences, &p->sequence_capacity, all + 1, sizeof *p->sequences,
+                 "the packed sequences"))
+        return NULL;
+    p->sequences[all] = (sequence_t){-1, -1, p->length};
+    return &p->sequences[p->report.sequences++];
+}
+
+static int64_t count_targets(const mla_packing *p, int64_t first, int64_t count) {
+    int64_t targets = 0;
+    if (!p->stream->answers) return count;
+    for (int64_t i = first + 1; i <= first + count; i++) targets += p->stream->answers[i];
+    return targets;
+}
+
+/* Input tokens first ... first + count - 1, and their targets one behind them. */
+static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
+    mla_status status = mla_grow(p->context, &p->pieces, &p->piece_capacity, p->piece_count + 1, sizeof *p->pieces,
+                                 "the packed documents");
+    sequence_t *sequence = status ? NULL : make_room(p, count);
+    if (!sequence) return mla_error_status(p->context);
+    const int64_t place = p->piece_count++;
+    p->pieces[place] = (piece_t){first, count, -1};
+    if (sequence->head < 0) sequence->head = place;
+    else p->pieces[sequence->tail].next = place;
+    sequence->tail = place;
+    sequence->left -= count;
+    p->report.positions += count;
+    p->report.targets += count_targets(p, first, count);
+    return MLA_OK;
+}
+
+static mla_status add_example(mla_packing *p, int64_t first, int64_t count) {
+    const int64_t kept = smaller(count, p->length);
+    if (!count_targets(p, first, kept)) {
+        p->report.left_out++;
+        return MLA_OK;
+    }
+    p->report.cut += kept < count;
+    return add_piece(p, first, kept);
+}
+
+static mla_status add_text(mla_packing *p, int64_t first, int64_t count) {
+    mla_status status = MLA_OK;
+    for (int64_t at = 0; at < count && !status; at += p->length)
+        status = add_piece(p, first + at, smaller(count - at, p->length));
+    return status;
+}
+
+/* A document of tokens begin ... end - 1. */
+static mla_status add_document(mla_packing *p, int64_t begin, int64_t end) {
+    p->report.documents++;
+    return p->stream->answers ? add_example(p, begin, end - begin - 1) : add_text(p, begin, end - begin - 1);
+}
+
+mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length) {
+    *out = NULL;
+    if (length < 1)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "documents cannot be packed into sequences of %" PRId64 " tokens",
+                        length);
+    mla_packing *p = mla_alloc(context, 1, sizeof *p, "the packed sequences");
+    if (!p) return MLA_ERROR_MEMORY;
+    *p = (mla_packing){.context = context, .stream = stream, .length = length};
+    mla_status status = MLA_OK;
+    if (!stream->offsets && stream->count) status = add_document(p, 0, stream->count); /* from no documents: one */
+    for (int64_t i = 0; stream->offsets && i < stream->documents && !status; i++)
+        status = add_document(p, stream->offsets[i], stream->offsets[i + 1]);
+    if (status) mla_packing_destroy(p);
+    else *out = p;
+    return status;
+}
+
+void mla_packing_destroy(mla_packing *p) {
+    if (!p) return;
+    free(p->pieces);
+    free(p->sequences);
+    free(p);
+}
+
+mla_packing_report mla_packing_report_of(const mla_packing *p) { return p->report; }
+
+void mla_packing_get(const mla_packing *p, int64_t index, int32_t *inputs, int32_t *targets, int32_t *starts) {
+    int64_t at = 0;
+    for (int64_t i = p->sequences[index].head; i >= 0; i = p->pieces[i].next) {
+        const piece_t *piece = &p->pieces[i];
+        mla_tokens_copy(p->stream, piece->first, piece->count, inputs + at);
+        mla_tokens_copy_targets(p->stream, piece->first + 1, piece->count, targets + at);
+        for (int64_t k = 0; k < piece->count; k++) starts[at + k] = (int32_t)at;
+        at += piece->count;
+    }
+    for (; at < p->length; at++) inputs[at] = 0, targets[at] = -1, starts[at] = (int32_t)at;
+}

@@ -1,0 +1,34 @@
+/* Documents whole in sequences: which of a stream's stand together in one, for attention that keeps them apart.
+ *
+ * A document of n tokens, its separator among them, takes n - 1 positions: all but its last token are inputs, all but
+ * its first are targets, and where answers are marked (data/tokens/token_file.h) only those. One that is longer than a
+ * sequence goes on in further pieces; but an example with answers is cut there, and left out where no answer remains.
+ *
+ * Pieces go in their order into the first sequence that has room among the 64 begun last; where none has, another is
+ * begun. What remains of a sequence is padding: id 0, no target, and each position sees itself alone. All of it is a
+ * function of the stream and the length: the same on all ranks, and in a run that is resumed. */
+#ifndef MLA_DATA_TOKENS_PACKING_H
+#define MLA_DATA_TOKENS_PACKING_H
+
+#include "autograd/base/context.h"
+#include "data/tokens/token_file.h"
+
+typedef struct mla_packing mla_packing;
+
+typedef struct {
+    int64_t documents, sequences;
+    int64_t positions, targets; /* that are filled; that count */
+    int64_t cut, left_out;      /* examples whose end is missing; that have no answer, or none before the cut */
+} mla_packing_report;
+
+/* The stream must outlive it. MLA_ERROR_ARGUMENT for a length below 1, MLA_ERROR_MEMORY. A stream without a target
+ * gives no sequences. */
+mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length);
+void mla_packing_destroy(mla_packing *packing);
+
+mla_packing_report mla_packing_report_of(const mla_packing *packing);
+
+/* Sequence `index`: room for `length` of each. starts: where the document of each position begins, see mla_step. */
+void mla_packing_get(const mla_packing *packing, int64_t index, int32_t *inputs, int32_t *targets, int32_t *starts);
+
+#endif

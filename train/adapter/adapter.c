@@ -1,0 +1,250 @@
+#include "train/adapter/adapter_internal.h"
+#include "autograd/base/file.h"
+#include "train/adapter/base.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LARGEST_CONFIG = 16 << 20 };
+
+/* ---- opening ---- */
+
+static mla_status parse_config(mla_adapter *a, const char *text) {
+    const mla_status status = mla_json_parse(a->context, a->path, text, &a->config);
+    return status ? status : mla_adapter_check_config(a->context, a->path, a->config);
+}
+
+static mla_status add_tensor(mla_adapter *a, int64_t i, const char *name, int ndim, const int64_t *shape) {
+    mla_adapter_tensor *t = &a->tensors[i];
+    if (strlen(name) >= sizeof t->name || ndim > MLA_MAX_DIMS)
+        return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %.100s is no tensor of an adapter", a->path, name);
+    snprintf(t->name, sizeof t->name, "%s", name);
+    t->ndim = ndim;
+    memcpy(t->shape, shape, (size_t)ndim * sizeof *shape);
+    return MLA_OK;
+}
+
+static mla_status make_room(mla_adapter *a, int64_t count) {
+    a->count = count;
+    a->tensors = mla_alloc(a->context, count, sizeof *a->tensors, "the tensors of an adapter");
+    return a->tensors ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+static mla_status list_safetensors(mla_adapter *a) {
+    mla_status status = make_room(a, mla_safetensors_count(a->safetensors));
+    for (int64_t i = 0; i < a->count && !status; i++) {
+        const mla_safetensors_info *t = mla_safetensors_at(a->safetensors, i);
+        status = add_tensor(a, i, t->name, t->ndim, t->shape);
+    }
+    return status;
+}
+
+static mla_status list_checkpoint(mla_adapter *a) {
+    mla_h5_info *all = NULL;
+    int64_t count = 0;
+    mla_status status = mla_checkpoint_list_adapter(a->checkpoint, &all, &count);
+    if (!status) status = make_room(a, count);
+    for (int64_t i = 0; i < count && !status; i++) status = add_tensor(a, i, all[i].name, all[i].ndim, all[i].shape);
+    free(all);
+    return status;
+}
+
+static mla_status open_peft(mla_adapter *a, const char *folder) {
+    char path[PATH_MAX + 32], *text = NULL;
+    int64_t length;
+    snprintf(path, sizeof path, "%s/adapter_config.json", folder);
+    mla_status status = mla_file_read(a->context, &text, &length, path, LARGEST_CONFIG);
+    if (!status) status = parse_config(a, text);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
+    if (!status) status = mla_safetensors_open(a->context, &a->safetensors, path);
+    if (!status) status = list_safetensors(a);
+    free(text);
+    return status;
+}
+
+static mla_status open_own(mla_adapter *a, const char *path) {
+    mla_status status = mla_checkpoint_open(a->context, &a->checkpoint, path);
+    if (status) return status;
+    snprintf(a->path, sizeof a->path, "%s", mla_checkpoint_path(a->checkpoint));
+    const char *config = mla_checkpoint_adapter(a->checkpoint);
+    if (!config)
+        return mla_fail(a->context, MLA_ERROR_ARGUMENT, "%s: is a model, not an adapter", a->path);
+    status = parse_config(a, config);
+    return status ? status : list_checkpoint(a);
+}
+
+mla_status mla_adapter_open(mla_context *context, mla_adapter **out, const char *path) {
+    char config[PATH_MAX];
+    mla_adapter *a = *out = mla_alloc(context, 1, sizeof *a, "an adapter");
+    if (!a) return MLA_ERROR_MEMORY;
+    a->context = context;
+    if (snprintf(a->path, sizeof a->path, "%s", path) >= PATH_MAX - 32)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", path);
+    snprintf(config, sizeof config, "%.4000s/adapter_config.json", path);
+    return access(config, F_OK) ? open_own(a, path) : open_peft(a, path);
+}
+
+void mla_adapter_close(mla_adapter *a) {
+    if (!a) return;
+    mla_checkpoint_close(a->checkpoint);
+    mla_safetensors_close(a->safetensors);
+    json_decref(a->config);
+    free(a->tensors);
+    free(a);
+}
+
+const char *mla_adapter_path(const mla_adapter *a) { return a->path; }
+const json_t *mla_adapter_config(const mla_adapter *a) { return a->config; }
+
+/* ---- names: PREFIX PROJECTION ENDING ---- */
+
+static const char prefix[] = "base_model.model.";
+
+/* The length of the projection's name in a tensor's, which ends in `ending`; 0 where it is not so. */
+static int projection_length(const char *name, const char *ending) {
+    const size_t length = strlen(name), begin = strlen(prefix), end = strlen(ending);
+    if (length <= begin + end || strncmp(name, prefix, begin) || strcmp(name + length - end, ending)) return 0;
+    return (int)(length - begin - end);
+}
+
+static mla_adapter_tensor *find(const mla_adapter *a, const char *projection, const char *ending) {
+    char name[2 * MLA_H5_MAX_NAME];
+    snprintf(name, sizeof name, "%s%s%s", prefix, projection, ending);
+    for (int64_t i = 0; i < a->count; i++)
+        if (!strcmp(a->tensors[i].name, name)) return &a->tensors[i];
+    return NULL;
+}
+
+int64_t mla_adapter_projections(const mla_adapter *a) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < a->count; i++) count += projection_length(a->tensors[i].name, ".lora_A.weight") > 0;
+    return count;
+}
+
+int64_t mla_adapter_elements(const mla_adapter *a) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < a->count; i++) sum += mla_shape_count(a->tensors[i].ndim, a->tensors[i].shape);
+    return sum;
+}
+
+/* ---- attaching ---- */
+
+static mla_status assign(const mla_adapter *a, const char *projection, const char *ending, const mla_tensor *to) {
+    mla_adapter_tensor *t = find(a, projection, ending);
+    char expected[MLA_SHAPE_TEXT], found[MLA_SHAPE_TEXT];
+    if (!t)
+        return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s%s%s is missing", a->path, prefix, projection, ending);
+    mla_tensor shape = {.dtype = to->dtype, .ndim = t->ndim};
+    memcpy(shape.shape, t->shape, sizeof shape.shape);
+    t->to = to;
+    if (mla_same_shape(&shape, to)) return MLA_OK;
+    return mla_fail(a->context, MLA_ERROR_SHAPE,
+                    "%s: %s has shape %s; on this model it should be %s: is it for another base?", a->path, t->name,
+                    mla_shape_text(&shape, found), mla_shape_text(to, expected));
+}
+
+static mla_status settings_of(const mla_adapter *a, const char *projection, mla_lora_spec *spec) {
+    double rank;
+    mla_status status = mla_adapter_setting(a->context, a->path, a->config, "rank_pattern", "r", projection, &rank);
+    if (!status)
+        status = mla_adapter_setting(a->context, a->path, a->config, "alpha_pattern", "lora_alpha", projection,
+                                     &spec->alpha);
+    if (!status && rank != (double)spec->rank)
+        status = mla_fail(a->context, MLA_ERROR_FORMAT, "%s: the adapter of %s has rank %lld, by its configuration it should be "
+                          "%g", a->path, projection, (long long)spec->rank, rank);
+    spec->rslora = json_is_true(json_object_get(a->config, "use_rslora"));
+    spec->dora = json_is_true(json_object_get(a->config, "use_dora"));
+    return status;
+}
+
+static mla_lora_layer *last(const mla_linear_layer *p) {
+    mla_lora_layer *l = p->lora;
+    while (l->next) l = l->next;
+    return l;
+}
+
+static mla_status attach_part(const mla_adapter *a, mla_decoder *model, mla_linear_layer *p, const char *projection,
+                              const mla_lora_spec *spec, const char *const endings[3]) {
+    mla_status status = mla_lora_add(a->context, model->params, p, spec);
+    if (!status) status = assign(a, projection, endings[0], last(p)->a);
+    if (!status) status = assign(a, projection, endings[1], last(p)->b);
+    if (!status && spec->dora) status = assign(a, projection, endings[2], last(p)->magnitude);
+    return status;
+}
+
+static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, const mla_adapter_tensor *tensor,
+                                    const char *projection, const char *name, float share) {
+    static const char *const endings[] = {".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"};
+    static const char *const begins[] = {".lora_A.start.weight", ".lora_B.start.weight", ""};
+    char start[128];
+    mla_linear_layer *p = mla_adapters_find(model, projection);
+    if (!p)
+        return mla_fail(a->context, MLA_ERROR_ARGUMENT,
+                        "%s: %s: this model has no projection %s: is it for another base?", a->path, tensor->name,
+                        projection);
+    mla_lora_spec spec = {.name = name, .rank = tensor->shape[0], .share = share, .frozen = true};
+    mla_status status = settings_of(a, projection, &spec);
+    if (!status) status = attach_part(a, model, p, projection, &spec, endings);
+    if (status || !find(a, projection, begins[0])) return status;
+    snprintf(start, sizeof start, "%.100s-start", name);
+    spec.name = start;
+    spec.share = -share;
+    return attach_part(a, model, p, projection, &spec, begins);
+}
+
+static mla_status check_all_used(const mla_adapter *a) {
+    for (int64_t i = 0; i < a->count; i++)
+        if (!a->tensors[i].to)
+            return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s is no tensor of its adapter that we know", a->path,
+                            a->tensors[i].name);
+    return MLA_OK;
+}
+
+mla_status mla_adapter_attach(mla_adapter *a, mla_decoder *model, const char *name, float share) {
+    mla_status status = MLA_OK;
+    if (a->checkpoint)
+        status = mla_base_check_config(a->context, a->path, mla_checkpoint_config(a->checkpoint), &model->config);
+    for (int64_t i = 0; i < a->count && !status; i++) {
+        char projection[MLA_H5_MAX_NAME];
+        const int length = projection_length(a->tensors[i].name, ".lora_A.weight");
+        if (!length) continue;
+        snprintf(projection, sizeof projection, "%.*s", length, a->tensors[i].name + strlen(prefix));
+        status = attach_projection(a, model, &a->tensors[i], projection, name, share);
+    }
+    return status ? status : check_all_used(a);
+}
+
+/* ---- reading ---- */
+
+mla_status mla_adapter_read_tensor(const mla_adapter *a, const mla_adapter_tensor *t, const mla_tensor *to) {
+    if (a->checkpoint) return mla_checkpoint_read_adapter(a->checkpoint, t->name, to);
+    const float *values = to->data;
+    mla_status status = mla_safetensors_read(a->safetensors, mla_safetensors_find(a->safetensors, t->name), to->data);
+    for (int64_t i = 0; i < mla_count(to) && !status; i++)
+        if (!isfinite(values[i]))
+            status = mla_fail(a->context, MLA_ERROR_NUMERIC, "%s: %s: element %lld is %g, not a finite number", a->path,
+                              t->name, (long long)i, (double)values[i]);
+    return status;
+}
+
+/* PEFT's adapters are for exported models, of which the rows of some projections stand in another order. */
+static mla_status from_exported(const mla_adapter *a, const mla_decoder *model, const mla_adapter_tensor *t) {
+    const bool b = strstr(t->name, ".lora_B."), magnitude = strstr(t->name, ".lora_magnitude_vector");
+    if (a->checkpoint || !(b || magnitude) || !mla_adapter_reorders(&model->config, t->name)) return MLA_OK;
+    return mla_adapter_reorder(a->context, &model->config, t->shape[0], b ? t->shape[1] : 1, false, t->to->data);
+}
+
+mla_status mla_adapter_read(mla_adapter *a, const mla_decoder *model) {
+    mla_status status = MLA_OK;
+    if (a->checkpoint && mla_checkpoint_base(a->checkpoint))
+        status = mla_base_check(a->context, a->path, mla_checkpoint_base(a->checkpoint), model);
+    for (int64_t i = 0; i < a->count && !status; i++) {
+        status = mla_adapter_read_tensor(a, &a->tensors[i], a->tensors[i].to);
+        if (!status) status = from_exported(a, model, &a->tensors[i]);
+    }
+    mla_params_changed(model->params);
+    return status;
+}

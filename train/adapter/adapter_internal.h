@@ -1,0 +1,43 @@
+/* Between adapter.c (files), adapter_config.c (PEFT's words) and adapter_export.c: not for others. */
+#ifndef MLA_TRAIN_ADAPTER_ADAPTER_INTERNAL_H
+#define MLA_TRAIN_ADAPTER_ADAPTER_INTERNAL_H
+
+#include "data/formats/safetensors.h"
+#include "train/adapter/adapter.h"
+#include "train/checkpoint/checkpoint.h"
+
+#include <jansson.h>
+#include <limits.h>
+
+/* A tensor in the file, and where attach has made room for it. */
+typedef struct {
+    char name[MLA_H5_MAX_NAME];
+    int ndim;
+    int64_t shape[MLA_MAX_DIMS];
+    const mla_tensor *to; /* NULL before */
+} mla_adapter_tensor;
+
+struct mla_adapter {
+    mla_context *context;
+    char path[PATH_MAX]; /* the file or folder */
+    json_t *config;
+    mla_checkpoint *checkpoint;    /* or */
+    mla_safetensors *safetensors;
+    mla_adapter_tensor *tensors;
+    int64_t count;
+};
+
+/* Whether the configuration is one of an adapter that we have. */
+mla_status mla_adapter_check_config(mla_context *context, const char *where, const json_t *config);
+/* What it says of a projection: the value of `pattern` whose key names it (as PEFT matches them), else of `key`. */
+mla_status mla_adapter_setting(mla_context *context, const char *where, const json_t *config, const char *pattern,
+                               const char *key, const char *projection, double *out);
+/* From neighbours as rotary pairs to halves and back: whether the rows of this projection's output stand in another
+ * order in exported models. */
+bool mla_adapter_reorders(const mla_model_config *config, const char *projection);
+/* Reorders rows (of B, of a magnitude): `width` numbers each. */
+mla_status mla_adapter_reorder(mla_context *context, const mla_model_config *config, int64_t rows, int64_t width,
+                               bool to_halves, float *values);
+mla_status mla_adapter_read_tensor(const mla_adapter *adapter, const mla_adapter_tensor *tensor, const mla_tensor *to);
+
+#endif

@@ -1,0 +1,118 @@
+#include "train/checkpoint/run_folder.h"
+#include "data/tokenizer/tokenizer.h"
+#include "train/checkpoint/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct mla_run_folder {
+    mla_context *context;
+    char path[PATH_MAX - 64], metrics[PATH_MAX];
+    int handle; /* the lock goes with it, also when the process dies */
+    bool made;  /* by us */
+};
+
+static mla_status make_folders(mla_run_folder *folder) {
+    char part[PATH_MAX];
+    snprintf(part, sizeof part, "%s", folder->path);
+    for (char *slash = part + 1; *slash; slash++) {
+        if (*slash != '/') continue;
+        *slash = '\0';
+        mkdir(part, 0777);
+        *slash = '/';
+    }
+    folder->made = !mkdir(part, 0777);
+    if (folder->made || errno == EEXIST) return MLA_OK;
+    return mla_fail(folder->context, MLA_ERROR_IO, "%s: the folder cannot be made: %s; choose another with --out",
+                    folder->path, strerror(errno));
+}
+
+static mla_status lock(mla_run_folder *folder) {
+    folder->handle = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder->handle < 0)
+        return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be used as a run folder: %s", folder->path,
+                        strerror(errno));
+    if (access(folder->path, W_OK))
+        return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be written to: %s; choose another folder with --out",
+                        folder->path, strerror(errno));
+    if (flock(folder->handle, LOCK_EX | LOCK_NB))
+        return mla_fail(folder->context, MLA_ERROR_ARGUMENT,
+                        "%s: another run is using this folder; choose another with --out", folder->path);
+    return MLA_OK;
+}
+
+static mla_status refuse_used(const mla_run_folder *folder) {
+    int64_t count;
+    const mla_status status = mla_checkpoint_count(folder->context, folder->path, &count);
+    if (status || !count) return status;
+    return mla_fail(folder->context, MLA_ERROR_ARGUMENT,
+                    "%s: has checkpoints of a run already: go on with it by --resume %s, or choose another folder with "
+                    "--out", folder->path, folder->path);
+}
+
+/* Whether a file is one of ours that was not finished. Others are left alone. */
+static bool is_leftover(const char *name) {
+    static const char *const ours[] = {"step-*.h5.tmp", "latest.tmp", "recipe.yaml.tmp", "tokenizer.json.tmp",
+                                       "tokens.h5.tmp"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!fnmatch(ours[i], name, 0)) return true;
+    return false;
+}
+
+static void remove_leftovers(const mla_run_folder *folder) {
+    DIR *entries = opendir(folder->path);
+    if (!entries) return;
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (is_leftover(entry->d_name)) unlinkat(folder->handle, entry->d_name, 0);
+    closedir(entries);
+}
+
+mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const char *path, bool resume) {
+    mla_run_folder *folder = *out = mla_alloc(context, 1, sizeof *folder, "the run folder");
+    if (!folder) return MLA_ERROR_MEMORY;
+    folder->context = context;
+    folder->handle = -1;
+    if (snprintf(folder->path, sizeof folder->path, "%s", path) >= (int)sizeof folder->path)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "the path of the run folder is too long");
+    snprintf(folder->metrics, sizeof folder->metrics, "%s/metrics.jsonl", path);
+    mla_status status = resume ? MLA_OK : make_folders(folder);
+    if (!status) status = lock(folder);
+    if (!status && !resume) status = refuse_used(folder);
+    if (!status) remove_leftovers(folder);
+    return status;
+}
+
+void mla_run_folder_close(mla_run_folder *folder) {
+    if (!folder) return;
+    if (folder->made) rmdir(folder->path); /* succeeds only where it is empty */
+    if (folder->handle >= 0) close(folder->handle);
+    free(folder);
+}
+
+const char *mla_run_folder_metrics(const mla_run_folder *folder) { return folder->metrics; }
+
+mla_status mla_run_folder_write_recipe(mla_run_folder *folder, const mla_recipe *recipe) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/recipe.yaml", folder->path);
+    return mla_recipe_save(folder->context, recipe, path);
+}
+
+mla_status mla_run_folder_write_tokenizer(mla_run_folder *folder, const char *json) {
+    char path[PATH_MAX];
+    mla_tokenizer *tokenizer;
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder->path);
+    mla_status status = mla_tokenizer_parse(folder->context, &tokenizer, json, (int64_t)strlen(json));
+    if (status) return status;
+    status = mla_tokenizer_save(folder->context, tokenizer, path);
+    mla_tokenizer_destroy(tokenizer);
+    return status;
+}

@@ -1,0 +1,250 @@
+/* mla eval: what a model says to text that it was not trained on. */
+#include "autograd/base/clock.h"
+#include "train/commands/commands.h"
+#include "train/commands/load.h"
+#include "train/commands/report.h"
+#include "train/run/dataset.h"
+#include "train/run/evaluate.h"
+#include "train/inference/logits.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    mla_load_options load;
+    char *tokens, *logits, *field;
+    int64_t batch, sequence;
+    bool json;
+} options;
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    MLA_LOAD_FIELDS(AT(load)),
+    {"tokens", MLA_FIELD_STRING, AT(tokens),
+     .help = "a token file, of which the held-out half counts; default: the run's"},
+    {"logits", MLA_FIELD_STRING, AT(logits),
+     .help = "write the logits (N,T,V) of the dataset ids, i32 (N,T), in --tokens to this file instead"},
+    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
+    {"batch", MLA_FIELD_INT, AT(batch), 0, 0, 1 << 20, .help = "sequences at a time; 0: as in training"},
+    {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
+     .help = "tokens that are seen together; 0: as in training"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
+};
+#undef AT
+static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+/* ---- what is evaluated on: texts, a token file, or the data of the model's own run */
+
+typedef struct {
+    mla_dataset own;      /* or */
+    mla_token_file *file; /* or */
+    mla_id_list ids;      /* of texts */
+    mla_token_stream stream;
+    mla_packing *packing; /* of the stream; NULL: cut into sequences */
+    int64_t tokens; /* that stand for stream.bytes */
+    double entropy; /* of a synthetic source, nats per token; NaN otherwise */
+} material;
+
+static void free_material(material *m) {
+    mla_packing_destroy(m->packing);
+    mla_dataset_close(&m->own);
+    mla_token_file_close(m->file);
+    free(m->ids.ids);
+}
+
+static mla_status open_texts(const mla_call *call, const mla_loaded *l, material *m) {
+    const options *o = call->options;
+    const mla_status status =
+        mla_loaded_encode(call->context, l, call->operands, o->field, &m->ids, &m->stream.bytes);
+    m->stream.count = m->ids.count;
+    m->stream.wide = m->ids.ids;
+    m->tokens = m->ids.count - 1; /* all but the first separator */
+    return status;
+}
+
+static mla_status open_tokens(const mla_call *call, const mla_loaded *l, const char *path, material *m) {
+    const mla_status status = mla_loaded_open_tokens(call->context, l, path, &m->file);
+    if (status) return status;
+    m->stream = *mla_token_file_stream(m->file, MLA_HELD_OUT);
+    m->tokens = m->stream.count;
+    return MLA_OK;
+}
+
+static void folder_of(const mla_checkpoint *checkpoint, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s", mla_checkpoint_path(checkpoint));
+    char *slash = strrchr(out, '/');
+    if (slash)
+        slash[slash == out] = '\0';
+    else
+        snprintf(out, PATH_MAX, ".");
+}
+
+/* The held-out data of the run that made the checkpoint. */
+static mla_status open_own(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m) {
+    char dir[PATH_MAX], path[PATH_MAX + 16];
+    folder_of(l->checkpoint, dir);
+    snprintf(path, sizeof path, "%s/tokens.h5", dir);
+    if (recipe->data.tokens) return open_tokens(call, l, recipe->data.tokens, m);
+    if (!access(path, F_OK)) return open_tokens(call, l, path, m);
+    if (!recipe->data.synthetic.tokens)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "%s: there is no tokens.h5 beside it; name what to evaluate "
+                        "on: --tokens FILE.h5, or text files",
+                        mla_checkpoint_path(l->checkpoint));
+    const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir, MLA_TEXT_PREPARE_MISSING);
+    m->stream = m->own.held_out;
+    m->entropy = m->own.entropy;
+    return status;
+}
+
+static mla_status open_material(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe,
+                                material *m) {
+    const options *o = call->options;
+    if (o->tokens && call->operands->count)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --tokens or text files, not both");
+    if (call->operands->count) return open_texts(call, l, m);
+    return o->tokens ? open_tokens(call, l, o->tokens, m) : open_own(call, l, recipe, m);
+}
+
+/* ---- the result */
+
+typedef struct {
+    mla_evaluation evaluation;
+    double bits_per_byte, seconds;
+    int64_t sequence;
+} result;
+
+static void print_json(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
+    json_t *json = json_object();
+    json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
+    json_object_set_new(json, "tokens", json_integer(r->evaluation.tokens));
+    json_object_set_new(json, "bytes", m->stream.bytes ? json_integer(m->stream.bytes) : json_null());
+    json_object_set_new(json, "sequence", json_integer(r->sequence));
+    mla_report_number(json, "loss", r->evaluation.loss);
+    mla_report_number(json, "perplexity", exp(r->evaluation.loss));
+    mla_report_number(json, "bits_per_byte", r->bits_per_byte);
+    mla_report_number(json, "entropy", m->entropy);
+    mla_report_number(json, "seconds", r->seconds);
+    mla_report_print(call->out, json);
+}
+
+static void print_text(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
+    fprintf(call->out, "checkpoint       %s\n", mla_checkpoint_path(l->checkpoint));
+    fprintf(call->out, "loss             %.4f nats per token over %lld tokens\n", r->evaluation.loss,
+            (long long)r->evaluation.tokens);
+    fprintf(call->out, "perplexity       %.3f\n", exp(r->evaluation.loss));
+    if (isfinite(r->bits_per_byte))
+        fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte,
+                (long long)m->stream.bytes);
+    if (isfinite(m->entropy)) fprintf(call->out, "source entropy   %.4f nats per token\n", m->entropy);
+    fprintf(call->out, "speed            %.0f tokens/s\n", (double)r->evaluation.tokens / r->seconds);
+}
+
+/* ---- running */
+
+static mla_status check_sequence(mla_context *context, int64_t sequence, const mla_model_config *config) {
+    if (sequence <= config->max_position_embeddings) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "--sequence %lld: the model has %lld positions (max_position_embeddings)",
+                    (long long)sequence, (long long)config->max_position_embeddings);
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* As in training. */
+static mla_status pack(const mla_call *call, const mla_recipe *recipe, material *m, int64_t sequence) {
+    const mla_recipe_packing packing = recipe->data.packing;
+    if (packing == MLA_PACKING_STREAM || (packing == MLA_PACKING_AUTO && !m->stream.answers)) return MLA_OK;
+    return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
+}
+
+static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m, result *r) {
+    const options *o = call->options;
+    const mla_model_config *c = &l->model->config;
+    const int64_t usual = recipe->train.microbatch ? recipe->train.microbatch : recipe->train.batch;
+    const int64_t batch = o->batch ? o->batch : usual;
+    mla_tape *tape = NULL;
+    r->sequence = o->sequence ? o->sequence : smaller(recipe->train.sequence, c->max_position_embeddings);
+    mla_status status = check_sequence(call->context, r->sequence, c);
+    if (!status) status = pack(call, recipe, m, r->sequence);
+    if (!status) status = mla_tape_create(call->context, &tape, NULL);
+    const double begin = mla_seconds();
+    if (!status)
+        status = mla_evaluate(tape, l->model, &m->stream, m->packing, batch, r->sequence, 0, MLA_F32,
+                              &r->evaluation);
+    r->seconds = mla_seconds() - begin;
+    const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
+    r->bits_per_byte = mla_bits_per_byte(r->evaluation.loss, &counted);
+    mla_tape_destroy(tape);
+    return status;
+}
+
+/* The recipe of the checkpoint; defaults where it has none. */
+static mla_status read_recipe(mla_context *context, const mla_loaded *l, mla_recipe *recipe) {
+    const char *json = mla_checkpoint_recipe(l->checkpoint);
+    return json ? mla_recipe_parse_json(context, mla_checkpoint_path(l->checkpoint), json, recipe)
+                : mla_recipe_default(context, recipe);
+}
+
+static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
+    const options *o = call->options;
+    mla_recipe recipe;
+    material m = {.entropy = NAN};
+    result r;
+    mla_status status = read_recipe(call->context, l, &recipe);
+    if (status) return status;
+    status = open_material(call, l, &recipe, &m);
+    if (!status) status = measure(call, l, &recipe, &m, &r);
+    if (!status) (o->json ? print_json : print_text)(call, l, &m, &r);
+    free_material(&m);
+    mla_recipe_free(&recipe);
+    return status;
+}
+
+static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
+    const options *o = call->options;
+    int64_t shape[3];
+    const mla_status status = mla_logits_write(call->context, l->model, o->tokens, o->logits, shape);
+    if (status) return status;
+    if (!o->json) {
+        fprintf(call->out, "logits           %lld x %lld x %lld, f32, in %s\n", (long long)shape[0],
+                (long long)shape[1], (long long)shape[2], o->logits);
+        return MLA_OK;
+    }
+    json_t *json = json_object();
+    json_object_set_new(json, "logits", json_string(o->logits));
+    json_object_set_new(
+        json, "shape",
+        json_pack("[I,I,I]", (json_int_t)shape[0], (json_int_t)shape[1], (json_int_t)shape[2]));
+    mla_report_print(call->out, json);
+    return MLA_OK;
+}
+
+static mla_status run(const mla_call *call) {
+    const options *o = call->options;
+    if (o->logits && (!o->tokens || call->operands->count || !strcmp(o->logits, o->tokens)))
+        return mla_fail(
+            call->context, MLA_ERROR_ARGUMENT,
+            "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
+    mla_loaded l;
+    mla_status status = mla_load_model(call->context, &l, &o->load);
+    if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);
+    mla_loaded_close(&l);
+    return status;
+}
+
+const mla_command mla_command_eval = {
+    .name = "eval",
+    .summary = "Measure a model on held-out text: loss, perplexity, bits per byte; or write its logits",
+    .operands = "[TEXT]...",
+    .min_operands = 0,
+    .max_operands = INT64_MAX,
+    .example = "  mla eval --checkpoint runs/quickstart\n"
+               "  mla eval --checkpoint runs/quickstart/step-00000400.h5 notes.txt 'letters/*.txt'\n"
+               "  mla eval --checkpoint runs/quickstart --tokens ids.h5 --logits logits.h5\n",
+    .options = &table,
+    .run = run,
+};

@@ -1,0 +1,268 @@
+/* mla generate: text from a model, as it comes. */
+#include "autograd/base/file.h"
+#include "autograd/base/utf8.h"
+#include "train/commands/commands.h"
+#include "train/commands/load.h"
+#include "train/commands/report.h"
+#include "train/inference/generation.h"
+#include "train/hugging_face/jinja.h"
+#include "train/recipe/recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONGEST_PROMPT = 64 << 20 }; /* bytes */
+
+typedef struct {
+    mla_load_options load;
+    char *prompt, *prompt_file;
+    int64_t tokens, top_k, seed;
+    double temperature, top_p;
+    mla_chat_template chat_template;
+    bool chat, greedy, no_cache, expanded, json;
+} options;
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    MLA_LOAD_FIELDS(AT(load)),
+    {"prompt", MLA_FIELD_STRING, AT(prompt),
+     .help = "the text to go on from; default: the start of a document"},
+    {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
+    {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "of the conversation; auto: that of the model's recipe, or its own"},
+    {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
+    {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
+    {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30,
+     .help = "draw from the k most probable tokens; 0: all"},
+    {"top-p", MLA_FIELD_FLOAT, AT(top_p), 0.95, 1e-6, 1,
+     .help = "draw from the fewest with this share of the probability"},
+    {"seed", MLA_FIELD_INT, AT(seed), 0, 0, INT32_MAX, .help = "another seed, another text"},
+    {"greedy", MLA_FIELD_BOOL, AT(greedy), .help = "always the most probable token, as --temperature 0"},
+    {"no-cache", MLA_FIELD_BOOL, AT(no_cache),
+     .help = "for checks: run the whole text through the model for each token"},
+    {"expanded", MLA_FIELD_BOOL, AT(expanded),
+     .help = "for checks: expand keys and values from the cached latents each time"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print the ids, the text and the figures as JSON, at the end"},
+};
+#undef AT
+static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+static const char *const ends[] = {
+    [MLA_END_TOKENS] = "tokens", [MLA_END_SEPARATOR] = "separator", [MLA_END_POSITIONS] = "positions"};
+
+/* ---- the prompt */
+
+static mla_status choose_template(const mla_call *call, const mla_loaded *l, mla_chat_template *out) {
+    const char *json = mla_checkpoint_recipe(l->checkpoint);
+    char *jinja = NULL;
+    mla_recipe recipe = {0};
+    mla_status status = MLA_OK;
+    *out = ((const options *)call->options)->chat_template;
+    if (*out == MLA_CHAT_AUTO && json) {
+        status = mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, &recipe);
+        if (!status) *out = recipe.data.chat_template;
+        if (!status) mla_recipe_free(&recipe);
+    }
+    if (status || *out != MLA_CHAT_AUTO) return status;
+    status = mla_jinja_of_checkpoint(call->context, mla_checkpoint_hugging_face(l->checkpoint), &jinja);
+    if (!status) status = mla_chat_recognise(call->context, l->tokenizer, jinja, out);
+    free(jinja);
+    return status;
+}
+
+/* What a user says, and all that stands before the answer; *ending is what stands behind it. */
+static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
+                              mla_id_list *out, int32_t *ending) {
+    mla_chat_template template_;
+    mla_chat_encoder *encoder = NULL;
+    mla_chat_message message = {MLA_CHAT_USER, text, length};
+    mla_status status = choose_template(call, l, &template_);
+    if (!status) status = mla_chat_encoder_create(call->context, &encoder, l->tokenizer, template_);
+    if (!status)
+        status = mla_chat_encode_prompt(call->context, encoder, "--prompt",
+                                        &(mla_chat){.messages = &message, .count = 1}, out);
+    if (!status) *ending = mla_chat_ending(encoder);
+    mla_chat_encoder_destroy(encoder);
+    return status;
+}
+
+static mla_status encode_text(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
+                              mla_id_list *out, int32_t *ending) {
+    return ((const options *)call->options)->chat
+               ? encode_chat(call, l, text, length, out, ending)
+               : mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
+}
+
+static mla_status encode_file(const mla_call *call, const mla_loaded *l, const char *path, mla_id_list *out,
+                              int32_t *ending) {
+    char *text = NULL;
+    int64_t length = 0;
+    mla_status status = mla_file_read(call->context, &text, &length, path, LONGEST_PROMPT);
+    if (!status && !length)
+        status = mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                          "%s: the prompt is empty; without --prompt-file the text "
+                          "starts a new document",
+                          path);
+    if (!status) status = encode_text(call, l, text, length, out, ending);
+    free(text);
+    return status;
+}
+
+/* *ending: the token that ends the text. */
+static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_id_list *out, int32_t *ending) {
+    const options *o = call->options;
+    const int32_t separator = *ending = mla_tokenizer_separator(l->tokenizer);
+    if (o->prompt && o->prompt_file)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --prompt or --prompt-file, not both");
+    if (o->prompt_file) return encode_file(call, l, o->prompt_file, out, ending);
+    if (o->prompt) return encode_text(call, l, o->prompt, (int64_t)strlen(o->prompt), out, ending);
+    if (o->chat) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--chat needs --prompt or --prompt-file: what the user says");
+    const mla_status status =
+        mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
+    if (!status) out->ids[out->count++] = separator;
+    return status;
+}
+
+/* ---- the text */
+
+typedef struct {
+    mla_context *context;
+    const mla_tokenizer *tokenizer;
+    FILE *out; /* NULL: only collect */
+    mla_id_list ids;
+    mla_bytes text;
+    int64_t shown; /* bytes of the text that are out */
+} writer;
+
+/* Shows what is there, but for a character of which bytes are still to come. */
+static void show(writer *w, bool all) {
+    const int64_t left = w->text.count - w->shown;
+    const int64_t ready = left - (all ? 0 : mla_utf8_unfinished(w->text.bytes + w->shown, left));
+    if (!w->out || ready <= 0) return;
+    fwrite(w->text.bytes + w->shown, 1, (size_t)ready, w->out);
+    fflush(w->out);
+    w->shown += ready;
+}
+
+static mla_status take(void *user, int32_t id, const float *logits) {
+    writer *w = user;
+    (void)logits;
+    mla_status status =
+        mla_grow(w->context, &w->ids.ids, &w->ids.capacity, w->ids.count + 1, sizeof *w->ids.ids, "the text");
+    if (status) return status;
+    w->ids.ids[w->ids.count++] = id;
+    status = mla_tokenizer_decode(w->context, w->tokenizer, &id, 1, &w->text);
+    if (!status) show(w, false);
+    return status;
+}
+
+/* ---- the result */
+
+/* Tokens that were computed one by one, per second: the first comes with the prompt. */
+static double rate(const mla_generation *g) {
+    return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN;
+}
+
+static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, const writer *w,
+                       const mla_generation *g) {
+    json_t *json = json_object(), *ids = json_array();
+    for (int64_t i = 0; i < w->ids.count; i++) json_array_append_new(ids, json_integer(w->ids.ids[i]));
+    json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
+    json_object_set_new(json, "prompt_tokens", json_integer(prompt->count));
+    json_object_set_new(json, "tokens", json_integer(g->tokens));
+    json_object_set_new(json, "ids", ids);
+    json_object_set_new(json, "text", mla_report_text(call->context, &w->text));
+    json_object_set_new(json, "end", json_string(ends[g->end]));
+    mla_report_number(json, "prompt_seconds", g->prompt_seconds);
+    mla_report_number(json, "tokens_per_second", rate(g));
+    json_object_set_new(json, "cache_bytes_per_token",
+                        json_integer(mla_kv_cache_bytes_per_token(&l->model->config)));
+    mla_report_print(call->out, json);
+}
+
+/* Beside the text, not in it. */
+static void print_figures(const mla_call *call, const mla_loaded *l, const mla_generation *g) {
+    const options *o = call->options;
+    const mla_model_config *c = &l->model->config;
+    fputc('\n', call->out);
+    fflush(call->out);
+    if (g->end == MLA_END_SEPARATOR) fprintf(stderr, "the model ended the %s\n", o->chat ? "answer" : "document");
+    if (g->end == MLA_END_POSITIONS)
+        fprintf(stderr, "stopped: the model has no more than %lld positions (max_position_embeddings)\n",
+                (long long)c->max_position_embeddings);
+    fprintf(stderr, "%lld tokens", (long long)g->tokens);
+    if (isfinite(rate(g))) fprintf(stderr, ", %.0f per second", rate(g));
+    fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n",
+            (long long)mla_kv_cache_bytes_per_token(c),
+            (long long)mla_kv_cache_multi_head_bytes_per_token(c));
+}
+
+/* ---- running */
+
+static mla_decode_form form_of(const options *o) {
+    return o->no_cache ? MLA_DECODE_FULL : o->expanded ? MLA_DECODE_EXPANDED : MLA_DECODE_ABSORBED;
+}
+
+static mla_status generate(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, writer *w,
+                           int32_t ending, mla_generation *g) {
+    const options *o = call->options;
+    const mla_generation_options request = {
+        .prompt = prompt->ids,
+        .prompt_count = prompt->count,
+        .tokens = o->tokens,
+        .vocabulary = mla_tokenizer_vocab_size(l->tokenizer),
+        .ending = &ending,
+        .sampling = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, (uint64_t)o->seed},
+        .form = form_of(o),
+        .token = take,
+        .user = w};
+    const mla_status status = mla_generate(call->context, l->model, &request, g);
+    show(w, true);
+    return status;
+}
+
+static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
+    const options *o = call->options;
+    mla_id_list prompt = {0};
+    mla_generation g;
+    writer w = {.context = call->context, .tokenizer = l->tokenizer, .out = o->json ? NULL : call->out};
+    int32_t ending;
+    mla_status status = encode_prompt(call, l, &prompt, &ending);
+    if (!status) status = generate(call, l, &prompt, &w, ending, &g);
+    if (!status && o->json) print_json(call, l, &prompt, &w, &g);
+    if (!status && !o->json) print_figures(call, l, &g);
+    free(prompt.ids);
+    free(w.ids.ids);
+    free(w.text.bytes);
+    return status;
+}
+
+static mla_status run(const mla_call *call) {
+    const options *o = call->options;
+    mla_loaded l;
+    if (o->no_cache && o->expanded)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
+    mla_status status = mla_load_model(call->context, &l, &o->load);
+    if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
+    if (!status) status = run_loaded(call, &l);
+    mla_loaded_close(&l);
+    return status;
+}
+
+const mla_command mla_command_generate = {
+    .name = "generate",
+    .summary = "Continue a text with a model; the text goes to the output as it comes, figures to the errors",
+    .operands = "",
+    .min_operands = 0,
+    .max_operands = 0,
+    .example = "  mla generate --checkpoint runs/quickstart --prompt 'The licensee may' --tokens 100\n"
+               "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k "
+               "40 --seed 7\n"
+               "  mla generate --checkpoint runs/quickstart --adapter runs/legal --adapter runs/terse:0.5\n"
+               "  mla generate --checkpoint runs/chat --chat --prompt 'What may the licensee do?'\n"
+               "  mla generate --checkpoint runs/quickstart --greedy --json\n",
+    .options = &table,
+    .run = run,
+};

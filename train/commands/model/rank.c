@@ -1,0 +1,208 @@
+/* mla rank: another latent rank for a model that is there. */
+#include "train/convert/rank.h"
+#include "train/commands/commands.h"
+#include "train/commands/load.h"
+#include "train/commands/report.h"
+#include "train/recipe/recipe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+    mla_ints latent;
+    int64_t budget, tokens, sequence;
+    mla_list calibrate;
+    char *field, *out;
+    mla_rank_method method;
+    bool json;
+} options;
+
+static const char *const methods[] = {"moments", "svd", NULL};
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    {"latent", MLA_FIELD_INTS, AT(latent), 0, 1, 1 << 20, .help = "the new rank, or one for each layer"},
+    {"budget", MLA_FIELD_INT, AT(budget), 0, 0, INT32_MAX,
+     .help = "instead: bytes of cache per token, given to the layers whose loss of rank costs most"},
+    {"calibrate", MLA_FIELD_LIST, AT(calibrate),
+     .help =
+         "text like that the model is for: files, folders, globs, or one token file (.h5); may be repeated"},
+    {"out", MLA_FIELD_STRING, AT(out), .help = "the checkpoint to write; needed"},
+    {"tokens", MLA_FIELD_INT, AT(tokens), 32768, 3, 1 << 30,
+     .help = "of the text to use at most, evenly spread; a third of them only measures the result"},
+    {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
+     .help = "tokens that are seen together; 0: as in training"},
+    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
+    {"method", MLA_FIELD_ENUM, AT(method), .names = methods,
+     .help = "to shrink by; svd: the singular values of the weights, to compare with"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
+};
+#undef AT
+static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+/* ---- the text */
+
+typedef struct {
+    mla_token_file *file; /* or */
+    mla_id_list ids;
+    mla_token_stream stream;
+} text;
+
+static bool is_token_file(const char *path) {
+    const size_t length = strlen(path);
+    return length > 3 && !strcmp(path + length - 3, ".h5");
+}
+
+static mla_status open_tokens(const mla_call *call, const mla_loaded *l, text *t) {
+    const options *o = call->options;
+    const mla_status status = mla_loaded_open_tokens(call->context, l, o->calibrate.items[0], &t->file);
+    if (!status) t->stream = *mla_token_file_stream(t->file, MLA_TRAIN);
+    return status;
+}
+
+static mla_status open_text(const mla_call *call, const mla_loaded *l, text *t) {
+    const options *o = call->options;
+    const mla_list *paths = &o->calibrate;
+    if (paths->count == 1 && is_token_file(paths->items[0])) return open_tokens(call, l, t);
+    for (int64_t i = 0; i < paths->count; i++)
+        if (is_token_file(paths->items[i]))
+            return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                            "--calibrate %s: a token file cannot be joined with others", paths->items[i]);
+    const mla_status status = mla_loaded_encode(call->context, l, paths, o->field, &t->ids, &t->stream.bytes);
+    t->stream.count = t->ids.count;
+    t->stream.wide = t->ids.ids;
+    return status;
+}
+
+static void free_text(text *t) {
+    mla_token_file_close(t->file);
+    free(t->ids.ids);
+}
+
+/* That of the checkpoint's training, as far as the model goes. */
+static mla_status usual_sequence(const mla_call *call, const mla_loaded *l, int64_t *out) {
+    mla_recipe recipe;
+    const char *json = mla_checkpoint_recipe(l->checkpoint);
+    const mla_status status =
+        json ? mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, &recipe)
+             : mla_recipe_default(call->context, &recipe);
+    if (status) return status;
+    const int64_t most = l->model->config.max_position_embeddings;
+    *out = recipe.train.sequence < most ? recipe.train.sequence : most;
+    mla_recipe_free(&recipe);
+    return MLA_OK;
+}
+
+/* ---- the result */
+
+static json_t *pair(const double values[2]) {
+    json_t *json = json_object();
+    mla_report_number(json, "before", values[0]);
+    mla_report_number(json, "after", values[1]);
+    return json;
+}
+
+static json_t *layers(const mla_rank_report *r) {
+    json_t *all = json_array();
+    for (int64_t i = 0; i < r->layers; i++) {
+        json_t *layer = json_pack("{s:I, s:I}", "before", (json_int_t)r->layer[i].before, "after",
+                                  (json_int_t)r->layer[i].after);
+        mla_report_number(layer, "error", r->layer[i].error);
+        json_array_append_new(all, layer);
+    }
+    return all;
+}
+
+static void print_json(const mla_call *call, const mla_loaded *l, const mla_rank_report *r) {
+    const options *o = call->options;
+    json_t *json = json_object();
+    json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
+    json_object_set_new(json, "out", json_string(o->out));
+    json_object_set_new(json, "calibrated", json_integer(r->calibrated));
+    json_object_set_new(json, "left_out", json_integer(r->left_out));
+    json_object_set_new(json, "layers", layers(r));
+    json_object_set_new(json, "loss", pair(r->loss));
+    json_object_set_new(json, "calibration_loss", pair(r->calibration_loss));
+    json_object_set_new(json, "cache_bytes_per_token",
+                        pair((double[]){(double)r->bytes_per_token[0], (double)r->bytes_per_token[1]}));
+    mla_report_print(call->out, json);
+}
+
+static void print_text(const mla_call *call, const mla_loaded *l, const mla_rank_report *r) {
+    const options *o = call->options;
+    fprintf(call->out, "model            %s\nlayer   rank             error of the attention's output\n",
+            mla_checkpoint_path(l->checkpoint));
+    for (int64_t i = 0; i < r->layers; i++) {
+        fprintf(call->out, "%5lld   %5lld -> %-5lld  ", (long long)i, (long long)r->layer[i].before,
+                (long long)r->layer[i].after);
+        fprintf(call->out, isfinite(r->layer[i].error) ? "%.4f\n" : "not measured\n", r->layer[i].error);
+    }
+    if (r->left_out)
+        fprintf(call->out,
+                "loss             %.4f -> %.4f nats per token, over %lld tokens\n"
+                "calibrated on    %.4f -> %.4f, %lld other tokens\n",
+                r->loss[0], r->loss[1], (long long)r->left_out, r->calibration_loss[0],
+                r->calibration_loss[1], (long long)r->calibrated);
+    fprintf(call->out, "cache            %lld -> %lld bytes per token\ncheckpoint       %s\n",
+            (long long)r->bytes_per_token[0], (long long)r->bytes_per_token[1], o->out);
+}
+
+/* ---- running */
+
+static mla_status save(const mla_call *call, const mla_loaded *l, const mla_decoder *model) {
+    const options *o = call->options;
+    const mla_checkpoint_content content = {.model = model,
+                                            .recipe = mla_checkpoint_recipe(l->checkpoint),
+                                            .tokenizer = mla_checkpoint_tokenizer(l->checkpoint),
+                                            .hugging_face = mla_checkpoint_hugging_face(l->checkpoint)};
+    return mla_checkpoint_save(call->context, o->out, &content, (mla_step_hook){0});
+}
+
+static mla_status change(const mla_call *call, const mla_loaded *l, text *t) {
+    const options *o = call->options;
+    mla_rank_options r = {.latent = o->latent,
+                          .budget = o->budget,
+                          .method = o->method,
+                          .sequence = o->sequence,
+                          .tokens = o->tokens};
+    mla_rank_report report;
+    mla_decoder *model = NULL;
+    mla_status status = o->calibrate.count ? open_text(call, l, t) : MLA_OK;
+    if (o->calibrate.count) r.text = &t->stream;
+    if (!status && !r.sequence) status = usual_sequence(call, l, &r.sequence);
+    if (!status) status = mla_rank(l->model, &r, &model, &report);
+    if (!status) status = save(call, l, model);
+    if (!status) (o->json ? print_json : print_text)(call, l, &report);
+    mla_decoder_destroy(model);
+    return status;
+}
+
+static mla_status run(const mla_call *call) {
+    const options *o = call->options;
+    mla_loaded l;
+    text t = {0};
+    if (!o->out)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "rank needs --out FILE.h5, the checkpoint to write");
+    mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
+    if (!status) status = change(call, &l, &t);
+    free_text(&t);
+    mla_loaded_close(&l);
+    return status;
+}
+
+const mla_command mla_command_rank = {
+    .name = "rank",
+    .summary = "Give a model another latent rank, one for all layers or one for each: what is cached grows "
+               "or shrinks",
+    .operands = "FILE-OR-DIR",
+    .min_operands = 1,
+    .max_operands = 1,
+    .example =
+        "  mla rank runs/quickstart --latent 96 --out wider.h5\n"
+        "  mla rank runs/quickstart --latent 48 --calibrate runs/quickstart/tokens.h5 --out smaller.h5\n"
+        "  mla rank runs/quickstart --budget 768 --calibrate letters --calibrate notes.txt --out less.h5\n",
+    .options = &table,
+    .run = run,
+};

@@ -1,0 +1,208 @@
+/* mla train: a run from a recipe, or the rest of one. */
+#include "train/commands/training/train.h"
+#include "train/run/trainer.h"
+#include "train/commands/report.h"
+#include "train/log/progress.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    char *out, *resume;
+    mla_list set;
+    bool json;
+} options;
+
+#define AT(member) offsetof(options, member)
+static const mla_field fields[] = {
+    {"out", MLA_FIELD_STRING, AT(out), .help = "the run folder; otherwise checkpoint.out of the recipe"},
+    {"resume", MLA_FIELD_STRING, AT(resume), .help = "a run folder to go on with, by its own recipe.yaml"},
+    {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON, and no progress"},
+};
+#undef AT
+const mla_field_table mla_train_command_options = {fields, sizeof fields / sizeof *fields, sizeof(options)};
+
+static volatile sig_atomic_t signalled;
+
+/* The first signal asks for a stop after the step, the second one, of any kind, ends the process at once. */
+static void on_signal(int number) {
+    if (signalled) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+    signalled = 1;
+}
+
+static void *take_signals(void *unused) {
+    for (;;) pause();
+    return unused;
+}
+
+/* A thread that computes must not take a signal: in oneDNN's older kernels (before 3.11.2, its issue 4845) the stack
+ * pointer is at times the address of a buffer, and what the system puts below it for a handler destroys other memory.
+ * So one thread takes them all, which does nothing else; the caller, and all threads that it begins from now on, take
+ * none. */
+static mla_status catch_signals(mla_context *context) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
+    pthread_t taker;
+    sigset_t ours;
+    const int code = pthread_create(&taker, NULL, take_signals, NULL);
+    if (code) return mla_fail(context, MLA_ERROR_LIBRARY, "no thread to take signals: %s", strerror(code));
+    pthread_detach(taker);
+    signalled = 0;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        signal(numbers[i], on_signal);
+        sigaddset(&ours, numbers[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &ours, NULL);
+    return MLA_OK;
+}
+
+/* ---- what is shown on the way ---- */
+
+typedef struct {
+    mla_context *context;
+    mla_progress *progress;
+    int64_t log_every;
+} watcher;
+
+static void show_plan(void *user, const mla_run_plan *plan) {
+    watcher *w = user;
+    char parameters[32], tokens[32], memory[32];
+    mla_count_text((double)plan->parameters, sizeof parameters, parameters);
+    mla_count_text((double)plan->train_tokens, sizeof tokens, tokens);
+    mla_bytes_text((double)plan->predicted_memory, sizeof memory, memory);
+    if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every}))
+        return;
+    mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
+                      (long long)plan->first_step + 1, (long long)plan->steps);
+    if (plan->trained < plan->parameters) {
+        mla_count_text((double)plan->trained, sizeof parameters, parameters);
+        mla_progress_note(w->progress, "%s of them are trained, the others are frozen", parameters);
+    }
+    mla_progress_note(w->progress, "predicted memory %s; matrix products here reach %.0f GFLOP/s in %s", memory,
+                      plan->peak_flops / 1e9, mla_dtype_name(plan->precision));
+}
+
+static void show_step(void *user, const mla_metrics *metrics) {
+    const watcher *w = user;
+    if (w->progress) mla_progress_step(w->progress, metrics);
+}
+
+static void show_saved(void *user, const mla_saved *saved) {
+    const watcher *w = user;
+    if (w->progress)
+        mla_progress_note(w->progress, "step %lld is saved: written in %.2f s, training paused for %.2f s",
+                          (long long)saved->step, saved->seconds, saved->paused);
+}
+
+/* ---- the result ---- */
+
+static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
+    json_t *json = json_object();
+    json_object_set_new(json, "out", json_string(dir));
+    json_object_set_new(json, "step", json_integer(r->step));
+    json_object_set_new(json, "parameters", json_integer(r->plan.parameters));
+    json_object_set_new(json, "trained_parameters", json_integer(r->plan.trained));
+    mla_report_number(json, "loss", r->loss);
+    mla_report_number(json, "held_out_loss", r->held_out_loss);
+    mla_report_number(json, "bits_per_byte", r->bits_per_byte);
+    mla_report_number(json, "entropy", r->entropy);
+    mla_report_number(json, "source_loss", r->source_loss);
+    json_object_set_new(json, "predicted_memory", json_integer(r->plan.predicted_memory));
+    json_object_set_new(json, "peak_memory", json_integer(r->peak_memory));
+    mla_report_number(json, "seconds", r->seconds);
+    mla_report_print(out, json);
+}
+
+static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
+    char predicted[32], peak[32], seconds[32];
+    mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
+    mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
+    mla_duration_text(r->seconds, sizeof seconds, seconds);
+    if (isfinite(r->loss)) fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
+    if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
+    if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
+    if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
+    if (isfinite(r->source_loss)) fprintf(out, "                 %.4f on the held-out tokens\n", r->source_loss);
+    fprintf(out, "peak memory      %s (predicted %s)\n", peak, predicted);
+    fprintf(out, "time             %s\n", seconds);
+    fprintf(out, "run folder       %s\n", dir);
+}
+
+/* ---- running ---- */
+
+static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe *recipe) {
+    char begun[PATH_MAX] = "";
+    const bool has_recipe = call->operands->count > 0;
+    if (has_recipe == (o->resume != NULL))
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "train needs a recipe, or --resume and a run folder. For a first model in a few minutes run "
+                        "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
+    if (o->resume) snprintf(begun, sizeof begun, "%s/recipe.yaml", o->resume);
+    if (o->resume && access(begun, F_OK))
+        return mla_fail(call->context, MLA_ERROR_IO, "%s: %s: there is no run to go on with that had begun; begin it by: "
+                        "mla train RECIPE.yaml --out %s", begun, strerror(errno), o->resume);
+    return mla_recipe_load(call->context, recipe, has_recipe ? call->operands->items[0] : begun,
+                           (const char *const *)o->set.items, o->set.count);
+}
+
+static mla_status train(const mla_call *call, const options *o, const mla_recipe *recipe) {
+    const char *dir = o->resume ? o->resume : o->out ? o->out : recipe->checkpoint.out;
+    watcher watch = {.context = call->context, .log_every = recipe->train.log_every};
+    mla_train_result result;
+    if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
+    if (catch_signals(call->context)) return mla_error_status(call->context);
+    mla_train_options train = {.comm = *call->comm, .out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
+    const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one talks */
+    if (!o->json && first) {
+        train.started = show_plan;
+        train.stepped = show_step;
+        train.saved = show_saved;
+    }
+    const mla_status status = mla_train(call->context, recipe, &train, &result);
+    if (watch.progress) mla_progress_end(watch.progress);
+    if (!status && first) (o->json ? print_json : print_text)(call->out, &result, dir);
+    return status;
+}
+
+mla_status mla_train_command_run(const mla_call *call, bool needs_base) {
+    const options *o = call->options;
+    mla_recipe recipe;
+    mla_status status = load_recipe(call, o, &recipe);
+    if (status) return status;
+    if (needs_base && !recipe.finetune.base)
+        status = mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                          "finetune needs a model to begin with: finetune.base in the "
+                          "recipe, or --set finetune.base=CHECKPOINT");
+    if (!status) status = mla_comm_start(call->context, recipe.train.comm_timeout, call->comm);
+    if (!status) {
+        mla_context_set_threads(call->context, mla_comm_threads(*call->comm, call->context, (int)recipe.train.threads));
+        status = train(call, o, &recipe);
+    }
+    mla_recipe_free(&recipe);
+    return status;
+}
+
+static mla_status run(const mla_call *call) { return mla_train_command_run(call, false); }
+
+const mla_command mla_command_train = {
+    .name = "train",
+    .summary = "Train a model by a recipe, or go on with a run",
+    .operands = "[RECIPE]",
+    .min_operands = 0,
+    .max_operands = 1,
+    .example = "  mla train quickstart --set train.steps=1000 --out runs/first\n"
+               "  mla train my-recipe.yaml --out runs/second\n"
+               "  mla train --resume runs/first\n"
+               "  mpirun -n 4 mla train my-recipe.yaml --out runs/third\n",
+    .options = &mla_train_command_options,
+    .run = run,
+};

@@ -1,0 +1,394 @@
+#include "train/convert/rank.h"
+#include "data/tokens/sampler.h"
+#include "layers/adapt/latent_rank.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3, MOST_AT_ONCE = 8 };
+
+typedef enum { CALIBRATION, LEFT_OUT } part;
+
+typedef struct {
+    mla_context *context;
+    const mla_rank_options *options;
+    mla_decoder *model, *changed; /* as it is, and as it becomes */
+    mla_rank_report *report;
+    mla_tape *tape;
+    int64_t windows[2], windows_there, batch; /* of each part, in all, at once */
+    int32_t *ids, *targets;                   /* of a batch */
+    float *zeros;                             /* the latents of a batch */
+    mla_latent_sample samples[MLA_MOST_INTS];
+    mla_latent_directions directions[MLA_MOST_INTS];
+    mla_tensor *nudge[MLA_MOST_INTS]; /* zeros, added to the latents for their gradient */
+    double squares[MLA_MOST_INTS][2]; /* of the error of the attention's output, and of the output */
+} job;
+
+static mla_latent_layer *layer_of(const mla_decoder *model, int64_t i) { return mla_latent_layer_at(model, i); }
+
+/* ---- windows of the text ---- */
+
+static mla_status choose_windows(job *j) {
+    const mla_rank_options *o = j->options;
+    const int64_t there = (o->text->count - 1) / o->sequence, wanted = o->tokens / o->sequence;
+    const int64_t all = there < wanted ? there : wanted;
+    if (o->sequence > j->model->config.max_position_embeddings)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "sequence %lld: the model has %lld positions (max_position_embeddings)",
+                        (long long)o->sequence, (long long)j->model->config.max_position_embeddings);
+    if (all < FEWEST_WINDOWS)
+        return mla_fail(
+            j->context, MLA_ERROR_ARGUMENT,
+            "the text to calibrate on has %lld tokens, of which at most %lld are used, but at least %d "
+            "sequences of %lld are needed: give more, or a shorter --sequence",
+            (long long)o->text->count, (long long)o->tokens, FEWEST_WINDOWS, (long long)o->sequence);
+    j->windows_there = there;
+    j->windows[LEFT_OUT] = all / 3;
+    j->windows[CALIBRATION] = all - all / 3;
+    j->report->calibrated = j->windows[CALIBRATION] * o->sequence;
+    j->report->left_out = j->windows[LEFT_OUT] * o->sequence;
+    j->batch = o->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / o->sequence : 1;
+    return MLA_OK;
+}
+
+/* The i-th window of a part: of every three, the third is left out. */
+static int64_t window(const job *j, part p, int64_t i) {
+    const int64_t all = j->windows[0] + j->windows[1], chosen = p == LEFT_OUT ? 3 * i + 2 : i + i / 2;
+    return (int64_t)((double)chosen * (double)j->windows_there / (double)all);
+}
+
+/* The sum of the losses of windows first ... of a part, as many as fit; *count is how many. */
+static mla_tensor *loss_of(job *j, const mla_decoder *model, part p, int64_t first, int64_t *count) {
+    const int64_t length = j->options->sequence, left = j->windows[p] - first;
+    *count = left < j->batch ? left : j->batch;
+    for (int64_t i = 0; i < *count; i++)
+        mla_window_get(j->options->text, NULL, length, window(j, p, first + i), j->ids + i * length,
+                       j->targets + i * length, NULL);
+    const int64_t shape[] = {*count, length};
+    return mla_decoder_loss(j->tape, model, &(mla_batch){.ids = mla_input(j->tape, MLA_I32, 2, shape, j->ids),
+                                                         .targets = mla_input(j->tape, MLA_I32, 2, shape, j->targets),
+                                                         .scale = 1});
+}
+
+static void set_probe(const job *j, const mla_latent_probe *probe) {
+    for (int64_t i = 0; i < j->model->config.num_hidden_layers; i++) layer_of(j->model, i)->probe = probe;
+}
+
+static mla_status check_loss(const job *j, double loss) {
+    if (isfinite(loss)) return mla_error_status(j->context);
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                    "the loss of the model on the text is %g, no number to go by", loss);
+}
+
+/* The mean loss of a part. */
+static mla_status measure_loss(job *j, const mla_decoder *model, part p, double *out) {
+    int64_t count = 0;
+    *out = 0;
+    for (int64_t i = 0; i < j->windows[p] && !mla_error_status(j->context); i += count) {
+        mla_tape_begin(j->tape, &(mla_step){.inference = true});
+        const mla_tensor *loss = loss_of(j, model, p, i, &count);
+        if (!mla_error_status(j->context)) *out += (double)*(const float *)loss->data;
+    }
+    *out /= (double)(j->windows[p] * j->options->sequence);
+    return check_loss(j, *out);
+}
+
+/* ---- calibration ---- */
+
+static mla_tensor *see_latents(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
+                               mla_tensor *h, mla_tensor *c) {
+    job *j = user;
+    (void)x;
+    if (mla_error_status(j->context)) return c;
+    const int64_t i = layer->index;
+    mla_latent_sample_add(&j->samples[i], mla_rows(h), h->data);
+    j->nudge[i] = mla_input_with_gradient(tape, c->ndim, c->shape, j->zeros);
+    return mla_add(tape, c, j->nudge[i]);
+}
+
+static mla_status add_gradients(job *j) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_latent_sample_add_gradients(j->context, &j->samples[i], mla_rows(j->nudge[i]),
+                                                 j->nudge[i]->grad);
+    return status;
+}
+
+static mla_status pass_with_gradients(job *j) {
+    int64_t count = 0;
+    double sum = 0;
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->windows[CALIBRATION] && !status; i += count) {
+        mla_tape_begin(j->tape, &(mla_step){0});
+        mla_tensor *loss = loss_of(j, j->model, CALIBRATION, i, &count);
+        status = mla_backward(j->tape, loss);
+        if (!status) status = add_gradients(j);
+        if (!status) sum += (double)*(const float *)loss->data;
+    }
+    j->report->calibration_loss[0] = sum / (double)j->report->calibrated;
+    return status ? status : check_loss(j, sum);
+}
+
+static mla_status calibrate(job *j) {
+    const mla_latent_probe probe = {see_latents, j};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_latent_sample_create(j->context, &j->samples[i], layer_of(j->model, i)->rank,
+                                          j->report->calibrated);
+    if (status) return status;
+    set_probe(j, &probe);
+    status = pass_with_gradients(j);
+    set_probe(j, NULL);
+    return status;
+}
+
+static mla_status find_directions(job *j) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = j->options->method == MLA_RANK_SVD
+                     ? mla_latent_directions_weights(j->context, layer_of(j->model, i), &j->directions[i])
+                     : mla_latent_directions_measure(j->context, layer_of(j->model, i), &j->samples[i],
+                                                     &j->directions[i]);
+    return status;
+}
+
+/* ---- ranks ---- */
+
+/* A wider latent than what it is made of, or for, has dimensions that can do nothing. */
+static mla_status check_rank(const job *j, int64_t before, int64_t rank) {
+    const mla_model_config *c = &j->model->config;
+    const int64_t made_for = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
+    const int64_t most = c->hidden_size < made_for ? c->hidden_size : made_for;
+    if (rank >= 1 && (rank <= most || rank <= before)) return MLA_OK;
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                    "a latent of rank %lld: it must be 1 to %lld, the width of %s", (long long)rank,
+                    (long long)most,
+                    most == c->hidden_size ? "what it is made of (hidden_size)" : "its keys and values");
+}
+
+static mla_status given_ranks(job *j) {
+    const mla_ints *ranks = &j->options->latent;
+    mla_status status = MLA_OK;
+    if (ranks->count > 1 && ranks->count != j->report->layers)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "%lld ranks for %lld layers; give one for all, or one for each",
+                        (long long)ranks->count, (long long)j->report->layers);
+    for (int64_t i = 0; i < j->report->layers && !status; i++) {
+        j->report->layer[i].after = ranks->items[ranks->count > 1 ? i : 0];
+        status = check_rank(j, j->report->layer[i].before, j->report->layer[i].after);
+    }
+    return status;
+}
+
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* How many elements a layer gets at a time. */
+static int64_t step_of(const job *j) {
+    const int64_t share = j->model->config.kv_lora_rank / MOST_AT_ONCE;
+    return share < 1 ? 1 : smaller(share, MOST_AT_ONCE);
+}
+
+static mla_status check_budget(const job *j, int64_t least) {
+    const int64_t budget = j->options->budget, now = j->report->bytes_per_token[0];
+    if (budget >= least && budget < now) return MLA_OK;
+    return mla_fail(
+        j->context, MLA_ERROR_ARGUMENT,
+        "a budget of %lld bytes: the cache of this model takes %lld per token now, and %lld with ranks of "
+        "%lld; choose one between",
+        (long long)budget, (long long)now, (long long)least, (long long)step_of(j));
+}
+
+/* What the next elements of a layer are worth each; they descend, so that no layer waits for its better ones.
+ */
+static double worth(const job *j, int64_t i, int64_t more) {
+    double sum = 0;
+    for (int64_t k = 0; k < more; k++) sum += j->directions[i].cost[j->report->layer[i].after + k];
+    return sum / (double)more;
+}
+
+/* The layer that has most use for more, of which the budget has `left` elements; -1 if there is none. */
+static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
+    int64_t best = -1;
+    double most = -1;
+    for (int64_t i = 0; i < j->report->layers; i++) {
+        const mla_rank_change *c = &j->report->layer[i];
+        const int64_t more = smaller(step_of(j), c->before - c->after);
+        if (more < 1 || more > left || worth(j, i, more) <= most) continue;
+        best = i, most = worth(j, i, more), *elements = more;
+    }
+    return best;
+}
+
+/* From the same small rank in each layer, always more where it saves most, while the budget has room. */
+static mla_status budget_ranks(job *j) {
+    mla_rank_report *r = j->report;
+    int64_t used = 0, best, more = 0;
+    for (int64_t i = 0; i < r->layers; i++) {
+        r->layer[i].after = smaller(step_of(j), r->layer[i].before);
+        used += r->layer[i].after + j->model->config.qk_rope_head_dim;
+    }
+    const mla_status status = check_budget(j, used * (int64_t)sizeof(float));
+    const int64_t all = j->options->budget / (int64_t)sizeof(float);
+    for (; !status && (best = neediest(j, all - used, &more)) >= 0; used += more)
+        r->layer[best].after += more;
+    return status;
+}
+
+static bool shrinks(const job *j) {
+    for (int64_t i = 0; i < j->report->layers; i++)
+        if (j->report->layer[i].after < j->report->layer[i].before) return true;
+    return false;
+}
+
+/* ---- the new model ---- */
+
+static void copy_params(const mla_decoder *from, const mla_decoder *to) {
+    for (int64_t i = 0; i < mla_params_count(to->params); i++) {
+        const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
+        if (p->count == old->count)
+            memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
+    }
+}
+
+static mla_status build(job *j) {
+    mla_model_config config = j->model->config;
+    mla_rank_report *r = j->report;
+    config.kv_lora_ranks.count = r->layers;
+    for (int64_t i = 0; i < r->layers; i++) config.kv_lora_ranks.items[i] = r->layer[i].after;
+    mla_status status = mla_decoder_create(j->context, &j->changed, &config);
+    if (!status) status = mla_params_allocate(j->changed->params, false);
+    if (!status) copy_params(j->model, j->changed);
+    for (int64_t i = 0; i < r->layers && !status; i++)
+        status = mla_latent_layer_resize(
+            j->context, layer_of(j->model, i), &j->directions[i],
+            j->options->method == MLA_RANK_SVD || !j->samples[i].count ? NULL : &j->samples[i],
+            layer_of(j->changed, i));
+    if (status) return status;
+    mla_params_changed(j->changed->params);
+    r->bytes_per_token[1] = mla_kv_cache_bytes_per_token(&j->changed->config);
+    return MLA_OK;
+}
+
+/* ---- what it does ---- */
+
+static mla_tensor *compare_outputs(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
+                                   mla_tensor *h, mla_tensor *c) {
+    job *j = user;
+    const int64_t i = layer->index;
+    mla_latent_layer plain = *layer;
+    (void)h;
+    plain.probe = NULL;
+    const mla_tensor *old = mla_latent_layer_apply(tape, &plain, x, &(mla_pass){0}, NULL);
+    const mla_tensor *new = mla_latent_layer_apply(tape, layer_of(j->changed, i), x, &(mla_pass){0}, NULL);
+    if (mla_error_status(j->context)) return c;
+    for (int64_t k = 0; k < mla_count(old); k++) {
+        const double a = (double)((const float *)old->data)[k], b = (double)((const float *)new->data)[k];
+        j->squares[i][0] += (b - a) * (b - a);
+        j->squares[i][1] += a * a;
+    }
+    return c;
+}
+
+static mla_status measure(job *j) {
+    const mla_latent_probe probe = {compare_outputs, j};
+    mla_rank_report *r = j->report;
+    set_probe(j, &probe);
+    mla_status status = measure_loss(j, j->model, LEFT_OUT, &r->loss[0]);
+    set_probe(j, NULL);
+    for (int64_t i = 0; i < r->layers; i++) r->layer[i].error = sqrt(j->squares[i][0] / j->squares[i][1]);
+    if (!status && !j->samples[0].count)
+        status = measure_loss(j, j->model, CALIBRATION, &r->calibration_loss[0]);
+    if (!status) status = measure_loss(j, j->changed, LEFT_OUT, &r->loss[1]);
+    return status ? status : measure_loss(j, j->changed, CALIBRATION, &r->calibration_loss[1]);
+}
+
+/* ---- all of it ---- */
+
+static mla_status check(const job *j) {
+    const mla_model_config *c = &j->model->config;
+    const mla_rank_options *o = j->options;
+    if (!mla_latent_layer_at(j->model, 0))
+        return mla_fail(
+            j->context, MLA_ERROR_ARGUMENT,
+            "the model has no latent (attention: %s), so that there is no rank to change",
+            c->attention->name);
+    if (c->num_hidden_layers > MLA_MOST_INTS)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "a model of %lld layers; ranks can be changed in at most %d",
+                        (long long)c->num_hidden_layers, MLA_MOST_INTS);
+    if (!o->latent.count == !o->budget)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "give the ranks, or a budget to choose them by: --latent "
+                        "N[,N...] or --budget BYTES");
+    if (o->budget && (o->method == MLA_RANK_SVD || !o->text))
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "a budget needs text to measure what each layer needs: "
+                        "--calibrate TEXT, with --method moments");
+    return MLA_OK;
+}
+
+static mla_status prepare(job *j) {
+    const int64_t tokens = j->batch * j->options->sequence;
+    mla_status status = mla_tape_create(j->context, &j->tape, NULL);
+    j->ids = mla_alloc(j->context, 2 * tokens, sizeof *j->ids, "a batch");
+    j->targets = j->ids ? j->ids + tokens : NULL;
+    j->zeros =
+        mla_alloc(j->context, tokens, (size_t)j->model->config.kv_lora_rank * sizeof *j->zeros, "a batch");
+    return status || !j->ids || !j->zeros ? MLA_ERROR_MEMORY : MLA_OK;
+}
+
+static void begin_report(job *j) {
+    const mla_model_config *c = &j->model->config;
+    *j->report = (mla_rank_report){.layers = c->num_hidden_layers,
+                                   .loss = {NAN, NAN},
+                                   .calibration_loss = {NAN, NAN},
+                                   .bytes_per_token = {mla_kv_cache_bytes_per_token(c), 0}};
+    for (int64_t i = 0; i < j->report->layers; i++)
+        j->report->layer[i] = (mla_rank_change){.before = mla_model_config_latent_rank(c, i), .error = NAN};
+}
+
+static mla_status change(job *j) {
+    const mla_rank_options *o = j->options;
+    mla_status status = o->budget ? MLA_OK : given_ranks(j);
+    const bool measured = o->budget || (!status && shrinks(j) && o->method == MLA_RANK_MOMENTS);
+    if (!status && measured && !o->text)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "a smaller rank needs text that tells what the latents hold: "
+                        "--calibrate TEXT");
+    if (!status && o->text) status = choose_windows(j);
+    if (!status && o->text) status = prepare(j);
+    if (!status && measured) status = calibrate(j);
+    if (!status && (measured || shrinks(j))) status = find_directions(j);
+    if (!status && o->budget) status = budget_ranks(j);
+    if (!status) status = build(j);
+    return !status && o->text ? measure(j) : status;
+}
+
+static void free_job(job *j) {
+    for (int64_t i = 0; i < MLA_MOST_INTS; i++) {
+        mla_latent_sample_free(&j->samples[i]);
+        mla_latent_directions_free(&j->directions[i]);
+    }
+    mla_tape_destroy(j->tape);
+    free(j->ids);
+    free(j->zeros);
+    free(j);
+}
+
+mla_status mla_rank(mla_decoder *model, const mla_rank_options *options, mla_decoder **out,
+                    mla_rank_report *report) {
+    job *j = mla_alloc(model->context, 1, sizeof *j, "a change of ranks");
+    *out = NULL;
+    if (!j) return MLA_ERROR_MEMORY;
+    j->context = model->context, j->options = options, j->model = model, j->report = report;
+    mla_status status = check(j);
+    if (!status) begin_report(j);
+    if (!status) status = change(j);
+    if (status)
+        mla_decoder_destroy(j->changed);
+    else
+        *out = j->changed;
+    free_job(j);
+    return status;
+}

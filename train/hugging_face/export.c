@@ -1,0 +1,284 @@
+#include "train/hugging_face/export.h"
+#include "autograd/base/file.h"
+#include "data/formats/safetensors.h"
+#include "data/tokenizer/tokenizer.h"
+#include "layers/attention/multi_head_attention.h"
+#include "train/hugging_face/model_config.h"
+#include "train/adapter/adapter.h"
+#include "train/checkpoint/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the folder ---- */
+
+static bool is_dot(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }
+
+/* New, or empty. */
+static mla_status check_folder(mla_context *context, const char *folder) {
+    DIR *list = opendir(folder);
+    if (!list && errno == ENOENT) return MLA_OK;
+    if (!list) return mla_fail(context, MLA_ERROR_IO, "%s: cannot be read: %s", folder, strerror(errno));
+    struct dirent *entry;
+    while ((entry = readdir(list)) && is_dot(entry->d_name)) continue;
+    const mla_status status = !entry ? MLA_OK
+                                     : mla_fail(context, MLA_ERROR_ARGUMENT,
+                                                "%s is not empty (%.100s is in it); name a new "
+                                                "folder, or remove it",
+                                                folder, entry->d_name);
+    closedir(list);
+    return status;
+}
+
+/* Removes a folder of files that we have made. */
+static void remove_folder(const char *folder) {
+    char path[2 * PATH_MAX];
+    DIR *list = opendir(folder);
+    for (struct dirent *entry; list && (entry = readdir(list));) {
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (!is_dot(entry->d_name)) unlink(path);
+    }
+    if (list) closedir(list);
+    rmdir(folder);
+}
+
+static mla_status write_text(mla_context *context, const char *folder, const char *name, const char *text) {
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
+    return mla_file_write(context, path, text, (int64_t)strlen(text));
+}
+
+static mla_status write_json(mla_context *context, const char *folder, const char *name, const json_t *json) {
+    char *text = mla_json_text(context, json);
+    const mla_status status = text ? write_text(context, folder, name, text) : mla_error_status(context);
+    free(text);
+    return status;
+}
+
+/* ---- the numbers ---- */
+
+/* Rows of one head: those of pair i at 2i and 2i+1 go to i and i + half. */
+static void split_pairs(float *rows, int64_t half, int64_t width, float *scratch) {
+    memcpy(scratch, rows, (size_t)(2 * half * width) * sizeof *rows);
+    for (int64_t i = 0; i < half; i++) {
+        memcpy(rows + i * width, scratch + 2 * i * width, (size_t)width * sizeof *rows);
+        memcpy(rows + (half + i) * width, scratch + (2 * i + 1) * width, (size_t)width * sizeof *rows);
+    }
+}
+
+static bool is_rotated(const char *name) {
+    return strstr(name, ".q_proj.") || strstr(name, ".k_proj.") || strstr(name, ".q_norm.") ||
+           strstr(name, ".k_norm.");
+}
+
+/* From neighbours as rotary pairs to halves: scores, sums over a head, do not depend on the order of its
+ * rows. */
+static mla_status split_all_pairs(mla_decoder *model) {
+    const int64_t head = model->config.head_dim;
+    float *scratch =
+        mla_alloc(model->context, head * model->config.hidden_size, sizeof *scratch, "a head's rows");
+    if (!scratch) return MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        const int64_t rows = p->spec.shape[0], width = p->count / rows;
+        for (int64_t first = 0; is_rotated(p->spec.name) && first < rows; first += head)
+            split_pairs((float *)p->tensor.data + first * width, head / 2, width, scratch);
+    }
+    model->config.rope_interleave = false;
+    free(scratch);
+    return MLA_OK;
+}
+
+static mla_status write_tensors(const mla_decoder *model, const char *folder, mla_safetensors_type type,
+                                int64_t shard_bytes) {
+    const int64_t count = mla_params_count(model->params);
+    mla_safetensors_item *items = mla_alloc(model->context, count, sizeof *items, "the list of tensors");
+    if (!items) return MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < count; i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        items[i] =
+            (mla_safetensors_item){.name = p->spec.name, .ndim = p->spec.ndim, .values = p->tensor.data};
+        memcpy(items[i].shape, p->spec.shape, sizeof p->spec.shape);
+    }
+    const mla_status status = mla_safetensors_write_model(model->context, folder, type, items, count,
+                                                          shard_bytes ? shard_bytes : 5000000000);
+    free(items);
+    return status;
+}
+
+/* ---- the texts ---- */
+
+typedef struct {
+    mla_context *context;
+    const char *folder;
+    const mla_checkpoint *checkpoint;
+    mla_decoder *model;
+    json_t *origin;           /* /config/hugging_face, or NULL */
+    mla_tokenizer *tokenizer; /* or NULL */
+    mla_safetensors_type type;
+} job;
+
+static mla_safetensors_type choose_type(mla_export_type wanted, const json_t *origin) {
+    const char *name = json_string_value(json_object_get(origin, "dtype"));
+    if (wanted != MLA_EXPORT_AUTO) return (mla_safetensors_type)(wanted - MLA_EXPORT_F32);
+    for (int i = 0; name && i < MLA_SAFETENSORS_OTHER; i++)
+        if (!strcmp(name, mla_safetensors_type_name((mla_safetensors_type)i))) return (mla_safetensors_type)i;
+    return MLA_SAFETENSORS_F32;
+}
+
+static const char *type_word(mla_safetensors_type type) {
+    return type == MLA_SAFETENSORS_F32 ? "float32" : type == MLA_SAFETENSORS_BF16 ? "bfloat16" : "float16";
+}
+
+/* Ids that transformers would otherwise take from the defaults of the architecture. */
+static void set_special_ids(json_t *config, const mla_tokenizer *tokenizer) {
+    const int32_t separator = tokenizer ? mla_tokenizer_separator(tokenizer) : -1;
+    if (!json_object_get(config, "bos_token_id")) json_object_set_new(config, "bos_token_id", json_null());
+    if (!json_object_get(config, "eos_token_id"))
+        json_object_set_new(config, "eos_token_id", separator >= 0 ? json_integer(separator) : json_null());
+}
+
+static mla_status write_config(const job *j, mla_export_report *report) {
+    json_t *config =
+        mla_hugging_face_write(j->context, &j->model->config, json_object_get(j->origin, "config.json"));
+    if (!config) return mla_error_status(j->context);
+    json_object_del(config, "dtype"); /* the name of transformers 5, which reads the older one as well */
+    json_object_set_new(config, "torch_dtype", json_string(type_word(j->type)));
+    set_special_ids(config, j->tokenizer);
+    snprintf(report->architecture, sizeof report->architecture, "%s",
+             json_string_value(json_array_get(json_object_get(config, "architectures"), 0)));
+    const mla_status status = write_json(j->context, j->folder, "config.json", config);
+    json_decref(config);
+    return status;
+}
+
+/* The least that AutoTokenizer needs to find the end token. */
+static mla_status write_tokenizer_config(const job *j) {
+    const char *bytes;
+    int64_t length;
+    const int32_t separator = mla_tokenizer_separator(j->tokenizer);
+    json_t *config =
+        json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
+                  (json_int_t)j->model->config.max_position_embeddings, "clean_up_tokenization_spaces", 0);
+    mla_status status = MLA_OK;
+    if (separator >= 0) status = mla_tokenizer_token(j->context, j->tokenizer, separator, &bytes, &length);
+    if (separator >= 0 && !status)
+        json_object_set_new(config, "eos_token", json_stringn(bytes, (size_t)length));
+    if (!status) status = write_json(j->context, j->folder, "tokenizer_config.json", config);
+    json_decref(config);
+    return status;
+}
+
+static mla_status write_tokenizer(const job *j) {
+    const char *text = mla_checkpoint_tokenizer(j->checkpoint);
+    const json_t *config = json_object_get(j->origin, "tokenizer_config.json");
+    if (!text) return MLA_OK;
+    mla_status status = write_text(j->context, j->folder, "tokenizer.json", text);
+    if (status) return status;
+    return config ? write_json(j->context, j->folder, "tokenizer_config.json", config)
+                  : write_tokenizer_config(j);
+}
+
+static mla_status write_generation_config(const job *j) {
+    const json_t *config = json_object_get(j->origin, "generation_config.json");
+    return config ? write_json(j->context, j->folder, "generation_config.json", config) : MLA_OK;
+}
+
+static mla_status write_chat_template(const job *j) {
+    const char *text = json_string_value(json_object_get(j->origin, "chat_template.jinja"));
+    return text ? write_text(j->context, j->folder, "chat_template.jinja", text) : MLA_OK;
+}
+
+/* ---- all of it ---- */
+
+static mla_status prepare(job *j) {
+    const char *origin = mla_checkpoint_hugging_face(j->checkpoint),
+               *tokenizer = mla_checkpoint_tokenizer(j->checkpoint);
+    const mla_model_config *c = &j->model->config;
+    mla_status status = MLA_OK;
+    if (origin) status = mla_json_parse(j->context, mla_checkpoint_path(j->checkpoint), origin, &j->origin);
+    if (!status && tokenizer)
+        status = mla_tokenizer_parse(j->context, &j->tokenizer, tokenizer, (int64_t)strlen(tokenizer));
+    if (!status && c->attention == &mla_multi_head_kind && c->position == MLA_POSITION_ROPE &&
+        c->rope_interleave)
+        status = split_all_pairs(j->model);
+    return status;
+}
+
+static mla_status write_all(job *j, const mla_export_options *options, mla_export_report *report) {
+    mla_status status = write_config(j, report);
+    if (!status) status = write_tensors(j->model, j->folder, j->type, options->shard_bytes);
+    if (!status) status = write_tokenizer(j);
+    if (!status) status = write_generation_config(j);
+    if (!status) status = write_chat_template(j);
+    return status;
+}
+
+/* Writes FOLDER.tmp, then renames it. */
+static mla_status write_folder(job *j, const char *folder, const mla_export_options *options,
+                               mla_export_report *report) {
+    char temporary[PATH_MAX];
+    snprintf(temporary, sizeof temporary, "%s.tmp", folder);
+    if (mkdir(temporary, 0777))
+        return mla_fail(j->context, MLA_ERROR_IO, "cannot make %s: %s%s", temporary, strerror(errno),
+                        errno == EEXIST ? " (an export was interrupted; remove it)" : "");
+    j->folder = temporary;
+    mla_status status = write_all(j, options, report);
+    if (!status) status = mla_replace(j->context, temporary, folder, (mla_step_hook){0});
+    if (status) remove_folder(temporary);
+    return status;
+}
+
+/* The same for the checkpoint of an adapter, in PEFT's files. */
+static mla_status export_adapter(mla_context *context, const char *path, const char *folder,
+                                 mla_export_report *report) {
+    mla_adapter *adapter = NULL;
+    mla_status status = mla_adapter_open(context, &adapter, path);
+    if (!status) {
+        report->parameters = mla_adapter_elements(adapter);
+        report->type = mla_safetensors_type_name(MLA_SAFETENSORS_F32);
+        snprintf(report->architecture, sizeof report->architecture, "LoRA on %lld projections, for PEFT",
+                 (long long)mla_adapter_projections(adapter));
+    }
+    mla_adapter_close(adapter);
+    return status ? status : mla_adapter_export(context, path, folder);
+}
+
+mla_status mla_export(mla_context *context, const char *path, const char *folder,
+                      const mla_export_options *options, mla_export_report *report) {
+    char name[PATH_MAX - 8];
+    mla_checkpoint *checkpoint = NULL;
+    job j = {.context = context};
+    size_t length = strlen(folder);
+    while (length > 1 && folder[length - 1] == '/') length--;
+    if (length >= sizeof name)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
+    snprintf(name, sizeof name, "%.*s", (int)length, folder);
+    *report = (mla_export_report){0};
+    mla_status status = check_folder(context, name);
+    if (!status) status = mla_checkpoint_open(context, &checkpoint, path);
+    if (!status && mla_checkpoint_adapter(checkpoint)) {
+        mla_checkpoint_close(checkpoint);
+        return export_adapter(context, path, name, report);
+    }
+    if (!status) status = mla_checkpoint_build(checkpoint, &j.model);
+    j.checkpoint = checkpoint;
+    if (!status) status = prepare(&j);
+    j.type = choose_type(options->type, j.origin);
+    if (!status) status = write_folder(&j, name, options, report);
+    if (!status) report->parameters = mla_params_elements(j.model->params, false);
+    report->type = mla_safetensors_type_name(j.type);
+    mla_tokenizer_destroy(j.tokenizer);
+    json_decref(j.origin);
+    mla_decoder_destroy(j.model);
+    mla_checkpoint_close(checkpoint);
+    return status;
+}

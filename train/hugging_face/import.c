@@ -1,0 +1,265 @@
+#include "train/hugging_face/import.h"
+#include "autograd/base/memory.h"
+#include "autograd/base/file.h"
+#include "data/formats/safetensors.h"
+#include "data/tokenizer/tokenizer.h"
+#include "train/hugging_face/model_config.h"
+#include "train/checkpoint/checkpoint.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LARGEST_CONFIG = 1 << 24, NAMED = 4 };
+
+/* ---- names for a message ---- */
+
+/* The first few of some names, and how many there are. */
+typedef struct {
+    int64_t count;
+    char text[640];
+} name_list;
+
+static void name_add(name_list *list, const char *name) {
+    const size_t used = strlen(list->text);
+    if (list->count < NAMED)
+        snprintf(list->text + used, sizeof list->text - used, "%s%.120s", used ? ", " : "", name);
+    if (list->count == NAMED) snprintf(list->text + used, sizeof list->text - used, ", ...");
+    list->count++;
+}
+
+/* ---- the tensors ---- */
+
+static bool is_tied_output(const mla_decoder *model, const char *name) {
+    return model->config.tie_word_embeddings && !strcmp(name, "lm_head.weight");
+}
+
+static mla_status check_names(const mla_decoder *model, const mla_safetensors *file, const char *folder) {
+    name_list missing = {0}, extra = {0};
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        const char *name = mla_params_at(model->params, i)->spec.name;
+        if (!mla_safetensors_find(file, name)) name_add(&missing, name);
+    }
+    for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
+        const char *name = mla_safetensors_at(file, i)->name;
+        const bool computed =
+            mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
+        if (!mla_params_find(model->params, name) && !computed && !is_tied_output(model, name))
+            name_add(&extra, name);
+    }
+    if (missing.count)
+        return mla_fail(model->context, MLA_ERROR_FORMAT,
+                        "%s: %lld tensors of the model of its config.json are missing: %s", folder,
+                        (long long)missing.count, missing.text);
+    if (extra.count)
+        return mla_fail(model->context, MLA_ERROR_FORMAT,
+                        "%s: %lld tensors are not of the model of its config.json: %s", folder,
+                        (long long)extra.count, extra.text);
+    return MLA_OK;
+}
+
+static mla_status check_shape(mla_context *context, const mla_param *p, const mla_safetensors_info *t) {
+    bool same = p->spec.ndim == t->ndim;
+    for (int i = 0; same && i < t->ndim; i++) same = p->spec.shape[i] == t->shape[i];
+    if (same) return MLA_OK;
+    char found[128] = "";
+    for (int i = 0; i < t->ndim && strlen(found) < 100; i++)
+        snprintf(found + strlen(found), sizeof found - strlen(found), "%s%lld", i ? "," : "",
+                 (long long)t->shape[i]);
+    char expected[MLA_SHAPE_TEXT];
+    return mla_fail(context, MLA_ERROR_SHAPE, "%s: tensor %s has shape (%s); by config.json it should be %s",
+                    t->file, t->name, found, mla_shape_text(&p->tensor, expected));
+}
+
+static mla_status check_shapes(const mla_decoder *model, const mla_safetensors *file) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        status = check_shape(model->context, p, mla_safetensors_find(file, p->spec.name));
+    }
+    return status;
+}
+
+static mla_status check_finite(mla_context *context, const mla_safetensors_info *t, const float *values) {
+    for (int64_t i = 0; i < t->count; i++)
+        if (!isfinite(values[i]))
+            return mla_fail(context, MLA_ERROR_NUMERIC,
+                            "%s: tensor %s: element %lld is %g, not a finite number", t->file, t->name,
+                            (long long)i, (double)values[i]);
+    return MLA_OK;
+}
+
+static mla_status read_values(mla_decoder *model, const mla_safetensors *file) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        const mla_safetensors_info *t = mla_safetensors_find(file, p->spec.name);
+        status = mla_safetensors_read(file, t, p->tensor.data);
+        if (!status) status = check_finite(model->context, t, p->tensor.data);
+    }
+    mla_params_changed(model->params);
+    return status;
+}
+
+/* A tied model's file may hold its output projection once more; it must be the embedding then. */
+static mla_status check_tied_output(const mla_decoder *model, const mla_safetensors *file) {
+    const mla_safetensors_info *output = mla_safetensors_find(file, "lm_head.weight");
+    const mla_safetensors_info *input = mla_safetensors_find(file, "model.embed_tokens.weight");
+    if (!model->config.tie_word_embeddings || !output) return MLA_OK;
+    if (output->type == input->type && output->count == input->count &&
+        !memcmp(output->data, input->data, (size_t)(input->end - input->begin)))
+        return MLA_OK;
+    return mla_fail(model->context, MLA_ERROR_FORMAT,
+                    "%s: lm_head.weight is not model.embed_tokens.weight, but config.json ties them; set "
+                    "tie_word_embeddings to false there",
+                    output->file);
+}
+
+static mla_status check_memory(const mla_decoder *model) {
+    const int64_t needed = mla_params_values_length(model->params) * (int64_t)sizeof(float);
+    const int64_t available = mla_memory_available();
+    if (!available || needed <= available) return MLA_OK;
+    return mla_fail(model->context, MLA_ERROR_MEMORY,
+                    "the model takes %.1f GiB in f32, and the machine has %.1f GiB left",
+                    (double)needed / (1 << 30), (double)available / (1 << 30));
+}
+
+static mla_status read_tensors(mla_decoder *model, const mla_safetensors *file, const char *folder) {
+    mla_status status = check_names(model, file, folder);
+    if (!status) status = check_shapes(model, file);
+    if (!status) status = check_tied_output(model, file);
+    if (status) return status;
+    mla_params_lay_out(model->params);
+    status = check_memory(model);
+    if (!status) status = mla_params_allocate(model->params, false);
+    return status ? status : read_values(model, file);
+}
+
+/* The one type of all tensors, or F32, which holds them all. */
+static const char *type_of(const mla_safetensors *file) {
+    mla_safetensors_type type = MLA_SAFETENSORS_OTHER;
+    for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
+        const mla_safetensors_info *t = mla_safetensors_at(file, i);
+        if (mla_ends_with(t->name, "rotary_emb.inv_freq")) continue;
+        if (type != MLA_SAFETENSORS_OTHER && type != t->type)
+            return mla_safetensors_type_name(MLA_SAFETENSORS_F32);
+        type = t->type;
+    }
+    return mla_safetensors_type_name(type);
+}
+
+/* ---- the texts ---- */
+
+/* A text of the folder; *text is NULL where there is no such file and it is not needed. */
+static mla_status read_text(mla_context *context, const char *folder, const char *name, bool needed,
+                            char **text) {
+    char path[PATH_MAX];
+    int64_t length;
+    *text = NULL;
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
+    if (!needed && access(path, F_OK)) return MLA_OK;
+    return mla_file_read(context, text, &length, path, LARGEST_CONFIG);
+}
+
+static mla_status read_config(mla_context *context, const char *folder, char **text,
+                              mla_model_config *config) {
+    char where[PATH_MAX + 16];
+    const mla_status status = read_text(context, folder, "config.json", true, text);
+    snprintf(where, sizeof where, "%s/config.json: ", folder);
+    return status ? status : mla_hugging_face_read(context, where, *text, config);
+}
+
+static mla_status add_text(mla_context *context, json_t *all, const char *folder, const char *name) {
+    char *text, where[PATH_MAX + 64];
+    json_t *json = NULL;
+    mla_status status = read_text(context, folder, name, false, &text);
+    snprintf(where, sizeof where, "%s/%s: ", folder, name);
+    if (!status && text) status = mla_json_parse(context, where, text, &json);
+    if (json) json_object_set_new(all, name, json);
+    free(text);
+    return status;
+}
+
+/* A program, not JSON: newer models have it in a file of its own. */
+static mla_status add_chat_template(mla_context *context, json_t *all, const char *folder) {
+    char *text;
+    const mla_status status = read_text(context, folder, "chat_template.jinja", false, &text);
+    if (!status && text) json_object_set_new(all, "chat_template.jinja", json_string(text));
+    free(text);
+    return status;
+}
+
+/* What /config/hugging_face holds; free() it. */
+static mla_status collect_texts(mla_context *context, const char *folder, const char *type, char **out) {
+    static const char *const names[] = {"config.json", "tokenizer_config.json", "generation_config.json"};
+    json_t *all = json_pack("{s:s}", "dtype", type);
+    mla_status status = MLA_OK;
+    *out = NULL;
+    for (int i = 0; i < 3 && !status; i++) status = add_text(context, all, folder, names[i]);
+    if (!status) status = add_chat_template(context, all, folder);
+    if (!status && !(*out = mla_json_text(context, all))) status = mla_error_status(context);
+    json_decref(all);
+    return status;
+}
+
+/* The text of tokenizer.json; NULL where there is none that we understand. */
+static mla_status read_tokenizer(mla_context *context, const char *folder, int64_t vocab_size, char **out) {
+    char path[PATH_MAX];
+    mla_tokenizer *tokenizer = NULL;
+    *out = NULL;
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    if (access(path, F_OK)) return MLA_OK;
+    if (mla_tokenizer_load(context, &tokenizer, path)) {
+        mla_warn(context, "%s; the model is imported without a tokenizer", mla_error(context));
+        mla_clear_error(context);
+        return MLA_OK;
+    }
+    mla_status status = MLA_OK;
+    if (mla_tokenizer_vocab_size(tokenizer) > vocab_size)
+        status =
+            mla_fail(context, MLA_ERROR_FORMAT, "%s has %d tokens, but the model has only %lld (vocab_size)",
+                     path, (int)mla_tokenizer_vocab_size(tokenizer), (long long)vocab_size);
+    else if (!(*out = mla_tokenizer_json(context, tokenizer)))
+        status = mla_error_status(context);
+    mla_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static mla_status save(mla_decoder *model, const char *folder, const char *path, mla_import_report *report) {
+    char *tokenizer = NULL, *texts = NULL;
+    mla_status status = read_tokenizer(model->context, folder, model->config.vocab_size, &tokenizer);
+    if (!status) status = collect_texts(model->context, folder, report->type, &texts);
+    const mla_checkpoint_content content = {.model = model, .tokenizer = tokenizer, .hugging_face = texts};
+    if (!status) status = mla_checkpoint_save(model->context, path, &content, (mla_step_hook){0});
+    report->parameters = mla_params_elements(model->params, false);
+    report->tokenizer = tokenizer != NULL;
+    free(texts);
+    free(tokenizer);
+    return status;
+}
+
+mla_status mla_import(mla_context *context, const char *folder, const char *path, mla_import_report *report) {
+    char *text = NULL;
+    mla_model_config config;
+    mla_decoder *model = NULL;
+    mla_safetensors *file = NULL;
+    mla_status status = read_config(context, folder, &text, &config);
+    if (!status) status = mla_safetensors_open(context, &file, folder);
+    if (!status) status = mla_decoder_create(context, &model, &config);
+    if (!status) status = read_tensors(model, file, folder);
+    if (!status) {
+        *report = (mla_import_report){.type = type_of(file)};
+        status = save(model, folder, path, report);
+    }
+    mla_decoder_destroy(model);
+    mla_safetensors_close(file);
+    free(text);
+    return status;
+}

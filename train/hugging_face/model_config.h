@@ -1,0 +1,26 @@
+/* Between our configuration and the config.json of transformers' models:
+ *
+ *     DeepseekV2ForCausalLM, DeepseekV3ForCausalLM   without experts
+ *     LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
+ *
+ * What such a file may say and a model here is not (experts, sliding windows, other RoPE types, quantized
+ * weights, ...) is an error that names it: a model that is read computes what it computes in transformers. */
+#ifndef MLA_TRAIN_HUGGING_FACE_MODEL_CONFIG_H
+#define MLA_TRAIN_HUGGING_FACE_MODEL_CONFIG_H
+
+#include "layers/parts/config.h"
+
+/* Reads the text of a config.json, of transformers 4 or 5. `where` begins every message ("DIR/config.json:
+ * "). Errors: MLA_ERROR_FORMAT (no such JSON, a key missing, a feature that is not supported),
+ * MLA_ERROR_ARGUMENT (a value out of its bounds). */
+mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text,
+                                 mla_model_config *out);
+
+/* A new config.json that transformers reads as the same model. `origin`, or NULL, is the one the model was
+ * read from: its architecture is kept where the model still is one, and so are its keys that say nothing
+ * about the computation (ids of special tokens ...). NULL after an error: MLA_ERROR_ARGUMENT names what
+ * transformers has no architecture for. */
+struct json_t *mla_hugging_face_write(mla_context *context, const mla_model_config *config,
+                                      const struct json_t *origin);
+
+#endif

@@ -1,0 +1,47 @@
+/* Text from a model: token after token, each drawn from what the model says after the ones before it. */
+#ifndef MLA_TRAIN_INFERENCE_GENERATION_H
+#define MLA_TRAIN_INFERENCE_GENERATION_H
+
+#include "layers/decoder.h"
+#include "train/inference/sampling.h"
+
+/* How the model is asked. All three give the same logits, up to rounding. */
+typedef enum {
+    MLA_DECODE_ABSORBED, /* one position at a time from the cache; latent attention works on the latents */
+    MLA_DECODE_EXPANDED, /* the same, but keys and values are expanded from the cached latents each time */
+    MLA_DECODE_FULL      /* no cache: the whole text each time */
+} mla_decode_form;
+
+typedef enum {
+    MLA_END_TOKENS,    /* as many tokens as were asked for */
+    MLA_END_SEPARATOR, /* the model ended its document */
+    MLA_END_POSITIONS  /* the model has no more positions (max_position_embeddings) */
+} mla_generation_end;
+
+typedef struct {
+    const int32_t *prompt;
+    int64_t prompt_count;  /* at least 1, below max_position_embeddings */
+    int64_t tokens;        /* how many new ones at most */
+    int64_t vocabulary;    /* only ids below it are drawn; 0: all of the model's */
+    const int32_t *ending; /* the id that ends the text, the separator; NULL: none does */
+    mla_sampling sampling;
+    mla_decode_form form;
+    /* Called with each new token, and the logits (vocab_size) that it was drawn from; may be NULL. Any status
+     * but MLA_OK ends the generation and is returned. */
+    mla_status (*token)(void *user, int32_t id, const float *logits);
+    void *user;
+} mla_generation_options;
+
+typedef struct {
+    int64_t tokens; /* new ones; the ending is not counted */
+    mla_generation_end end;
+    double prompt_seconds; /* until the first logits */
+    double seconds;        /* after that */
+} mla_generation;
+
+/* Generates with weights that are in place. MLA_ERROR_ARGUMENT for a prompt that is too long or has ids that
+ * are not in the vocabulary, a sampling that is out of range, a model without a mask. */
+mla_status mla_generate(mla_context *context, const mla_decoder *model, const mla_generation_options *options,
+                        mla_generation *out);
+
+#endif

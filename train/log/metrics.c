@@ -1,0 +1,219 @@
+#include "train/log/metrics.h"
+#include "autograd/schema/fields.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct mla_metrics_log {
+    mla_context *context;
+    int descriptor;
+    char *path;
+};
+
+static mla_status failed(mla_context *context, const char *action, const char *path) {
+    return mla_fail(context, MLA_ERROR_IO, "cannot %s %s: %s", action, path, strerror(errno));
+}
+
+/* ---- one line */
+
+static double number_of(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static int64_t whole_of(const json_t *object, const char *key) {
+    return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+static bool parse_line(const char *line, size_t length, mla_metrics *out) {
+    json_t *json = json_loadb(line, length, 0, NULL);
+    const json_t *time = json_object_get(json, "time");
+    *out = (mla_metrics){.step = whole_of(json, "step"),
+                         .tokens = whole_of(json, "tokens"),
+                         .loss = number_of(json, "loss"),
+                         .divergence = number_of(json, "kl"),
+                         .held_out_loss = number_of(json, "held_out_loss"),
+                         .lr = number_of(json, "lr"),
+                         .grad_norm = number_of(json, "grad_norm"),
+                         .skipped = json_is_true(json_object_get(json, "skipped")),
+                         .seconds = number_of(time, "seconds"),
+                         .waited = number_of(time, "waited"),
+                         .paused = number_of(time, "paused"),
+                         .written = number_of(time, "written"),
+                         .tokens_per_second = number_of(time, "tokens_per_second"),
+                         .share_of_peak = number_of(time, "share_of_peak"),
+                         .memory = whole_of(time, "memory")};
+    json_decref(json);
+    return out->step > 0;
+}
+
+/* JSON has no NaN. */
+static const char *number_text(double value, size_t size, char *out) {
+    if (isfinite(value))
+        mla_float_text(value, size, out);
+    else
+        snprintf(out, size, "null");
+    return out;
+}
+
+enum { WIDTH = 40 };
+
+/* "KEY": VALUE and a comma; nothing for NaN. */
+static const char *optional_text(const char *key, double value, char out[2 * WIDTH]) {
+    char number[WIDTH];
+    out[0] = '\0';
+    if (isfinite(value)) snprintf(out, 2 * WIDTH, "\"%s\": %s, ", key, number_text(value, WIDTH, number));
+    return out;
+}
+
+/* "statistics": {"NAME": MEAN, ...}, or nothing. */
+static const char *statistics_text(const mla_statistics *s, size_t size, char *out) {
+    char number[WIDTH];
+    size_t used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < s->count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s\"%s\": %s", i ? ", " : "\"statistics\": {", s->of[i].name,
+                                 number_text(s->of[i].sum / (double)s->of[i].parts, WIDTH, number));
+    if (s->count && used < size) snprintf(out + used, size - used, "}, ");
+    return out;
+}
+
+static int format_line(const mla_metrics *m, size_t size, char *out) {
+    char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
+    char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
+    return snprintf(
+        out, size,
+        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
+        "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+        (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
+        optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
+        optional_text("held_out_loss", m->held_out_loss, held_out),
+        number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
+        number_text(m->seconds, WIDTH, seconds), optional_text("waited", m->waited, waited),
+        optional_text("paused", m->paused, paused), optional_text("written", m->written, written),
+        number_text(m->tokens_per_second, WIDTH, speed), number_text(m->share_of_peak, WIDTH, share),
+        (long long)m->memory);
+}
+
+/* ---- the whole file */
+
+static mla_status read_all(mla_context *context, const char *path, int descriptor, char **text,
+                           int64_t *length) {
+    struct stat info;
+    if (fstat(descriptor, &info)) return failed(context, "read", path);
+    *text = mla_alloc(context, info.st_size, 1, path);
+    if (!*text) return MLA_ERROR_MEMORY;
+    *length = 0;
+    while (*length < info.st_size) {
+        ssize_t got = pread(descriptor, *text + *length, (size_t)(info.st_size - *length), *length);
+        if (got < 0) return failed(context, "read", path);
+        if (got == 0) break;
+        *length += got;
+    }
+    return MLA_OK;
+}
+
+/* The length of the next whole line, newline included; 0 where there is none. */
+static int64_t line_length(const char *text, int64_t length) {
+    const char *end = memchr(text, '\n', (size_t)length);
+    return end ? end + 1 - text : 0;
+}
+
+/* Bytes of the lines up to `step`, in which steps follow one another. */
+static int64_t kept_length(const char *text, int64_t length, int64_t step) {
+    int64_t kept = 0, size, last = 0;
+    mla_metrics line;
+    while ((size = line_length(text + kept, length - kept)) > 0) {
+        if (!parse_line(text + kept, (size_t)size, &line) || line.step <= last || line.step > step) break;
+        last = line.step;
+        kept += size;
+    }
+    return kept;
+}
+
+mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const char *path, int64_t step) {
+    char *text = NULL;
+    int64_t length = 0;
+    mla_metrics_log *log = *out = mla_alloc(context, 1, sizeof *log, "the metrics");
+    if (!log) return MLA_ERROR_MEMORY;
+    mla_status status = MLA_OK;
+    *log =
+        (mla_metrics_log){context, open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666), strdup(path)};
+    if (!log->path)
+        status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
+    else if (log->descriptor < 0)
+        status = failed(context, "open", path);
+    else
+        status = read_all(context, path, log->descriptor, &text, &length);
+    if (!status && ftruncate(log->descriptor, kept_length(text, length, step)))
+        status = failed(context, "cut", path);
+    free(text);
+    if (!status) return MLA_OK;
+    mla_metrics_close(log);
+    *out = NULL;
+    return status;
+}
+
+mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
+    char line[1024];
+    const int length = format_line(metrics, sizeof line, line);
+    const off_t before = lseek(log->descriptor, 0, SEEK_END);
+    const ssize_t written = write(log->descriptor, line, (size_t)length);
+    if (written == length) return MLA_OK;
+    if (written >= 0) errno = ENOSPC; /* a part is written only where there is no more room */
+    mla_status status = failed(log->context, "write", log->path);
+    if (ftruncate(log->descriptor, before))
+        return status; /* what is torn is cut when the file is opened again */
+    return status;
+}
+
+mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log) {
+    return fsync(log->descriptor) ? failed(context, "sync", log->path) : MLA_OK;
+}
+
+void mla_metrics_close(mla_metrics_log *log) {
+    if (!log) return;
+    if (log->descriptor >= 0) close(log->descriptor);
+    free(log->path);
+    free(log);
+}
+
+static mla_status parse_all(mla_context *context, const char *path, const char *text, int64_t length,
+                            mla_metrics **out, int64_t *count) {
+    int64_t capacity = 0, size;
+    mla_status status = MLA_OK;
+    for (int64_t at = 0; !status && (size = line_length(text + at, length - at)) > 0; at += size) {
+        status = mla_grow(context, out, &capacity, *count + 1, sizeof **out, "the metrics");
+        if (!status && !parse_line(text + at, (size_t)size, &(*out)[*count]))
+            status = mla_fail(context, MLA_ERROR_FORMAT, "%s: line %lld is not a step of a run", path,
+                              (long long)*count + 1);
+        *count += !status;
+    }
+    return status;
+}
+
+mla_status mla_metrics_read(mla_context *context, const char *path, mla_metrics **out, int64_t *count) {
+    char *text = NULL;
+    int64_t length = 0;
+    *out = NULL;
+    *count = 0;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) return failed(context, "open", path);
+    mla_status status = read_all(context, path, descriptor, &text, &length);
+    if (!status) status = parse_all(context, path, text, length, out, count);
+    close(descriptor);
+    free(text);
+    if (status) {
+        free(*out);
+        *out = NULL;
+        *count = 0;
+    }
+    return status;
+}

@@ -1,0 +1,46 @@
+/* metrics.jsonl: one JSON object a step, a line each, written when the step is done.
+ *
+ * What depends on the clock and the machine stands in the object "time"; all else is the same, bit for bit,
+ * for every run of the same recipe, and for a run that was stopped and resumed. */
+#ifndef MLA_TRAIN_LOG_METRICS_H
+#define MLA_TRAIN_LOG_METRICS_H
+
+#include "layers/parts/pass.h"
+
+typedef struct {
+    int64_t step;         /* from 1 */
+    int64_t tokens;       /* trained on so far */
+    double loss;          /* nats per token; not finite in a skipped step (null in the file) */
+    double divergence;    /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
+    double held_out_loss; /* NaN: not evaluated after this step (absent in the file) */
+    mla_statistics statistics; /* of layers that have some, as means by name; not read back */
+    double lr, grad_norm;
+    bool skipped; /* loss or gradient were not finite: nothing was changed */
+    /* dependent on time and machine */
+    double seconds; /* of this step */
+    double waited;  /* of these, for other ranks; NaN: there are none (absent in the file) */
+    double paused;  /* since the last line, for saves; NaN: there were none (absent in the file) */
+    double written; /* how long it took to write the checkpoint that was done since the last line; NaN: none was */
+    double tokens_per_second;
+    double share_of_peak; /* of the processor's arithmetic, 0 to 1; NaN: not known */
+    int64_t memory;       /* bytes, at most so far */
+} mla_metrics;
+
+typedef struct mla_metrics_log mla_metrics_log;
+
+/* Opens the file to go on after `step`: lines of later steps are cut off, and so is a line that was torn when
+ * its writer died. Step 0: an empty file. MLA_ERROR_IO. */
+mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const char *path, int64_t step);
+
+/* Appends one line: after an error (MLA_ERROR_IO) the file is as it was. */
+mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics);
+
+/* Forces what was written to disk; before a checkpoint of the same step. Any thread, with its own context. */
+mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log);
+void mla_metrics_close(mla_metrics_log *log);
+
+/* All lines of a file, to be freed with free(). A torn last line is left out; any other line that is not a
+ * step's is MLA_ERROR_FORMAT. */
+mla_status mla_metrics_read(mla_context *context, const char *path, mla_metrics **out, int64_t *count);
+
+#endif

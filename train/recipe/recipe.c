@@ -1,0 +1,281 @@
+#include "train/recipe/recipe.h"
+#include "train/recipe/recipe_path.h"
+#include "autograd/schema/yaml.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const formats[] = {"auto", "text", "chat", NULL};
+static const char *const packings[] = {"auto", "stream", "whole", NULL};
+static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
+static const char *const recomputes[] = {"none", "block", NULL};
+static const char *const reduces[] = {"f32", "bf16", NULL};
+static const char *const precisions[] = {"f32", "bf16", "auto", NULL};
+
+#define COUNT(array) ((int)(sizeof array / sizeof *array))
+
+#define AT(member) offsetof(mla_recipe_synthetic, member)
+static const mla_field synthetic_fields[] = {
+    {"tokens", MLA_FIELD_INT, AT(tokens), 0, 0, 1e12, .help = "tokens to draw from a Markov chain; 0: none"},
+    {"vocabulary", MLA_FIELD_INT, AT(vocabulary), 32, 2, 16384, .help = "different tokens"},
+    {"order", MLA_FIELD_INT, AT(order), 1, 1, 2, .help = "tokens that decide on the next one"},
+    {"sharpness", MLA_FIELD_FLOAT, AT(sharpness), 2, 1e-3, 8,
+     .help = "how far from even the probabilities are"},
+};
+#undef AT
+static const mla_field_table synthetic_table = {synthetic_fields, COUNT(synthetic_fields),
+                                                sizeof(mla_recipe_synthetic)};
+
+#define AT(member) offsetof(mla_recipe_data, member)
+static const mla_field data_fields[] = {
+    {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
+    {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
+     .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "chat: how conversations become text; auto: as the model's own"},
+    {"packing", MLA_FIELD_ENUM, AT(packing), .names = packings,
+     .help = "whole: documents whole, kept apart in attention; stream: cut where a sequence ends; auto: chat is whole"},
+    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
+    {"tokens", MLA_FIELD_STRING, AT(tokens), .help = "a token file made by mla prepare, instead of source"},
+    {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
+    {"vocab_size", MLA_FIELD_INT, AT(vocab_size), 4096, 257, 1 << 20, .help = "tokens of a new BPE"},
+    {"held_out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
+    {"synthetic", MLA_FIELD_GROUP, AT(synthetic), .group = &synthetic_table,
+     .help = "a source of known entropy, instead of text"},
+};
+#undef AT
+static const mla_field_table data_table = {data_fields, COUNT(data_fields), sizeof(mla_recipe_data)};
+
+#define AT(member) offsetof(mla_recipe_optim, member)
+static const mla_field optim_fields[] = {
+    {"lr", MLA_FIELD_FLOAT, AT(lr), 1e-3, 1e-12, 10, .help = "highest learning rate"},
+    {"min_lr_ratio", MLA_FIELD_FLOAT, AT(min_lr_ratio), 0.1, 0, 1, .help = "last learning rate / highest"},
+    {"beta1", MLA_FIELD_FLOAT, AT(beta1), 0.9, 0, 0.999999, .help = "AdamW: memory of the gradient"},
+    {"beta2", MLA_FIELD_FLOAT, AT(beta2), 0.95, 0, 0.999999, .help = "AdamW: memory of its square"},
+    {"eps", MLA_FIELD_FLOAT, AT(eps), 1e-8, 1e-16, 1, .help = "AdamW: added to the denominator"},
+    {"weight_decay", MLA_FIELD_FLOAT, AT(weight_decay), 0.1, 0, 10, .help = "of matrices, times lr per step"},
+    {"clip", MLA_FIELD_FLOAT, AT(clip), 1, 0, 1e9, .help = "largest norm of the gradient; 0: no limit"},
+    {"schedule", MLA_FIELD_ENUM, AT(schedule), 1, .names = schedules, .help = "of the learning rate"},
+    {"warmup_steps", MLA_FIELD_INT, AT(warmup_steps), 0, 0, 1e12, .help = "steps from 0 to the highest lr"},
+    {"decay_fraction", MLA_FIELD_FLOAT, AT(decay_fraction), 0.1, 0, 1,
+     .help = "wsd: the last share of the steps, in which lr falls"},
+    {"drop_at", MLA_FIELD_FLOAT, AT(drop_at), 0.8, 0, 1,
+     .help = "deepseek: share of the steps at the first drop"},
+    {"drop_again_at", MLA_FIELD_FLOAT, AT(drop_again_at), 0.9, 0, 1,
+     .help = "deepseek: share of the steps at the second drop"},
+    {"drop_factor", MLA_FIELD_FLOAT, AT(drop_factor), 0.316, 1e-6, 1,
+     .help = "deepseek: lr is multiplied by it"},
+    {"shard", MLA_FIELD_BOOL, AT(shard), .help = "several ranks: each keeps its part of AdamW's memory only"},
+};
+#undef AT
+static const mla_field_table optim_table = {optim_fields, COUNT(optim_fields), sizeof(mla_recipe_optim)};
+
+#define AT(member) offsetof(mla_recipe_train, member)
+static const mla_field train_fields[] = {
+    {"steps", MLA_FIELD_INT, AT(steps), 0, 0, 1e12, .help = "optimizer steps; or give epochs or tokens"},
+    {"epochs", MLA_FIELD_FLOAT, AT(epochs), 0, 0, 1e6, .help = "times through the data; or give steps or tokens"},
+    {"tokens", MLA_FIELD_INT, AT(tokens), 0, 0, 1e15, .help = "tokens to train on; or give steps or epochs"},
+    {"batch", MLA_FIELD_INT, AT(batch), 8, 1, 1 << 20, .help = "sequences per optimizer step"},
+    {"microbatch", MLA_FIELD_INT, AT(microbatch), 0, 0, 1 << 20,
+     .help = "sequences at once, fewer need less memory; 0: as batch"},
+    {"sequence", MLA_FIELD_INT, AT(sequence), 256, 2, 1 << 24, .help = "tokens per sequence"},
+    {"seed", MLA_FIELD_INT, AT(seed), 1, 0, 1e15, .help = "of weights, dropout and the order of the data"},
+    {"threads", MLA_FIELD_INT, AT(threads), 0, 0, 4096, .help = "processor threads a rank; 0: its share of all"},
+    {"recompute", MLA_FIELD_ENUM, AT(recompute), .names = recomputes,
+     .help = "block: less memory, for a forward pass more per step"},
+    {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions, .help = "of the matrix products"},
+    {"eval_every", MLA_FIELD_INT, AT(eval_every), 100, 0, 1e12, .help = "steps between evaluations; 0: at the end"},
+    {"eval_batches", MLA_FIELD_INT, AT(eval_batches), 16, 1, 1e9, .help = "held-out batches per evaluation"},
+    {"log_every", MLA_FIELD_INT, AT(log_every), 10, 1, 1e9, .help = "steps between lines where there is no terminal"},
+    {"comm_timeout", MLA_FIELD_FLOAT, AT(comm_timeout), 60, 0.5, 86400,
+     .help = "several ranks: seconds without a sign of life until one counts as lost"},
+    {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,
+     .help = "several ranks: how gradients travel; bf16: half the bytes, each rounded, sums in f32"},
+    {"overlap", MLA_FIELD_BOOL, AT(overlap), 1,
+     .help = "several ranks: send gradients while the backward pass goes on"},
+    {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
+     .help = "several ranks: megabytes of gradients that are sent at once"},
+    {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,
+     .help = "several ranks: steps between comparisons of their parameters; 0: never"},
+    {"max_skipped", MLA_FIELD_INT, AT(max_skipped), 10, 0, 1e9,
+     .help = "steps in a row whose loss is not finite before the run stops"},
+};
+#undef AT
+static const mla_field_table train_table = {train_fields, COUNT(train_fields), sizeof(mla_recipe_train)};
+
+#define AT(member) offsetof(mla_recipe_checkpoint, member)
+static const mla_field checkpoint_fields[] = {
+    {"every", MLA_FIELD_INT, AT(every), 500, 0, 1e12, .help = "steps between checkpoints; 0: at the end"},
+    {"keep", MLA_FIELD_INT, AT(keep), 2, 1, 1e6, .help = "last checkpoints that stay"},
+    {"background", MLA_FIELD_BOOL, AT(background),
+     .help = "write a copy while training goes on: more memory, short pauses"},
+    {"out", MLA_FIELD_STRING, AT(out), .help = "folder of the run; --out replaces it"},
+};
+#undef AT
+static const mla_field_table checkpoint_table = {checkpoint_fields, COUNT(checkpoint_fields),
+                                                 sizeof(mla_recipe_checkpoint)};
+
+#define AT(member) offsetof(mla_recipe_finetune, member)
+static const mla_field finetune_fields[] = {
+    {"base", MLA_FIELD_STRING, AT(base), .help = "a checkpoint or run folder to begin with; its model replaces model"},
+    {"distil", MLA_FIELD_STRING, AT(distil),
+     .help = "a teacher, checkpoint or run folder, with the same tokenizer: its "
+             "probabilities are learned too"},
+    {"distil_hash", MLA_FIELD_STRING, AT(distil_hash),
+     .help = "of the teacher's weights: a run writes it, and asks for the same when it goes on"},
+    {"distil_weight", MLA_FIELD_FLOAT, AT(distil_weight), 0.5, 0, 1,
+     .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
+    {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,
+     .help = "softens the probabilities of both in KL, which counts its square times"},
+    {"train", MLA_FIELD_WORDS, AT(train),
+     .help = "parameters to train, the others stay as they are: kv_b_proj, '*norm', 'layers.3.*'; none: all"},
+};
+#undef AT
+static const mla_field_table finetune_table = {finetune_fields, COUNT(finetune_fields), sizeof(mla_recipe_finetune)};
+
+#define AT(member) offsetof(mla_recipe, member)
+static const mla_field recipe_fields[] = {
+    {"model", MLA_FIELD_GROUP, AT(model), .group = &mla_model_fields, .help = "sizes and kinds of layers"},
+    {"finetune", MLA_FIELD_GROUP, AT(finetune), .group = &finetune_table, .help = "a model to begin with"},
+    {"lora", MLA_FIELD_GROUP, AT(lora), .group = &mla_lora_fields,
+     .help = "adapters: with targets, only they are trained"},
+    {"data", MLA_FIELD_GROUP, AT(data), .group = &data_table, .help = "what to train on"},
+    {"optim", MLA_FIELD_GROUP, AT(optim), .group = &optim_table, .help = "AdamW and its schedule"},
+    {"train", MLA_FIELD_GROUP, AT(train), .group = &train_table, .help = "how long, in which batches"},
+    {"checkpoint", MLA_FIELD_GROUP, AT(checkpoint), .group = &checkpoint_table,
+     .help = "when and where to save"},
+};
+#undef AT
+const mla_field_table mla_recipe_fields = {recipe_fields, COUNT(recipe_fields), sizeof(mla_recipe)};
+
+mla_status mla_recipe_default(mla_context *context, mla_recipe *recipe) {
+    return mla_fields_default(context, &mla_recipe_fields, recipe);
+}
+
+void mla_recipe_free(mla_recipe *recipe) { mla_fields_free(&mla_recipe_fields, recipe); }
+
+/* ---- the check of the whole */
+
+static mla_status check_model(mla_context *context, const char *where, const mla_recipe *recipe) {
+    char prefix[512];
+    snprintf(prefix, sizeof prefix, "%smodel.", where);
+    mla_model_config model = recipe->model; /* a copy: what is 0 stays 0 in the recipe */
+    if (model.vocab_size == 0) model.vocab_size = 1;
+    return mla_model_config_check(context, prefix, &model);
+}
+
+static mla_status check_data(mla_context *context, const char *where, const mla_recipe_data *data) {
+    const int given = (data->source.count > 0) + (data->tokens != NULL) + (data->synthetic.tokens > 0);
+    if (given == 1) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%sdata: give %s of source (text), tokens (a token file) and synthetic.tokens", where,
+                    given ? "only one" : "one");
+}
+
+static mla_status check_length(mla_context *context, const char *where, const mla_recipe_train *train) {
+    const int given = (train->steps > 0) + (train->epochs > 0) + (train->tokens > 0);
+    if (given == 1) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%strain: give %s of steps, epochs and tokens, to say how long", where,
+                    given ? "only one" : "one");
+}
+
+static mla_status check_batch(mla_context *context, const char *where, mla_recipe_train *train) {
+    if (train->microbatch == 0) train->microbatch = train->batch;
+    if (train->batch % train->microbatch == 0) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%strain.microbatch: %lld does not divide batch %lld; use a divisor", where,
+                    (long long)train->microbatch, (long long)train->batch);
+}
+
+static mla_status check_train(mla_context *context, const char *where, mla_recipe *recipe) {
+    mla_recipe_train *train = &recipe->train;
+    if (!recipe->finetune.base && train->sequence > recipe->model.max_position_embeddings)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%strain.sequence: %lld is longer than model.max_position_embeddings %lld", where,
+                        (long long)train->sequence, (long long)recipe->model.max_position_embeddings);
+    mla_status status = check_length(context, where, train);
+    return status ? status : check_batch(context, where, train);
+}
+
+static mla_status check_optim(mla_context *context, const char *where, const mla_recipe *recipe) {
+    const mla_recipe_optim *optim = &recipe->optim;
+    if (recipe->train.steps > 0 && optim->warmup_steps > recipe->train.steps)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%soptim.warmup_steps: %lld is more than train.steps %lld", where,
+                        (long long)optim->warmup_steps, (long long)recipe->train.steps);
+    if (optim->drop_at > optim->drop_again_at)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%soptim.drop_at: %g comes after drop_again_at %g",
+                        where, optim->drop_at, optim->drop_again_at);
+    return MLA_OK;
+}
+
+static mla_status check_finetune(mla_context *context, const char *where, const mla_recipe *recipe) {
+    if (!recipe->lora.targets.count || !recipe->finetune.train.count) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%sgive only one of lora.targets (adapters, the model stays as it is) and "
+                    "finetune.train (parameters of the model)", where);
+}
+
+mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe) {
+    mla_status status = mla_fields_check(context, where, &mla_recipe_fields, recipe);
+    if (!status) status = check_model(context, where, recipe);
+    if (!status) status = check_data(context, where, &recipe->data);
+    if (!status) status = check_train(context, where, recipe);
+    if (!status) status = check_optim(context, where, recipe);
+    if (!status) status = check_finetune(context, where, recipe);
+    return status;
+}
+
+/* ---- from and to files */
+
+mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *assignment) {
+    const char *sign = strchr(assignment, '=');
+    if (!sign)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "--set %s: expected section.key=value, for example optim.lr=3e-4", assignment);
+    char *key = strndup(assignment, (size_t)(sign - assignment));
+    if (!key) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for --set %s", assignment);
+    mla_status status = mla_fields_set(context, "--set ", &mla_recipe_fields, recipe, key, sign + 1);
+    free(key);
+    return status;
+}
+
+mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name,
+                           const char *const *sets, int64_t count) {
+    char path[PATH_MAX], where[PATH_MAX + 2] = "";
+    mla_status status = mla_recipe_default(context, recipe);
+    if (!status && name) status = mla_recipe_path(context, name, sizeof path, path);
+    if (!status && name) snprintf(where, sizeof where, "%s: ", path);
+    if (!status && name) status = mla_yaml_load(context, path, &mla_recipe_fields, recipe);
+    for (int64_t i = 0; i < count && !status; i++) status = mla_recipe_set(context, recipe, sets[i]);
+    if (!status) status = mla_recipe_check(context, where, recipe);
+    if (status) mla_recipe_free(recipe);
+    return status;
+}
+
+mla_status mla_recipe_save(mla_context *context, const mla_recipe *recipe, const char *path) {
+    return mla_yaml_save(context, path, &mla_recipe_fields, recipe);
+}
+
+char *mla_recipe_json(mla_context *context, const mla_recipe *recipe) {
+    json_t *json = mla_fields_write_json(context, &mla_recipe_fields, recipe);
+    char *text = json ? mla_json_text(context, json) : NULL;
+    json_decref(json);
+    return text;
+}
+
+mla_status mla_recipe_parse_json(mla_context *context, const char *where, const char *text,
+                                 mla_recipe *recipe) {
+    json_t *json;
+    mla_status status = mla_json_parse(context, where, text, &json);
+    if (status) return status;
+    status = mla_recipe_default(context, recipe);
+    if (!status) status = mla_fields_read_json(context, where, &mla_recipe_fields, recipe, json, NULL);
+    if (!status) status = mla_recipe_check(context, where, recipe);
+    if (status) mla_recipe_free(recipe);
+    json_decref(json);
+    return status;
+}

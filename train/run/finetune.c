@@ -1,0 +1,136 @@
+#include "train/run/finetune.h"
+#include "autograd/base/file.h"
+#include "train/adapter/adapter.h"
+#include "train/adapter/base.h"
+#include "train/run/trained_model.h"
+#include "train/hugging_face/jinja.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- opening ---- */
+
+/* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it ends up anyway. */
+static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const char *folder) {
+    const mla_checkpoint *from = f->checkpoint ? f->checkpoint : f->teacher.checkpoint;
+    const char *json = from ? mla_checkpoint_tokenizer(from) : NULL;
+    if (!json || !recipe->data.source.count || !folder) return MLA_OK;
+    if (snprintf(f->tokenizer, sizeof f->tokenizer, "%s/tokenizer.json", folder) >= (int)sizeof f->tokenizer)
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
+    recipe->data.tokenizer = f->tokenizer;
+    return mla_file_write(f->context, f->tokenizer, json, (int64_t)strlen(json));
+}
+
+/* Conversations become text as the base's own did. */
+static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) {
+    const char *json = mla_checkpoint_tokenizer(f->checkpoint);
+    char *jinja = NULL;
+    mla_tokenizer *tokenizer = NULL;
+    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !data->source.count || !json)
+        return MLA_OK;
+    mla_status status = mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &jinja);
+    if (!status) status = mla_tokenizer_parse(f->context, &tokenizer, json, (int64_t)strlen(json));
+    if (!status) status = mla_chat_recognise(f->context, tokenizer, jinja, &data->chat_template);
+    mla_tokenizer_destroy(tokenizer);
+    free(jinja);
+    return status;
+}
+
+static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
+    const int64_t longest = mla_checkpoint_config(f->checkpoint)->max_position_embeddings;
+    if (mla_checkpoint_adapter(f->checkpoint))
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "finetune.base: %s is an adapter: name a model, or make one of both "
+                        "by mla merge", f->path);
+    if (recipe->train.sequence > longest)
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of %s",
+                        (long long)recipe->train.sequence, (long long)longest, f->path);
+    return MLA_OK;
+}
+
+static mla_status check_new(const mla_finetune *f, const mla_recipe *recipe) {
+    const int64_t adapters = recipe->lora.targets.count;
+    if (!adapters && !recipe->finetune.train.count) return MLA_OK;
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                    "%s a model to begin with: give finetune.base, a checkpoint or run folder",
+                    adapters ? "lora.targets: adapters need" : "finetune.train: needs");
+}
+
+/* Before anything is prepared: whether what is to be trained is there in the model. */
+static mla_status try_names(const mla_finetune *f, const mla_recipe *recipe) {
+    mla_decoder *model;
+    const mla_status status = mla_trained_model_create(f->context, recipe, MLA_F32, &model);
+    mla_decoder_destroy(model);
+    return status;
+}
+
+static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
+    mla_status status = mla_checkpoint_open(f->context, &f->checkpoint, recipe->finetune.base);
+    if (status) return status;
+    if (!realpath(mla_checkpoint_path(f->checkpoint), f->path))
+        snprintf(f->path, sizeof f->path, "%s", mla_checkpoint_path(f->checkpoint));
+    status = check(f, recipe);
+    if (status) return status;
+    recipe->finetune.base = f->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
+    recipe->model = *mla_checkpoint_config(f->checkpoint);
+    if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
+    status = try_names(f, recipe);
+    if (!status) status = choose_template(f, &recipe->data);
+    return status ? status
+                  : mla_teacher_check(&f->teacher, recipe->model.vocab_size, mla_checkpoint_tokenizer(f->checkpoint));
+}
+
+mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
+    *f = (mla_finetune){.context = context, .recipe = recipe};
+    mla_status status = mla_teacher_open(context, &f->teacher, recipe);
+    if (!status) status = recipe->finetune.base ? open_base(f, recipe) : check_new(f, recipe);
+    return status ? status : bring_tokenizer(f, recipe, folder);
+}
+
+void mla_finetune_close(mla_finetune *f) {
+    mla_checkpoint_close(f->checkpoint);
+    mla_teacher_close(&f->teacher);
+    free(f->adapter);
+    free(f->text);
+    *f = (mla_finetune){0};
+}
+
+mla_status mla_finetune_check_tokenizer(const mla_finetune *f, const char *tokenizer) {
+    const char *wanted = f->checkpoint ? mla_checkpoint_tokenizer(f->checkpoint) : NULL;
+    if (!wanted || !tokenizer || !strcmp(wanted, tokenizer))
+        return mla_teacher_check(&f->teacher, f->recipe->model.vocab_size, tokenizer);
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT, "the tokens were made by another tokenizer than that of %s: prepare the "
+                    "text with its tokenizer.json (mla prepare --tokenizer), or give data.source", f->path);
+}
+
+/* ---- values ---- */
+
+static mla_status make_texts(mla_finetune *f, const mla_decoder *model) {
+    if (!f->recipe->lora.targets.count) return MLA_OK;
+    f->adapter = mla_adapter_config_text(model, &f->recipe->lora, f->path);
+    f->text = mla_base_text(f->context, f->path, model);
+    return f->adapter && f->text ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+mla_status mla_finetune_begin(mla_finetune *f, mla_decoder *model) {
+    if (!f->checkpoint) return MLA_OK;
+    mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
+    if (!status) status = mla_adapters_begin(model);
+    return status ? status : make_texts(f, model);
+}
+
+static mla_status read_tensor(void *checkpoint, const char *name, const mla_tensor *tensor) {
+    return mla_checkpoint_read_adapter(checkpoint, name, tensor);
+}
+
+mla_status mla_finetune_read(mla_finetune *f, mla_checkpoint *checkpoint, mla_decoder *model) {
+    if (!f->recipe->lora.targets.count) return mla_checkpoint_read_params(checkpoint, model->params);
+    if (!mla_checkpoint_adapter(checkpoint) || !mla_checkpoint_base(checkpoint))
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%s: is no adapter, as the recipe of the run says: start a new run "
+                        "with --out instead", mla_checkpoint_path(checkpoint));
+    mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
+    if (!status)
+        status = mla_base_check(f->context, mla_checkpoint_path(checkpoint), mla_checkpoint_base(checkpoint), model);
+    if (!status) status = mla_adapters_each(model, read_tensor, checkpoint);
+    return status ? status : make_texts(f, model);
+}

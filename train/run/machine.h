@@ -1,0 +1,23 @@
+/* What this machine can do, measured. */
+#ifndef MLA_TRAIN_RUN_MACHINE_H
+#define MLA_TRAIN_RUN_MACHINE_H
+
+#include "autograd/kernels/gemm.h"
+#include "train/recipe/recipe.h"
+
+/* FLOPs per second of a large matrix product of f32 or bf16 with all threads of the context, the best of a few
+ * short runs (some 0.2 s in all). Errors: those of mla_gemm_plan. */
+mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out);
+
+/* Seconds that one run of a planned product takes, the median of a few; single-thread plans run on all threads
+ * at once, and their time is divided by the number of threads. Errors: no memory. */
+mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *shape, double *seconds);
+
+/* The type of products that a recipe asks for: auto is bf16 where the processor multiplies it, else f32. Asking for
+ * bf16 elsewhere is allowed, with a warning: it takes less memory there. */
+mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted);
+
+/* The middle one of `count` values, or the upper of the two; sorts them. */
+double mla_median(double *values, int64_t count);
+
+#endif

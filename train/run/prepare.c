@@ -1,0 +1,260 @@
+#include "train/run/prepare.h"
+#include "data/tokenizer/bpe.h"
+#include "autograd/base/file.h"
+#include "data/text/text_source.h"
+#include "data/tokens/token_file.h"
+#include "data/tokenizer/tokenizer.h"
+#include "train/hugging_face/jinja.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SAMPLE_BYTES = 64 << 20 };
+
+mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
+    return (mla_prepare_options){.sources = (const char *const *)data->source.items,
+                                 .source_count = data->source.count,
+                                 .jsonl_field = data->format == MLA_RECIPE_AUTO ? data->field : NULL,
+                                 .chat = data->format == MLA_RECIPE_CHAT,
+                                 .chat_template = data->chat_template,
+                                 .tokenizer = data->tokenizer,
+                                 .vocab_size = data->vocab_size,
+                                 .held_out = data->held_out};
+}
+
+/* ---- the tokenizer */
+
+/* Copies of documents: those of the source are gone with the next one. */
+typedef struct {
+    mla_text_chunk *chunks;
+    int64_t count, capacity;
+    int64_t bytes;
+} sample;
+
+static void free_sample(sample *s) {
+    for (int64_t i = 0; i < s->count; i++) free((char *)s->chunks[i].bytes);
+    free(s->chunks);
+}
+
+static mla_status add_to_sample(mla_context *context, sample *s, const char *bytes, int64_t length) {
+    mla_status status =
+        mla_grow(context, &s->chunks, &s->capacity, s->count + 1, sizeof *s->chunks, "a sample");
+    if (status || !length) return status;
+    char *copy = mla_alloc(context, length, 1, "a sample of the text");
+    if (!copy) return MLA_ERROR_MEMORY;
+    memcpy(copy, bytes, (size_t)length);
+    s->chunks[s->count++] = (mla_text_chunk){copy, length};
+    s->bytes += length;
+    return MLA_OK;
+}
+
+/* What is said in a conversation. */
+static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_document *document) {
+    mla_chat chat = {0};
+    mla_status status = mla_chat_parse(context, document->name, document->bytes, document->length, &chat);
+    for (int64_t i = 0; i < chat.count && !status; i++)
+        status = add_to_sample(context, s, chat.messages[i].content, chat.messages[i].length);
+    mla_chat_free(&chat);
+    return status;
+}
+
+/* Takes a document as long as the sample does not run ahead of its share of what was seen. */
+static mla_status take_sample(mla_context *context, mla_text_source *source, bool chat, sample *out) {
+    const double share = (double)SAMPLE_BYTES / (double)mla_text_bytes(source);
+    const mla_document *document = NULL;
+    double seen = 0;
+    mla_status status = MLA_OK;
+    mla_text_rewind(source);
+    while (!(status = mla_text_next(source, &document)) && document) {
+        seen += (double)document->length;
+        const bool fits = (double)(out->bytes + document->length) <= share * seen || share >= 1;
+        if (document->held_out || !fits) continue;
+        status = chat ? add_chat_to_sample(context, out, document)
+                      : add_to_sample(context, out, document->bytes, document->length);
+        if (status) break;
+    }
+    return status;
+}
+
+static mla_status train_tokenizer(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
+                                  mla_tokenizer **out) {
+    sample documents = {0};
+    const mla_bpe_options bpe = {.vocab_size = (int32_t)options->vocab_size};
+    mla_status status = take_sample(context, source, options->chat, &documents);
+    if (!status) status = mla_tokenizer_train(context, out, &bpe, documents.chunks, documents.count);
+    free_sample(&documents);
+    return status;
+}
+
+static mla_status make_tokenizer(mla_context *context, mla_text_source *source,
+                                 const mla_prepare_options *options, mla_tokenizer **out) {
+    mla_status status;
+    if (!strcmp(options->tokenizer, "bytes"))
+        status = mla_tokenizer_bytes(context, out);
+    else if (!strcmp(options->tokenizer, "bpe"))
+        status = train_tokenizer(context, source, options, out);
+    else
+        status = mla_tokenizer_load(context, out, options->tokenizer);
+    if (status || mla_tokenizer_separator(*out) >= 0) return status;
+    return mla_fail(
+        context, MLA_ERROR_ARGUMENT,
+        "%s: the tokenizer has no token that ends a document; add <|endoftext|> to its added_tokens",
+        options->tokenizer);
+}
+
+static mla_status choose_template(mla_context *context, const mla_prepare_options *options,
+                                  const mla_tokenizer *tokenizer, mla_chat_template *out) {
+    const bool is_file = strcmp(options->tokenizer, "bytes") && strcmp(options->tokenizer, "bpe");
+    char *jinja = NULL;
+    *out = options->chat_template;
+    if (!options->chat || *out != MLA_CHAT_AUTO) return MLA_OK;
+    mla_status status = is_file ? mla_jinja_beside(context, options->tokenizer, &jinja) : MLA_OK;
+    if (!status) status = mla_chat_recognise(context, tokenizer, jinja, out);
+    free(jinja);
+    return status;
+}
+
+/* ---- the token file */
+
+/* What turns documents into tokens. */
+typedef struct {
+    mla_context *context;
+    mla_encoder *encoder; /* or */
+    mla_chat_encoder *chat_encoder;
+    mla_chat chat;
+    mla_id_list ids;
+    mla_bytes answers;
+    mla_token_writer *writer;
+    mla_prepare_report *report;
+} encoding;
+
+static void free_encoding(encoding *e) {
+    mla_encoder_destroy(e->encoder);
+    mla_chat_encoder_destroy(e->chat_encoder);
+    mla_chat_free(&e->chat);
+    free(e->ids.ids);
+    free(e->answers.bytes);
+}
+
+static mla_status write_document(encoding *e, const mla_document *document, const uint8_t *answers) {
+    mla_prepare_count *count = document->held_out ? &e->report->held_out : &e->report->train;
+    count->documents++;
+    count->bytes += document->length;
+    count->tokens += e->ids.count + 1;
+    return mla_token_writer_append(e->writer, document->held_out ? MLA_HELD_OUT : MLA_TRAIN, e->ids.count, e->ids.ids,
+                                   answers, answers ? 0 : document->length); /* bits per byte: of plain text */
+}
+
+static mla_status encode_text(encoding *e, const mla_document *document) {
+    e->ids.count = 0;
+    const mla_status status = mla_encoder_encode(e->context, e->encoder, document->bytes, document->length, &e->ids);
+    return status ? status : write_document(e, document, NULL);
+}
+
+static mla_status encode_chat(encoding *e, const mla_document *document) {
+    int64_t answers = 0;
+    e->ids.count = e->answers.count = 0;
+    mla_status status = mla_chat_parse(e->context, document->name, document->bytes, document->length, &e->chat);
+    if (!status)
+        status = mla_chat_encode(e->context, e->chat_encoder, document->name, &e->chat, &e->ids, &e->answers);
+    if (status) return status;
+    for (int64_t i = 0; i < e->answers.count; i++) answers += e->answers.bytes[i];
+    if (!answers) return e->report->left_out++, MLA_OK;
+    (document->held_out ? &e->report->held_out : &e->report->train)->answers += answers;
+    return write_document(e, document, (const uint8_t *)e->answers.bytes);
+}
+
+static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer, bool chat) {
+    const mla_document *document = NULL;
+    mla_status status = chat
+                            ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
+                            : mla_encoder_create(e->context, &e->encoder, tokenizer, NULL);
+    if (status) return status;
+    mla_text_rewind(source);
+    while (!(status = mla_text_next(source, &document)) && document)
+        if ((status = chat ? encode_chat(e, document) : encode_text(e, document))) break;
+    if (!status && e->report->left_out)
+        mla_warn(e->context, "%lld of %lld conversations have no answer and are left out",
+                 (long long)e->report->left_out, (long long)mla_text_documents(source));
+    return status;
+}
+
+static mla_status write_tokens(mla_context *context, mla_text_source *source, const mla_tokenizer *tokenizer, bool chat,
+                               const char *path, mla_prepare_report *report) {
+    mla_token_writer *writer = NULL;
+    char *json = mla_tokenizer_json(context, tokenizer);
+    if (!json) return MLA_ERROR_MEMORY;
+    const mla_token_options options = {.vocabulary_size = mla_tokenizer_vocab_size(tokenizer),
+                                       .separator = mla_tokenizer_separator(tokenizer),
+                                       .tokenizer = json,
+                                       .answers = chat};
+    report->vocabulary_size = options.vocabulary_size;
+    mla_status status = mla_token_writer_create(context, &writer, path, &options);
+    encoding e = {.context = context, .writer = writer, .report = report};
+    if (!status) status = encode_all(&e, source, tokenizer, chat);
+    if (!status) status = mla_token_writer_commit(writer);
+    mla_token_writer_close(writer);
+    free_encoding(&e);
+    free(json);
+    return status;
+}
+
+static mla_status append_bytes(mla_context *context, const mla_document *document, char **bytes, int64_t *length,
+                               int64_t *capacity) {
+    const mla_status status = mla_grow(context, bytes, capacity, *length + document->length, 1, "the held-out text");
+    if (status) return status;
+    memcpy(*bytes + *length, document->bytes, (size_t)document->length);
+    *length += document->length;
+    return MLA_OK;
+}
+
+static mla_status write_held_out_text(mla_context *context, mla_text_source *source, const char *path) {
+    char *bytes = NULL;
+    int64_t length = 0, capacity = 0;
+    const mla_document *document = NULL;
+    mla_status status;
+    mla_text_rewind(source);
+    while (!(status = mla_text_next(source, &document)) && document)
+        if (document->held_out && (status = append_bytes(context, document, &bytes, &length, &capacity))) break;
+    if (!status) status = mla_file_write(context, path, bytes, length);
+    free(bytes);
+    return status;
+}
+
+/* Training a tokenizer takes a while: find out before it that its result could not be written. */
+static mla_status check_folder_of(mla_context *context, const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path + 1)) : strdup(".");
+    if (!folder) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
+    mla_status status = MLA_OK;
+    if (access(folder, W_OK))
+        status = mla_fail(context, MLA_ERROR_IO, "cannot write %s: %s: %s", path, folder, strerror(errno));
+    free(folder);
+    return status;
+}
+
+mla_status mla_prepare(mla_context *context, const mla_prepare_options *options, const char *path,
+                       mla_prepare_report *report) {
+    mla_prepare_report unused;
+    mla_text_source *source = NULL;
+    mla_tokenizer *tokenizer = NULL;
+    const mla_text_options text = {.paths = options->sources,
+                                   .count = options->source_count,
+                                   .jsonl_field = options->chat ? NULL : options->jsonl_field,
+                                   .lines = options->chat,
+                                   .held_out = options->held_out};
+    if (!report) report = &unused;
+    *report = (mla_prepare_report){0};
+    mla_status status = check_folder_of(context, path);
+    if (!status && options->held_out_text) status = check_folder_of(context, options->held_out_text);
+    if (!status) status = mla_text_open(context, &source, &text);
+    if (!status) status = make_tokenizer(context, source, options, &tokenizer);
+    if (!status) status = choose_template(context, options, tokenizer, &report->chat_template);
+    if (!status) status = write_tokens(context, source, tokenizer, options->chat, path, report);
+    if (!status && options->held_out_text) status = write_held_out_text(context, source, options->held_out_text);
+    mla_tokenizer_destroy(tokenizer);
+    mla_text_close(source);
+    return status;
+}

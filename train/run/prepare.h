@@ -1,0 +1,47 @@
+/* From text to a token file: finds or trains the tokenizer, encodes every document, writes the file. What
+ * `mla prepare` does, and `mla train` where a recipe names text instead of tokens. */
+#ifndef MLA_TRAIN_RUN_PREPARE_H
+#define MLA_TRAIN_RUN_PREPARE_H
+
+#include "train/recipe/recipe.h"
+
+typedef struct {
+    const char *const *sources; /* files, folders, globs; see data/text/text_source.h */
+    int64_t source_count;
+    const char *jsonl_field; /* NULL: .jsonl files are plain text */
+    bool chat;               /* every line of every file is a conversation (data/text/chat.h) */
+    mla_chat_template chat_template;
+    const char *tokenizer;   /* "bytes", "bpe", or the path of a tokenizer.json */
+    int64_t vocab_size;      /* of a new BPE */
+    double held_out;         /* share of the documents, chosen by their content */
+    const char *held_out_text; /* a file that gets the bytes of the held-out documents, one after the other; or NULL */
+} mla_prepare_options;
+
+typedef struct {
+    int64_t documents, bytes, tokens; /* of one split; tokens with the separators */
+    int64_t answers;                  /* tokens of answers, where it is chat */
+} mla_prepare_count;
+
+typedef struct {
+    mla_prepare_count train, held_out;
+    int64_t left_out; /* conversations without an answer */
+    int64_t vocabulary_size;
+    mla_chat_template chat_template; /* that was used */
+} mla_prepare_report;
+
+/* The options that a recipe's data section stands for; they point into it. */
+mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data);
+
+/* Writes the token file at `path`, wholly or not at all, and says in `report` (may be NULL) what is in it. A
+ * BPE is trained on the documents (of conversations: what is said) that are not held out, on an even sample of them
+ * where they exceed 64 MB.
+ *
+ * Conversations without an answer are left out, with a warning. A template that is not chosen is recognised: by
+ * chat_template.jinja or tokenizer_config.json beside the tokenizer, or by the tokenizer's tokens.
+ *
+ * Errors: those of the text source, of conversations, the tokenizer and the token writer; MLA_ERROR_ARGUMENT for a
+ * tokenizer without a token that separates documents. */
+mla_status mla_prepare(mla_context *context, const mla_prepare_options *options, const char *path,
+                       mla_prepare_report *report);
+
+#endif
