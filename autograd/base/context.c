@@ -1,5 +1,4 @@
 #include "autograd/base/context.h"
-#include "autograd/kernels/gemm.h"
 
 #include <omp.h>
 #include <stdarg.h>
@@ -7,9 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct attachment attachment;
+struct attachment {
+    void *attached;
+    void (*destroy)(void *attached);
+    attachment *next;
+};
+
 struct mla_context {
     mla_context_options options;
-    void *gemm_cache;
+    attachment *attachments;
     mla_status status;
     char message[2048];
 };
@@ -35,11 +41,27 @@ void mla_context_set_threads(mla_context *context, int threads) {
 
 void mla_context_destroy(mla_context *context) {
     if (!context) return;
-    mla_gemm_cache_destroy(context->gemm_cache);
+    for (attachment *a = context->attachments, *next; a; a = next) {
+        next = a->next;
+        a->destroy(a->attached);
+        free(a);
+    }
     free(context);
 }
 
-void **mla_context_gemm_cache(mla_context *context) { return &context->gemm_cache; }
+void *mla_context_attached(const mla_context *context, void (*destroy)(void *attached)) {
+    const attachment *a = context->attachments;
+    while (a && a->destroy != destroy) a = a->next;
+    return a ? a->attached : NULL;
+}
+
+mla_status mla_context_attach(mla_context *context, void *attached, void (*destroy)(void *attached)) {
+    attachment *a = mla_alloc(context, 1, sizeof *a, "what is kept with the context");
+    if (!a) return MLA_ERROR_MEMORY;
+    *a = (attachment){attached, destroy, context->attachments};
+    context->attachments = a;
+    return MLA_OK;
+}
 
 int mla_context_threads(const mla_context *context) { return context->options.threads; }
 bool mla_context_packs_weights(const mla_context *context) { return context->options.pack_weights; }

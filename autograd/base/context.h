@@ -45,12 +45,15 @@ mla_status mla_error_status(const mla_context *context);
 const char *mla_error(const mla_context *context);
 void mla_clear_error(mla_context *context);
 
+/* What a file keeps with a context, one thing each, as gemm.c keeps its plans: found again by the function that destroys
+ * it, which the context calls at its end. NULL where nothing is attached yet. */
+void *mla_context_attached(const mla_context *context, void (*destroy)(void *attached));
+/* Attaches it. MLA_ERROR_MEMORY: then it stays the caller's. */
+mla_status mla_context_attach(mla_context *context, void *attached, void (*destroy)(void *attached));
+
 /* Zeroed memory that reports its failure: bytes = count * size, checked for overflow. NULL after an error
  * that names `what`. Free with free(). A count of 0 gives a pointer that may be freed. */
 void *mla_alloc(mla_context *context, int64_t count, size_t size, const char *what);
-
-/* For gemm.c: where the context keeps the plans of matrix products, which it frees at its end. */
-void **mla_context_gemm_cache(mla_context *context);
 
 /* Grows *array to hold at least `needed` elements of `size` bytes (doubling); *capacity is in elements. */
 mla_status mla_grow(mla_context *context, void *array, int64_t *capacity, int64_t needed, size_t size,

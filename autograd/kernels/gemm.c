@@ -283,9 +283,8 @@ static mla_gemm *make_plan(mla_context *context, cache *c, const mla_gemm_shape 
 
 /* ---- the cache ---- */
 
-void mla_gemm_cache_destroy(void *plans) {
-    cache *c = plans;
-    if (!c) return;
+static void destroy_cache(void *attached) {
+    cache *c = attached;
     for (int64_t i = 0; i < c->capacity; i++) destroy_plan(c->plans[i]);
     if (c->engine) dnnl_engine_destroy(c->engine);
     mla_widening_room_free(&c->room);
@@ -294,16 +293,15 @@ void mla_gemm_cache_destroy(void *plans) {
 }
 
 static cache *cache_of(mla_context *context) {
-    cache **slot = (cache **)mla_context_gemm_cache(context);
-    if (*slot) return *slot;
-    cache *c = mla_alloc(context, 1, sizeof *c, "the cache of matrix products");
+    cache *c = mla_context_attached(context, destroy_cache);
+    if (c) return c;
+    c = mla_alloc(context, 1, sizeof *c, "the cache of matrix products");
     if (!c) return NULL;
-    if (dnnl_engine_create(&c->engine, dnnl_cpu, 0) != dnnl_success) {
+    if (dnnl_engine_create(&c->engine, dnnl_cpu, 0) != dnnl_success)
         mla_fail(context, MLA_ERROR_LIBRARY, "%s has no CPU engine here", mla_gemm_library());
-        free(c);
-        return NULL;
-    }
-    return *slot = c;
+    else if (!mla_context_attach(context, c, destroy_cache)) return c;
+    destroy_cache(c);
+    return NULL;
 }
 
 static bool same_shape(const mla_gemm_shape *a, const mla_gemm_shape *b) {
@@ -419,7 +417,7 @@ void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void 
 
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
                                                        int64_t runs), void *user) {
-    const cache *c = *mla_context_gemm_cache(context);
+    const cache *c = mla_context_attached(context, destroy_cache);
     for (int64_t i = 0; c && i < c->capacity; i++) {
         const mla_gemm *gemm = c->plans[i];
         int64_t runs = 0;

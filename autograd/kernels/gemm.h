@@ -65,7 +65,4 @@ int64_t mla_gemm_usual_bytes(void);
 /* "oneDNN 2.6.3" */
 const char *mla_gemm_library(void);
 
-/* For the context: frees all plans. */
-void mla_gemm_cache_destroy(void *cache);
-
 #endif
