@@ -18,17 +18,20 @@ static bool make_room(mla_context *context, const mla_tensor *weight, mla_packed
                  (long long)(bytes >> 10));
         return false;
     }
-    packed->plan = plan;
+    packed->layout = mla_gemm_layout_of(plan);
     packed->version = weight->half_version - 1;
-    return true;
+    if (packed->layout) return true;
+    free(packed->data);
+    packed->data = NULL;
+    return false;
 }
 
 /* The weight packed for the plan; NULL where its copy has the layout of products of other sizes, and after an
  * error. */
 static const void *packed_for(mla_context *context, const mla_gemm *plan, const mla_tensor *weight,
                               mla_packed *packed) {
-    if (!packed->plan && !make_room(context, weight, packed, plan)) return NULL;
-    if (!mla_gemm_same_packing(packed->plan, plan)) return NULL;
+    if (!packed->layout && !make_room(context, weight, packed, plan)) return NULL;
+    if (!mla_gemm_takes(plan, packed->layout)) return NULL;
     if (packed->version != weight->half_version) mla_gemm_pack(plan, rows_of(weight, MLA_BF16), packed->data);
     packed->version = weight->half_version;
     return packed->data;
@@ -48,5 +51,8 @@ void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, c
 }
 
 void mla_packed_free(mla_packed *packed) {
-    for (int i = 0; i < MLA_PACKED_DIRECTIONS && packed; i++) free(packed[i].data);
+    for (int i = 0; i < MLA_PACKED_DIRECTIONS && packed; i++) {
+        mla_gemm_layout_free(packed[i].layout);
+        free(packed[i].data);
+    }
 }

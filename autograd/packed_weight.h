@@ -9,7 +9,7 @@
 #include "autograd/tensor.h"
 
 struct mla_packed {
-    const mla_gemm *plan; /* whose layout it has; NULL: not made yet */
+    mla_gemm_layout *layout; /* NULL: not made yet */
     void *data;
     uint64_t version; /* the weight's half_version when it was made */
 };

@@ -397,8 +397,25 @@ int64_t mla_gemm_packed_bytes(const mla_gemm *gemm) {
     return (int64_t)dnnl_memory_desc_get_size(pointer_to(&gemm->packing->layout));
 }
 
-bool mla_gemm_same_packing(const mla_gemm *x, const mla_gemm *y) {
-    return dnnl_memory_desc_equal(pointer_to(&x->packing->layout), pointer_to(&y->packing->layout));
+struct mla_gemm_layout {
+    descriptor of_b;
+};
+
+mla_gemm_layout *mla_gemm_layout_of(const mla_gemm *gemm) {
+    mla_gemm_layout *layout = mla_alloc(gemm->context, 1, sizeof *layout, "the layout of a packed matrix");
+    if (!layout || copy_descriptor(&layout->of_b, pointer_to(&gemm->packing->layout)) == dnnl_success) return layout;
+    mla_fail(gemm->context, MLA_ERROR_MEMORY, "no memory for the layout of a packed matrix");
+    free(layout);
+    return NULL;
+}
+
+void mla_gemm_layout_free(mla_gemm_layout *layout) {
+    if (layout) forget(&layout->of_b);
+    free(layout);
+}
+
+bool mla_gemm_takes(const mla_gemm *gemm, const mla_gemm_layout *layout) {
+    return dnnl_memory_desc_equal(pointer_to(&gemm->packing->layout), pointer_to(&layout->of_b));
 }
 
 void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed) {

@@ -36,11 +36,16 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
  * each thread uses its own copy of the plan's handles. Errors are recorded in the context. */
 void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias);
 
-/* For plans with b_packed: the bytes that B takes then, and bringing it there. Products of other sizes may want other
- * layouts: B may be used by all plans of its packing. */
+/* For plans with b_packed: the bytes that B takes then, and bringing it there. */
 int64_t mla_gemm_packed_bytes(const mla_gemm *gemm);
 void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed);
-bool mla_gemm_same_packing(const mla_gemm *x, const mla_gemm *y);
+
+/* The layout that such a plan wants B in. Products of other sizes may want other ones: a packed B serves all plans that
+ * take its layout. The caller frees it, before or after the context. NULL after an error: no memory. */
+typedef struct mla_gemm_layout mla_gemm_layout;
+mla_gemm_layout *mla_gemm_layout_of(const mla_gemm *gemm);
+void mla_gemm_layout_free(mla_gemm_layout *layout);
+bool mla_gemm_takes(const mla_gemm *gemm, const mla_gemm_layout *layout);
 
 /* Both in one, outside parallel regions. */
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,

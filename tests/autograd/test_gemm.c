@@ -6,6 +6,7 @@
 #include "autograd/base/random.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ROOM = 4096 };
@@ -132,6 +133,30 @@ static void threads_may_share_a_plan(void **state) {
     for (int i = 0; i < TIMES; i++) check_product(&s, &o[i % 2], c[i], 2e-6);
 }
 
+/* A matrix that was packed for a plan that is no more serves another that takes its layout. */
+static void a_layout_outlives_its_plan(void **state) {
+    const mla_gemm_shape s = {.m = 33, .n = 48, .k = 40, .b_transposed = true, .b_packed = true};
+    mla_context *first;
+    operands o;
+    fill(&o, 5, MLA_F32, MLA_F32, MLA_F32);
+    operands before = o;
+    assert_int_equal(mla_context_create(&first, &(mla_context_options){.threads = 2}), MLA_OK);
+    const mla_gemm *plan = mla_gemm_plan(first, &s);
+    check_ok(first, mla_error_status(first));
+    void *packed = aligned_alloc(64, (size_t)(mla_gemm_packed_bytes(plan) + 63) / 64 * 64);
+    mla_gemm_pack(plan, o.b, packed);
+    mla_gemm_layout *layout = mla_gemm_layout_of(plan);
+    check_ok(first, mla_error_status(first));
+    mla_context_destroy(first);
+    plan = mla_gemm_plan(*state, &s);
+    check_ok(*state, mla_error_status(*state));
+    assert_true(mla_gemm_takes(plan, layout));
+    mla_gemm_run(plan, o.a, packed, o.c, NULL);
+    check_product(&s, &before, o.c, 1e-5);
+    mla_gemm_layout_free(layout);
+    free(packed);
+}
+
 static void impossible_products_are_errors(void **state) {
     assert_null(mla_gemm_plan(*state, &(mla_gemm_shape){.m = 3, .n = 0, .k = 4}));
     check_error(*state, mla_error_status(*state), MLA_ERROR_SHAPE, "(3,4) by (4,0)");
@@ -147,6 +172,7 @@ int main(void) {
         cmocka_unit_test(all_forms_of_intermediates),
         cmocka_unit_test(plans_are_made_once),
         cmocka_unit_test(threads_may_share_a_plan),
+        cmocka_unit_test(a_layout_outlives_its_plan),
         cmocka_unit_test(impossible_products_are_errors),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
