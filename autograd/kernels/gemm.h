@@ -1,6 +1,4 @@
-/* Matrix products, all of them, on oneDNN (2.6 and 3.x). Only gemm.c includes dnnl.h.
- *
- *     C (m,n) = op(A) (m,k) op(B) (k,n)  [+ C]  [+ bias (n)]
+/* Matrix products, all of them, on oneDNN (2.6 and 3.x): C = op(A) op(B), as gemm_shape.h has it.
  *
  * A product is planned once per shape and kept with the context; running it allocates nothing here. A and B are f32 or
  * bf16, both the same but for mla_gemm_intermediate; sums are f32. */
@@ -8,25 +6,9 @@
 #define MLA_AUTOGRAD_KERNELS_GEMM_H
 
 #include "autograd/base/context.h"
-#include "autograd/base/dtype.h"
-
-typedef struct {
-    int64_t m, n, k;
-    bool a_transposed;    /* A is stored as (k,m) */
-    bool b_transposed;    /* B is stored as (n,k), as weights are */
-    int64_t lda, ldb, ldc; /* elements from row to row as stored; 0: dense */
-    mla_dtype a_type, b_type, c_type;
-    bool accumulate;    /* add to C */
-    bool bias;          /* add a row of n f32 to each row of C */
-    bool single_thread; /* called by each thread of a parallel region for itself */
-    bool b_packed;      /* B is in the layout that oneDNN is fastest with, by mla_gemm_pack; ldb is of B before that */
-} mla_gemm_shape;
+#include "autograd/kernels/gemm_shape.h"
 
 typedef struct mla_gemm mla_gemm;
-
-/* Elements to leave between rows of a matrix that is made for products alone. Rows that are a power of two long have
- * their columns in a few lines of the first cache, and cost products half of their speed (seen with AVX2). */
-enum { MLA_ROW_GAP = 32 };
 
 /* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
  * that this machine's oneDNN cannot multiply, no memory. The context owns it. */
@@ -36,20 +18,19 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
  * each thread uses its own copy of the plan's handles. Errors are recorded in the context. */
 void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias);
 
+/* Both in one, outside parallel regions. */
+void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
+                  const float *bias);
+
 /* For plans with b_packed: the bytes that B takes then, and bringing it there. */
 int64_t mla_gemm_packed_bytes(const mla_gemm *gemm);
 void mla_gemm_pack(const mla_gemm *gemm, const void *b, void *packed);
 
 /* The layout that such a plan wants B in. Products of other sizes may want other ones: a packed B serves all plans that
  * take its layout. The caller frees it, before or after the context. NULL after an error: no memory. */
-typedef struct mla_gemm_layout mla_gemm_layout;
 mla_gemm_layout *mla_gemm_layout_of(const mla_gemm *gemm);
 void mla_gemm_layout_free(mla_gemm_layout *layout);
 bool mla_gemm_takes(const mla_gemm *gemm, const mla_gemm_layout *layout);
-
-/* Both in one, outside parallel regions. */
-void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
-                  const float *bias);
 
 /* Calls visit for every product that oneDNN was planned to make, with how often it did since the context was made. */
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,

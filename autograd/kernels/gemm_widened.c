@@ -15,7 +15,7 @@ struct mla_widened {
     mla_gemm_shape shape;
     const mla_widening_room *room;
     matrix a, b, c;
-    const mla_gemm *product; /* in f32 */
+    const mla_onednn *product; /* in f32 */
     int threads;
 };
 
@@ -47,20 +47,31 @@ static bool make_room(mla_context *context, mla_widening_room *room, const mla_w
     return true;
 }
 
-mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *s) {
+static mla_widened widened_of(const mla_gemm_shape *s) {
+    return (mla_widened){.shape = *s, .a = stored(s->m, s->k, s->a_transposed, s->lda, s->a_type),
+                         .b = stored(s->k, s->n, s->b_transposed, s->ldb, s->b_type),
+                         .c = stored(s->m, s->n, false, s->ldc, s->c_type)};
+}
+
+mla_gemm_shape mla_widened_product(const mla_gemm_shape *shape) {
+    const mla_widened w = widened_of(shape);
+    mla_gemm_shape product = *shape;
+    product.a_type = product.b_type = product.c_type = MLA_F32;
+    product.lda = w.a.wide_ld;
+    product.ldb = w.b.wide_ld;
+    product.ldc = w.c.wide_ld;
+    return product;
+}
+
+mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *shape,
+                                const mla_onednn *product) {
     mla_widened *w = mla_alloc(context, 1, sizeof *w, "a matrix product");
     if (!w) return NULL;
-    *w = (mla_widened){.shape = *s, .room = room, .threads = mla_context_threads(context),
-                       .a = stored(s->m, s->k, s->a_transposed, s->lda, s->a_type),
-                       .b = stored(s->k, s->n, s->b_transposed, s->ldb, s->b_type),
-                       .c = stored(s->m, s->n, false, s->ldc, s->c_type)};
-    mla_gemm_shape product = *s;
-    product.a_type = product.b_type = product.c_type = MLA_F32;
-    product.lda = w->a.wide_ld;
-    product.ldb = w->b.wide_ld;
-    product.ldc = w->c.wide_ld;
-    w->product = mla_gemm_plan(context, &product);
-    if (w->product && make_room(context, room, w)) return w;
+    *w = widened_of(shape);
+    w->room = room;
+    w->product = product;
+    w->threads = mla_context_threads(context);
+    if (make_room(context, room, w)) return w;
     mla_widened_destroy(w);
     return NULL;
 }
@@ -102,6 +113,6 @@ void mla_widened_run(const mla_widened *w, const void *a, const void *b, void *c
     float *room_a = w->room->of_thread[w->shape.single_thread ? omp_get_thread_num() : 0].data;
     float *room_b = room_a + floats_of(&w->a), *wide_c = w->c.widened ? room_b + floats_of(&w->b) : c;
     if (w->c.widened && w->shape.accumulate) convert(w, &w->c, WIDEN, c, wide_c);
-    mla_gemm_run(w->product, operand(w, &w->a, a, room_a), operand(w, &w->b, b, room_b), wide_c, bias);
+    mla_onednn_run(w->product, operand(w, &w->a, a, room_a), operand(w, &w->b, b, room_b), wide_c, bias);
     if (w->c.widened) convert(w, &w->c, NARROW, c, wide_c);
 }

@@ -3,7 +3,7 @@
 #ifndef MLA_AUTOGRAD_KERNELS_GEMM_WIDENED_H
 #define MLA_AUTOGRAD_KERNELS_GEMM_WIDENED_H
 
-#include "autograd/kernels/gemm.h"
+#include "autograd/kernels/gemm_onednn.h"
 
 /* Room for widened operands, shared by all products of a context: each thread has its own, as large as any needs. */
 typedef struct {
@@ -17,8 +17,12 @@ void mla_widening_room_free(mla_widening_room *room);
 
 typedef struct mla_widened mla_widened;
 
-/* Plans the product in f32, with mla_gemm_plan, and makes room. NULL after an error. */
-mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *shape);
+/* The product of f32 that does the work for a shape. */
+mla_gemm_shape mla_widened_product(const mla_gemm_shape *shape);
+
+/* Makes room for the operands of that product, which must outlive what is made of it. NULL after an error. */
+mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, const mla_gemm_shape *shape,
+                                const mla_onednn *product);
 void mla_widened_destroy(mla_widened *widened);
 
 /* As mla_gemm_run. */

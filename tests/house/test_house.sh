@@ -34,7 +34,7 @@ only_in() {
             autograd layers optim data train)
     [ -z "$found" ] || [ "$found" = "$file" ] || fail "$header is for $file alone, but is included by:" $found
 }
-only_in autograd/kernels/gemm.c dnnl.h
+only_in autograd/kernels/gemm_onednn.c dnnl.h
 only_in data/formats/h5_internal.h hdf5.h
 only_in autograd/schema/yaml.c cyaml.h
 only_in train/distributed/comm.c mpi.h
