@@ -1,11 +1,13 @@
 # For scripts that drive the command from outside; they source it with the mla command's path as $1. Leaves the
-# shell in a folder of its own, which is removed at the end. The last line of a script is `finish`.
+# shell in a folder of its own, which is removed at the end, with a place for temporary files that no other script on
+# this machine uses. The last line of a script is `finish`.
 set -uo pipefail
 export LC_ALL=C OMP_NUM_THREADS=1
 mla=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+cd "$folder" && mkdir tmp || exit 1
+export TMPDIR=$folder/tmp
 failures=0
 
 fail() {
@@ -58,7 +60,7 @@ texts() {
 }
 
 finish() {
-    leftovers=$(find . -name '*.tmp*')
+    leftovers=$(find . -name '*.tmp*' -o -name 'mla-data-*')
     [ -z "$leftovers" ] || fail "left behind: $leftovers"
     [ $failures -eq 0 ]
 }

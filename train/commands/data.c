@@ -8,6 +8,7 @@
 #include "train/run/prepare.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,7 +45,7 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 /* What is shown, from wherever it comes. */
 typedef struct {
     const mla_call *call;
-    char folder[64]; /* for text that is prepared; "": none */
+    char folder[PATH_MAX]; /* for text that is prepared; "": none */
     mla_recipe loaded, recipe; /* recipe: completed by the base; shares its strings with the other */
     mla_finetune base;
     mla_dataset data;
@@ -218,7 +219,7 @@ static mla_status show_sequences(const material *m, int64_t length, int64_t samp
 
 static mla_status make_folder(material *m) {
     const char *tmp = getenv("TMPDIR");
-    snprintf(m->folder, sizeof m->folder, "%.40s/mla-data-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+    snprintf(m->folder, sizeof m->folder, "%s/mla-data-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
     if (mkdtemp(m->folder)) return MLA_OK;
     const mla_status status = mla_fail(m->call->context, MLA_ERROR_IO, "cannot make a folder for the tokens, %s: %s",
                                        m->folder, strerror(errno));
