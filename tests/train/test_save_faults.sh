@@ -44,7 +44,7 @@ for beside in false true; do
 
     begin vanishes "${set[@]}"
     mv vanishes moved
-    ended 1 "rank 0 on .*: .*vanishes/" # which of its files it is depends on the moment
+    ended 1 "rank 0 on .*: .*vanishes[/:]" # whether it is the folder or a file in it depends on the moment
     goes_on moved
     rm -r moved
 
