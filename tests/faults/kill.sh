@@ -27,7 +27,7 @@ for i in $(seq 200); do echo "Document $i says: to be or not to be, that is ques
 sed '/synthetic:/,/tokens:/d; s/^data:/data:\n  source: texts\n  tokenizer: bpe\n  vocab_size: 300/' tiny.yaml >text.yaml
 sed 's/batch: 4$/batch: 6/; s/threads: 1/threads: 1\n  bucket_mb: 0.005/' tiny.yaml >ranks.yaml
 
-most=300 # seconds that a run may take; more is a run that hangs
+most=900 # seconds that a run may take; more is a run that hangs
 kinds=(one two text three one-beside two-beside text-beside three-beside)
 # train ARGUMENT...: as many processes as the kind of the run wants.
 train() {
@@ -79,7 +79,7 @@ kill_at_random() {
     ("$@") >printed 2>&1 &
     random_moment $! "$steps"
     while kill -0 $! 2>/dev/null; do
-        if [ "$(ranks)" -eq 1 ]; then pid=$(pgrep -P $!); else pid=$(pid_of_rank $rank run); fi
+        if [ "$(ranks)" -eq 1 ]; then pid=$(pgrep -x -P $! mla); else pid=$(pid_of_rank $rank run); fi
         [ -n "$pid" ] && kill -KILL $pid 2>/dev/null && break
         sleep 0.01
     done
