@@ -1,304 +1,320 @@
-/* libcyaml reads what a schema describes. The schema is built from the field table and takes every scalar as
- * text: the value is then parsed by the table itself, as it is for --set and for JSON. */
+/* libyaml's events are walked once, and each value is set by its key, as --set does it. */
 #include "autograd/schema/yaml.h"
 #include "autograd/base/file.h"
 
-#include <cyaml/cyaml.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yaml.h>
 
 enum { MAX_KEY = 128, MAX_BYTES = 1 << 20 };
 
-/* What libcyaml fills in for one field: its text, its list of texts, or the slots of its group. */
+/* What YAML takes for no value where it is not in quotes; an empty text counts as well where a group is expected. */
+static bool is_null(const char *text) {
+    static const char *const words[] = {"null", "Null", "NULL", "~"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(text, words[i])) return true;
+    return false;
+}
+
+/* ---- events */
+
+/* A key that was given; groups of the same kind share their fields, not their members. */
 typedef struct {
-    void *value; /* char *, char **, slot * */
-    uint64_t count;
-} slot;
-
-/* ---- schema */
-
-static const cyaml_schema_value_t text_value = {
-    .type = CYAML_STRING, .flags = CYAML_FLAG_POINTER, .data_size = 1, .string = {0, CYAML_UNLIMITED}};
-
-static void free_schema(cyaml_schema_field_t *schema) {
-    for (cyaml_schema_field_t *field = schema; field && field->key; field++)
-        if (field->value.type == CYAML_MAPPING)
-            free_schema((cyaml_schema_field_t *)field->value.mapping.fields);
-    free(schema);
-}
-
-/* List fields that hold a single text in this file, for libcyaml knows no "either". */
-enum { MOST_SINGLES = 16 };
-typedef struct {
-    const mla_field *fields[MOST_SINGLES];
-    int count;
-} singles;
-
-static bool is_list(const mla_field *field, const singles *s) {
-    for (int i = 0; i < s->count; i++)
-        if (s->fields[i] == field) return false;
-    return field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS;
-}
-
-static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, const singles *s);
-
-static cyaml_schema_value_t make_value(mla_context *context, const mla_field *field, const singles *s) {
-    cyaml_schema_value_t value = text_value;
-    value.flags |= CYAML_FLAG_OPTIONAL;
-    if (is_list(field, s)) {
-        value.type = CYAML_SEQUENCE;
-        value.data_size = sizeof(char *);
-        value.sequence.entry = &text_value;
-        value.sequence.min = 0;
-        value.sequence.max = CYAML_UNLIMITED;
-    } else if (field->type == MLA_FIELD_GROUP) {
-        value.type = CYAML_MAPPING;
-        value.flags |= CYAML_FLAG_POINTER_NULL; /* a section may be empty */
-        value.data_size = (uint32_t)(sizeof(slot) * (size_t)field->group->count);
-        value.mapping.fields = make_schema(context, field->group, s);
-    }
-    return value;
-}
-
-static cyaml_schema_field_t *make_schema(mla_context *context, const mla_field_table *table, const singles *s) {
-    cyaml_schema_field_t *schema = mla_alloc(context, table->count + 1, sizeof *schema, "the YAML schema");
-    for (int i = 0; schema && i < table->count; i++) {
-        schema[i] =
-            (cyaml_schema_field_t){.key = table->fields[i].key,
-                                   .data_offset = (uint32_t)(sizeof(slot) * (size_t)i),
-                                   .count_offset = (uint32_t)(sizeof(slot) * (size_t)i + sizeof(void *)),
-                                   .count_size = sizeof(uint64_t),
-                                   .value = make_value(context, &table->fields[i], s)};
-        if (table->fields[i].type == MLA_FIELD_GROUP && !schema[i].value.mapping.fields) {
-            free_schema(schema);
-            return NULL;
-        }
-    }
-    return schema;
-}
-
-static cyaml_schema_value_t root_value(const mla_field_table *table, const cyaml_schema_field_t *schema) {
-    return (cyaml_schema_value_t){.type = CYAML_MAPPING,
-                                  .flags = CYAML_FLAG_POINTER,
-                                  .data_size = (uint32_t)(sizeof(slot) * (size_t)table->count),
-                                  .mapping = {schema}};
-}
-
-/* ---- libcyaml's errors */
-
-/* It reports the reason first, then where it was: innermost key first. */
-typedef struct {
-    char reason[256], path[MAX_KEY];
-    unsigned long line;
-} report;
-
-static void log_error(cyaml_log_t level, void *user, const char *format, va_list args) {
-    (void)level;
-    report *r = user;
-    char text[256], key[MAX_KEY], outer[MAX_KEY];
-    vsnprintf(text, sizeof text, format, args);
-    text[strcspn(text, "\n")] = '\0';
-    if (!strncmp(text, "Load: ", 6) && !strstr(text, "Backtrace") && !r->reason[0])
-        snprintf(r->reason, sizeof r->reason, "%s", text + 6);
-    const char *line = strstr(text, "(line: ");
-    if (line && !r->line) r->line = strtoul(line + 7, NULL, 10);
-    if (sscanf(text, " in mapping field '%127[^']'", key) != 1) return;
-    snprintf(outer, sizeof outer, "%s", r->path);
-    if (snprintf(r->path, sizeof r->path, "%s%s%s", key, outer[0] ? "." : "", outer) < 0) r->path[0] = '\0';
-}
-
-static const char *after(const char *text, const char *start) {
-    const size_t length = strlen(start);
-    return strncmp(text, start, length) ? NULL : text + length;
-}
-
-static mla_status unexpected_key(mla_context *context, const char *where, const mla_field_table *table,
-                                 const report *r, const char *name) {
-    char key[2 * MAX_KEY];
-    snprintf(key, sizeof key, "%s%s%.100s", r->path, r->path[0] ? "." : "", name);
-    return mla_fields_unknown(context, where, table, key);
-}
-
-static mla_status wrong_kind(mla_context *context, const char *where, const mla_field_table *table,
-                             void *object, const report *r) {
-    char expected[512];
-    void *member;
-    const mla_field *field = r->path[0] ? mla_fields_find(table, object, r->path, &member) : NULL;
-    if (!field)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%sa recipe is sections of \"key: value\" lines, it starts "
-                        "with a section such as \"%s:\"",
-                        where, table->fields[0].key);
-    mla_field_expects(field, sizeof expected, expected);
-    const char *got = strstr(r->reason, "event: ");
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got %s (%s)", where, r->path, expected,
-                    got && after(got, "event: SEQ")   ? "a list"
-                    : got && after(got, "event: MAP") ? "a group of keys"
-                                                      : "a single value",
-                    field->help);
-}
-
-static mla_status explain(mla_context *context, const char *path, const mla_field_table *table, void *object,
-                          cyaml_err_t error, const report *r) {
-    char where[512];
-    if (r->line)
-        snprintf(where, sizeof where, "%s: line %lu: ", path, r->line);
-    else
-        snprintf(where, sizeof where, "%s: ", path);
-    const char *rest;
-    if ((rest = after(r->reason, "Unexpected key: "))) return unexpected_key(context, where, table, r, rest);
-    if (after(r->reason, "Expecting ")) return wrong_kind(context, where, table, object, r);
-    if ((rest = after(r->reason, "Mapping field already seen: ")))
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s%s is given twice; keep one", where, r->path);
-    if (error == CYAML_ERR_OOM) return mla_fail(context, MLA_ERROR_MEMORY, "%sno memory", where);
-    if (error == CYAML_ERR_ALIAS)
-        return mla_fail(context, MLA_ERROR_FORMAT, "%saliases (*name) are not supported; write the value",
-                        where);
-    rest = after(r->reason, "libyaml: ");
-    return mla_fail(
-        context, MLA_ERROR_FORMAT,
-        "%snot valid YAML near there (%s); sections end with a colon, keys are indented with spaces "
-        "below them",
-        where,
-        rest           ? rest
-        : r->reason[0] ? r->reason
-                       : cyaml_strerror(error));
-}
-
-/* ---- loading */
+    const mla_field *field;
+    const void *member;
+} given;
 
 typedef struct {
     mla_context *context;
-    const char *where;
+    const char *path;
     const mla_field_table *table;
     void *object;
-    singles singles;
-} loader;
+    yaml_parser_t parser;
+    yaml_event_t event;         /* the last one */
+    char where[PATH_MAX + 32];  /* its file and line, to begin messages */
+    given *keys;
+    int64_t count, capacity;
+} reader;
 
-static mla_status set_all(const loader *l, const char *prefix, const mla_field_table *group,
-                          const slot *slots) {
-    mla_status status = MLA_OK;
-    for (int i = 0; i < group->count && !status; i++) {
-        const mla_field *field = &group->fields[i];
-        char key[MAX_KEY];
-        snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", field->key);
-        if (!slots[i].value) continue;
-        if (field->type == MLA_FIELD_GROUP)
-            status = set_all(l, key, field->group, slots[i].value);
-        else if (is_list(field, &l->singles))
-            status = mla_fields_set_list(l->context, l->where, l->table, l->object, key,
-                                         &(mla_list){.items = slots[i].value, .count = (int64_t)slots[i].count});
-        else
-            status = mla_fields_set(l->context, l->where, l->table, l->object, key, slots[i].value);
+static void be_at(reader *r, size_t line) {
+    snprintf(r->where, sizeof r->where, "%s: line %zu: ", r->path, line + 1);
+}
+
+/* Of bytes that are no text, libyaml knows the offset alone. */
+static size_t line_of_problem(const yaml_parser_t *p) {
+    if (p->error != YAML_READER_ERROR) return p->problem_mark.line;
+    const unsigned char *text = p->input.string.start;
+    size_t line = 0;
+    for (size_t i = 0; i < p->problem_offset && text + i < p->input.string.end; i++) line += text[i] == '\n';
+    return line;
+}
+
+static mla_status not_yaml(reader *r) {
+    if (r->parser.error == YAML_MEMORY_ERROR)
+        return mla_fail(r->context, MLA_ERROR_MEMORY, "no memory to read %s", r->path);
+    be_at(r, line_of_problem(&r->parser));
+    return mla_fail(r->context, MLA_ERROR_FORMAT,
+                    "%snot valid YAML near there (%s); sections end with a colon, keys are indented with spaces below "
+                    "them",
+                    r->where, r->parser.problem ? r->parser.problem : "unknown");
+}
+
+static bool has_anchor(const yaml_event_t *e) {
+    switch (e->type) {
+    case YAML_ALIAS_EVENT:
+        return true;
+    case YAML_SCALAR_EVENT:
+        return e->data.scalar.anchor;
+    case YAML_SEQUENCE_START_EVENT:
+        return e->data.sequence_start.anchor;
+    case YAML_MAPPING_START_EVENT:
+        return e->data.mapping_start.anchor;
+    default:
+        return false;
+    }
+}
+
+static const char *text_of(const reader *r) { return (const char *)r->event.data.scalar.value; }
+
+static mla_status next(reader *r) {
+    yaml_event_delete(&r->event);
+    if (!yaml_parser_parse(&r->parser, &r->event)) return not_yaml(r);
+    be_at(r, r->event.start_mark.line);
+    if (has_anchor(&r->event))
+        return mla_fail(r->context, MLA_ERROR_FORMAT,
+                        "%sanchors (&name) and aliases (*name) are not supported; write the value", r->where);
+    if (r->event.type == YAML_SCALAR_EVENT && strlen(text_of(r)) != r->event.data.scalar.length)
+        return mla_fail(r->context, MLA_ERROR_FORMAT, "%sa text holds a zero character (\\0); leave it out", r->where);
+    return MLA_OK;
+}
+
+/* ---- values */
+
+static mla_status wrong_kind(const reader *r, const char *key, const mla_field *field) {
+    const char *got = r->event.type == YAML_SCALAR_EVENT ? "a single value"
+                      : r->event.type == YAML_SEQUENCE_START_EVENT ? "a list" : "a group of keys";
+    return mla_field_wrong_kind(r->context, r->where, key, field, got);
+}
+
+static mla_status read_scalar(reader *r, const char *key, const mla_field *field) {
+    const bool plain = r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE, group = field->type == MLA_FIELD_GROUP;
+    if (plain && (is_null(text_of(r)) || (group && !*text_of(r)))) return MLA_OK;
+    return group ? wrong_kind(r, key, field)
+                 : mla_fields_set(r->context, r->where, r->table, r->object, key, text_of(r));
+}
+
+static mla_status read_items(reader *r, const char *key, const mla_field *field, mla_list *items) {
+    mla_status status;
+    while (!(status = next(r)) && r->event.type != YAML_SEQUENCE_END_EVENT) {
+        if (r->event.type != YAML_SCALAR_EVENT) return wrong_kind(r, key, field);
+        if ((status = mla_list_append(r->context, items, text_of(r)))) return status;
     }
     return status;
 }
 
-static cyaml_config_t config_for(report *r) {
-    return (cyaml_config_t){.log_fn = log_error,
-                            .log_ctx = r,
-                            .mem_fn = cyaml_mem,
-                            .log_level = CYAML_LOG_ERROR,
-                            .flags = CYAML_CFG_STYLE_BLOCK | CYAML_CFG_NO_ALIAS};
-}
-
-/* Whether the error is a single text where a list might be; then this is remembered. */
-static bool meant_a_single_text(loader *l, const report *r) {
-    void *member;
-    const mla_field *field = mla_fields_find(l->table, l->object, r->path, &member);
-    if (!field || !is_list(field, &l->singles) || l->singles.count == MOST_SINGLES ||
-        strcmp(r->reason, "Expecting SEQUENCE, got event: SCALAR"))
-        return false;
-    l->singles.fields[l->singles.count++] = field;
-    return true;
-}
-
-/* One attempt; *again: a list field holds a single text, so try with that. */
-static mla_status load(loader *l, const char *path, const char *text, int64_t length, bool *again) {
-    report r = {0};
-    slot *slots = NULL;
-    cyaml_schema_field_t *schema = make_schema(l->context, l->table, &l->singles);
-    if (!schema) return MLA_ERROR_MEMORY;
-    const cyaml_schema_value_t root = root_value(l->table, schema);
-    const cyaml_config_t config = config_for(&r);
-    mla_status status = MLA_OK;
-    cyaml_err_t error =
-        cyaml_load_data((const uint8_t *)text, (size_t)length, &config, &root, (cyaml_data_t **)&slots, NULL);
-    *again = error && meant_a_single_text(l, &r);
-    if (error && !*again) status = explain(l->context, path, l->table, l->object, error, &r);
-    if (!error && slots) status = set_all(l, "", l->table, slots);
-    if (!error && slots) cyaml_free(&config, &root, slots, 0);
-    free_schema(schema);
+static mla_status read_list(reader *r, const char *key, const mla_field *field) {
+    const size_t line = r->event.start_mark.line;
+    mla_list items = {0};
+    mla_status status = read_items(r, key, field, &items);
+    if (!status) {
+        be_at(r, line);
+        status = mla_fields_set_list(r->context, r->where, r->table, r->object, key, &items);
+    }
+    mla_list_free(&items);
     return status;
 }
 
+static mla_status read_group(reader *r, const char *prefix);
+
+static mla_status read_value(reader *r, const char *key, const mla_field *field) {
+    if (r->event.type == YAML_SCALAR_EVENT) return read_scalar(r, key, field);
+    if (r->event.type == YAML_SEQUENCE_START_EVENT) return read_list(r, key, field);
+    return field->type == MLA_FIELD_GROUP ? read_group(r, key) : wrong_kind(r, key, field);
+}
+
+/* ---- keys */
+
+static mla_status remember(reader *r, const char *key, const mla_field *field, const void *member) {
+    char names[2 * MAX_KEY] = "";
+    for (int64_t i = 0; i < r->count; i++) {
+        if (r->keys[i].field != field || r->keys[i].member != member) continue;
+        if (field->alias) snprintf(names, sizeof names, " (%s and %s are the same)", field->key, field->alias);
+        return mla_fail(r->context, MLA_ERROR_ARGUMENT, "%s%s is given twice%s; keep one", r->where, key, names);
+    }
+    const mla_status status = mla_grow(r->context, &r->keys, &r->capacity, r->count + 1, sizeof *r->keys, "keys");
+    if (!status) r->keys[r->count++] = (given){field, member};
+    return status;
+}
+
+static mla_status read_key(reader *r, const char *prefix) {
+    char key[MAX_KEY];
+    void *member;
+    if (r->event.type != YAML_SCALAR_EVENT)
+        return mla_fail(r->context, MLA_ERROR_ARGUMENT, "%sa key is a word, not a list or a group", r->where);
+    snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", text_of(r));
+    const mla_field *field = mla_fields_find(r->table, r->object, key, &member);
+    if (!field) return mla_fields_unknown(r->context, r->where, r->table, key);
+    mla_status status = remember(r, key, field, member);
+    if (!status) status = next(r);
+    return status ? status : read_value(r, key, field);
+}
+
+static mla_status read_group(reader *r, const char *prefix) {
+    mla_status status;
+    while (!(status = next(r)) && r->event.type != YAML_MAPPING_END_EVENT)
+        if ((status = read_key(r, prefix))) return status;
+    return status;
+}
+
+/* ---- the file */
+
+static mla_status read_root(reader *r) {
+    if (r->event.type == YAML_MAPPING_START_EVENT) return read_group(r, "");
+    if (r->event.type == YAML_SCALAR_EVENT && r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE && !*text_of(r))
+        return MLA_OK;
+    return mla_fail(r->context, MLA_ERROR_ARGUMENT,
+                    "%sa recipe is sections of \"key: value\" lines, it starts with a section such as \"%s:\"",
+                    r->where, r->table->fields[0].key);
+}
+
+/* Events come in this order: the stream begins, a document, its root, its end, the stream ends. */
+static mla_status read_stream(reader *r) {
+    mla_status status = next(r);
+    if (!status) status = next(r);
+    if (status || r->event.type == YAML_STREAM_END_EVENT) return status;
+    status = next(r);
+    if (!status) status = read_root(r);
+    if (!status) status = next(r);
+    if (!status) status = next(r);
+    if (status || r->event.type == YAML_STREAM_END_EVENT) return status;
+    return mla_fail(r->context, MLA_ERROR_FORMAT, "%sa second document begins; a file holds one: remove the line ---",
+                    r->where);
+}
+
 mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field_table *table, void *object) {
-    char *text = NULL, where[512];
+    reader r = {.context = context, .path = path, .table = table, .object = object};
+    char *text = NULL;
     int64_t length = 0;
-    bool again = true;
-    snprintf(where, sizeof where, "%s: ", path);
     mla_status status = mla_file_read(context, &text, &length, path, MAX_BYTES);
-    loader l = {context, where, table, object, {.count = 0}};
-    while (!status && again) status = load(&l, path, text, length, &again);
+    if (status) return status;
+    if (yaml_parser_initialize(&r.parser)) {
+        yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, (size_t)length);
+        status = read_stream(&r);
+        yaml_event_delete(&r.event);
+    } else
+        status = mla_fail(context, MLA_ERROR_MEMORY, "no memory to read %s", path);
+    yaml_parser_delete(&r.parser);
+    free(r.keys);
     free(text);
     return status;
 }
 
 /* ---- saving */
 
-static void free_slots(const mla_field_table *table, slot *slots) {
-    for (int i = 0; slots && i < table->count; i++) {
-        if (table->fields[i].type == MLA_FIELD_GROUP)
-            free_slots(table->fields[i].group, slots[i].value);
-        else if (table->fields[i].type != MLA_FIELD_LIST && table->fields[i].type != MLA_FIELD_WORDS)
-            free(slots[i].value); /* lists are borrowed */
-    }
-    free(slots);
+typedef struct {
+    mla_context *context;
+    const char *path;
+    yaml_emitter_t emitter;
+    yaml_event_t event;
+    char *text;
+    int64_t length, capacity;
+} writer;
+
+static int take(void *user, unsigned char *bytes, size_t size) {
+    writer *w = user;
+    if (mla_grow(w->context, &w->text, &w->capacity, w->length + (int64_t)size, 1, w->path)) return 0;
+    memcpy(w->text + w->length, bytes, size);
+    w->length += (int64_t)size;
+    return 1;
 }
 
-static slot *make_slots(mla_context *context, const mla_field_table *table, const void *object) {
-    slot *slots = mla_alloc(context, table->count, sizeof *slots, "the YAML values");
-    for (int i = 0; slots && i < table->count; i++) {
+/* Writes the event, which libyaml could make or not. */
+static mla_status emit(writer *w, int made) {
+    if (made && yaml_emitter_emit(&w->emitter, &w->event)) return MLA_OK;
+    return mla_fail(w->context, MLA_ERROR_MEMORY, "no memory to write %s", w->path);
+}
+
+/* Surrogates and what is above U+10FFFF, which libyaml would write and not read again. */
+static bool is_no_character(const unsigned char *p) {
+    return *p > 0xF4 || (*p == 0xF4 && p[1] >= 0x90) || (*p == 0xED && p[1] >= 0xA0);
+}
+
+/* libyaml makes no event of other text than UTF-8. */
+static mla_status write_scalar(writer *w, const char *key, const char *text) {
+    const yaml_char_t *value = (const yaml_char_t *)text, *p = value;
+    const yaml_scalar_style_t style = is_null(text) || !*text ? YAML_SINGLE_QUOTED_SCALAR_STYLE : YAML_ANY_SCALAR_STYLE;
+    while (*p && !is_no_character(p)) p++;
+    if (*p || !yaml_scalar_event_initialize(&w->event, NULL, NULL, value, -1, 1, 1, style))
+        return mla_fail(w->context, MLA_ERROR_ARGUMENT, "cannot write %s: %s must be valid UTF-8", w->path, key);
+    return emit(w, 1);
+}
+
+static mla_status write_list(writer *w, const char *key, const mla_list *list) {
+    mla_status status =
+        emit(w, yaml_sequence_start_event_initialize(&w->event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE));
+    for (int64_t i = 0; i < list->count && !status; i++) status = write_scalar(w, key, list->items[i]);
+    return status ? status : emit(w, yaml_sequence_end_event_initialize(&w->event));
+}
+
+static bool is_absent(const mla_field *field, const void *member) {
+    switch (field->type) {
+    case MLA_FIELD_STRING:
+        return !*(char *const *)member;
+    case MLA_FIELD_LIST:
+    case MLA_FIELD_WORDS:
+        return !((const mla_list *)member)->count;
+    case MLA_FIELD_INTS:
+        return !((const mla_ints *)member)->count;
+    default:
+        return false;
+    }
+}
+
+static mla_status write_group(writer *w, const mla_field_table *table, const void *object);
+
+static mla_status write_member(writer *w, const mla_field *field, const void *member) {
+    if (field->type == MLA_FIELD_GROUP) return write_group(w, field->group, member);
+    if (field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS) return write_list(w, field->key, member);
+    char *text = mla_field_format(w->context, field, member);
+    const mla_status status = text ? write_scalar(w, field->key, text) : MLA_ERROR_MEMORY;
+    free(text);
+    return status;
+}
+
+static mla_status write_group(writer *w, const mla_field_table *table, const void *object) {
+    mla_status status =
+        emit(w, yaml_mapping_start_event_initialize(&w->event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE));
+    for (int i = 0; i < table->count && !status; i++) {
         const mla_field *field = &table->fields[i];
         const void *member = (const char *)object + field->offset;
-        const mla_list *list = member;
-        if (field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS) {
-            if (list->count) slots[i] = (slot){list->items, (uint64_t)list->count};
-            continue;
-        }
-        if (field->type == MLA_FIELD_STRING && !*(char *const *)member) continue;
-        if (field->type == MLA_FIELD_INTS && !((const mla_ints *)member)->count) continue;
-        if (field->type == MLA_FIELD_GROUP)
-            slots[i].value = make_slots(context, field->group, member);
-        else
-            slots[i].value = mla_field_format(context, field, member);
-        if (!slots[i].value) {
-            free_slots(table, slots);
-            return NULL;
-        }
+        if (is_absent(field, member)) continue;
+        status = write_scalar(w, field->key, field->key);
+        if (!status) status = write_member(w, field, member);
     }
-    return slots;
+    return status ? status : emit(w, yaml_mapping_end_event_initialize(&w->event));
+}
+
+static mla_status write_stream(writer *w, const mla_field_table *table, const void *object) {
+    yaml_emitter_set_output(&w->emitter, take, w);
+    yaml_emitter_set_unicode(&w->emitter, 1);
+    yaml_emitter_set_width(&w->emitter, -1);
+    mla_status status = emit(w, yaml_stream_start_event_initialize(&w->event, YAML_UTF8_ENCODING));
+    if (!status) status = emit(w, yaml_document_start_event_initialize(&w->event, NULL, NULL, NULL, 1));
+    if (!status) status = write_group(w, table, object);
+    if (!status) status = emit(w, yaml_document_end_event_initialize(&w->event, 1));
+    return status ? status : emit(w, yaml_stream_end_event_initialize(&w->event));
 }
 
 mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field_table *table,
                          const void *object) {
-    report r = {0};
-    char *text = NULL;
-    size_t length = 0;
-    mla_status status = MLA_ERROR_MEMORY;
-    cyaml_schema_field_t *schema = make_schema(context, table, &(singles){.count = 0});
-    slot *slots = make_slots(context, table, object);
-    if (!schema || !slots) goto done;
-    const cyaml_schema_value_t root = root_value(table, schema);
-    const cyaml_config_t config = config_for(&r);
-    cyaml_err_t error = cyaml_save_data(&text, &length, &config, &root, slots, 0);
-    status = error ? mla_fail(context, MLA_ERROR_ARGUMENT, "cannot write %s: %s (are all texts valid UTF-8?)",
-                              path, cyaml_strerror(error))
-                   : mla_file_write(context, path, text, (int64_t)length);
-done:
-    free(text);
-    free_slots(table, slots);
-    free_schema(schema);
+    writer w = {.context = context, .path = path};
+    mla_status status = yaml_emitter_initialize(&w.emitter)
+                            ? write_stream(&w, table, object)
+                            : mla_fail(context, MLA_ERROR_MEMORY, "no memory to write %s", path);
+    yaml_emitter_delete(&w.emitter);
+    if (!status) status = mla_file_write(context, path, w.text, w.length);
+    free(w.text);
     return status;
 }

@@ -36,7 +36,7 @@ only_in() {
 }
 only_in autograd/kernels/gemm_onednn.c dnnl.h
 only_in data/formats/h5_internal.h hdf5.h
-only_in autograd/schema/yaml.c cyaml.h
+only_in autograd/schema/yaml.c 'yaml.h>' # libyaml's; our own is between quotes
 only_in train/distributed/comm.c mpi.h
 
 # A parallel region states its number of threads: what each has for itself is laid out for those of a context.

@@ -19,7 +19,7 @@ with() { refused "$1" "$2" tiny.yaml --set "$3"; }
 # the recipe
 with 2 'unknown key "model.kv_lora_rnk"; did you mean "model.kv_lora_rank"?' model.kv_lora_rnk=8
 sed 's/kv_lora_rank/kv_lora_rnk/' tiny.yaml >wrong.yaml
-refused 2 'wrong.yaml: line 4: unknown key "model.kv_lora_rnk"; did you mean "model.kv_lora_rank"?' wrong.yaml
+refused 2 'wrong.yaml: line 5: unknown key "model.kv_lora_rnk"; did you mean "model.kv_lora_rank"?' wrong.yaml
 with 2 "model.kv_lora_rank" model.kv_lora_rank=0
 with 2 "model.kv_lora_rank" model.kv_lora_rank=-4
 with 2 "model.q_lora_rank" model.q_lora_rank=-1

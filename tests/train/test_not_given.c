@@ -61,7 +61,7 @@ static mla_status by_yaml(mla_context *context, mla_recipe *recipe, const char *
     static const char *const values[] = {"''", "", "[]", "['', '']"};
     void *member;
     const mla_field *field = mla_fields_find(&mla_recipe_fields, recipe, key, &member);
-    const int count = field->type == MLA_FIELD_LIST || field->type == MLA_FIELD_WORDS ? 4 : 2;
+    const int count = field->type == MLA_FIELD_STRING ? 2 : 4;
     mla_status status = MLA_OK;
     for (int i = 0; i < count && !status; i++) {
         const char *text = nested(key, "{", values[i], "}");
