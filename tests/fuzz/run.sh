@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the parsers of foreign files under libFuzzer with the address and undefined-behaviour sanitizers.
 #
-#     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: safetensors index config adapter
+#     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: safetensors index config adapter recipe
 #
 # Prints what each did and ends with 1 at the first crash, leak, hang or broken promise; its input is left in the
 # current folder. Needs clang (Debian: clang).
@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 shift || true
 targets=("${@:-safetensors}")
-[ $# -gt 0 ] || targets=(safetensors index config adapter)
+[ $# -gt 0 ] || targets=(safetensors index config adapter recipe)
 command -v clang >/dev/null || { echo "run.sh: clang is missing: apt-get install clang" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,7 +25,7 @@ sizes='"vocab_size":9,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":
 latent='"q_lora_rank":null,"kv_lora_rank":4,"qk_nope_head_dim":4,"qk_rope_head_dim":2,"v_head_dim":4,"first_k_dense_replace":1'
 yarn='{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2,"mscale":1.0,"mscale_all_dim":0.7,"rope_theta":1e4}'
 llama3='{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}'
-mkdir -p "$work"/seeds/{safetensors,index,config,adapter}
+mkdir -p "$work"/seeds/{safetensors,index,config,adapter,recipe}
 { number ${#tensors}; printf '%s12345678abcd__' "$tensors"; } >"$work/seeds/safetensors/1"
 printf '{"metadata":{"total_size":8},"weight_map":{"x":"a","y":"b"}}' >"$work/seeds/index/1"
 printf '{"model_type":"deepseek_v3",%s,%s,"rope_scaling":%s}' "$sizes" "$latent" "$yarn" >"$work/seeds/config/1"
@@ -34,13 +34,16 @@ printf '{"model_type":"llama",%s,"rope_scaling":%s}' "$sizes" "$llama3" >"$work/
 printf '{"model_type":"qwen2",%s,"rope_parameters":%s,"layer_types":["full_attention"]}' "$sizes" "$yarn" >"$work/seeds/config/4"
 printf '{"architectures":["Qwen3ForCausalLM"],%s,"head_dim":6,"sliding_window":null}' "$sizes" >"$work/seeds/config/5"
 printf '{"peft_type":"LORA","r":8,"lora_alpha":16,"rank_pattern":{"layers\\\\.\\\\d+\\\\..*q_proj":2,"a{2,9}|[b-d]*":3},"alpha_pattern":{"(mlp|x)+":1e3},"init_lora_weights":"gaussian","bias":"none"}' >"$work/seeds/adapter/1"
+printf 'model:\n  kv_lora_ranks: [8, 4]\n  layer_norm_eps: 1e-5\n  rope_scaling: {rope_type: yarn, factor: 4}\n' >"$work/seeds/recipe/1"
+printf "%%YAML 1.1\n---\npaths:\n- a b\n- 'it''s'\n- \"\\u00e9\\n\"\nwords: q_proj kv_b_proj:16\ntext: >-\n  a\n  b\nusual: '~'\n...\n" >"$work/seeds/recipe/2"
 
-sources=(autograd/base/context.c autograd/base/file.c autograd/base/atomic_file.c data/safetensors{,_shards,_write}.c layers/config.c
-         autograd/schema/fields.c autograd/schema/fields_json.c autograd/schema/nearest.c train/hugging_face/model_config.c train/adapter/adapter_config.c tests/fuzz/stubs.c)
+# Without HDF5 and MPI; the kinds of layers that a configuration names bring the engine along.
+sources=($(cd "$root" && find autograd layers -name '*.c') data/formats/safetensors{,_shards,_write}.c
+         train/hugging_face/model_config.c train/adapter/adapter_config.c)
 for target in "${targets[@]}"; do
     (cd "$root" && clang -std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
         -Wno-unknown-pragmas -I. -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")" \
-        "tests/fuzz/fuzz_$target.c" "${sources[@]}" -ljansson -lpcre2-8 -lm -o "$work/$target")
+        "tests/fuzz/fuzz_$target.c" "${sources[@]}" -ljansson -lpcre2-8 -lyaml -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
     mkdir -p "$work/corpus/$target"
     "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
         -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/json.dict" "$work/corpus/$target" \
