@@ -38,8 +38,8 @@ struct mla_text_source {
 
 /* Behind a message about a path that is not there: it may have been meant as several. */
 static const char *remedy(const char *path) {
-    return strpbrk(path, ", ") ? "; it is read as one path: give several as a list in the recipe, source: [a, b], or one "
-                                 "by one on the command line"
+    return strpbrk(path, ", ") ? "; it is read as one path: give several as a list in the recipe, source: [a, b], or "
+                                 "one by one on the command line"
                                : "";
 }
 

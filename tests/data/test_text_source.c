@@ -160,8 +160,8 @@ static void names_what_is_wrong(void **state) {
     check_refused(c, (mla_text_options){paths("missing.txt")}, MLA_ERROR_IO, "missing.txt: No such file");
     check_refused(c, (mla_text_options){paths("*.none")}, MLA_ERROR_IO, "no text at *.none");
     check_refused(c, (mla_text_options){paths("a.txt,b.txt")}, MLA_ERROR_IO,
-                  "a.txt,b.txt: No such file or directory; it is read as one path: give several as a list in the recipe, "
-                  "source: [a, b], or one by one");
+                  "a.txt,b.txt: No such file or directory; it is read as one path: give several as a list in the "
+                  "recipe, source: [a, b], or one by one");
     check_refused(c, (mla_text_options){paths("*.txt b.none")}, MLA_ERROR_IO, "or match; it is read as one path");
     check_refused(c, (mla_text_options){paths("nothing")}, MLA_ERROR_ARGUMENT, "no text in nothing");
     check_refused(c, (mla_text_options){.count = 0}, MLA_ERROR_ARGUMENT, "no text in the paths given");

@@ -1,4 +1,4 @@
-/* Any bytes as the YAML of a recipe: refused, or set by the table, and what is saved of it is read again as the same. */
+/* Any bytes as the YAML of a recipe: refused, or what is saved of it is read again as the same. */
 #include "layers/parts/config.h"
 #include "autograd/schema/yaml.h"
 

@@ -181,7 +181,8 @@ static void what_is_empty_is_not_given(void **state) {
     thing t = fresh(context);
     check_ok(context, set_list(context, &t, "paths", LIST("", "a", "")));
     check_list(&t.paths, LIST("a"));
-    check_error(context, set(context, &t, "kind", ""), MLA_ERROR_ARGUMENT, "kind: expected one of red, green, got \"\"");
+    check_error(context, set(context, &t, "kind", ""), MLA_ERROR_ARGUMENT,
+                "kind: expected one of red, green, got \"\"");
     mla_fields_free(&table, &t);
 }
 

@@ -119,7 +119,8 @@ static void patterns_name_parameters(void **state) {
     trained_elements(context, &status, "layers.7.*");
     check_error(context, status, MLA_ERROR_ARGUMENT, "\"layers.7.*\" names no parameter");
     trained_elements(context, &status, "norm,");
-    check_error(context, status, MLA_ERROR_ARGUMENT, "finetune.train: expected words with commas between, got \"norm,\"");
+    check_error(context, status, MLA_ERROR_ARGUMENT,
+                "finetune.train: expected words with commas between, got \"norm,\"");
     char longest[2 * MLA_LONGEST_PATTERN];
     memset(longest, '*', sizeof longest - 1);
     longest[MLA_LONGEST_PATTERN - 1] = '\0';

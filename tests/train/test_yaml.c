@@ -56,12 +56,12 @@ static void check_round_trip(mla_context *context, const mla_field_table *table,
 }
 
 static const char *const awkward[] = {
-    "a: b", "a:", ":", "#c", "a #b", "a#b", " a", "a ", " ", "  \n", "'", "''", "\"", "it's", "\\", "\\n", "-", "- a", "---",
-    "...", "?", "? a", "[a]", "{a: b}", ",", "&a", "*a", "!a", "|", ">", "|\n a", "%a", "@a", "`a", "null", "Null", "NULL",
-    "~", "true", "no", "1e5", "0x1F", "1_000", ".inf", ".nan", "12:30", "2001-01-01", "=", "<<", "a\nb", "a\n\nb", "\na", "a\n",
-    "a\n b", " a\nb ", "\t", "a\tb", "\ta", "a\r\nb", "\r", "\x01", "\x7f", "é", "水", "😀", "\xc2\x85", "a\u2028b", "\ufeff",
-    "\ufeff" "a", "\uffff", "\U0010ffff", "a,b c",
-    "a text that is longer than eighty characters, for then it could be broken into lines, here and there, by whoever writes it"};
+    "a: b", "a:", ":", "#c", "a #b", "a#b", " a", "a ", " ", "  \n", "'", "''", "\"", "it's", "\\", "\\n", "-", "- a",
+    "---", "...", "?", "? a", "[a]", "{a: b}", ",", "&a", "*a", "!a", "|", ">", "|\n a", "%a", "@a", "`a", "null",
+    "Null", "NULL", "~", "true", "no", "1e5", "0x1F", "1_000", ".inf", ".nan", "12:30", "2001-01-01", "=", "<<",
+    "a\nb", "a\n\nb", "\na", "a\n", "a\n b", " a\nb ", "\t", "a\tb", "\ta", "a\r\nb", "\r", "\x01", "\x7f", "é", "水",
+    "😀", "\xc2\x85", "a\u2028b", "\ufeff", "\ufeff" "a", "\uffff", "\U0010ffff", "a,b c",
+    "a text that is longer than eighty characters, for then it could be broken into lines by whoever writes it"};
 enum { AWKWARD = sizeof awkward / sizeof *awkward };
 
 /* The n-th of many values of the field; NULL for a group. */
@@ -125,9 +125,10 @@ static uint32_t draw(uint32_t *seed, uint32_t limit) {
 
 /* Pieces of YAML, of words and of white space in any order. */
 static void strings_of_any_kind_come_back(void **state) {
-    static const char *const pieces[] = {" ", "  ", "\n", "\t", "\r", ": ", ":", " #", "#", "'", "\"", "\\", "- ", "-", "?", "[",
-                                         "]", "{", "}", ",", "&", "*", "!", "|", ">", "%", "@", "`", "~", "null", "a", "bc",
-                                         "é", "水", "😀", "\x01", "\x7f", "\xc2\x85", "\u00a0", "\u2028", "\ufeff", "\n\n", "0", "..."};
+    static const char *const pieces[] = {
+        " ", "  ", "\n", "\t", "\r", ": ", ":", " #", "#", "'", "\"", "\\", "- ", "-", "?", "[", "]", "{", "}", ",", "&",
+        "*", "!", "|", ">", "%", "@", "`", "~", "null", "a", "bc", "é", "水", "😀", "\x01", "\x7f", "\xc2\x85", "\u00a0",
+        "\u2028", "\ufeff", "\n\n", "0", "..."};
     mla_context *context = *state;
     uint32_t seed = 1;
     for (int round = 0; round < 4; round++) {
@@ -138,7 +139,7 @@ static void strings_of_any_kind_come_back(void **state) {
             for (uint32_t n = 1 + draw(&seed, 8); n; n--)
                 strcat(text, pieces[draw(&seed, sizeof pieces / sizeof *pieces)]);
             check_ok(context, mla_list_append(context, &recipe.data.source, text));
-            if (i < 8) check_ok(context, mla_fields_set(context, "", &mla_recipe_fields, &recipe, "checkpoint.out", text));
+            if (i < 8) check_ok(context, mla_fields_set(context, "", &mla_recipe_fields, &recipe, "data.field", text));
         }
         check_round_trip(context, &mla_recipe_fields, &recipe);
         mla_recipe_free(&recipe);
@@ -147,7 +148,8 @@ static void strings_of_any_kind_come_back(void **state) {
 
 static void writes_only_what_it_can_read(void **state) {
     mla_context *context = *state;
-    static const char *const wrong[] = {"\xff", "a\xc3", "\xc3(", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf7\xbf\xbf\xbf", "\xc0\x80"};
+    static const char *const wrong[] = {"\xff",         "a\xc3",           "\xc3(",           "\xc0\x80",
+                                        "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf7\xbf\xbf\xbf"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         void *recipe = fresh(context, &mla_recipe_fields);
         file_write(path, "old", 3);
@@ -214,8 +216,8 @@ static void names_what_is_wrong(void **state) {
         {"optim:\n\n  lr: x\n", "line 3: optim.lr: expected a number, got \"x\"", MLA_ERROR_ARGUMENT},
         {"model:\n  kv_lora_ranks: [8,\n    x,\n    9]\n", "line 2: model.kv_lora_ranks: expected whole numbers with "
          "commas between, got \"x\"", MLA_ERROR_ARGUMENT},
-        {"model:\n  kv_lora_ranks: [8, [9]]\n", "model.kv_lora_ranks: expected whole numbers with commas between, got a list",
-         MLA_ERROR_ARGUMENT},
+        {"model:\n  kv_lora_ranks: [8, [9]]\n",
+         "model.kv_lora_ranks: expected whole numbers with commas between, got a list", MLA_ERROR_ARGUMENT},
         {"data: {source: [{a: b}]}", "data.source: expected text or a list, got a group of keys", MLA_ERROR_ARGUMENT},
         {"data: [1]", "data: expected a group of keys, got a list", MLA_ERROR_ARGUMENT},
         {"data: ''", "data: expected a group of keys, got a single value", MLA_ERROR_ARGUMENT},
@@ -232,7 +234,8 @@ static void names_what_is_wrong(void **state) {
         {"data: {field: a}\n---\ndata: {field: b}\n", "line 2: a second document begins", MLA_ERROR_FORMAT},
         {"---\n---\n", "line 2: a second document begins", MLA_ERROR_FORMAT},
         {"data:\n  field: \"a\\0b\"\n", "line 2: a text holds a zero character", MLA_ERROR_FORMAT},
-        {"optim:\n  lr: 1\n  \xff", "line 3: not valid YAML near there (invalid leading UTF-8 octet)", MLA_ERROR_FORMAT},
+        {"optim:\n  lr: 1\n  \xff", "line 3: not valid YAML near there (invalid leading UTF-8 octet)",
+         MLA_ERROR_FORMAT},
         {"optim:\n\tlr: 1\n", "line 2: not valid YAML near there (found character that cannot start any token)",
          MLA_ERROR_FORMAT},
         {"data:\n  source: [a,\n", "not valid YAML", MLA_ERROR_FORMAT},
@@ -291,8 +294,8 @@ static mla_status load_and_save(mla_context *context, const char *to, bool *load
 
 static void every_allocation_may_fail(void **state) {
     mla_context *context = *state;
-    static const char text[] = "data: {source: [a, 'b c'], field: ''}\nlora: {targets: q_proj kv_b_proj}\noptim: {lr: 1e-4}\n"
-                               "finetune: {distil: a}\nmodel: {kv_lora_ranks: [1, 2]}\n";
+    static const char text[] = "data: {source: [a, 'b c'], field: ''}\nlora: {targets: q_proj kv_b_proj}\n"
+                               "optim: {lr: 1e-4}\nfinetune: {distil: a}\nmodel: {kv_lora_ranks: [1, 2]}\n";
     char *to = path_in(folder, "again.yaml"), *temporary = path_in(folder, "again.yaml.tmp");
     bool failed = allocations_can_be_watched();
     file_write(path, text, (int64_t)strlen(text));

@@ -184,7 +184,8 @@ void mla_help_command(mla_context *context, FILE *out, const mla_command *comman
 
 void mla_help_recipe(mla_context *context, FILE *out) {
     fputs("Keys of a recipe, as section.key; in the file, keys are indented below their section.\n"
-          "Each can be set on the command line: --set optim.lr=3e-4; an empty text counts as not given: --set data.source=\n\n",
+          "Each can be set on the command line: --set optim.lr=3e-4; an empty text counts as not given:\n"
+          "--set data.source=\n\n",
           out);
     describe_defaults(context, out, "", &mla_recipe_fields);
 }
