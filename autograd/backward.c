@@ -88,7 +88,10 @@ static void backward_node(mla_node *n) {
         for (int i = 0; i < n->inputs; i++) ask_for_gradient(n, i);
         mla_tape_run(n, n->op->backward, n->backward_scratch);
         for (int i = 0; i < n->inputs; i++) take_gradient(n, i);
-    }
+    } else if (n->op->early)
+        mla_fail(n->tape->context, MLA_ERROR_ARGUMENT,
+                 "%s: its gradients are computed already, but the loss that mla_backward began with does not depend on "
+                 "it: add it to that loss, or use mla_detached", n->op->name);
     for (int i = 0; i < n->inputs; i++) settle_use(n, i);
     n->out->walked = true;
     mla_tape_drop_gradient(n->tape, n->out);
@@ -109,8 +112,8 @@ mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
     }
     if (loss->walked)
         return mla_fail(tape->context, MLA_ERROR_ARGUMENT,
-                        "the op that made this loss has been walked by mla_backward, with all that were recorded: compute "
-                        "the loss again, or add up losses before");
+                        "the op that made this loss has been walked by mla_backward, with all that were recorded: "
+                        "compute the loss again, or add up losses before");
     if (!own_gradient(tape, loss)) return mla_error_status(tape->context);
     if (loss->grad) *(float *)loss->grad = loss->has_grad ? *(float *)loss->grad + 1 : 1;
     loss->has_grad = true;

@@ -171,13 +171,17 @@ mla_tensor *mla_detached(mla_tape *tape, mla_graph graph, const void *user, mla_
 
 /* ---- making a node ---- */
 
-/* Whether a gradient will be asked for x, which cannot be given. */
+/* Whether the gradient of x, where one will be asked for, can be given. */
 static bool check_gradient(mla_tape *tape, const mla_op *op, int i, const mla_tensor *x) {
-    if (tape->step.inference || !x->needs_grad || !(op->backward || op->passes || op->composite)) return true;
-    if (x->walked)
+    if (tape->step.inference || !x->needs_grad || op->constant) return true;
+    if (!op->backward && !op->passes && !op->composite)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
-                 "%s: the op that made input %d has been walked by mla_backward, so that no gradient flows through it any "
-                 "more: compute it again, or use mla_detached", op->name, i);
+                 "%s: no gradient flows through it, and input %d needs one: use it in a step of inference", op->name,
+                 i);
+    else if (x->walked)
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                 "%s: the op that made input %d has been walked by mla_backward, so that no gradient flows through it "
+                 "any more: compute it again, or use mla_detached", op->name, i);
     else if (tape->walking && x->is_final)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
                  "%s: the gradient of %s was final before a part of the graph that uses it was computed again: with "
@@ -192,8 +196,12 @@ static bool is_usable(mla_tape *tape, const mla_op *op, int i, const mla_tensor 
         mla_fail(tape->context, MLA_ERROR_ARGUMENT, "%s: input %d was made in a scope that is closed", op->name, i);
     else if (x->overwritten_by)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
-                 "%s: input %d was overwritten by %s: use the result of %s, or give it a copy (mla_scale by 1)", op->name,
-                 i, x->overwritten_by, x->overwritten_by);
+                 "%s: input %d was overwritten by %s: use the result of %s, or give it a copy (mla_scale by 1)",
+                 op->name, i, x->overwritten_by, x->overwritten_by);
+    else if (!x->data && !tape->options.shapes_only)
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                 "%s: input %d has no values: parameters get theirs by mla_params_allocate, inputs by mla_input",
+                 op->name, i);
     return !mla_error_status(tape->context) && check_gradient(tape, op, i, x);
 }
 

@@ -35,6 +35,9 @@ typedef struct {
     bool overwrites;                     /* the output begins as input 0's values, of one shape and type: in their own
                                           * memory where nobody else reads them, so that they are gone, or in a copy */
     bool composite;                      /* a graph of other ops, run again by the tape: mla_recompute */
+    bool constant;                       /* the output counts as a constant. Other ops without backward and passes
+                                          * refuse inputs that need a gradient, but in a step of inference */
+    bool early;                          /* forward gives a parameter's gradient: the loss must depend on the output */
 } mla_op;
 
 struct mla_node {

@@ -19,8 +19,8 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
 /* ---- adapters of low rank: A (r,in), B (out,r), both f32 parameters (Hu et al. 2021, "LoRA") ---- */
 
 /* y + scale B A x: y (..., out), x (..., in). It is written into y's memory where nothing else reads that, and y may
- * not be used any more (MLA_ERROR_ARGUMENT); otherwise into a copy, as of what is an input, a parameter or the result of
- * an op that keeps it (mla_sigmoid). */
+ * not be used any more (MLA_ERROR_ARGUMENT); otherwise into a copy, as of what is an input, a parameter or the result
+ * of an op that keeps it (mla_sigmoid). */
 mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a, mla_tensor *b, float scale);
 /* The norms of the rows of weight + scale B A, f32 (out); the weight may be bf16. No gradient flows: DoRA takes them
  * for constants. */
@@ -76,7 +76,7 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
 mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
                                  mla_tensor *kv_b, int64_t heads, const mla_attention_options *options);
 
-/* ---- decoding one position from a cache; for inference only: no gradient flows ---- */
+/* ---- decoding one position from a cache; in a step of inference where inputs need a gradient: none flows ---- */
 
 /* Where the cached keys and values of one layer stand: position s, head g at keys + s*key_row + g*K. */
 typedef struct {
@@ -107,12 +107,13 @@ typedef struct {
     /* With a teacher, what is learned is its distribution too: (1 - share) of the cross-entropy, and share T² times
      * KL(teacher || student), both softened by temperature T (Hinton et al. 2015). */
     mla_tensor *teacher, *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none */
-    float share, temperature;
+    float share, temperature;             /* with a teacher: 0 to 1, and above 0 */
     double *divergence; /* the sum of the KLs, unscaled, is added to it; NULL: not wanted */
 } mla_output_loss_options;
 /* scale * sum over rows of -log softmax(x weightᵀ)[target]: x (..., D), weight (V,D), targets i32 (...), -1 where
  * a row does not count. One element. Gradients are computed on the way, so the result must itself be the loss
- * that mla_backward starts from (or a sum that it is a part of). The logits never exist as a whole. */
+ * that mla_backward starts from, or a sum that it is a part of: refused where it is scaled, or where the loss does not
+ * depend on it. To look at it alone, use a step of inference. The logits never exist as a whole. */
 mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *targets,
                             const mla_output_loss_options *options);
 

@@ -57,6 +57,13 @@ static mla_param *make_param(mla_params *params, const mla_param_spec *spec) {
     return param;
 }
 
+static bool may_be(mla_params *params, const char *done) {
+    if (!params->values) return true;
+    mla_fail(params->context, MLA_ERROR_ARGUMENT,
+             "parameters must be %s before mla_params_allocate, which gives them their places", done);
+    return false;
+}
+
 mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec) {
     if (mla_params_find(params, spec->name)) {
         mla_fail(params->context, MLA_ERROR_ARGUMENT, "parameter %s is there already", spec->name);
@@ -66,6 +73,7 @@ mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec) {
         mla_fail(params->context, MLA_ERROR_SHAPE, "parameter %s: every dimension must be at least 1", spec->name);
         return NULL;
     }
+    if (!may_be(params, "added")) return NULL;
     if (mla_grow(params->context, &params->items, &params->capacity, params->count + 1, sizeof *params->items,
                  "the parameter registry"))
         return NULL;
@@ -76,6 +84,7 @@ mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec) {
 }
 
 void mla_params_freeze(mla_params *params) {
+    if (!may_be(params, "frozen")) return;
     for (int64_t i = 0; i < params->count; i++) {
         params->items[i]->spec.frozen = true;
         params->items[i]->tensor.needs_grad = false;
@@ -83,6 +92,7 @@ void mla_params_freeze(mla_params *params) {
 }
 
 void mla_params_keep_half(mla_params *params) {
+    if (!may_be(params, "kept in bf16")) return;
     for (int64_t i = 0; i < params->count; i++)
         if (params->items[i]->spec.frozen && params->items[i]->spec.takes_half)
             params->items[i]->tensor.dtype = MLA_BF16;

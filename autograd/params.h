@@ -40,14 +40,14 @@ mla_status mla_params_create(mla_context *context, mla_params **out);
 void mla_params_destroy(mla_params *params);
 
 /* Adds a parameter and returns its tensor, whose address stays. NULL after an error (a name that is taken, an
- * impossible shape, no memory). All must be added before mla_params_allocate. */
+ * impossible shape, no memory, after mla_params_allocate). */
 mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec);
 
-/* Freezes all parameters that are there so far; before mla_params_allocate. */
+/* Freezes all parameters that are there so far; before mla_params_allocate (MLA_ERROR_ARGUMENT, in the context). */
 void mla_params_freeze(mla_params *params);
 
 /* Keeps in bf16, and in nothing else, what is frozen and takes_half: for training in steps of bf16 alone, in a third
- * of the memory. Before mla_params_allocate. */
+ * of the memory. Before mla_params_allocate (MLA_ERROR_ARGUMENT, in the context). */
 void mla_params_keep_half(mla_params *params);
 
 /* Lays out the blocks. Without `gradients` only values are allocated (inference). */

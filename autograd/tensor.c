@@ -14,7 +14,7 @@ int64_t mla_rows(const mla_tensor *x) { return mla_count(x) / mla_width(x); }
 int64_t mla_size(const mla_tensor *x) { return mla_count(x) * (int64_t)mla_dtype_size(x->dtype); }
 
 bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x) {
-    return b->ndim == 1 && b->shape[0] == mla_width(x);
+    return b->dtype == MLA_F32 && b->ndim == 1 && b->shape[0] == mla_width(x);
 }
 
 bool mla_same_shape(const mla_tensor *a, const mla_tensor *b) {

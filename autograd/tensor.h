@@ -45,7 +45,7 @@ int64_t mla_rows(const mla_tensor *x);
 int64_t mla_size(const mla_tensor *x);
 bool mla_same_shape(const mla_tensor *a, const mla_tensor *b);
 
-/* Whether b is a single row as wide as x. */
+/* Whether b is a single row of f32 as wide as x. */
 bool mla_is_row_of(const mla_tensor *b, const mla_tensor *x);
 
 /* "(4,128,512) f32"; the text is written to and returned in `text`. */

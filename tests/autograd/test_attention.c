@@ -300,10 +300,63 @@ static void refuses_shapes_that_do_not_fit(void **state) {
     mla_tape_destroy(tape);
 }
 
+static void refuses_caches_that_do_not_fit(void **state) {
+    mla_context *context = *state;
+    mla_tape *tape;
+    float x[64] = {0};
+    const mla_cache_view right = {x, x, 4, 3, 2, 1, 3};
+    const mla_cache_view wrong[] = {{NULL, x, 4, 3, 2, 1, 3}, {x, NULL, 4, 3, 2, 1, 3}, {x, x, 3, 3, 2, 1, 3},
+                                    {x, x, 4, 2, 2, 1, 3},    {x, x, 4, 3, 0, 1, 3},    {x, x, 4, 3, 2, 0, 3},
+                                    {x, x, 7, 6, 2, 2, 3},    {x, x, 4, 3, 2, 1, 0}};
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    mla_tensor *q = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, 2, 4}, x);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_ptr_equal(mla_cached_attention(tape, q, &wrong[i], 1), mla_inert(tape));
+        check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "cached_attention: the cache must");
+    }
+    mla_cached_attention(tape, mla_input(tape, MLA_BF16, 4, q->shape, x), &right, 1);
+    check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "cached_attention: inputs must be f32");
+    mla_tensor *kv_b = mla_input(tape, MLA_F32, 2, (int64_t[]){10, 3}, x);
+    mla_tensor *summed = mla_input(tape, MLA_F32, 3, (int64_t[]){1, 1, 6}, x);
+    static const int64_t heads_and_nope[][2] = {{0, 3}, {-2, 3}, {2, -1}, {2, 0}, {2, 5}, {4, 3}};
+    for (size_t i = 0; i < sizeof heads_and_nope / sizeof *heads_and_nope; i++) {
+        mla_expand_values(tape, summed, kv_b, heads_and_nope[i][0], heads_and_nope[i][1]);
+        check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "expand_values: summed must be");
+    }
+    assert_ptr_not_equal(mla_cached_attention(tape, q, &right, 1), mla_inert(tape));
+    assert_ptr_not_equal(mla_expand_values(tape, summed, kv_b, 2, 3), mla_inert(tape));
+    mla_tape_destroy(tape);
+}
+
+static void decoding_gives_no_gradient(void **state) {
+    mla_context *context = *state;
+    mla_tape *tape;
+    float x[64] = {0};
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){0});
+    mla_tensor *q = mla_input_with_gradient(tape, 4, (int64_t[]){1, 1, 2, 4}, x);
+    mla_tensor *kv_b = mla_input(tape, MLA_F32, 2, (int64_t[]){10, 3}, x);
+    mla_cached_attention(tape, q, &(mla_cache_view){x, x, 4, 3, 2, 1, 3}, 1);
+    check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "cached_attention: no gradient flows");
+    mla_absorb_query(tape, q, kv_b, 1);
+    check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "absorb_query: no gradient flows");
+    kv_b->needs_grad = true;
+    mla_expand_values(tape, mla_input(tape, MLA_F32, 3, (int64_t[]){1, 1, 6}, x), kv_b, 2, 3);
+    check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "expand_values: no gradient flows");
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    kv_b = mla_input_with_gradient(tape, 2, (int64_t[]){10, 3}, x);
+    kv_b->needs_grad = true; /* as a parameter's may be */
+    q = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, 2, 4}, x);
+    assert_ptr_not_equal(mla_absorb_query(tape, q, kv_b, 1), mla_inert(tape));
+    mla_tape_destroy(tape);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attention_is_softmax_attention), cmocka_unit_test(attention_stays_within_documents),
         cmocka_unit_test(latent_attention_expands_the_latent),
-        cmocka_unit_test(absorbed_equals_expanded), cmocka_unit_test(refuses_shapes_that_do_not_fit)};
+        cmocka_unit_test(absorbed_equals_expanded), cmocka_unit_test(refuses_shapes_that_do_not_fit),
+        cmocka_unit_test(refuses_caches_that_do_not_fit), cmocka_unit_test(decoding_gives_no_gradient)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

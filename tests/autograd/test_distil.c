@@ -5,6 +5,7 @@
 #include "tests/support/check.h"
 #include "tests/support/golden.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -148,6 +149,12 @@ static void teachers_that_do_not_fit(void **state) {
     check_error(f->context, mla_error_status(f->context), MLA_ERROR_SHAPE, "the same vocabulary");
     mla_output_loss(f->tape, x, f->w, targets, &(mla_output_loss_options){.teacher = x, .teacher_weight = f->w});
     check_error(f->context, mla_error_status(f->context), MLA_ERROR_SHAPE, "the teacher must need no gradient");
+    static const settings wrong[] = {{0.5f, 0}, {0.5f, -1}, {0.5f, NAN}, {-0.1f, 1}, {1.1f, 1}, {NAN, 1}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        loss_of(f, x, &wrong[i], 1, NULL);
+        check_error(f->context, mla_error_status(f->context), MLA_ERROR_SHAPE,
+                    "a share from 0 to 1 and a temperature above 0");
+    }
 }
 
 int main(void) {

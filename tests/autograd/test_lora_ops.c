@@ -348,7 +348,7 @@ static void refuses_what_does_not_fit(void **state) {
     mla_dora(p.tape, y, p.m, p.m, NULL);
     check_error(*state, mla_error_status(*state), MLA_ERROR_SHAPE, "the norm must need no gradient");
     mla_lora_weight(p.tape, p.w, p.w, p.a, p.b, p.m, NULL, &(mla_lora_weight_options){1, 1, MLA_F32});
-    check_error(*state, mla_error_status(*state), MLA_ERROR_SHAPE, "lora_weight: magnitude and norm must be (out)");
+    check_error(*state, mla_error_status(*state), MLA_ERROR_SHAPE, "lora_weight: magnitude and norm must be f32 (out)");
     mla_tape_destroy(p.tape);
 }
 

@@ -436,6 +436,36 @@ static void refuses_what_does_not_fit(void **state) {
     check_refused(f, mla_gather(t, a, row), "ids must be i32");
 }
 
+/* Rows beside an input are read as f32 whatever they are: of bf16 there are only half as many bytes. */
+static void refuses_rows_of_bf16(void **state) {
+    static const mla_lora_weight_options options = {.scale = 1, .share = 1};
+    fixture *f = *state;
+    mla_tape *t = f->tape;
+    begin(f);
+    mla_tensor *a = mla_input(t, MLA_F32, 2, matrix, f->a), *row = mla_input(t, MLA_F32, 1, vector, f->row);
+    mla_tensor *half = mla_input(t, MLA_BF16, 1, vector, f->row), *b = mla_input(t, MLA_F32, 2, matrix, f->b);
+    mla_tensor *square = mla_matmul(t, mla_transpose(t, a, (const int[]){1, 0}), a);
+    mla_tensor *low = mla_slice(t, a, 0, 0, 1), *up = mla_transpose(t, low, (const int[]){1, 0});
+    check_refused(f, mla_linear(t, b, square, half), "linear: the bias must be f32");
+    check_refused(f, mla_rmsnorm(t, a, half, 0, MLA_F32), "the gain must be one row of f32");
+    check_refused(f, mla_layernorm(t, a, half, row, 0, MLA_F32), "gain and bias must be one row of f32");
+    check_refused(f, mla_layernorm(t, a, row, half, 0, MLA_F32), "gain and bias must be one row of f32");
+    check_refused(f, mla_dora(t, a, half, row, NULL), "magnitude, norm and bias must be one row of f32 each");
+    check_refused(f, mla_dora(t, a, row, half, NULL), "magnitude, norm and bias must be one row of f32 each");
+    check_refused(f, mla_dora(t, a, row, row, half), "magnitude, norm and bias must be one row of f32 each");
+    check_refused(f, mla_lora_weight(t, square, square, low, up, half, row, &options), "must be f32 (out)");
+    check_refused(f, mla_lora_weight(t, square, square, low, up, row, half, &options), "must be f32 (out)");
+}
+
+/* Of an input, or of a parameter before mla_params_allocate. */
+static void refuses_what_has_no_values(void **state) {
+    fixture *f = *state;
+    begin(f);
+    mla_tensor *empty = mla_input(f->tape, MLA_F32, 2, matrix, NULL);
+    assert_ptr_equal(mla_exp(f->tape, empty), mla_inert(f->tape));
+    check_error(f->context, mla_error_status(f->context), MLA_ERROR_ARGUMENT, "exp: input 0 has no values");
+}
+
 static void refuses_ids_out_of_range(void **state) {
     static const int32_t bad[][3] = {{0, 69, 70}, {5, -1, 80}};
     static const char *const words[] = {"the id at position 2 is 70, but the table has rows 0 to 69",
@@ -458,6 +488,7 @@ int main(void) {
         cmocka_unit_test(moves), cmocka_unit_test(gathered_rows),
         cmocka_unit_test(rotations), cmocka_unit_test(fused_equals_composed),
         cmocka_unit_test(sums_do_not_depend_on_threads), cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(refuses_rows_of_bf16), cmocka_unit_test(refuses_what_has_no_values),
         cmocka_unit_test(refuses_ids_out_of_range),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -101,8 +101,61 @@ static void refuses_a_scaled_result_and_wrong_targets(void **state) {
     mla_tape_destroy(tape);
 }
 
+/* Its weight's gradient is there before mla_backward: where the loss does not depend on it, that is one too many. */
+static void refuses_to_be_left_out(void **state) {
+    mla_context *context = *state;
+    static float x[2 * D];
+    static const int32_t ids[2] = {1, 2};
+    const mla_output_loss_options options = {.scale = 1};
+    mla_params *params;
+    mla_tape *tape;
+    check_ok(context, mla_params_create(context, &params));
+    mla_tensor *w = mla_params_add(params, &(mla_param_spec){.name = "w", .ndim = 2, .shape = {V, D}});
+    check_ok(context, mla_params_allocate(params, true));
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    for (int frozen = 0; frozen < 2; frozen++) {
+        w->needs_grad = !frozen;
+        mla_tape_begin(tape, &(mla_step){.training = true});
+        mla_tensor *in = mla_input_with_gradient(tape, 2, (int64_t[]){2, D}, x);
+        mla_tensor *targets = mla_input(tape, MLA_I32, 1, (int64_t[]){2}, ids);
+        mla_output_loss(tape, in, w, targets, &options);
+        const mla_status status = mla_backward(tape, mla_sum(tape, in));
+        if (frozen) check_ok(context, status);
+        else check_error(context, status, MLA_ERROR_ARGUMENT, "output_loss: its gradients are computed already");
+    }
+    mla_tape_destroy(tape);
+    mla_params_destroy(params);
+}
+
+static void refuses_types_that_do_not_fit(void **state) {
+    mla_context *context = *state;
+    static float x[2 * V];
+    static const int32_t ids[2] = {1, 2};
+    mla_tape *tape;
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){.training = true});
+    mla_tensor *targets = mla_input(tape, MLA_I32, 1, (int64_t[]){2}, ids);
+    mla_tensor *w = mla_input(tape, MLA_F32, 2, (int64_t[]){V, 2}, x);
+    mla_tensor *in[3];
+    for (int type = MLA_F32; type <= MLA_I32; type++)
+        in[type] = mla_input(tape, (mla_dtype)type, 2, (int64_t[]){2, 2}, x);
+    for (int type = MLA_BF16; type <= MLA_I32; type++) {
+        mla_output_loss(tape, in[type], w, targets, &(mla_output_loss_options){.scale = 1});
+        check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "loss: x must be f32, or bf16 in a step");
+        const mla_output_loss_options taught = {1, in[type], w, .share = 0.5f, .temperature = 1};
+        mla_output_loss(tape, in[MLA_F32], w, targets, &taught);
+        check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "teacher must be f32, or bf16 in a step");
+    }
+    mla_tensor *whole = mla_input(tape, MLA_I32, 2, (int64_t[]){V, 2}, x);
+    mla_output_loss(tape, in[MLA_F32], whole, targets, &(mla_output_loss_options){.scale = 1});
+    check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "the weight must be (V,D) f32 or bf16");
+    mla_tape_destroy(tape);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(equals_whole_logits),
-                                       cmocka_unit_test(refuses_a_scaled_result_and_wrong_targets)};
+                                       cmocka_unit_test(refuses_a_scaled_result_and_wrong_targets),
+                                       cmocka_unit_test(refuses_to_be_left_out),
+                                       cmocka_unit_test(refuses_types_that_do_not_fit)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -102,6 +102,24 @@ static void wrong_parameters_are_errors(void **state) {
     mla_params_destroy(params);
 }
 
+/* Their places are given by then. */
+static void all_is_settled_before_memory_is_allocated(void **state) {
+    static const char words[] = "before mla_params_allocate";
+    mla_params *params = create(*state, forwards, true);
+    assert_null(mla_params_add(params, &(mla_param_spec){.name = "late", .ndim = 1, .shape = {3}}));
+    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, words);
+    assert_null(mla_params_find(params, "late"));
+    mla_params_freeze(params);
+    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, words);
+    mla_params_keep_half(params);
+    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, words);
+    for (int64_t i = 0; i < SPECS; i++) {
+        assert_true(mla_params_at(params, i)->tensor.needs_grad == !specs[i].frozen);
+        assert_int_equal(mla_params_at(params, i)->tensor.dtype, MLA_F32);
+    }
+    mla_params_destroy(params);
+}
+
 static void without_gradients_none_flow(void **state) {
     mla_params *params = create(*state, forwards, false);
     assert_null(mla_params_gradients(params));
@@ -121,6 +139,7 @@ int main(void) {
         cmocka_unit_test(ranges_are_aligned_and_apart),           cmocka_unit_test(gaps_are_zero),
         cmocka_unit_test(initial_values_depend_on_seed_and_name), cmocka_unit_test(initial_values_have_their_scale),
         cmocka_unit_test(wrong_parameters_are_errors),            cmocka_unit_test(without_gradients_none_flow),
+        cmocka_unit_test(all_is_settled_before_memory_is_allocated),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -16,7 +16,7 @@ typedef struct {
 } shapes_run;
 
 static mla_status run_on_shapes(const shapes_run *run, mla_tape *tape, mla_cost *cost) {
-    const mla_objective objective = {.teacher = run->teacher};
+    const mla_objective objective = {.teacher = run->teacher, .temperature = 1};
     mla_batch batch = {.scale = 1, .pass = {.recompute = run->recompute, .loss_share = 1}};
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = run->precision});
     batch.ids = mla_input(tape, MLA_I32, 2, run->shape, NULL);

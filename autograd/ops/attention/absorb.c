@@ -79,8 +79,10 @@ mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, in
 mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv_b, int64_t heads, int64_t nope) {
     mla_node *n = mla_op_begin_f32(tape, &expand_values, 2, (mla_tensor *[]){summed, kv_b});
     if (!n) return mla_inert(tape);
-    if (kv_b->ndim != 2 || kv_b->shape[0] % heads || mla_count(summed) != heads * kv_b->shape[1])
-        return mla_op_refuse(n, "summed must be (1,1,H*C), kv_b (H*(N+V),C)");
+    if (heads < 1 || nope < 1 || kv_b->ndim != 2 || kv_b->shape[0] % heads || kv_b->shape[0] / heads <= nope ||
+        mla_count(summed) != heads * kv_b->shape[1])
+        return mla_op_refuse(n, "summed must be (1,1,H*C) and kv_b (H*(N+V),C) with %lld heads and N = %lld",
+                             (long long)heads, (long long)nope);
     attributes *at = mla_op_attributes(n, sizeof *at);
     *at = (attributes){heads, nope, 0, kv_b->shape[0] / heads - nope, kv_b->shape[1]};
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, heads * at->value});

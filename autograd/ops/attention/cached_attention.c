@@ -174,12 +174,20 @@ static void plan_product(mla_context *context, attributes *at) {
                                                          .ldc = c->value_width + 2, .single_thread = true});
 }
 
+static const char *misfit(const mla_tensor *q, const mla_cache_view *c) {
+    if (q->ndim != 4 || q->shape[0] != 1 || q->shape[1] != 1) return "q must be (1,1,H,K)";
+    if (!c->keys || !c->values || c->length < 1) return "the cache must hold a position";
+    if (c->key_heads < 1 || q->shape[2] % c->key_heads) return "the cache must have key heads that divide q's heads";
+    if (c->value_width < 1 || c->key_row < c->key_heads * q->shape[3] || c->value_row < c->key_heads * c->value_width)
+        return "the cache must have rows as wide as its heads together: keys as wide as q's, and values";
+    return NULL;
+}
+
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale) {
-    mla_node *n = mla_op_begin(tape, &cached_attention, 1, (mla_tensor *[]){q});
+    mla_node *n = mla_op_begin_f32(tape, &cached_attention, 1, (mla_tensor *[]){q});
     if (!n) return mla_inert(tape);
-    if (q->ndim != 4 || q->shape[0] != 1 || q->shape[1] != 1) return mla_op_refuse(n, "q must be (1,1,H,K)");
-    if (cache->length < 1 || cache->key_heads < 1 || q->shape[2] % cache->key_heads)
-        return mla_op_refuse(n, "the cache must hold a position, and its key heads must divide q's heads");
+    const char *why = misfit(q, cache);
+    if (why) return mla_op_refuse(n, "%s", why);
     attributes *at = mla_op_attributes(n, sizeof *at);
     *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
     plan_product(mla_tape_context(tape), at);

@@ -110,7 +110,7 @@ mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_t
     mla_node *n = mla_op_begin_real(tape, &layernorm, 3, (mla_tensor *[]){x, gain, bias});
     if (!n) return mla_inert(tape);
     if (!mla_is_row_of(gain, x) || (bias && !mla_is_row_of(bias, x)))
-        return mla_op_refuse(n, "gain and bias must be one row as wide as x");
+        return mla_op_refuse(n, "gain and bias must be one row of f32 as wide as x");
     if (!(eps >= 0)) return mla_op_refuse(n, "eps must be 0 or more, not %g", (double)eps);
     *(float *)mla_op_attributes(n, sizeof eps) = eps;
     mla_op_save(n, MOMENTS, mla_rows(x) * (int64_t)sizeof(moments));

@@ -63,6 +63,7 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
         return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
         return mla_op_refuse(n, "the bias must be as wide as the weight has rows");
+    if (bias && bias->dtype != MLA_F32) return mla_op_refuse(n, "the bias must be f32");
     if (x->dtype == MLA_BF16 && type == MLA_F32) return mla_op_refuse(n, "x is bf16 in a step of f32");
     const int64_t bytes = mla_count(x) * (int64_t)mla_dtype_size(MLA_BF16);
     if (rounded && weight->needs_grad) mla_op_save(n, ROUNDED, bytes);

@@ -8,7 +8,8 @@
  *     dz = scale * ((1 - share) (softmax(z) - onehot(target)) + share T (p - q))
  *
  * Rows are taken in chunks, and a chunk's gradients are computed while its logits are there: forward writes dx
- * (saved) and adds to dW, which is right because the loss is where mla_backward starts, with gradient 1.
+ * (saved) and adds to dW, which is right because the loss is where mla_backward starts, with gradient 1; backward
+ * refuses any other.
  *
  * The products are of the step's precision; the logits and the softmax are f32 in any case. */
 #include "autograd/kernels/gemm.h"
@@ -229,6 +230,8 @@ static mla_cost output_loss_cost(const mla_node *n) {
 
 static const mla_op output_loss = {.name = "output_loss", .forward = output_loss_forward,
                                    .backward = output_loss_backward, .cost = output_loss_cost};
+static const mla_op with_dw = {.name = "output_loss", .forward = output_loss_forward,
+                               .backward = output_loss_backward, .cost = output_loss_cost, .early = true};
 
 /* dW is written by forward: the engine is told so by has_grad, and finds nothing left to do in backward. */
 static mla_grad_mode claim_weight_gradient(const mla_node *n) {
@@ -239,14 +242,31 @@ static mla_grad_mode claim_weight_gradient(const mla_node *n) {
     return mode;
 }
 
-static const char *teacher_misfit(const mla_node *n) {
+static bool fits_step(const mla_node *n, const mla_tensor *x) {
+    return x->dtype == MLA_F32 || x->dtype == mla_tape_step(n->tape)->precision;
+}
+
+static const char *misfit(const mla_node *n) {
+    const mla_tensor *x = n->in[X], *w = n->in[W], *targets = n->in[TARGETS];
+    if (w->ndim != 2 || w->dtype == MLA_I32 || mla_width(x) != w->shape[1])
+        return "the weight must be (V,D) f32 or bf16 with D the width of x";
+    if (targets->dtype != MLA_I32 || mla_count(targets) != mla_rows(x))
+        return "the targets must be i32, one for each row of x";
+    if (w->needs_grad && !w->is_parameter) return "the weight must be a parameter, or need no gradient";
+    return fits_step(n, x) ? NULL : "x must be f32, or bf16 in a step of bf16";
+}
+
+static const char *teacher_misfit(const mla_node *n, const mla_output_loss_options *o) {
     const mla_tensor *x = n->in[TEACHER], *w = n->in[TEACHER_W];
     if (!x) return NULL;
+    if (!fits_step(n, x)) return "what comes from the teacher must be f32, or bf16 in a step of bf16";
     if (!w || w->ndim != 2 || mla_width(x) != w->shape[1])
         return "the teacher's weight must be as wide as what it gets";
     if (w->shape[0] != n->in[W]->shape[0]) return "the teacher must have the same vocabulary";
     if (mla_rows(x) != mla_rows(n->in[X])) return "the teacher must have a row for each row of x";
-    return x->needs_grad || w->needs_grad ? "the teacher must need no gradient" : NULL;
+    if (x->needs_grad || w->needs_grad) return "the teacher must need no gradient";
+    const bool fits = o->share >= 0 && o->share <= 1 && o->temperature > 0;
+    return fits ? NULL : "a teacher needs a share from 0 to 1 and a temperature above 0";
 }
 
 mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *targets,
@@ -254,17 +274,13 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
     mla_tensor *const in[] = {x, weight, targets, o->teacher, o->teacher_weight};
     mla_node *n = mla_op_begin(tape, &output_loss, 5, in);
     if (!n) return mla_inert(tape);
-    if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
-        return mla_op_refuse(n, "the weight must be (V,D) with D the width of x");
-    if (targets->dtype != MLA_I32 || mla_count(targets) != mla_rows(x))
-        return mla_op_refuse(n, "the targets must be i32, one for each row of x");
-    if (weight->needs_grad && !weight->is_parameter)
-        return mla_op_refuse(n, "the weight must be a parameter, or need no gradient");
-    const char *why = teacher_misfit(n);
+    const char *why = misfit(n);
+    if (!why) why = teacher_misfit(n, o);
     if (why) return mla_op_refuse(n, "%s", why);
     attributes *at = mla_op_attributes(n, sizeof *at);
     *at = (attributes){o->scale, o->share, o->temperature, o->divergence, claim_weight_gradient(n),
                        mla_tape_step(tape)->precision, chunk_rows(mla_rows(x), weight->shape[0])};
+    if (at->dw) n->op = &with_dw;
     if (mla_op_differentiates(n, X) && !mla_tape_is_inference(tape)) mla_op_save(n, 0, mla_size(x));
     workspace_at(n, NULL, &n->forward_scratch);
     return mla_op_finish(n, MLA_F32, 1, (int64_t[]){1});

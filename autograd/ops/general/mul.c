@@ -59,8 +59,7 @@ mla_tensor *mla_mul(mla_tape *tape, mla_tensor *a, mla_tensor *b) {
     if (!n) return mla_inert(tape);
     if (!mla_same_shape(a, b)) n->op = &mul_row;
     if (n->op == &mul_row && !mla_is_row_of(b, a))
-        return mla_op_refuse(n, "b must have the shape of a, or be one row as wide");
-    if (a->dtype != b->dtype || (n->op == &mul_row && a->dtype != MLA_F32))
-        return mla_op_refuse(n, "a and b must be of one type, and f32 where b is a row");
+        return mla_op_refuse(n, "b must have the shape of a, or be one row of f32 as wide");
+    if (a->dtype != b->dtype) return mla_op_refuse(n, "a and b must be of one type");
     return mla_op_finish(n, a->dtype, a->ndim, a->shape);
 }

@@ -74,7 +74,7 @@ mla_tensor *mla_dora(mla_tape *tape, mla_tensor *u, mla_tensor *magnitude, mla_t
     mla_node *n = mla_op_begin_real(tape, &dora, 4, (mla_tensor *[]){u, magnitude, norm, bias});
     if (!n) return mla_inert(tape);
     if (!mla_is_row_of(magnitude, u) || !mla_is_row_of(norm, u) || (bias && !mla_is_row_of(bias, u)))
-        return mla_op_refuse(n, "magnitude, norm and bias must be one row each, as wide as u");
+        return mla_op_refuse(n, "magnitude, norm and bias must be one row of f32 each, as wide as u");
     if (mla_op_differentiates(n, NORM)) return mla_op_refuse(n, "the norm must need no gradient: use mla_lora_norm");
     n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2, mla_width(u));
     n->backward_scratch = mla_chunk_count(mla_rows(u)) * mla_width(u) * (int64_t)sizeof(float) +
@@ -106,7 +106,7 @@ static void norm_forward(const mla_node *n) {
     }
 }
 
-static const mla_op lora_norm = {.name = "lora_norm", .forward = norm_forward};
+static const mla_op lora_norm = {.name = "lora_norm", .forward = norm_forward, .constant = true};
 
 mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale) {
     mla_node *n = mla_op_begin_real(tape, &lora_norm, 3, (mla_tensor *[]){weight, a, b});

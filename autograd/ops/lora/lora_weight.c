@@ -102,7 +102,9 @@ static bool is_matrix(const mla_tensor *x, int64_t rows, int64_t columns) {
     return x->ndim == 2 && x->shape[0] == rows && x->shape[1] == columns;
 }
 
-static bool is_vector(const mla_tensor *x, int64_t count) { return x && x->ndim == 1 && x->shape[0] == count; }
+static bool is_vector(const mla_tensor *x, int64_t count) {
+    return x && x->dtype == MLA_F32 && x->ndim == 1 && x->shape[0] == count;
+}
 
 mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight, mla_tensor *a, mla_tensor *b,
                             mla_tensor *magnitude, mla_tensor *norm, const mla_lora_weight_options *options) {
@@ -113,7 +115,7 @@ mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight,
         !is_matrix(b, rows, a->shape[0]))
         return mla_op_refuse(n, "sum and weight, A and B must be (out,in), (r,in) and (out,r)");
     if (magnitude && (!is_vector(magnitude, rows) || !is_vector(norm, rows)))
-        return mla_op_refuse(n, "magnitude and norm must be (out)");
+        return mla_op_refuse(n, "magnitude and norm must be f32 (out)");
     if (magnitude && (mla_op_differentiates(n, W) || mla_op_differentiates(n, NORM)))
         return mla_op_refuse(n, "with a magnitude, weight and norm must need no gradient");
     if (a->dtype != MLA_F32 || b->dtype != MLA_F32 || (sum->dtype == MLA_BF16 && sum->needs_grad))
