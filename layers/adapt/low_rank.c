@@ -108,6 +108,10 @@ mla_status mla_low_rank(mla_context *context, int64_t rows, int64_t columns, con
                         float *b) {
     space s = {.w = w, .transposed = rows < columns, .rows = rows < columns ? columns : rows,
                .n = rows < columns ? rows : columns, .threads = mla_context_threads(context)};
+    if (rank < 1 || rank > s.n)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "a matrix of %lld by %lld can be cut to a rank from 1 to %lld, not %lld", (long long)rows,
+                        (long long)columns, (long long)s.n, (long long)rank);
     s.k = rank + MORE < s.n ? rank + MORE : s.n;
     const int64_t count = s.n * s.n + 2 * s.k * s.n + s.k * s.k;
     s.gram = mla_alloc(context, count, sizeof *s.gram, "a decomposition");

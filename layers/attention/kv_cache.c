@@ -68,7 +68,7 @@ int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cac
 static mla_status misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
                          const mla_tensor *second) {
     char text[2][MLA_SHAPE_TEXT];
-    return mla_fail(context, MLA_ERROR_SHAPE, "the cache takes (1,T,%lld) and (1,T,%lld); got %s and %s",
+    return mla_fail(context, MLA_ERROR_SHAPE, "the cache takes (1,T,%lld) and (1,T,%lld) f32; got %s and %s",
                     (long long)cache->first, (long long)(cache->width - cache->first), mla_shape_text(first, text[0]),
                     second ? mla_shape_text(second, text[1]) : "none");
 }
@@ -76,7 +76,8 @@ static mla_status misfit(mla_context *context, const mla_layer_cache *cache, con
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second) {
     const int64_t count = mla_count(first) / cache->first, rest = cache->width - cache->first;
-    if (first->shape[0] != 1 || mla_count(first) != count * cache->first ||
+    const bool is_f32 = first->dtype == MLA_F32 && (!second || second->dtype == MLA_F32);
+    if (!is_f32 || first->shape[0] != 1 || mla_count(first) != count * cache->first ||
         (second ? mla_count(second) : 0) != count * rest)
         return misfit(context, cache, first, second);
     if (cache->length + count > cache->capacity)

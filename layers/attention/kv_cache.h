@@ -31,7 +31,7 @@ int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all la
  * instead of absorbing the expansion into the query: the definition, and slow; for checks. */
 void mla_kv_cache_expand(mla_kv_cache *cache);
 
-/* Appends (1,T,first) and (1,T,width-first) to a layer's rows; second may be NULL where that part is empty.
+/* Appends (1,T,first) and (1,T,width-first), f32, to a layer's rows; second may be NULL where that part is empty.
  * Errors: MLA_ERROR_ARGUMENT where the capacity does not suffice, MLA_ERROR_SHAPE; then nothing was appended. */
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second);

@@ -186,7 +186,11 @@ static mla_tensor *merged_graph(mla_tape *tape, const void *layer, mla_tensor *x
     return (void)x, mla_linear_weight(tape, layer);
 }
 
-/* One adapter of the simple kind: its gradients need not go through that of the whole weight. */
+/* One adapter of the simple kind on a frozen weight: its gradients need not go through that of the whole weight. */
+static bool is_simple(const mla_linear_layer *kv_b) {
+    return kv_b->lora && !kv_b->lora->next && !kv_b->lora->magnitude && !kv_b->weight->needs_grad;
+}
+
 static mla_tensor *attend_adapted(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
                                   mla_tensor *k_rope, mla_attention_options options) {
     const mla_lora_layer *l = layer->kv_b_proj.lora;
@@ -205,8 +209,7 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
                                            .starts = pass->starts};
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
     if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
-    const mla_lora_layer *l = layer->kv_b_proj.lora;
-    if (l && !l->next && !l->magnitude && !cache) return attend_adapted(tape, layer, q, latent, k_rope, options);
+    if (is_simple(&layer->kv_b_proj) && !cache) return attend_adapted(tape, layer, q, latent, k_rope, options);
     return mla_latent_attention(tape, q, latent, k_rope, expansion(tape, layer, cache), c->num_attention_heads,
                                 &options);
 }

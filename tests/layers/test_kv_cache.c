@@ -54,16 +54,19 @@ static void refuses_what_does_not_fit(void **state) {
     const mla_model_config config = small_config(*state, "");
     const mla_tensor two = {.ndim = 3, .shape = {2, 1, 7}}, narrow = {.ndim = 3, .shape = {1, 1, 6}};
     const mla_tensor first = {.ndim = 3, .shape = {1, 1, 7}}, second = {.ndim = 3, .shape = {1, 1, 4}};
+    const mla_tensor half = {.dtype = MLA_BF16, .ndim = 3, .shape = {1, 1, 7}};
+    const mla_tensor half_second = {.dtype = MLA_BF16, .ndim = 3, .shape = {1, 1, 4}};
     const mla_tensor longer = {.ndim = 3, .shape = {1, 2, 4}}, pair = {.ndim = 3, .shape = {2, 1, 4}};
     const struct {
         const mla_tensor *first, *second;
-    } cases[] = {{&two, &pair}, {&narrow, &second}, {&first, &longer}, {&first, NULL}};
+    } cases[] = {{&two, &pair}, {&narrow, &second}, {&first, &longer}, {&first, NULL}, {&half, &second},
+                 {&first, &half_second}};
     mla_kv_cache *cache;
     check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
-    for (int i = 0; i < 4; i++)
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_error(*state,
                     mla_layer_cache_append(*state, mla_kv_cache_layer(cache, 0), cases[i].first, cases[i].second),
-                    MLA_ERROR_SHAPE, "the cache takes (1,T,7) and (1,T,4); got (");
+                    MLA_ERROR_SHAPE, "the cache takes (1,T,7) and (1,T,4) f32; got (");
     assert_int_equal(mla_kv_cache_layer(cache, 0)->length, 0);
     mla_kv_cache_destroy(cache);
 }

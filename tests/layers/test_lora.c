@@ -326,6 +326,21 @@ static void adapters_have_right_gradients(void **state) {
         }
 }
 
+/* mla_adapters_attach freezes what is below adapters, mla_lora_add does not. */
+static void a_weight_below_an_adapter_may_be_trained(void **state) {
+    char why[GRADCHECK_WORDS] = "";
+    mla_decoder *model = unfilled(*state, "tie_word_embeddings=true");
+    mla_linear_layer *projection;
+    for (int64_t i = 0; (projection = mla_decoder_projection(model, i)); i++)
+        check_ok(*state, mla_lora_add(*state, model->params, projection,
+                                      &(mla_lora_spec){.name = "default", .rank = 2, .alpha = 1, .share = 1}));
+    check_ok(*state, mla_params_allocate(model->params, true));
+    fill_layer(model->params, 0.3f);
+    const layercheck check = {.params = model->params, .apply = hidden_of_few, .user = model, .tolerance = 3e-3};
+    if (!layer_is_right(*state, &check, why)) fail_msg("%s", why);
+    mla_decoder_destroy(model);
+}
+
 static double loss_in(mla_decoder *model, mla_dtype precision, bool training) {
     mla_tape *tape;
     check_ok(model->context, mla_tape_create(model->context, &tape, NULL));
@@ -409,6 +424,7 @@ int main(void) {
         cmocka_unit_test(every_allocation_may_fail),   cmocka_unit_test(only_adapters_are_trained),   cmocka_unit_test(all_forms_have_all_adapters),
         cmocka_unit_test(a_dropped_adapter_shows),     cmocka_unit_test(merged_is_unmerged),
         cmocka_unit_test(stacks_add_up_by_their_shares), cmocka_unit_test(pissa_begins_with_the_model), cmocka_unit_test(adapters_have_right_gradients),
+        cmocka_unit_test(a_weight_below_an_adapter_may_be_trained),
         cmocka_unit_test(recompute_changes_nothing), cmocka_unit_test(dropout_acts_on_latents),     cmocka_unit_test(bf16_is_f32_but_for_rounding)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -52,6 +52,13 @@ static void a_matrix_of_zeros_has_parts_of_zeros(void **state) {
     for (int i = 0; i < 12; i++) check_close((double)b[i], 0, 0);
 }
 
+static void ranks_beyond_the_matrix_are_refused(void **state) {
+    static const int64_t ranks[] = {0, -1, 5};
+    float w[6 * 4] = {0}, a[5 * 4], b[6 * 5];
+    for (int i = 0; i < 3; i++)
+        check_error(*state, mla_low_rank(*state, 6, 4, w, ranks[i], a, b), MLA_ERROR_ARGUMENT, "from 1 to 4, not");
+}
+
 static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }
 static int teardown(void **state) {
     mla_context_destroy(*state);
@@ -60,6 +67,7 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_largest_are_kept),
-                                       cmocka_unit_test(a_matrix_of_zeros_has_parts_of_zeros)};
+                                       cmocka_unit_test(a_matrix_of_zeros_has_parts_of_zeros),
+                                       cmocka_unit_test(ranks_beyond_the_matrix_are_refused)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
