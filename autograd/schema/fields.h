@@ -110,7 +110,7 @@ void mla_list_free(mla_list *list);
 
 /* ---- JSON */
 
-/* Sets the members that the JSON object names; null stands for the default. Keys that are not in the table
+/* Sets the members that the JSON object names; null leaves a member as it is. Keys that are not in the table
  * are errors, or, where `ignored` is not NULL, are appended to it (free it with mla_list_free). */
 mla_status mla_fields_read_json(mla_context *context, const char *where, const mla_field_table *table,
                                 void *object, const struct json_t *json, mla_list *ignored);

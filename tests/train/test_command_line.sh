@@ -52,6 +52,9 @@ check 2 "--format: expected one of auto, text" "$mla" prepare a --format csv
 check 2 "options start with two dashes" "$mla" prepare a -o x
 check 2 "needs --out FILE.h5" "$mla" prepare a
 check 2 "usage: mla prepare [OPTION]... SOURCE..." "$mla" prepare --out a.h5
+check 2 "usage: mla prepare [OPTION]... SOURCE..." "$mla" prepare '' --out a.h5
+check 2 "usage: mla rank [OPTION]... FILE-OR-DIR" "$mla" rank '' --latent 4 --out a.h5
+check 2 "train needs a recipe" "$mla" train '' --out a
 
 # prepare
 mkdir texts

@@ -277,7 +277,8 @@ static void no_size_does_harm(void **state) {
     check_error(context, load_many(context, "data:\n  ", "? ", 500000), MLA_ERROR_ARGUMENT, "a key is a word");
     check_error(context, load_many(context, "", "model.", 100000), MLA_ERROR_ARGUMENT, "a recipe is sections of");
     check_error(context, load_many(context, "? ", "model.rope_scaling.", 50000), MLA_ERROR_ARGUMENT, "unknown key");
-    check_error(context, load_many(context, "model:\n  kv_lora_ranks: ", "7 ", 300), MLA_ERROR_ARGUMENT, "kv_lora_ranks");
+    check_error(context, load_many(context, "model:\n  kv_lora_ranks: ", "7 ", 300), MLA_ERROR_ARGUMENT,
+                "kv_lora_ranks");
 }
 
 /* ---- memory ---- */

@@ -71,6 +71,7 @@ static mla_status parse_words(mla_context *context, const mla_command *command, 
     mla_status status = MLA_OK;
     for (int i = 0; i < count && !status; i++) {
         const bool dash = words[i][0] == '-' && words[i][1];
+        if (!words[i][0]) continue; /* empty: not given */
         if (only_operands || !dash)
             status = mla_list_append(context, &out->operands, words[i]);
         else if (!strcmp(words[i], "--"))

@@ -2,8 +2,8 @@
  * in the list of commands.c.
  *
  * A command's options are a struct with a field table (autograd/schema/fields.h): the key "held-out" is the option
- * --held-out, with its type, default, bounds and help. A bool is a switch; an option of
- * paths (LIST) may be given repeatedly, one of WORDS or numbers holds several in its text. */
+ * --held-out, with its type, default, bounds and help. A bool is a switch; an
+ * option of paths (LIST) may be given repeatedly, one of WORDS or INTS holds several in its text. */
 #ifndef MLA_TRAIN_COMMANDS_COMMANDS_H
 #define MLA_TRAIN_COMMANDS_COMMANDS_H
 
