@@ -6,14 +6,20 @@
 
 struct mla_gemm {
     mla_gemm_shape shape;
-    mla_onednn *product;  /* or, for bf16 where the processor has none, */
-    mla_widened *widened; /* which another plan's product does the work of */
+    mla_onednn *product;  /* NULL for bf16 where the processor has none: then */
+    mla_widened *widened; /* this, and */
+    mla_gemm *wide;       /* the plan whose product does the work for it */
+    uint64_t asked;       /* when it was last asked for; `wide` was asked for after it */
+    mla_gemm *next;       /* of those in the same bucket */
 };
+
+enum { BUCKETS = MLA_GEMM_PLANS };
 
 typedef struct {
     mla_onednn_engine *engine;
-    mla_gemm **plans; /* open addressing by the shape's hash; NULL: free */
-    int64_t count, capacity;
+    mla_gemm *buckets[BUCKETS]; /* by the shape's hash */
+    int count;
+    uint64_t now; /* how often plans were asked for */
     mla_widening_room room;
 } cache;
 
@@ -25,41 +31,27 @@ mla_dtype mla_gemm_intermediate(mla_dtype type) { return mla_gemm_has_bf16() ? t
 int64_t mla_gemm_usual_bytes(void) { return mla_onednn_has_avx512() ? 16 << 20 : 4 << 20; }
 const char *mla_gemm_library(void) { return mla_onednn_name(); }
 
-/* ---- planning ---- */
+/* ---- the cache ---- */
 
 static void destroy_plan(mla_gemm *gemm) {
-    if (!gemm) return;
     mla_onednn_destroy(gemm->product);
     mla_widened_destroy(gemm->widened);
     free(gemm);
 }
 
-static bool widens(const mla_gemm_shape *shape) {
-    return (shape->a_type == MLA_BF16 || shape->b_type == MLA_BF16) && !mla_gemm_has_bf16();
-}
-
-static mla_gemm *make_plan(mla_context *context, cache *c, const mla_gemm_shape *shape) {
-    mla_gemm *gemm = mla_alloc(context, 1, sizeof *gemm, "a matrix product");
-    if (!gemm) return NULL;
-    gemm->shape = *shape;
-    if (widens(shape)) {
-        const mla_gemm_shape wide = mla_widened_product(shape);
-        const mla_gemm *product = mla_gemm_plan(context, &wide);
-        if (product) gemm->widened = mla_widened_create(context, &c->room, shape, product->product);
-    } else gemm->product = mla_onednn_create(context, c->engine, shape);
-    if (gemm->product || gemm->widened) return gemm;
+static void take_out(cache *c, mla_gemm **at) {
+    mla_gemm *gemm = *at;
+    *at = gemm->next;
+    c->count--;
     destroy_plan(gemm);
-    return NULL;
 }
-
-/* ---- the cache ---- */
 
 static void destroy_cache(void *attached) {
     cache *c = attached;
-    for (int64_t i = 0; i < c->capacity; i++) destroy_plan(c->plans[i]);
+    for (int i = 0; i < BUCKETS; i++)
+        while (c->buckets[i]) take_out(c, &c->buckets[i]);
     mla_onednn_engine_destroy(c->engine);
     mla_widening_room_free(&c->room);
-    free(c->plans);
     free(c);
 }
 
@@ -91,23 +83,59 @@ static uint64_t hash_of(const mla_gemm_shape *s) {
     return hash ^ hash >> 29;
 }
 
-static mla_gemm **find_slot(mla_gemm **plans, int64_t capacity, const mla_gemm_shape *shape) {
-    int64_t i = (int64_t)(hash_of(shape) % (uint64_t)capacity);
-    while (plans[i] && !same_shape(&plans[i]->shape, shape)) i = (i + 1) % capacity;
-    return &plans[i];
+static mla_gemm **bucket_of(cache *c, const mla_gemm_shape *shape) { return &c->buckets[hash_of(shape) % BUCKETS]; }
+
+/* A plan that others are made of is younger than they are, and so goes after them. */
+static void ask(cache *c, mla_gemm *gemm) {
+    gemm->asked = ++c->now;
+    if (gemm->wide) gemm->wide->asked = ++c->now;
 }
 
-static bool make_room(mla_context *context, cache *c) {
-    if (2 * (c->count + 1) <= c->capacity) return true;
-    const int64_t capacity = c->capacity ? 2 * c->capacity : 64;
-    mla_gemm **plans = mla_alloc(context, capacity, sizeof(mla_gemm *), "the cache of matrix products");
-    if (!plans) return false;
-    for (int64_t i = 0; i < c->capacity; i++)
-        if (c->plans[i]) *find_slot(plans, capacity, &c->plans[i]->shape) = c->plans[i];
-    free(c->plans);
-    c->plans = plans;
-    c->capacity = capacity;
-    return true;
+/* Looks at all of them: that is little beside the planning which it makes room for. */
+static void take_out_oldest(cache *c) {
+    mla_gemm **oldest = NULL;
+    for (int i = 0; i < BUCKETS; i++)
+        for (mla_gemm **at = &c->buckets[i]; *at; at = &(*at)->next)
+            if (!oldest || (*at)->asked < (*oldest)->asked) oldest = at;
+    take_out(c, oldest);
+}
+
+static void put_in(cache *c, mla_gemm *gemm) {
+    if (c->count == MLA_GEMM_PLANS) take_out_oldest(c);
+    mla_gemm **bucket = bucket_of(c, &gemm->shape);
+    gemm->next = *bucket;
+    *bucket = gemm;
+    c->count++;
+}
+
+/* ---- planning ---- */
+
+static mla_gemm *plan(mla_context *context, cache *c, const mla_gemm_shape *shape);
+
+static bool widens(const mla_gemm_shape *shape) {
+    return (shape->a_type == MLA_BF16 || shape->b_type == MLA_BF16) && !mla_gemm_has_bf16();
+}
+
+static mla_gemm *make_plan(mla_context *context, cache *c, const mla_gemm_shape *shape) {
+    mla_gemm *gemm = mla_alloc(context, 1, sizeof *gemm, "a matrix product");
+    if (!gemm) return NULL;
+    gemm->shape = *shape;
+    if (widens(shape)) {
+        const mla_gemm_shape wide = mla_widened_product(shape);
+        gemm->wide = plan(context, c, &wide);
+        if (gemm->wide) gemm->widened = mla_widened_create(context, &c->room, shape, gemm->wide->product);
+    } else gemm->product = mla_onednn_create(context, c->engine, shape);
+    if (gemm->product || gemm->widened) return gemm;
+    destroy_plan(gemm);
+    return NULL;
+}
+
+static mla_gemm *plan(mla_context *context, cache *c, const mla_gemm_shape *shape) {
+    mla_gemm *gemm = *bucket_of(c, shape);
+    while (gemm && !same_shape(&gemm->shape, shape)) gemm = gemm->next;
+    if (!gemm && (gemm = make_plan(context, c, shape))) put_in(c, gemm);
+    if (gemm) ask(c, gemm);
+    return gemm;
 }
 
 const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape) {
@@ -117,15 +145,7 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
         return NULL;
     }
     cache *c = cache_of(context);
-    mla_gemm **slot = c && c->capacity ? find_slot(c->plans, c->capacity, shape) : NULL;
-    if (slot && *slot) return *slot;
-    mla_gemm *plan = c ? make_plan(context, c, shape) : NULL; /* may plan others */
-    if (!plan || !make_room(context, c)) {
-        destroy_plan(plan);
-        return NULL;
-    }
-    c->count++;
-    return *find_slot(c->plans, c->capacity, shape) = plan;
+    return c ? plan(context, c, shape) : NULL;
 }
 
 /* ---- running ---- */
@@ -144,10 +164,9 @@ void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void 
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
                                                        int64_t runs), void *user) {
     const cache *c = mla_context_attached(context, destroy_cache);
-    for (int64_t i = 0; c && i < c->capacity; i++) {
-        const mla_gemm *gemm = c->plans[i];
-        if (gemm && gemm->product) visit(user, gemm, &gemm->shape, mla_onednn_runs(gemm->product));
-    }
+    for (int i = 0; c && i < BUCKETS; i++)
+        for (const mla_gemm *gemm = c->buckets[i]; gemm; gemm = gemm->next)
+            if (gemm->product) visit(user, gemm, &gemm->shape, mla_onednn_runs(gemm->product));
 }
 
 /* ---- packing ---- */

@@ -1,7 +1,7 @@
 /* Matrix products, all of them, on oneDNN (2.6 and 3.x): C = op(A) op(B), as gemm_shape.h has it.
  *
- * A product is planned once per shape and kept with the context; running it allocates nothing here. A and B are f32 or
- * bf16, both the same but for mla_gemm_intermediate; sums are f32. */
+ * A product is planned for its shape, and the context keeps the plan; running it allocates nothing here. A and B are
+ * f32 or bf16, both the same but for mla_gemm_intermediate; sums are f32. */
 #ifndef MLA_AUTOGRAD_KERNELS_GEMM_H
 #define MLA_AUTOGRAD_KERNELS_GEMM_H
 
@@ -10,8 +10,12 @@
 
 typedef struct mla_gemm mla_gemm;
 
+/* The plans that a context keeps are those that were asked for last; a product of bf16 made of f32 takes two of them. */
+enum { MLA_GEMM_PLANS = 1024 };
+
 /* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
- * that this machine's oneDNN cannot multiply, no memory. The context owns it. */
+ * that this machine's oneDNN cannot multiply, no memory. The context owns it: hold it for the work at hand, and ask
+ * again for the next. */
 const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape);
 
 /* Runs a plan; bias may be NULL where the shape has none. Inside a parallel region (single_thread plans only)
@@ -32,7 +36,7 @@ mla_gemm_layout *mla_gemm_layout_of(const mla_gemm *gemm);
 void mla_gemm_layout_free(mla_gemm_layout *layout);
 bool mla_gemm_takes(const mla_gemm *gemm, const mla_gemm_layout *layout);
 
-/* Calls visit for every product that oneDNN was planned to make, with how often it did since the context was made. */
+/* Calls visit for every planned product of oneDNN that is kept, with how often it ran. */
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
                                                        int64_t runs), void *user);
 

@@ -1,7 +1,7 @@
 /* A struct described by a field table (layers/fields.h) from and to YAML. yaml.c is the only file that includes
  * libyaml's yaml.h. */
-#ifndef MLA_TRAIN_YAML_H
-#define MLA_TRAIN_YAML_H
+#ifndef MLA_AUTOGRAD_SCHEMA_YAML_H
+#define MLA_AUTOGRAD_SCHEMA_YAML_H
 
 #include "autograd/schema/fields.h"
 

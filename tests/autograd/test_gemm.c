@@ -117,6 +117,57 @@ static void plans_are_made_once(void **state) {
     assert_ptr_not_equal(mla_gemm_plan(*state, &other), plan);
 }
 
+static void count_plan(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs) {
+    (void)gemm, (void)shape, (void)runs;
+    ++*(int *)user;
+}
+
+static int plans_of(mla_context *context) {
+    int count = 0;
+    mla_gemm_each(context, count_plan, &count);
+    return count;
+}
+
+/* However many shapes there were: those that were asked for last are kept, and one that is asked for again and again. */
+static void the_cache_has_a_bound(void **state) {
+    enum { SHAPES = 5000, BOUND = 1024 };
+    const mla_gemm_shape s = {.m = 3, .n = 4, .k = 5};
+    const mla_gemm *plan = mla_gemm_plan(*state, &s), *last = NULL;
+    operands o;
+    fill(&o, 7, MLA_F32, MLA_F32, MLA_F32);
+    const operands before = o;
+    for (int64_t i = 0; i < SHAPES; i++) {
+        const mla_gemm_shape other = {.m = 1 + i % 50, .n = 1 + i / 50, .k = 3};
+        assert_non_null(last = mla_gemm_plan(*state, &other));
+        assert_true(plans_of(*state) <= BOUND);
+        if (i % 500 == 0) assert_ptr_equal(mla_gemm_plan(*state, &s), plan);
+        if (i % 500 == 1) assert_ptr_equal(mla_gemm_plan(*state, &other), last);
+    }
+    mla_gemm_run(plan, o.a, o.b, o.c, NULL);
+    check_product(&s, &before, o.c, 1e-6);
+}
+
+static void multiply_bf16(mla_context *context, const mla_gemm_shape *s, const operands *before) {
+    static operands o;
+    o = *before;
+    mla_gemm_now(context, s, stored(MLA_BF16, o.a), stored(MLA_BF16, o.b), o.c, NULL);
+    check_ok(context, mla_error_status(context));
+    check_product(s, before, o.c, 1e-5);
+}
+
+/* As above where products of bf16 are made of f32 ones, which must not go before what is made of them. */
+static void the_bound_holds_for_bf16(void **state) {
+    enum { SHAPES = 1500 };
+    static operands before;
+    const mla_gemm_shape again = {.m = 7, .n = 5, .k = 9, .a_type = MLA_BF16, .b_type = MLA_BF16};
+    fill(&before, 9, MLA_BF16, MLA_BF16, MLA_F32);
+    for (int64_t i = 0; i < 2 * SHAPES; i++) { /* all a second time, when the first ones are gone */
+        const mla_gemm_shape s = {.m = 1 + i % 50, .n = 1 + i / 50 % 30, .k = 6, .a_type = MLA_BF16, .b_type = MLA_BF16};
+        multiply_bf16(*state, &s, &before);
+        if (i % 100 == 0) multiply_bf16(*state, &again, &before);
+    }
+}
+
 static void threads_may_share_a_plan(void **state) {
     enum { TIMES = 64, SIZE = 16 };
     const mla_gemm_shape s = {.m = SIZE, .n = SIZE, .k = SIZE, .single_thread = true};
@@ -171,6 +222,8 @@ int main(void) {
         cmocka_unit_test(all_forms_to_bf16),
         cmocka_unit_test(all_forms_of_intermediates),
         cmocka_unit_test(plans_are_made_once),
+        cmocka_unit_test(the_cache_has_a_bound),
+        cmocka_unit_test(the_bound_holds_for_bf16),
         cmocka_unit_test(threads_may_share_a_plan),
         cmocka_unit_test(a_layout_outlives_its_plan),
         cmocka_unit_test(impossible_products_are_errors),
