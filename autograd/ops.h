@@ -8,6 +8,7 @@
 #ifndef MLA_AUTOGRAD_OPS_H
 #define MLA_AUTOGRAD_OPS_H
 
+#include "autograd/kernels/attention_mask.h"
 #include "autograd/tape.h"
 
 /* ---- fused ops that the models use ---- */
@@ -56,11 +57,8 @@ typedef struct {
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position);
 
 typedef struct {
-    bool causal; /* position t sees positions up to t; needs as many keys as queries */
+    mla_attention_mask mask;
     float scale; /* of the scores; 0: 1/sqrt(key width) */
-    /* (B,T), outlives the step: the first position that each one sees, at most itself; needs causal. NULL: 0. Blocks of
-     * keys before it cost nothing. */
-    const int32_t *starts;
     /* Latent attention whose kv_b (without gradient) has kv_b_scale B A in it: A (r,C), B (H*(N+V),r) get their
      * gradients, without that of kv_b as a whole. NULL: none. */
     mla_tensor *kv_b_a, *kv_b_b;

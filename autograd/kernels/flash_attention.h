@@ -1,4 +1,5 @@
-/* Attention in blocks of queries and keys, shared by the ops `attention` and `latent_attention`.
+/* Attention in blocks of queries and keys, shared by the ops `attention` and `latent_attention`: forward in
+ * flash_forward.c, backward in flash_backward.c, both on the tiles of flash_tiles.h.
  *
  * Scores exist for one block at a time (Dao et al. 2022, "FlashAttention"; Milakov & Gimelshein 2018 for the
  * online softmax): forward keeps the log-sum-exp of each row of scores, and backward computes the scores again.
@@ -11,6 +12,7 @@
 #include "autograd/base/context.h"
 #include "autograd/base/cost.h"
 #include "autograd/base/dtype.h"
+#include "autograd/kernels/attention_mask.h"
 
 /* Where heads stand: element (b,t,h,i) is at data[(b*T + t)*row + h*head + i], of the type of the whole. */
 typedef struct {
@@ -22,30 +24,32 @@ typedef struct {
     int64_t batch, heads, key_heads; /* key_heads divides heads */
     int64_t queries, keys;           /* positions */
     int64_t key_width, value_width;
-    bool causal;
-    const int32_t *starts; /* (batch, queries): the first key that each query sees; needs causal; NULL: 0 */
+    mla_attention_mask mask; /* starts: (batch, queries) */
     float scale;
     mla_dtype type; /* of q, k, v, the output and all gradients; sums and the softmax are f32 */
-} mla_blockwise;
+} mla_flash;
 
 /* Floats of scratch that the passes need, for all threads together. */
-int64_t mla_blockwise_forward_scratch(mla_context *context, const mla_blockwise *a);
-int64_t mla_blockwise_backward_scratch(mla_context *context, const mla_blockwise *a);
+int64_t mla_flash_forward_scratch(mla_context *context, const mla_flash *a);
+int64_t mla_flash_backward_scratch(mla_context *context, const mla_flash *a);
 
 /* What the passes cost: half the products of a causal square are never made. */
-mla_cost mla_blockwise_cost(const mla_blockwise *a);
+mla_cost mla_flash_cost(const mla_flash *a);
 
-/* out gets O; lse (batch, heads, queries). Errors go to the context. */
-void mla_blockwise_forward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
-                           mla_heads out, float *lse, float *scratch);
-
-/* Each gradient is set or, with its flag, added to. */
 typedef struct {
-    mla_heads q, k, v;
+    mla_heads q, k, v, out; /* forward writes `out` */
+    float *lse;             /* (batch, heads, queries): forward writes it, backward reads it */
+} mla_flash_operands;
+
+/* Errors go to the context. */
+void mla_flash_forward(mla_context *context, const mla_flash *a, const mla_flash_operands *x, float *scratch);
+
+/* Each gradient is set or, with its flag, added to; one without data is not wanted. */
+typedef struct {
+    mla_heads dout, q, k, v;
     bool add_q, add_k, add_v;
-} mla_blockwise_gradients;
-void mla_blockwise_backward(mla_context *context, const mla_blockwise *a, mla_heads q, mla_heads k, mla_heads v,
-                            mla_heads out, mla_heads dout, const float *lse, const mla_blockwise_gradients *d,
-                            float *scratch);
+} mla_flash_gradients;
+void mla_flash_backward(mla_context *context, const mla_flash *a, const mla_flash_operands *x,
+                        const mla_flash_gradients *d, float *scratch);
 
 #endif

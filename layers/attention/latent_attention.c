@@ -205,8 +205,8 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
                           mla_tensor *k_rope, const mla_pass *pass, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const bool first = !cache || cache->length == latent->shape[1];
-    const mla_attention_options options = {.causal = c->causal, .scale = layer->scale,
-                                           .starts = pass->starts};
+    const mla_attention_options options = {.mask.causal = c->causal, .scale = layer->scale,
+                                           .mask.starts = pass->starts};
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
     if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
     if (is_simple(&layer->kv_b_proj) && !cache) return attend_adapted(tape, layer, q, latent, k_rope, options);

@@ -95,8 +95,8 @@ static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, cons
         mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
     mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
                                  : mla_attention(tape, q, k, v,
-                                                 &(mla_attention_options){.causal = c->causal,
-                                                                          .starts = pass->starts});
+                                                 &(mla_attention_options){.mask.causal = c->causal,
+                                                                          .mask.starts = pass->starts});
     return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
 }
 

@@ -123,7 +123,7 @@ static void compare_attention(mla_context *context, const sizes *z) {
     mla_tensor *tq = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->t, z->h, z->k}, q);
     mla_tensor *tk = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->k}, k);
     mla_tensor *tv = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->v}, v);
-    mla_tensor *o = mla_attention(tape, tq, tk, tv, &(mla_attention_options){.causal = z->causal, .starts = z->starts});
+    mla_tensor *o = mla_attention(tape, tq, tk, tv, &(mla_attention_options){.mask.causal = z->causal, .mask.starts = z->starts});
     check_ok(context, mla_error_status(context));
     assert_true(error_of(no, o->data, r.o) < 2e-6);
     backward_from(tape, o, dout);
@@ -225,7 +225,7 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
     mla_tensor *tr = z->r ? mla_input_with_gradient(tape, 3, (int64_t[]){z->b, z->t, z->r}, k_rope) : NULL;
     mla_tensor *tw = mla_input_with_gradient(tape, 2, (int64_t[]){z->h * (z->n + z->v), z->c}, kv_b);
     mla_tensor *o = mla_latent_attention(tape, tq, tc, tr, tw, z->h,
-                                         &(mla_attention_options){.causal = z->causal, .starts = starts});
+                                         &(mla_attention_options){.mask.causal = z->causal, .mask.starts = starts});
     check_ok(context, mla_error_status(context));
     assert_true(error_of(rows * z->h * z->v, o->data, r.o) < 2e-6);
     backward_from(tape, o, dout);
@@ -264,7 +264,7 @@ static void absorbed_equals_expanded(void **state) {
     mla_tensor *whole = mla_latent_attention(tape, mla_input(tape, MLA_F32, 4, (int64_t[]){1, T, H, N + R}, q),
                                              mla_input(tape, MLA_F32, 3, (int64_t[]){1, T, C}, latent),
                                              mla_input(tape, MLA_F32, 3, (int64_t[]){1, T, R}, k_rope), w, H,
-                                             &(mla_attention_options){.causal = true});
+                                             &(mla_attention_options){.mask.causal = true});
     mla_tensor *last = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, N + R}, q + (T - 1) * H * (N + R));
     const mla_cache_view view = {cache, cache, C + R, C + R, T, 1, C};
     mla_tensor *summed = mla_cached_attention(tape, mla_absorb_query(tape, last, w, R), &view, 1 / sqrtf(N + R));
@@ -291,11 +291,11 @@ static void refuses_shapes_that_do_not_fit(void **state) {
     check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "latent_attention");
     const int32_t starts[] = {0, 2};
     mla_tensor *one = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 2, 1, 4}, x);
-    mla_attention(tape, one, one, one, &(mla_attention_options){.starts = starts});
+    mla_attention(tape, one, one, one, &(mla_attention_options){.mask.starts = starts});
     check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "starts need a causal mask");
-    mla_latent_attention(tape, one, c, NULL, w, 1, &(mla_attention_options){.starts = starts});
+    mla_latent_attention(tape, one, c, NULL, w, 1, &(mla_attention_options){.mask.starts = starts});
     check_error(context, mla_error_status(context), MLA_ERROR_SHAPE, "starts need a causal mask");
-    mla_attention(tape, one, one, one, &(mla_attention_options){.causal = true, .starts = starts});
+    mla_attention(tape, one, one, one, &(mla_attention_options){.mask.causal = true, .mask.starts = starts});
     check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "starts has 2 at position 1 of sample 0");
     mla_tape_destroy(tape);
 }

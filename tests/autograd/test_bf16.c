@@ -123,12 +123,12 @@ static mla_tensor *rope(mla_tape *t, mla_tensor *const *in) {
 }
 
 static mla_tensor *attention(mla_tape *t, mla_tensor *const *in) {
-    return mla_attention(t, in[0], in[1], in[2], &(mla_attention_options){.causal = true});
+    return mla_attention(t, in[0], in[1], in[2], &(mla_attention_options){.mask.causal = true});
 }
 
 static mla_tensor *latent(mla_tape *t, mla_tensor *const *in) {
     return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2,
-                                &(mla_attention_options){.causal = true, .scale = 0.1f});
+                                &(mla_attention_options){.mask.causal = true, .scale = 0.1f});
 }
 
 /* Documents of 60 positions. */
@@ -139,12 +139,12 @@ static const int32_t *starts(void) {
 }
 
 static mla_tensor *attention_apart(mla_tape *t, mla_tensor *const *in) {
-    return mla_attention(t, in[0], in[1], in[2], &(mla_attention_options){.causal = true, .starts = starts()});
+    return mla_attention(t, in[0], in[1], in[2], &(mla_attention_options){.mask.causal = true, .mask.starts = starts()});
 }
 
 static mla_tensor *latent_apart(mla_tape *t, mla_tensor *const *in) {
     return mla_latent_attention(t, in[0], in[1], in[2], in[3], 2,
-                                &(mla_attention_options){.causal = true, .scale = 0.1f, .starts = starts()});
+                                &(mla_attention_options){.mask.causal = true, .scale = 0.1f, .mask.starts = starts()});
 }
 
 static mla_tensor *concat(mla_tape *t, mla_tensor *const *in) { return mla_concat(t, in[0], in[1], 1); }

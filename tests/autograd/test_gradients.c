@@ -83,11 +83,11 @@ static mla_tensor *build_attention(mla_tape *tape, mla_tensor *const *in, const 
 static const int32_t starts[] = {0, 0, 0, 0, 4, 4, 4, 4, 4, 0, 0, 2, 2, 2, 5, 5, 5, 8};
 
 static void gradient_of_attention(void **state) {
-    const mla_attention_options whole = {.scale = 0.4f}, causal = {.causal = true};
+    const mla_attention_options whole = {.scale = 0.4f}, causal = {.mask.causal = true};
     check_gradients(*state, build_attention, &whole, {{4, {2, 5, 4, 6}}, {4, {2, 7, 2, 6}}, {4, {2, 7, 2, 3}}});
     check_gradients(*state, build_attention, &causal, {{4, {2, 9, 2, 6}}, {4, {2, 9, 2, 6}}, {4, {2, 9, 2, 3}}});
     check_gradients(*state, build_attention, &causal, {{4, {1, 80, 1, 4}}, {4, {1, 80, 1, 4}}, {4, {1, 80, 1, 4}}});
-    const mla_attention_options apart = {.causal = true, .starts = starts};
+    const mla_attention_options apart = {.mask.causal = true, .mask.starts = starts};
     check_gradients(*state, build_attention, &apart, {{4, {2, 9, 4, 6}}, {4, {2, 9, 2, 6}}, {4, {2, 9, 2, 3}}});
 }
 
@@ -101,12 +101,12 @@ static mla_tensor *build_latent_attention_without_rope(mla_tape *tape, mla_tenso
 
 static void gradient_of_latent_attention(void **state) {
     enum { N = 6, R = 4, V = 3, C = 5, H = 2 };
-    const mla_attention_options whole = {.scale = 0.4f}, causal = {.causal = true};
+    const mla_attention_options whole = {.scale = 0.4f}, causal = {.mask.causal = true};
     check_gradients(*state, build_latent_attention, &causal,
                     {{4, {2, 9, H, N + R}}, {3, {2, 9, C}}, {3, {2, 9, R}}, {2, {H * (N + V), C}}});
     check_gradients(*state, build_latent_attention_without_rope, &whole,
                     {{4, {2, 9, H, N}}, {3, {2, 9, C}}, {2, {H * (N + V), C}}});
-    const mla_attention_options apart = {.causal = true, .starts = starts};
+    const mla_attention_options apart = {.mask.causal = true, .mask.starts = starts};
     check_gradients(*state, build_latent_attention, &apart,
                     {{4, {2, 9, H, N + R}}, {3, {2, 9, C}}, {3, {2, 9, R}}, {2, {H * (N + V), C}}});
 }

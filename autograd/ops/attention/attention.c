@@ -17,24 +17,29 @@ static mla_heads out_heads(const mla_node *n, void *data) {
     return (mla_heads){data, n->out->shape[2], width};
 }
 
-static void attention_forward(const mla_node *n) {
+static mla_flash_operands operands_of(const mla_node *n) {
     const mla_tensor *q = n->in[Q], *k = n->in[K], *v = n->in[V];
-    mla_blockwise_forward(mla_tape_context(n->tape), n->attributes, heads_of(q, q->data), heads_of(k, k->data),
-                          heads_of(v, v->data), out_heads(n, n->out->data), n->saved[0], n->scratch);
+    return (mla_flash_operands){heads_of(q, q->data), heads_of(k, k->data), heads_of(v, v->data),
+                                out_heads(n, n->out->data), n->saved[0]};
+}
+
+static void attention_forward(const mla_node *n) {
+    const mla_flash_operands x = operands_of(n);
+    mla_flash_forward(mla_tape_context(n->tape), n->attributes, &x, n->scratch);
 }
 
 static void attention_backward(const mla_node *n) {
     const mla_tensor *q = n->in[Q], *k = n->in[K], *v = n->in[V];
-    const mla_blockwise_gradients d = {
+    const mla_flash_operands x = operands_of(n);
+    const mla_flash_gradients d = {
+        .dout = out_heads(n, n->out->grad),
         .q = heads_of(q, n->mode[Q] ? n->grad[Q] : NULL), .add_q = n->mode[Q] == MLA_ADD,
         .k = heads_of(k, n->mode[K] ? n->grad[K] : NULL), .add_k = n->mode[K] == MLA_ADD,
         .v = heads_of(v, n->mode[V] ? n->grad[V] : NULL), .add_v = n->mode[V] == MLA_ADD};
-    mla_blockwise_backward(mla_tape_context(n->tape), n->attributes, heads_of(q, q->data), heads_of(k, k->data),
-                           heads_of(v, v->data), out_heads(n, n->out->data), out_heads(n, n->out->grad), n->saved[0],
-                           &d, n->scratch);
+    mla_flash_backward(mla_tape_context(n->tape), n->attributes, &x, &d, n->scratch);
 }
 
-static mla_cost attention_cost(const mla_node *n) { return mla_blockwise_cost(n->attributes); }
+static mla_cost attention_cost(const mla_node *n) { return mla_flash_cost(n->attributes); }
 
 static const mla_op attention = {.name = "attention", .forward = attention_forward, .backward = attention_backward,
                                  .cost = attention_cost,
@@ -49,8 +54,8 @@ static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_te
     if (k->shape[3] != q->shape[3]) return "q and k must have one width";
     if (q->dtype != k->dtype || q->dtype != v->dtype) return "q, k and v must have one type";
     if (q->shape[2] % k->shape[2]) return "the number of key heads must divide the number of query heads";
-    if (options->causal && q->shape[1] != k->shape[1]) return "a causal mask needs as many keys as queries";
-    if (options->starts && !options->causal) return "starts need a causal mask";
+    if (options->mask.causal && q->shape[1] != k->shape[1]) return "a causal mask needs as many keys as queries";
+    if (options->mask.starts && !options->mask.causal) return "starts need a causal mask";
     return NULL;
 }
 
@@ -60,13 +65,13 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
     if (!n) return mla_inert(tape);
     const char *why = misfit(q, k, v, options);
     if (why) return mla_op_refuse(n, "%s", why);
-    mla_blockwise *a = mla_op_attributes(n, sizeof *a);
-    *a = (mla_blockwise){.batch = q->shape[0], .heads = q->shape[2], .key_heads = k->shape[2], .queries = q->shape[1],
+    mla_flash *a = mla_op_attributes(n, sizeof *a);
+    *a = (mla_flash){.batch = q->shape[0], .heads = q->shape[2], .key_heads = k->shape[2], .queries = q->shape[1],
                          .keys = k->shape[1], .key_width = q->shape[3], .value_width = v->shape[3],
-                         .causal = options->causal, .starts = options->starts, .type = q->dtype,
+                         .mask = options->mask, .type = q->dtype,
                          .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)q->shape[3])};
     mla_op_save(n, 0, a->batch * a->heads * a->queries * (int64_t)sizeof(float));
-    n->forward_scratch = (int64_t)sizeof(float) * mla_blockwise_forward_scratch(mla_tape_context(tape), a);
-    n->backward_scratch = (int64_t)sizeof(float) * mla_blockwise_backward_scratch(mla_tape_context(tape), a);
+    n->forward_scratch = (int64_t)sizeof(float) * mla_flash_forward_scratch(mla_tape_context(tape), a);
+    n->backward_scratch = (int64_t)sizeof(float) * mla_flash_backward_scratch(mla_tape_context(tape), a);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){a->batch, a->queries, a->heads * a->value_width});
 }

@@ -20,7 +20,7 @@
 enum { Q, LATENT, K_ROPE, KV_B, A, B };
 
 typedef struct {
-    mla_blockwise a;
+    mla_flash a;
     int64_t rows, latent, nope, rope;
     float adapter_scale;
 } attributes;
@@ -94,13 +94,18 @@ static void expand(const mla_node *n, expansion e) {
 /* What lies behind `used` bytes of scratch, on a boundary of 64. */
 static void *scratch_behind(const mla_node *n, int64_t used) { return (char *)n->scratch + (used + 63) / 64 * 64; }
 
+static mla_flash_operands operands_of(const mla_node *n, expansion e) {
+    const attributes *w = n->attributes;
+    return (mla_flash_operands){queries_of(w, n->in[Q]->data), keys_of(w, e), values_of(w, e),
+                                out_of(w, n->out->data), n->saved[0]};
+}
+
 static void latent_attention_forward(const mla_node *n) {
     const attributes *w = n->attributes;
     const expansion e = expansion_at(w, n->scratch);
     expand(n, e);
-    mla_blockwise_forward(mla_tape_context(n->tape), &w->a, queries_of(w, n->in[Q]->data), keys_of(w, e),
-                          values_of(w, e), out_of(w, n->out->data), n->saved[0],
-                          scratch_behind(n, expansion_size(w)));
+    const mla_flash_operands x = operands_of(n, e);
+    mla_flash_forward(mla_tape_context(n->tape), &w->a, &x, scratch_behind(n, expansion_size(w)));
 }
 
 /* The mirror of expand: gradients of k go to the nope part of dkv and, summed over heads, to dk_rope. */
@@ -149,14 +154,14 @@ static void latent_attention_backward(const mla_node *n) {
     const expansion e = expansion_at(w, n->scratch);
     const expansion d = expansion_at(w, scratch_behind(n, expansion_size(w)));
     float *work = scratch_behind(n, 2 * expansion_size(w) + 64);
-    const mla_blockwise_gradients gradients = {.q = queries_of(w, n->mode[Q] ? n->grad[Q] : NULL),
+    const mla_flash_gradients gradients = {.dout = out_of(w, n->out->grad),
+                                           .q = queries_of(w, n->mode[Q] ? n->grad[Q] : NULL),
                                                .add_q = n->mode[Q] == MLA_ADD,
                                                .k = keys_of(w, d),
                                                .v = values_of(w, d)};
     expand(n, e);
-    mla_blockwise_backward(mla_tape_context(n->tape), &w->a, queries_of(w, n->in[Q]->data), keys_of(w, e),
-                           values_of(w, e), out_of(w, n->out->data), out_of(w, n->out->grad), n->saved[0], &gradients,
-                           work);
+    const mla_flash_operands x = operands_of(n, e);
+    mla_flash_backward(mla_tape_context(n->tape), &w->a, &x, &gradients, work);
     collect(n, d, work);
 }
 
@@ -164,7 +169,7 @@ static mla_cost latent_attention_cost(const mla_node *n) {
     const attributes *w = n->attributes;
     const double expansion_flops = 2 * (double)w->rows * (double)kv_width(w) * (double)w->latent;
     const double moved = (double)expansion_size(w);
-    mla_cost cost = mla_blockwise_cost(&w->a);
+    mla_cost cost = mla_flash_cost(&w->a);
     cost.forward_flops += expansion_flops;
     cost.backward_flops += expansion_flops * (mla_op_differentiates(n, LATENT) + mla_op_differentiates(n, KV_B));
     if (n->in[A])
@@ -212,7 +217,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     const char *why = misfit(q, latent, k_rope, kv_b, heads);
     if (!why) why = adapter_misfit(kv_b, in[A], in[B]);
     if (why) return mla_op_refuse(n, "%s", why);
-    if (options->starts && !options->causal) return mla_op_refuse(n, "starts need a causal mask");
+    if (options->mask.starts && !options->mask.causal) return mla_op_refuse(n, "starts need a causal mask");
     mla_context *context = mla_tape_context(tape);
     const int64_t positions = q->shape[1], rope = k_rope ? k_rope->shape[2] : 0, nope = q->shape[3] - rope;
     attributes *w = mla_op_attributes(n, sizeof *w);
@@ -220,13 +225,13 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
                       .adapter_scale = options->kv_b_scale,
                       .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,
                             .keys = positions, .key_width = nope + rope, .value_width = kv_b->shape[0] / heads - nope,
-                            .causal = options->causal, .starts = options->starts, .type = q->dtype,
+                            .mask = options->mask, .type = q->dtype,
                             .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
     n->forward_scratch = expansion_size(w) + 64 +
-                         (int64_t)sizeof(float) * mla_blockwise_forward_scratch(context, &w->a);
+                         (int64_t)sizeof(float) * mla_flash_forward_scratch(context, &w->a);
     n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(mla_tape_context(tape), 2, rope) +
-                          (int64_t)sizeof(float) * mla_blockwise_backward_scratch(context, &w->a);
+                          (int64_t)sizeof(float) * mla_flash_backward_scratch(context, &w->a);
     if (in[A]) n->backward_scratch += mla_low_size(in[A], w->rows) + mla_low_scratch(tape, in[A], in[B], w->rows);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
 }
