@@ -25,25 +25,25 @@ holds "4 * a - b < 1e-9 && b - 4 * a < 1e-9" "$(of 4 compute <25)" "$(of 1 compu
 [ "$(of 32 bound <25)" = "more ranks than sequences" ] || fail "32 ranks of 16 sequences: $(of 32 bound <25)"
 [ "$(of 32 seconds <25)" = null ] || fail "a step that cannot be has a time"
 
-# A network of 1 Mbit/s: 8 nodes wait for it, at least as long as it takes to carry all gradients there and back.
-forecast --nodes 1,8 --network 0.001,20 >slow
-[ "$(of 8 bound <slow)" = "network bandwidth" ] || fail "1 Mbit/s: bound by $(of 8 bound <slow)"
+# A network of 1 kbit/s: 8 nodes wait for it as long as it takes to carry all gradients there and back, beside which
+# computing is nothing, however busy this machine is.
+forecast --nodes 1,8 --network 0.000001,20 >slow
+[ "$(of 8 bound <slow)" = "network bandwidth" ] || fail "1 kbit/s: bound by $(of 8 bound <slow)"
 bytes=$(value gradient_bytes <slow)
-holds "a >= 2 * b * 7 / 8 / 125000 * 0.9 - c && a <= 2 * b * 7 / 8 / 125000 * 1.1" "$(of 8 bandwidth <slow)" "$bytes" "$(of 8 compute <slow)" ||
-    fail "1 Mbit/s: $(of 8 bandwidth <slow) s for $bytes bytes"
-forecast --nodes 1,8 --set train.reduce=bf16 --network 0.001,20 >half
-holds "2 * a > 0.9 * b - c && 2 * a < 1.1 * b + c" "$(of 8 bandwidth <half)" "$(of 8 bandwidth <slow)" "$(of 8 compute <slow)" ||
-    fail "bf16 is not half of the bytes"
-forecast --nodes 1,8 --network 100,50000 >late
-[ "$(of 8 bound <late)" = "network latency" ] || fail "50 ms: bound by $(of 8 bound <late)"
-holds "a > 0.1 && a < 1" "$(of 8 latency <late)" || fail "there and back at 50 ms each: $(of 8 latency <late)"
+holds "a > 2 * b * 7 / 8 / 125 * 0.95 && a < 2 * b * 7 / 8 / 125 * 1.05" "$(of 8 bandwidth <slow)" "$bytes" ||
+    fail "1 kbit/s: $(of 8 bandwidth <slow) s for $bytes bytes"
+forecast --nodes 1,8 --set train.reduce=bf16 --network 0.000001,20 >half
+holds "2 * a > 0.95 * b && 2 * a < 1.05 * b" "$(of 8 bandwidth <half)" "$(of 8 bandwidth <slow)" || fail "bf16 is not half of the bytes"
+forecast --nodes 1,8 --network 100,50000000 >late
+[ "$(of 8 bound <late)" = "network latency" ] || fail "50 s: bound by $(of 8 bound <late)"
+holds "a > 100 && a < 1000" "$(of 8 latency <late)" || fail "there and back at 50 s each: $(of 8 latency <late)"
 
 # Sharded moments: less memory a rank; parameters travel instead of half of the gradients, after the backward pass
-forecast --nodes 1,8 --set optim.shard=true --network 0.001,20 >shard
+forecast --nodes 1,8 --set optim.shard=true --network 0.000001,20 >shard
 saved=$(($(of 1 memory <shard) - $(of 8 memory <shard))) # but for three buckets of 20 kB
 [ $saved -eq $((bytes * 2 * 7 / 8 - 60000)) ] || fail "8 ranks need $saved bytes less than one, of moments of $((2 * bytes))"
 holds "a > b / 8 * 0.99 && a < b / 8 * 1.01" "$(of 8 update <shard)" "$(sed "s|.rows.:.*||" shard | value update)" || fail "8 ranks do not update an eighth each"
-holds "a > 0.8 * b && a < 1.2 * b" "$(of 8 bandwidth <shard)" "$(of 8 bandwidth <slow)" || fail "sharded, as many bytes travel"
+holds "a > 0.95 * b && a < 1.05 * b" "$(of 8 bandwidth <shard)" "$(of 8 bandwidth <slow)" || fail "sharded, as many bytes travel"
 
 # several ranks measure what they exchange
 ranks 2 forecast tiny.yaml "${sets[@]}" --nodes 1,2 --json >two
