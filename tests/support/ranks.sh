@@ -2,6 +2,12 @@
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none
 
+# uneven_batches: tiny.yaml gets a batch that no number of ranks divides evenly, in microbatches that do not fit; buckets
+# that cut parameters.
+uneven_batches() {
+    sed -i 's/batch: 4$/batch: 6/; s/microbatch: 1/microbatch: 2/; s/threads: 1/threads: 1\n  bucket_mb: 0.005\n  verify_every: 10/' tiny.yaml
+}
+
 # Where sanitizers are built in: without the search for leaks. OpenMPI keeps memory, in modules that it has unloaded.
 export asan_of_ranks="${ASAN_OPTIONS:-}:detect_leaks=0"
 # ranks N ARGUMENT...: the command on N ranks.

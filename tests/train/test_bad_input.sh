@@ -91,7 +91,7 @@ rm -rf run
 check 1 "tiny.yaml: cannot be used as a run folder" "$mla" train tiny.yaml --out tiny.yaml
 check 1 "tiny.yaml/run: the folder cannot be made" "$mla" train tiny.yaml --out tiny.yaml/run
 "$mla" train tiny.yaml --set train.steps=100000 --out busy >/dev/null 2>&1 &
-until [ -s busy/metrics.jsonl ]; do kill -0 $! || break; done
+until [ -s busy/metrics.jsonl ]; do kill -0 $! && sleep 0.02 || break; done
 check 2 "busy: another run is using this folder" "$mla" train tiny.yaml --out busy
 check 2 "busy: another run is using this folder" "$mla" train --resume busy
 kill -KILL $!

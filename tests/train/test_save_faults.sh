@@ -33,10 +33,10 @@ goes_on() {
 
 full_disk() { # in a name space of its own, where a disk may be mounted
     mkdir disk && mount -t tmpfs -o size=12m tmpfs disk || return 3
-    ASAN_OPTIONS=$asan_of_ranks timeout -k 1 120 mpirun -n 2 "$mla" train tiny.yaml --set checkpoint.background="$beside" --set checkpoint.keep=100 --out disk/run >said 2>&1
+    ASAN_OPTIONS=$asan_of_ranks timeout -k 1 600 mpirun -n 2 "$mla" train tiny.yaml --set checkpoint.background="$beside" --set checkpoint.keep=100 --out disk/run >said 2>&1
     [ $? -eq 1 ] && grep -q "rank 0 on .*No space left on device" said || { cat said; return 4; }
     [ -z "$(find disk -name '*.tmp')" ] && [ -e "disk/run/$(cat disk/run/latest)" ] || { ls -R disk; return 5; }
-    ASAN_OPTIONS=$asan_of_ranks timeout -k 1 120 mpirun -n 2 "$mla" train --resume disk/run --set checkpoint.keep=1 --set train.steps=8 >said 2>&1 || { cat said; return 6; }
+    ASAN_OPTIONS=$asan_of_ranks timeout -k 1 600 mpirun -n 2 "$mla" train --resume disk/run --set checkpoint.keep=1 --set train.steps=8 >said 2>&1 || { cat said; return 6; }
 }
 
 for beside in false true; do
@@ -60,10 +60,10 @@ for beside in false true; do
     done
 
     # rank 0, while it has a half-written file
-    begin silent "${set[@]}" --set train.comm_timeout=3
+    begin silent "${set[@]}" --set train.comm_timeout=5
     pid=$(pid_of_rank 0 silent)
     until [ -n "$(find silent -name '*.tmp')" ] && kill -STOP "$pid" && [ -n "$(find silent -name '*.tmp')" ]; do kill -CONT "$pid" || break; done
-    ended 1 "rank 1 on .*: rank 0 on .* has given no sign of life for 3 s"
+    ended 1 "rank 1 on .*: rank 0 on .* has given no sign of life for 5 s"
     kill -KILL "$pid" 2>/dev/null
     goes_on silent
     rm -r silent
