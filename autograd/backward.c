@@ -1,7 +1,6 @@
 #include "autograd/kernels/rows.h"
 #include "autograd/tape_state.h"
 
-#include <stddef.h>
 #include <string.h>
 
 static void add_into(const mla_tape *tape, const mla_tensor *like, void *sum, const void *x) {
@@ -127,11 +126,12 @@ mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
 
 typedef struct {
     mla_graph graph;
+    const void *user;    /* a copy */
     uint64_t first_site; /* of its ops: the same numbers again, so the same dropout masks */
-    max_align_t user[];  /* a copy */
 } recomputed;
 
-static const mla_op recompute = {.name = "recompute", .composite = true, .keeps = MLA_INPUT(0)};
+static const mla_op recompute = {.name = "recompute", .attributes = sizeof(recomputed), .keeps = MLA_INPUT(0),
+                                 .composite = true};
 
 static bool is_made_since(const mla_tape *tape, int64_t scope, const mla_tensor *x) {
     for (int64_t i = scope; i < tape->open_count; i++)
@@ -153,9 +153,9 @@ mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, siz
     if (tape->step.inference || mla_error_status(tape->context)) return graph(tape, user, x);
     mla_node *n = mla_op_begin(tape, &recompute, 1, &x);
     if (!n) return mla_inert(tape);
-    recomputed *r = mla_op_attributes(n, sizeof *r + size);
-    *r = (recomputed){graph, --tape->sites}; /* the sites are those of the graph without this op */
-    if (size) memcpy(r->user, user, size);
+    recomputed *r = n->attributes;
+    *r = (recomputed){graph, mla_tape_keep(tape, user, size), --tape->sites}; /* those of the graph without this op */
+    if (!r->user) return mla_inert(tape);
     const int64_t scope = mla_scope_open(tape);
     n->out = run_unrecorded(tape, graph, user, x);
     const bool is_new = is_made_since(tape, scope, n->out);

@@ -11,6 +11,12 @@ enum { ARENA_BLOCK = 1 << 16 };
 static void *arena_take(mla_tape *tape, size_t bytes) {
     mla_arena *a = &tape->arena;
     bytes = (bytes + 15) & ~(size_t)15;
+    if (bytes > ARENA_BLOCK) {
+        mla_fail(tape->context, MLA_ERROR_ARGUMENT,
+                 "an op's attributes of %zu bytes are beyond the %d that the tape has for them: use mla_op_save", bytes,
+                 ARENA_BLOCK);
+        return NULL;
+    }
     if (!a->used_blocks || a->used + bytes > ARENA_BLOCK) {
         if (a->used_blocks == a->count) {
             if (mla_grow(tape->context, &a->blocks, &a->capacity, a->count + 1, sizeof *a->blocks, "the tape"))
@@ -24,6 +30,12 @@ static void *arena_take(mla_tape *tape, size_t bytes) {
     void *memory = a->blocks[a->used_blocks - 1] + a->used;
     a->used += bytes;
     return memset(memory, 0, bytes);
+}
+
+void *mla_tape_keep(mla_tape *tape, const void *data, size_t size) {
+    void *copy = arena_take(tape, size ? size : 1);
+    if (copy && size) memcpy(copy, data, size);
+    return copy;
 }
 
 mla_status mla_tape_create(mla_context *context, mla_tape **out, const mla_tape_options *options) {
@@ -214,8 +226,10 @@ mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor 
         if (!tape->walking) in[i]->is_final = false;
     }
     mla_node *n = arena_take(tape, sizeof *n);
-    if (!n) return NULL;
+    void *attributes = n && op->attributes ? arena_take(tape, op->attributes) : NULL;
+    if (!n || (op->attributes && !attributes)) return NULL;
     n->op = op;
+    n->attributes = attributes;
     n->tape = tape;
     n->inputs = inputs;
     n->site = site;
@@ -253,12 +267,6 @@ const void *mla_op_operand(const mla_node *n, int i, mla_dtype type) {
         mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s has no bf16 copy: call mla_params_refresh_half first",
                  n->op->name, x->name ? x->name : "an input");
     return x->half;
-}
-
-void *mla_op_attributes(mla_node *n, size_t bytes) {
-    static max_align_t nowhere[64]; /* written and never read: the error is on record */
-    n->attributes = arena_take(n->tape, bytes);
-    return n->attributes ? n->attributes : nowhere;
 }
 
 void mla_op_save(mla_node *n, int slot, int64_t bytes) {
@@ -373,9 +381,13 @@ void mla_tape_record(mla_node *n) {
 
 mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape) {
     mla_tape *tape = n->tape;
-    if (mla_shape_count(ndim, shape) < 0) return mla_op_refuse(n, "the result would have an impossible shape");
-    mla_tensor *out = n->out = mla_tape_new_tensor(tape, dtype, ndim, shape);
-    if (!out) return mla_inert(tape);
+    if (mla_shape_count(ndim, shape) < 0) mla_op_refuse(n, "the result would have an impossible shape");
+    else n->out = mla_tape_new_tensor(tape, dtype, ndim, shape);
+    mla_tensor *out = n->out;
+    if (!out) {
+        release_saved(n);
+        return mla_inert(tape);
+    }
     for (int i = 0; i < n->inputs && (n->op->backward || n->op->passes); i++)
         out->needs_grad |= mla_op_differentiates(n, i) && !tape->step.inference;
     give_memory(n);

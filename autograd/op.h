@@ -29,6 +29,7 @@ typedef struct {
     void (*forward)(const mla_node *n);  /* NULL where `aliases` says it all */
     void (*backward)(const mla_node *n); /* NULL where `passes` says it all, or no gradient flows */
     mla_cost (*cost)(const mla_node *n); /* NULL: each input and the output are moved once, each way */
+    size_t attributes;                   /* bytes that the builder fills and the passes read: n->attributes */
     unsigned keeps;                      /* MLA_INPUT(i) | MLA_OUTPUT: values that backward reads */
     unsigned passes;                     /* inputs whose gradient is the output's, shared and not copied */
     bool aliases;                        /* the output is input 0's memory under another shape */
@@ -46,7 +47,7 @@ struct mla_node {
     int inputs;
     mla_tensor *in[MLA_MAX_INPUTS]; /* NULL for an optional input that is not there */
     mla_tensor *out;
-    void *attributes; /* what the builder passed by mla_op_attributes */
+    void *attributes; /* op->attributes bytes, zeroed, which live as long as the node */
     void *saved[MLA_MAX_SAVED];
     void *scratch; /* of the builder's forward_scratch or backward_scratch bytes, during that call */
     int64_t forward_scratch, backward_scratch;
@@ -56,15 +57,13 @@ struct mla_node {
     mla_buffer *saved_buffer[MLA_MAX_SAVED], *grad_buffer[MLA_MAX_INPUTS];
 };
 
-/* Starts a node; NULL after an earlier error or where an input is inert or out of scope. */
+/* Starts a node; NULL after an error: an earlier one, an input that is inert or can no longer be used, no memory. */
 mla_node *mla_op_begin(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
 /* The same for ops whose inputs must all be f32; others are refused. */
 mla_node *mla_op_begin_f32(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
 /* The same for ops whose inputs may be f32 or bf16. */
 mla_node *mla_op_begin_real(mla_tape *tape, const mla_op *op, int inputs, mla_tensor *const *in);
-/* Zeroed memory that lives as long as the node. */
-void *mla_op_attributes(mla_node *n, size_t bytes);
-/* Memory that forward fills and backward reads: n->saved[slot]. */
+/* Memory that forward fills and backward reads: n->saved[slot]. Without it, there is an error and neither runs. */
 void mla_op_save(mla_node *n, int slot, int64_t bytes);
 /* Makes the output, runs forward and records the node. */
 mla_tensor *mla_op_finish(mla_node *n, mla_dtype dtype, int ndim, const int64_t *shape);

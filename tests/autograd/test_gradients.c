@@ -319,12 +319,12 @@ static void sample_backward(const mla_node *n) {
 }
 
 static const mla_op sample = {.name = "sample", .forward = sample_forward, .backward = sample_backward,
-                              .keeps = MLA_INPUT(0) | MLA_INPUT(1)};
+                              .attributes = sizeof(fault), .keeps = MLA_INPUT(0) | MLA_INPUT(1)};
 
 static mla_tensor *build_sample(mla_tape *tape, mla_tensor *const *in, const void *user) {
     mla_node *n = mla_op_begin_f32(tape, &sample, 2, in);
     if (!n) return mla_inert(tape);
-    *(fault *)mla_op_attributes(n, sizeof(fault)) = *(const fault *)user;
+    *(fault *)n->attributes = *(const fault *)user;
     return mla_op_finish(n, MLA_F32, in[0]->ndim, in[0]->shape);
 }
 

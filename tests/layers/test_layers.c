@@ -242,12 +242,13 @@ static void pass_back_wrongly(const mla_node *n) {
     }
 }
 
-static const mla_op faulty_op = {.name = "faulty", .forward = pass_on, .backward = pass_back_wrongly};
+static const mla_op faulty_op = {.name = "faulty", .forward = pass_on, .backward = pass_back_wrongly,
+                                 .attributes = sizeof(fault)};
 
 static mla_tensor *faulty(mla_tape *tape, mla_tensor *x, fault f) {
     mla_node *n = mla_op_begin_f32(tape, &faulty_op, 1, &x);
     if (!n) return mla_inert(tape);
-    *(fault *)mla_op_attributes(n, sizeof f) = f;
+    *(fault *)n->attributes = f;
     return mla_op_finish(n, MLA_F32, x->ndim, x->shape);
 }
 

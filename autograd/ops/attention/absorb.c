@@ -60,8 +60,10 @@ static void expand_values_forward(const mla_node *n) {
                 (const float *)n->in[0]->data + h * at->latent, (float *)n->out->data + h * at->value);
 }
 
-static const mla_op absorb_query = {.name = "absorb_query", .forward = absorb_query_forward};
-static const mla_op expand_values = {.name = "expand_values", .forward = expand_values_forward};
+static const mla_op absorb_query = {.name = "absorb_query", .forward = absorb_query_forward,
+                                    .attributes = sizeof(attributes)};
+static const mla_op expand_values = {.name = "expand_values", .forward = expand_values_forward,
+                                     .attributes = sizeof(attributes)};
 
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope) {
     mla_node *n = mla_op_begin_f32(tape, &absorb_query, 2, (mla_tensor *[]){q, kv_b});
@@ -71,7 +73,7 @@ mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, in
     const int64_t heads = q->shape[2], nope = q->shape[3] - rope, latent = kv_b->shape[1];
     if (kv_b->ndim != 2 || kv_b->shape[0] % heads || kv_b->shape[0] / heads <= nope)
         return mla_op_refuse(n, "kv_b must be (H*(N+V),C)");
-    attributes *at = mla_op_attributes(n, sizeof *at);
+    attributes *at = n->attributes;
     *at = (attributes){heads, nope, rope, kv_b->shape[0] / heads - nope, latent};
     return mla_op_finish(n, MLA_F32, 4, (int64_t[]){1, 1, heads, latent + rope});
 }
@@ -83,7 +85,7 @@ mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv
         mla_count(summed) != heads * kv_b->shape[1])
         return mla_op_refuse(n, "summed must be (1,1,H*C) and kv_b (H*(N+V),C) with %lld heads and N = %lld",
                              (long long)heads, (long long)nope);
-    attributes *at = mla_op_attributes(n, sizeof *at);
+    attributes *at = n->attributes;
     *at = (attributes){heads, nope, 0, kv_b->shape[0] / heads - nope, kv_b->shape[1]};
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, heads * at->value});
 }

@@ -42,7 +42,7 @@ static void attention_backward(const mla_node *n) {
 static mla_cost attention_cost(const mla_node *n) { return mla_flash_cost(n->attributes); }
 
 static const mla_op attention = {.name = "attention", .forward = attention_forward, .backward = attention_backward,
-                                 .cost = attention_cost,
+                                 .cost = attention_cost, .attributes = sizeof(mla_flash),
                                  .keeps = MLA_INPUT(Q) | MLA_INPUT(K) | MLA_INPUT(V) | MLA_OUTPUT};
 
 static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_tensor *v,
@@ -65,7 +65,7 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
     if (!n) return mla_inert(tape);
     const char *why = misfit(q, k, v, options);
     if (why) return mla_op_refuse(n, "%s", why);
-    mla_flash *a = mla_op_attributes(n, sizeof *a);
+    mla_flash *a = n->attributes;
     *a = (mla_flash){.batch = q->shape[0], .heads = q->shape[2], .key_heads = k->shape[2], .queries = q->shape[1],
                          .keys = k->shape[1], .key_width = q->shape[3], .value_width = v->shape[3],
                          .mask = options->mask, .type = q->dtype,

@@ -163,7 +163,8 @@ static void cached_attention_forward(const mla_node *n) {
     for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
 }
 
-static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward};
+static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward,
+                                        .attributes = sizeof(attributes)};
 
 /* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
 static void plan_product(mla_context *context, attributes *at) {
@@ -188,7 +189,7 @@ mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_
     if (!n) return mla_inert(tape);
     const char *why = misfit(q, cache);
     if (why) return mla_op_refuse(n, "%s", why);
-    attributes *at = mla_op_attributes(n, sizeof *at);
+    attributes *at = n->attributes;
     *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
     plan_product(mla_tape_context(tape), at);
     n->forward_scratch = (int64_t)sizeof(float) * (chunks_of(at) * at->heads * (cache->value_width + 2) +

@@ -182,7 +182,7 @@ static mla_cost latent_attention_cost(const mla_node *n) {
 
 static const mla_op latent_attention = {
     .name = "latent_attention", .forward = latent_attention_forward, .backward = latent_attention_backward,
-    .cost = latent_attention_cost,
+    .cost = latent_attention_cost, .attributes = sizeof(attributes),
     .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) | MLA_INPUT(KV_B) | MLA_INPUT(A) |
              MLA_INPUT(B) | MLA_OUTPUT};
 
@@ -220,7 +220,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     if (options->mask.starts && !options->mask.causal) return mla_op_refuse(n, "starts need a causal mask");
     mla_context *context = mla_tape_context(tape);
     const int64_t positions = q->shape[1], rope = k_rope ? k_rope->shape[2] : 0, nope = q->shape[3] - rope;
-    attributes *w = mla_op_attributes(n, sizeof *w);
+    attributes *w = n->attributes;
     *w = (attributes){.rows = q->shape[0] * positions, .latent = latent->shape[2], .nope = nope, .rope = rope,
                       .adapter_scale = options->kv_b_scale,
                       .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,

@@ -67,7 +67,8 @@ static void rope_backward(const mla_node *n) {
     turn_all(n, -1, mla_out_gradient(n), n->mode[0], mla_in_gradient(n, 0));
 }
 
-static const mla_op rope = {.name = "rope", .forward = rope_forward, .backward = rope_backward};
+static const mla_op rope = {.name = "rope", .forward = rope_forward, .backward = rope_backward,
+                            .attributes = sizeof(attributes)};
 
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position) {
     mla_node *n = mla_op_begin_real(tape, &rope, 1, &x);
@@ -80,7 +81,7 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
         return mla_op_refuse(n, "positions %lld to %lld are not all within the table's %lld",
                              (long long)first_position, (long long)(first_position + x->shape[1] - 1),
                              (long long)table->positions);
-    *(attributes *)mla_op_attributes(n, sizeof(attributes)) = (attributes){*table, first_position};
+    *(attributes *)n->attributes = (attributes){*table, first_position};
     n->forward_scratch = n->backward_scratch =
         mla_thread_rows_size(mla_tape_context(tape), 2, x->shape[2] * x->shape[3]);
     return mla_op_finish(n, x->dtype, 4, x->shape);

@@ -38,13 +38,14 @@ static void dropout_backward(const mla_node *n) {
     mla_drop(n, *(float *)n->attributes, NULL, mla_out_gradient(n), n->mode[0], mla_in_gradient(n, 0));
 }
 
-static const mla_op dropout = {.name = "dropout", .forward = dropout_forward, .backward = dropout_backward};
+static const mla_op dropout = {.name = "dropout", .forward = dropout_forward, .backward = dropout_backward,
+                               .attributes = sizeof(float)};
 
 mla_tensor *mla_dropout(mla_tape *tape, mla_tensor *x, float p) {
     mla_node *n = mla_op_begin_real(tape, &dropout, 1, &x);
     if (!n) return mla_inert(tape);
     if (!mla_drop_is_valid(p)) return mla_op_refuse(n, "p must be at least 0 and below 1, not %g", (double)p);
     if (p == 0 || !mla_tape_step(tape)->training) return x;
-    *(float *)mla_op_attributes(n, sizeof p) = p;
+    *(float *)n->attributes = p;
     return mla_op_finish(n, x->dtype, x->ndim, x->shape);
 }

@@ -103,7 +103,7 @@ static void layernorm_backward(const mla_node *n) {
 }
 
 static const mla_op layernorm = {.name = "layernorm", .forward = layernorm_forward, .backward = layernorm_backward,
-                                 .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
+                                 .attributes = sizeof(float), .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
 
 mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps,
                           mla_dtype out) {
@@ -112,7 +112,7 @@ mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_t
     if (!mla_is_row_of(gain, x) || (bias && !mla_is_row_of(bias, x)))
         return mla_op_refuse(n, "gain and bias must be one row of f32 as wide as x");
     if (!(eps >= 0)) return mla_op_refuse(n, "eps must be 0 or more, not %g", (double)eps);
-    *(float *)mla_op_attributes(n, sizeof eps) = eps;
+    *(float *)n->attributes = eps;
     mla_op_save(n, MOMENTS, mla_rows(x) * (int64_t)sizeof(moments));
     n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2, mla_width(x));
     n->backward_scratch = 2 * mla_chunk_count(mla_rows(x)) * mla_width(x) * (int64_t)sizeof(float) +

@@ -229,9 +229,11 @@ static mla_cost output_loss_cost(const mla_node *n) {
 }
 
 static const mla_op output_loss = {.name = "output_loss", .forward = output_loss_forward,
-                                   .backward = output_loss_backward, .cost = output_loss_cost};
+                                   .backward = output_loss_backward, .cost = output_loss_cost,
+                                   .attributes = sizeof(attributes)};
 static const mla_op with_dw = {.name = "output_loss", .forward = output_loss_forward,
-                               .backward = output_loss_backward, .cost = output_loss_cost, .early = true};
+                               .backward = output_loss_backward, .cost = output_loss_cost,
+                               .attributes = sizeof(attributes), .early = true};
 
 /* dW is written by forward: the engine is told so by has_grad, and finds nothing left to do in backward. */
 static mla_grad_mode claim_weight_gradient(const mla_node *n) {
@@ -277,7 +279,7 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
     const char *why = misfit(n);
     if (!why) why = teacher_misfit(n, o);
     if (why) return mla_op_refuse(n, "%s", why);
-    attributes *at = mla_op_attributes(n, sizeof *at);
+    attributes *at = n->attributes;
     *at = (attributes){o->scale, o->share, o->temperature, o->divergence, claim_weight_gradient(n),
                        mla_tape_step(tape)->precision, chunk_rows(mla_rows(x), weight->shape[0])};
     if (at->dw) n->op = &with_dw;

@@ -40,12 +40,12 @@ static void dropping_backward(const mla_node *n) {
     if (n->mode[Y]) mla_drop(n, *(float *)n->attributes, NULL, mla_out_gradient(n), n->mode[Y], mla_in_gradient(n, Y));
 }
 
-static const mla_op plain = {.name = "residual_add", .forward = plain_forward,
+static const mla_op plain = {.name = "residual_add", .forward = plain_forward, .attributes = sizeof(float),
                              .passes = MLA_INPUT(X) | MLA_INPUT(Y)};
 static const mla_op narrowing = {.name = "residual_add", .forward = plain_forward, .backward = narrowing_backward,
-                                 .passes = MLA_INPUT(X)};
+                                 .attributes = sizeof(float), .passes = MLA_INPUT(X)};
 static const mla_op dropping = {.name = "residual_add", .forward = dropping_forward,
-                                .backward = dropping_backward, .passes = MLA_INPUT(X)};
+                                .backward = dropping_backward, .attributes = sizeof(float), .passes = MLA_INPUT(X)};
 
 mla_tensor *mla_residual_add(mla_tape *tape, mla_tensor *x, mla_tensor *y, float p) {
     const bool drops = p != 0 && mla_tape_step(tape)->training;
@@ -54,6 +54,6 @@ mla_tensor *mla_residual_add(mla_tape *tape, mla_tensor *x, mla_tensor *y, float
     if (!mla_same_shape(x, y)) return mla_op_refuse(n, "x and y must have one shape");
     if (x->dtype != MLA_F32) return mla_op_refuse(n, "x must be f32");
     if (!mla_drop_is_valid(p)) return mla_op_refuse(n, "p must be at least 0 and below 1, not %g", (double)p);
-    *(float *)mla_op_attributes(n, sizeof p) = p;
+    *(float *)n->attributes = p;
     return mla_op_finish(n, MLA_F32, x->ndim, x->shape);
 }

@@ -80,14 +80,14 @@ static void rmsnorm_backward(const mla_node *n) {
 }
 
 static const mla_op rmsnorm = {.name = "rmsnorm", .forward = rmsnorm_forward, .backward = rmsnorm_backward,
-                               .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
+                               .attributes = sizeof(float), .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
 
 mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps, mla_dtype out) {
     mla_node *n = mla_op_begin_real(tape, &rmsnorm, 2, (mla_tensor *[]){x, gain});
     if (!n) return mla_inert(tape);
     if (!mla_is_row_of(gain, x)) return mla_op_refuse(n, "the gain must be one row of f32 as wide as x");
     if (!(eps >= 0)) return mla_op_refuse(n, "eps must be 0 or more, not %g", (double)eps);
-    *(float *)mla_op_attributes(n, sizeof eps) = eps;
+    *(float *)n->attributes = eps;
     mla_op_save(n, R, mla_rows(x) * (int64_t)sizeof(float));
     n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2, mla_width(x));
     n->backward_scratch = mla_chunk_count(mla_rows(x)) * mla_width(x) * (int64_t)sizeof(float) +

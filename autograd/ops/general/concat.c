@@ -42,7 +42,8 @@ static void concat_backward(const mla_node *n) {
                     mla_beyond(dy, l.a_length), mla_in_gradient(n, B));
 }
 
-static const mla_op concat = {.name = "concat", .forward = concat_forward, .backward = concat_backward};
+static const mla_op concat = {.name = "concat", .forward = concat_forward, .backward = concat_backward,
+                              .attributes = sizeof(int)};
 
 mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimension) {
     mla_node *n = mla_op_begin_real(tape, &concat, 2, (mla_tensor *[]){a, b});
@@ -55,6 +56,6 @@ mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimensi
     if (b->ndim != a->ndim || memcmp(shape, b->shape, (size_t)a->ndim * sizeof *shape))
         return mla_op_refuse(n, "a and b must have one shape but for dimension %d", dimension);
     shape[dimension] += a->shape[dimension];
-    *(int *)mla_op_attributes(n, sizeof dimension) = dimension;
+    *(int *)n->attributes = dimension;
     return mla_op_finish(n, a->dtype, a->ndim, shape);
 }

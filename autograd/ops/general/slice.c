@@ -39,7 +39,8 @@ static void slice_backward(const mla_node *n) {
                     mla_beyond(mla_in_gradient(n, 0), offset));
 }
 
-static const mla_op slice = {.name = "slice", .forward = slice_forward, .backward = slice_backward};
+static const mla_op slice = {.name = "slice", .forward = slice_forward, .backward = slice_backward,
+                             .attributes = sizeof(attributes)};
 
 mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begin, int64_t length) {
     mla_node *n = mla_op_begin_real(tape, &slice, 1, &x);
@@ -51,6 +52,6 @@ mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begi
     int64_t shape[MLA_MAX_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[dimension] = length;
-    *(attributes *)mla_op_attributes(n, sizeof(attributes)) = (attributes){dimension, begin};
+    *(attributes *)n->attributes = (attributes){dimension, begin};
     return mla_op_finish(n, x->dtype, x->ndim, shape);
 }

@@ -56,12 +56,12 @@ static void softmax_backward(const mla_node *n) {
 }
 
 static const mla_op softmax = {.name = "softmax", .forward = softmax_forward, .backward = softmax_backward,
-                               .keeps = MLA_OUTPUT};
+                               .attributes = sizeof(bool), .keeps = MLA_OUTPUT};
 
 mla_tensor *mla_softmax(mla_tape *tape, mla_tensor *x, bool causal) {
     mla_node *n = mla_op_begin_f32(tape, &softmax, 1, &x);
     if (!n) return mla_inert(tape);
     if (causal && x->ndim < 2) return mla_op_refuse(n, "a causal softmax needs x (..., T, S)");
-    *(bool *)mla_op_attributes(n, sizeof causal) = causal;
+    *(bool *)n->attributes = causal;
     return mla_op_finish(n, MLA_F32, x->ndim, x->shape);
 }

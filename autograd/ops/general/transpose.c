@@ -64,13 +64,14 @@ static void transpose_backward(const mla_node *n) {
     move(n, &w, n->out->grad, n->mode[0], n->grad[0]);
 }
 
-static const mla_op transpose = {.name = "transpose", .forward = transpose_forward, .backward = transpose_backward};
+static const mla_op transpose = {.name = "transpose", .forward = transpose_forward, .backward = transpose_backward,
+                                 .attributes = sizeof(attributes)};
 
 mla_tensor *mla_transpose(mla_tape *tape, mla_tensor *x, const int *order) {
     mla_node *n = mla_op_begin_f32(tape, &transpose, 1, &x);
     if (!n) return mla_inert(tape);
     const int padding = MLA_MAX_DIMS - x->ndim;
-    attributes *a = mla_op_attributes(n, sizeof *a);
+    attributes *a = n->attributes;
     int64_t shape[MLA_MAX_DIMS];
     unsigned seen = 0;
     for (int d = 0; d < padding; d++) a->order[d] = a->inverse[d] = d;

@@ -106,7 +106,8 @@ static void norm_forward(const mla_node *n) {
     }
 }
 
-static const mla_op lora_norm = {.name = "lora_norm", .forward = norm_forward, .constant = true};
+static const mla_op lora_norm = {.name = "lora_norm", .forward = norm_forward, .attributes = sizeof(float),
+                                 .constant = true};
 
 mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale) {
     mla_node *n = mla_op_begin_real(tape, &lora_norm, 3, (mla_tensor *[]){weight, a, b});
@@ -115,7 +116,7 @@ mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla
     if (weight->ndim != 2 || a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1] ||
         a->shape[1] != weight->shape[1] || b->shape[0] != weight->shape[0])
         return mla_op_refuse(n, "weight, A and B must be (out,in), (r,in) and (out,r)");
-    *(float *)mla_op_attributes(n, sizeof scale) = scale;
+    *(float *)n->attributes = scale;
     n->forward_scratch = mla_count(weight) * (int64_t)sizeof(float) +
                          mla_thread_rows_size(mla_tape_context(tape), 1, weight->shape[1]);
     return mla_op_finish(n, MLA_F32, 1, weight->shape);

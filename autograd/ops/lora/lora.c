@@ -126,10 +126,11 @@ static mla_cost lora_cost(const mla_node *n) {
 }
 
 static const mla_op lora = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
-                            .keeps = MLA_INPUT(X) | MLA_INPUT(A) | MLA_INPUT(B), .passes = MLA_INPUT(Y),
-                            .overwrites = true};
+                            .attributes = sizeof(float), .keeps = MLA_INPUT(X) | MLA_INPUT(A) | MLA_INPUT(B),
+                            .passes = MLA_INPUT(Y), .overwrites = true};
 static const mla_op without_x = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
-                                 .keeps = MLA_INPUT(A) | MLA_INPUT(B), .passes = MLA_INPUT(Y), .overwrites = true};
+                                 .attributes = sizeof(float), .keeps = MLA_INPUT(A) | MLA_INPUT(B),
+                                 .passes = MLA_INPUT(Y), .overwrites = true};
 
 static const char *misfit(const mla_tensor *y, const mla_tensor *x, const mla_tensor *a, const mla_tensor *b) {
     if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1]) return "A and B must be (r,in) and (out,r)";
@@ -145,7 +146,7 @@ mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a
     if (!n) return mla_inert(tape);
     const char *why = misfit(y, x, a, b);
     if (why) return mla_op_refuse(n, "%s", why);
-    *(float *)mla_op_attributes(n, sizeof scale) = scale;
+    *(float *)n->attributes = scale;
     mla_op_save(n, LOW, mla_low_size(a, mla_rows(x)));
     if (rounded) mla_op_save(n, ROUNDED, mla_count(x) * (int64_t)mla_dtype_size(y->dtype));
     n->forward_scratch = n->backward_scratch = mla_low_scratch(tape, a, b, mla_rows(x));

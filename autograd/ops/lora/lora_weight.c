@@ -95,6 +95,7 @@ static mla_cost lora_weight_cost(const mla_node *n) {
 
 static const mla_op lora_weight = {.name = "lora_weight", .forward = lora_weight_forward,
                                    .backward = lora_weight_backward, .cost = lora_weight_cost,
+                                   .attributes = sizeof(mla_lora_weight_options),
                                    .keeps = MLA_INPUT(W) | MLA_INPUT(A) | MLA_INPUT(B) | MLA_INPUT(MAGNITUDE) |
                                             MLA_INPUT(NORM)};
 
@@ -121,7 +122,7 @@ mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight,
     if (a->dtype != MLA_F32 || b->dtype != MLA_F32 || (sum->dtype == MLA_BF16 && sum->needs_grad))
         return mla_op_refuse(n, "A and B must be f32, and sum where it needs a gradient");
     if (!magnitude) n->in[W] = n->in[NORM] = NULL;
-    *(mla_lora_weight_options *)mla_op_attributes(n, sizeof *options) = *options;
+    *(mla_lora_weight_options *)n->attributes = *options;
     n->forward_scratch = n->backward_scratch = rows * width * (int64_t)sizeof(float) +
                                                mla_thread_rows_size(mla_tape_context(tape), 3, width);
     return mla_op_finish(n, options->out, 2, sum->shape);
