@@ -1,7 +1,5 @@
 /* attention, latent_attention and the cached forms against attention written out in double precision with whole
- * T x S scores. GRADCHECK(attention) GRADCHECK(latent_attention) GRADCHECK(cached_attention)
- * GRADCHECK(absorb_query) GRADCHECK(expand_values):
- * gradients are compared element by element with the formulas, not by differences. */
+ * T x S scores; gradients, too, are compared element by element with the formulas. */
 #include "autograd/ops.h"
 #include "autograd/base/random.h"
 #include "tests/support/check.h"

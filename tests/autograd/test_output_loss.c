@@ -1,5 +1,5 @@
 /* output_loss against the cross-entropy written out in double precision with whole logits.
- * GRADCHECK(output_loss): gradients are compared element by element with the formulas. */
+ * Gradients are compared element by element with the formulas. */
 #include "autograd/ops.h"
 #include "autograd/params.h"
 #include "autograd/base/random.h"

@@ -1,8 +1,8 @@
 #include "tests/support/gradcheck.h"
 
-#include "autograd/op.h"
 #include "autograd/params.h"
 #include "autograd/base/random.h"
+#include "autograd/tape_state.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,6 +19,7 @@ typedef struct {
     int inputs;
     int64_t count[GRADCHECK_INPUTS];
     float *x[GRADCHECK_INPUTS], *g[GRADCHECK_INPUTS], *direction;
+    const char *op; /* that is checked */
     char *why;
 } run;
 
@@ -29,6 +30,29 @@ static bool fails(run *r, const char *format, ...) {
     vsnprintf(r->why, GRADCHECK_WORDS, format, args);
     va_end(args);
     return false;
+}
+
+/* ---- what has been checked ---- */
+
+enum { MOST_OPS = 128 };
+static const char *seen[MOST_OPS];
+static int seen_count;
+
+bool gradcheck_has_seen(const char *op) {
+    for (int i = 0; i < seen_count; i++)
+        if (!strcmp(seen[i], op)) return true;
+    return false;
+}
+
+void gradcheck_note(const char *op) {
+    if (!op || gradcheck_has_seen(op)) return;
+    assert_true(seen_count < MOST_OPS);
+    seen[seen_count++] = op;
+}
+
+const char *gradcheck_op_of(const mla_tape *tape, const mla_tensor *y) {
+    const mla_node *last = tape->node_count ? tape->nodes[tape->node_count - 1] : NULL;
+    return last && last->out == y ? last->op->name : NULL;
 }
 
 /* ---- the loss: a weighted sum of all elements of some tensors ---- */
@@ -92,6 +116,7 @@ static double value(run *r) {
 static bool differentiate(run *r, mla_tensor *const *in, bool twice) {
     mla_tensor *terms[1 + GRADCHECK_INPUTS];
     terms[0] = r->check->build(r->tape, in, r->check->user);
+    r->op = gradcheck_op_of(r->tape, terms[0]);
     memcpy(terms + 1, in, (size_t)r->inputs * sizeof *in);
     if (mla_backward(r->tape, weighted(r->tape, twice ? 1 + r->inputs : 1, terms)) == MLA_OK) return true;
     return fails(r, "%s", mla_error(r->context));
@@ -255,6 +280,7 @@ static bool set_up(run *r) {
 bool gradients_are_right(mla_context *context, const gradcheck *check, char why[GRADCHECK_WORDS]) {
     run r = {.context = context, .check = check, .why = why};
     const bool right = set_up(&r) ? is_right(&r) : fails(&r, "%s", mla_error(context));
+    if (right) gradcheck_note(r.op);
     mla_clear_error(context);
     mla_tape_destroy(r.tape);
     for (int i = 0; i < r.inputs; i++) {

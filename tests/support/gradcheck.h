@@ -41,8 +41,12 @@ bool gradients_are_right(mla_context *context, const gradcheck *check, char why[
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 void check_gradients_at(mla_context *context, const gradcheck *check, const char *file, int line);
 
-/* The test of mla_NAME, a function gradient_of_NAME. A test looks for these marks in the sources of the tests:
- * every op must have one. */
-#define GRADCHECK(name) cmocka_unit_test(gradient_of_##name)
+/* Whether this program has found the gradients of an op right: of a check's result, not of what lies before it. */
+bool gradcheck_has_seen(const char *op);
+
+/* For the checks. The op that was recorded last, if it is the one that made y; NULL: another. */
+const char *gradcheck_op_of(const mla_tape *tape, const mla_tensor *y);
+/* Its gradients have been found right; op may be NULL. */
+void gradcheck_note(const char *op);
 
 #endif

@@ -18,6 +18,7 @@ typedef struct {
     mla_tape *tape;
     float *weights, *kept, *direction;
     double norm; /* of all gradients */
+    const char *op; /* the layer's last one */
     char *why;
 } run;
 
@@ -69,6 +70,7 @@ static mla_tensor *weighted(run *r, mla_tensor *y) {
 static bool differentiate(run *r) {
     mla_params_clear_gradients(r->check->params);
     mla_tensor *y = apply(r, &step);
+    r->op = gradcheck_op_of(r->tape, y);
     if (!y || mla_backward(r->tape, weighted(r, y))) return fails(r, "%s", mla_error(r->context));
     double sum = 0;
     for (int64_t i = 0; i < mla_params_count(r->check->params); i++) {
@@ -147,6 +149,7 @@ static bool is_right(run *r) {
 bool layer_is_right(mla_context *context, const layercheck *check, char why[GRADCHECK_WORDS]) {
     run r = {.context = context, .check = check, .why = why};
     const bool right = is_right(&r);
+    if (right) gradcheck_note(r.op);
     mla_clear_error(context);
     mla_tape_destroy(r.tape);
     free(r.weights);
