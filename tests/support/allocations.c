@@ -50,7 +50,8 @@ allocation_count allocations_stop(void) {
 }
 
 static bool is_ours(const void *caller) {
-    static const char *const libraries[] = {"libdnnl", "libgomp", "libstdc++", "ld-linux"};
+    static const char *const libraries[] = {"libdnnl",    "libgomp", "libstdc++", "ld-linux", "libmpi",
+                                            "libopen-", "openmpi", "libpmix",   "libevent"};
     Dl_info place;
     if (!watching) return false;
     if (!dladdr(caller, &place) || !place.dli_fname) return true;

@@ -1,5 +1,5 @@
 /* Watches allocations: counts them, and makes one fail. Inert until a test starts it. Those made within oneDNN,
- * the OpenMP run time and the C++ library are never failed, and counted apart: they are not ours to answer for.
+ * the OpenMP run time, the C++ library and MPI are never failed, and counted apart: they are not ours to answer for.
  * Under the address sanitizer, whose own allocator must stay in place, nothing can be watched. */
 #ifndef MLA_TESTS_SUPPORT_ALLOCATIONS_H
 #define MLA_TESTS_SUPPORT_ALLOCATIONS_H

@@ -1,5 +1,6 @@
 /* Three ranks: started by itself under mpirun. What a test finds out is checked after its last exchange: a rank that
  * gave up in between would leave the others waiting. */
+#include "tests/support/allocations.h"
 #include "tests/support/check.h"
 #include "train/distributed/buckets.h"
 #include "train/distributed/shard.h"
@@ -200,6 +201,26 @@ static void a_sharded_update_is_the_whole_one(void **state) {
     free(m), free(v), free(before), free(after);
 }
 
+/* Making buckets exchanges nothing: each rank finds out for itself. */
+static void every_allocation_of_the_buckets_may_fail(void **state) {
+    if (!allocations_can_be_watched()) skip();
+    const mla_buckets_options options = {.bytes = 1000, .wire = MLA_BF16};
+    fixture *f = *state;
+    allocation_count count = {.failed = true};
+    int64_t n;
+    for (n = 1; count.failed; n++) {
+        mla_buckets *buckets;
+        allocations_watch(n);
+        const mla_status status = mla_buckets_create(f->context, f->comm, f->params, &options, &buckets);
+        mla_buckets_destroy(buckets);
+        count = allocations_stop();
+        if (count.live) fail_msg("%lld allocations leak when number %lld fails", (long long)count.live, (long long)n);
+        if (count.failed) check_error(f->context, status, MLA_ERROR_MEMORY, "no memory for");
+        else check_ok(f->context, status);
+    }
+    assert_true(n > 10);
+}
+
 static mla_status one_step(fixture *f, mla_team *team, mla_team_sums *sums) {
     mla_team_begin(team);
     give_gradients(f, NULL);
@@ -275,6 +296,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(sums_are_those_of_all_ranks_in_their_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sums_in_bf16_are_near_and_the_same_everywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sharded_update_is_the_whole_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_allocation_of_the_buckets_may_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_one_rank_knows_all_know, set_up, tear_down),
     };
     fixture f = {0};

@@ -51,8 +51,9 @@ static mla_status make_bucket(mla_buckets *b, int64_t i) {
     bucket *item = &b->items[i];
     item->begin = end_of(b, i) > b->size ? end_of(b, i) - b->size : 0;
     const mla_status status = mla_link_create(b->comm, end_of(b, i) - item->begin, &item->link);
-    const int64_t way = i % ON_THE_WAY, room = mla_link_room(item->link);
+    const int64_t way = i % ON_THE_WAY;
     if (status || b->received[way]) return status;
+    const int64_t room = mla_link_room(item->link);
     b->received[way] = mla_alloc(b->context, room, mla_dtype_size(b->options.wire), "gradients of other ranks");
     if (is_rounded(b)) b->sending[way] = mla_alloc(b->context, room, sizeof(mla_bf16), "gradients for other ranks");
     return b->received[way] && (b->sending[way] || !is_rounded(b)) ? MLA_OK : MLA_ERROR_MEMORY;

@@ -6,9 +6,12 @@
  * sharded, sends the sum to all. In bf16 half the bytes travel: what is sent is rounded, sums are taken in f32.
  *
  *     mla_buckets_begin(buckets);
- *     step.gradient_final = mla_buckets_final, step.between = mla_buckets_poll, step.user = buckets;   // last
- * microbatch mla_backward(tape, loss); mla_buckets_finish(buckets);                                     // now the
- * gradients are those of the whole batch */
+ *     ... all microbatches but the last, whose gradients add up ...
+ *     mla_tape_begin(tape, &(mla_step){.gradient_final = mla_buckets_final, .between = mla_buckets_poll,
+ *                                      .user = buckets});
+ *     status = mla_backward(tape, loss_of_the_last);
+ *     if (!status) status = mla_buckets_finish(buckets); // the gradients are those of the whole batch now
+ */
 #ifndef MLA_TRAIN_DISTRIBUTED_BUCKETS_H
 #define MLA_TRAIN_DISTRIBUTED_BUCKETS_H
 
