@@ -1,8 +1,10 @@
 #include "train/run/machine.h"
 #include "autograd/base/clock.h"
+#include "autograd/pool.h"
 
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Operands of a product, for one thread. */
 typedef struct {
@@ -15,21 +17,20 @@ static int64_t stored_bytes(int64_t rows, int64_t columns, bool transposed, int6
     return stored_rows * (ld > width ? ld : width) * (int64_t)mla_dtype_size(type);
 }
 
-static bool make_operands(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *s, operands *o) {
-    const int64_t b_bytes = s->b_packed ? mla_gemm_packed_bytes(gemm)
-                                        : stored_bytes(s->k, s->n, s->b_transposed, s->ldb, s->b_type);
-    o->a = mla_alloc(context, stored_bytes(s->m, s->k, s->a_transposed, s->lda, s->a_type), 1, "a measurement");
-    o->b = mla_alloc(context, b_bytes, 1, "a measurement");
-    o->c = mla_alloc(context, stored_bytes(s->m, s->n, false, s->ldc, s->c_type), 1, "a measurement");
-    o->bias = mla_alloc(context, s->n, sizeof(float), "a measurement");
-    return o->a && o->b && o->c && o->bias;
+/* Memory as a step has it: its alignment and pages count, and pages that were never written are all one. 0x3c3c is a
+ * number of some hundredths, in bf16 and in f32. */
+static void *filled(mla_pool *pool, int64_t bytes) {
+    const mla_buffer *buffer = mla_pool_take(pool, bytes);
+    return buffer ? memset(buffer->data, 0x3c, (size_t)bytes) : NULL;
 }
 
-static void free_operands(operands *o) {
-    free(o->a);
-    free(o->b);
-    free(o->c);
-    free(o->bias);
+static bool make_operands(mla_pool *pool, const mla_gemm *gemm, const mla_gemm_shape *s, operands *o) {
+    o->a = filled(pool, stored_bytes(s->m, s->k, s->a_transposed, s->lda, s->a_type));
+    o->b = filled(pool, s->b_packed ? mla_gemm_packed_bytes(gemm)
+                                    : stored_bytes(s->k, s->n, s->b_transposed, s->ldb, s->b_type));
+    o->c = filled(pool, stored_bytes(s->m, s->n, false, s->ldc, s->c_type));
+    o->bias = filled(pool, s->n * (int64_t)sizeof(float));
+    return o->a && o->b && o->c && o->bias;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -56,19 +57,42 @@ static double seconds_of(const mla_gemm *gemm, const mla_gemm_shape *s, const op
     return (mla_seconds() - begin) / repeats / (s->single_thread ? threads : 1);
 }
 
-mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *s, double *seconds) {
+/* Seconds that one run of a planned product takes, the median of a few; single-thread plans run on all threads
+ * at once, and their time is divided by the number of threads. */
+static mla_status measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *s, double *seconds) {
     enum { RUNS = 7 };
     const int threads = s->single_thread ? mla_context_threads(context) : 1;
     const double flops = 2 * (double)s->m * (double)s->n * (double)s->k;
     const int repeats = 1 + (int)(2e8 / flops); /* small products: some milliseconds together */
     double times[RUNS];
+    mla_pool *pool = NULL;
     operands *o = mla_alloc(context, threads, sizeof *o, "a measurement");
-    bool good = o != NULL;
-    for (int i = 0; i < threads && good; i++) good = make_operands(context, gemm, s, &o[i]);
+    bool good = o && !mla_pool_create(context, &pool, false);
+    for (int i = 0; i < threads && good; i++) good = make_operands(pool, gemm, s, &o[i]);
     for (int i = 0; i < RUNS && good; i++) times[i] = seconds_of(gemm, s, o, threads, repeats);
     *seconds = good ? mla_median(times, RUNS) : 0;
-    for (int i = 0; i < threads && o; i++) free_operands(&o[i]);
+    mla_pool_destroy(pool);
     free(o);
+    return mla_error_status(context);
+}
+
+typedef struct {
+    mla_context *context;
+    double seconds, flops;
+} products;
+
+static void add_product(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs) {
+    products *p = user;
+    double seconds;
+    if (!runs || measure_gemm(p->context, gemm, shape, &seconds)) return;
+    p->seconds += seconds * (double)runs;
+    p->flops += 2 * (double)shape->m * (double)shape->n * (double)shape->k * (double)runs;
+}
+
+mla_status mla_measure_products(mla_context *context, double *out) {
+    products p = {.context = context};
+    mla_gemm_each(context, add_product, &p);
+    *out = p.seconds > 0 ? p.flops / p.seconds : 0;
     return mla_error_status(context);
 }
 
@@ -77,14 +101,15 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
     const mla_gemm_shape shape =
         {.m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
     const mla_gemm *gemm = mla_gemm_plan(context, &shape);
-    operands o = {0};
+    mla_pool *pool = NULL;
+    operands o;
     double best = 0;
-    const bool good = gemm && make_operands(context, gemm, &shape, &o);
+    const bool good = gemm && !mla_pool_create(context, &pool, false) && make_operands(pool, gemm, &shape, &o);
     for (int i = 0; good && i < RUNS; i++) {
         const double rate = 2.0 * SIZE * SIZE * SIZE / seconds_of(gemm, &shape, &o, 1, 1);
         best = rate > best ? rate : best;
     }
-    free_operands(&o);
+    mla_pool_destroy(pool);
     *out = best;
     return mla_error_status(context);
 }

@@ -9,9 +9,10 @@
  * short runs (some 0.2 s in all). Errors: those of mla_gemm_plan. */
 mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out);
 
-/* Seconds that one run of a planned product takes, the median of a few; single-thread plans run on all threads
- * at once, and their time is divided by the number of threads. Errors: no memory. */
-mla_status mla_measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *shape, double *seconds);
+/* FLOPs per second of all matrix products that the context has made so far, each run by itself as it was planned (with
+ * its packed B where it has one) and weighted by its FLOPs; 0 where there are none. Measuring counts as making: once a
+ * context. Errors: no memory. */
+mla_status mla_measure_products(mla_context *context, double *out);
 
 /* The type of products that a recipe asks for: auto is bf16 where the processor multiplies it, else f32. Asking for
  * bf16 elsewhere is allowed, with a warning: it takes less memory there. */

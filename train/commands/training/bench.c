@@ -51,6 +51,7 @@ typedef struct {
     op_time ops[MOST_OPS];
     int op_count;
     double optimizer_seconds;
+    double product_rate; /* FLOPs per second of the step's products by themselves; 0: not measured yet */
     int64_t step, base_memory;
 } bench;
 
@@ -141,29 +142,12 @@ static double model_flops(const bench *b) {
            (double)(b->recipe.train.batch / b->recipe.train.microbatch);
 }
 
-/* ---- what oneDNN's own products of this step take ---- */
-
-typedef struct {
-    mla_context *context;
-    double seconds, flops;
-} products;
-
-static void add_product(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs) {
-    products *p = user;
-    double seconds;
-    if (!runs || mla_measure_gemm(p->context, gemm, shape, &seconds)) return;
-    p->seconds += seconds * (double)runs;
-    p->flops += 2 * (double)shape->m * (double)shape->n * (double)shape->k * (double)runs;
-}
-
-/* FLOPs per second of all products of the steps so far, each run by itself, weighted by its FLOPs. */
-static double rate_of_products(mla_context *context) {
-    products p = {.context = context};
-    mla_gemm_each(context, add_product, &p);
-    return p.seconds > 0 ? p.flops / p.seconds : 0;
-}
-
 /* ---- results ---- */
+
+/* Once, as to measure products is to make more of them. */
+static mla_status measure_products(bench *b) {
+    return b->product_rate > 0 ? MLA_OK : mla_measure_products(b->context, &b->product_rate);
+}
 
 typedef struct {
     double ms, flops_per_second, fraction;
@@ -181,7 +165,8 @@ static mla_status measure(bench *b, int64_t steps, result *out) {
         out->ms = 1e3 * median;
         out->peak = mla_memory_peak();
         out->flops_per_second = model_flops(b) / median;
-        out->fraction = out->flops_per_second / rate_of_products(b->context);
+        status = measure_products(b);
+        out->fraction = out->flops_per_second / b->product_rate;
     }
     free(seconds);
     return status;
@@ -243,8 +228,9 @@ static mla_status answer(bench *b, FILE *out) {
     while (!status && fgets(line, sizeof line, stdin)) {
         double seconds, loss;
         if (!strncmp(line, "fraction", 8)) {
-            fprintf(out, "{\"products_gflops\":%.3f,\"model_gflop\":%.3f}\n", rate_of_products(b->context) / 1e9,
-                    model_flops(b) / 1e9);
+            if (!(status = measure_products(b)))
+                fprintf(out, "{\"products_gflops\":%.3f,\"model_gflop\":%.3f}\n", b->product_rate / 1e9,
+                        model_flops(b) / 1e9);
         } else if (!(status = step(b, &seconds, &loss)))
             fprintf(out, "{\"ms\":%.3f,\"peak_mib\":%.1f,\"loss\":%.6f}\n", 1e3 * seconds,
                     (double)mla_memory_peak() / (1 << 20), loss);
