@@ -1,6 +1,7 @@
 #include "train/adapter/adapter_internal.h"
 #include "autograd/base/file.h"
 #include "train/adapter/base.h"
+#include "train/hugging_face/families/rotary_rows.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -233,8 +234,9 @@ mla_status mla_adapter_read_tensor(const mla_adapter *a, const mla_adapter_tenso
 /* PEFT's adapters are for exported models, of which the rows of some projections stand in another order. */
 static mla_status from_exported(const mla_adapter *a, const mla_decoder *model, const mla_adapter_tensor *t) {
     const bool b = strstr(t->name, ".lora_B."), magnitude = strstr(t->name, ".lora_magnitude_vector");
-    if (a->checkpoint || !(b || magnitude) || !mla_adapter_reorders(&model->config, t->name)) return MLA_OK;
-    return mla_adapter_reorder(a->context, &model->config, t->shape[0], b ? t->shape[1] : 1, false, t->to->data);
+    if (a->checkpoint || !(b || magnitude) || !mla_rotary_rows_differ(&model->config, t->name)) return MLA_OK;
+    return mla_rotary_rows_reorder(a->context, model->config.head_dim, t->shape[0], b ? t->shape[1] : 1,
+                                   MLA_TO_NEIGHBOURS, t->to->data);
 }
 
 mla_status mla_adapter_read(mla_adapter *a, const mla_decoder *model) {

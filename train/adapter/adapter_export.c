@@ -1,7 +1,7 @@
 #include "autograd/base/file.h"
 #include "layers/attention/latent_attention.h"
-#include "layers/attention/multi_head_attention.h"
 #include "train/adapter/adapter_internal.h"
+#include "train/hugging_face/families/rotary_rows.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -11,30 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- the order of rows in exported models (train/hugging_face/export.c) ---- */
-
-bool mla_adapter_reorders(const mla_model_config *c, const char *projection) {
-    return c->attention == &mla_multi_head_kind && c->position == MLA_POSITION_ROPE && c->rope_interleave &&
-           (strstr(projection, ".q_proj") || strstr(projection, ".k_proj"));
-}
-
-mla_status mla_adapter_reorder(mla_context *context, const mla_model_config *config, int64_t rows, int64_t width,
-                               bool to_halves, float *values) {
-    const int64_t head = config->head_dim, half = head / 2;
-    float *old = mla_alloc(context, head * width, sizeof *old, "a head's rows");
-    for (int64_t first = 0; old && first + head <= rows; first += head) {
-        float *now = values + first * width;
-        memcpy(old, now, (size_t)(head * width) * sizeof *old);
-        for (int64_t i = 0; i < head; i++) {
-            const int64_t pair = i % 2 * half + i / 2; /* where row i of neighbours is among halves */
-            memcpy(now + (to_halves ? pair : i) * width, old + (to_halves ? i : pair) * width,
-                   (size_t)width * sizeof *old);
-        }
-    }
-    free(old);
-    return old ? MLA_OK : MLA_ERROR_MEMORY;
-}
 
 /* ---- tensors ---- */
 
@@ -67,8 +43,9 @@ static mla_status read_rows(const job *j, const mla_adapter_tensor *t, float *ou
     mla_tensor to = {.dtype = MLA_F32, .ndim = t->ndim, .data = out};
     memcpy(to.shape, t->shape, sizeof to.shape);
     const mla_status status = mla_adapter_read_tensor(j->adapter, t, &to);
-    if (status || strstr(t->name, ".lora_A.") || !mla_adapter_reorders(j->config, t->name)) return status;
-    return mla_adapter_reorder(j->adapter->context, j->config, t->shape[0], t->ndim > 1 ? t->shape[1] : 1, true, out);
+    if (status || strstr(t->name, ".lora_A.") || !mla_rotary_rows_differ(j->config, t->name)) return status;
+    return mla_rotary_rows_reorder(j->adapter->context, j->config->head_dim, t->shape[0],
+                                   t->ndim > 1 ? t->shape[1] : 1, MLA_TO_HALVES, out);
 }
 
 /* A' = [A; A0] and B' = [B, -B0], so that B' A' = B A - B0 A0. `values` holds both, one behind the other. */

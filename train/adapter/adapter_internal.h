@@ -32,12 +32,6 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
 /* What it says of a projection: the value of `pattern` whose key names it (as PEFT matches them), else of `key`. */
 mla_status mla_adapter_setting(mla_context *context, const char *where, const json_t *config, const char *pattern,
                                const char *key, const char *projection, double *out);
-/* From neighbours as rotary pairs to halves and back: whether the rows of this projection's output stand in another
- * order in exported models. */
-bool mla_adapter_reorders(const mla_model_config *config, const char *projection);
-/* Reorders rows (of B, of a magnitude): `width` numbers each. */
-mla_status mla_adapter_reorder(mla_context *context, const mla_model_config *config, int64_t rows, int64_t width,
-                               bool to_halves, float *values);
 mla_status mla_adapter_read_tensor(const mla_adapter *adapter, const mla_adapter_tensor *tensor, const mla_tensor *to);
 
 #endif

@@ -2,7 +2,7 @@
 #include "autograd/base/file.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
-#include "layers/attention/multi_head_attention.h"
+#include "train/hugging_face/families/rotary_rows.h"
 #include "train/hugging_face/model_config.h"
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
@@ -65,36 +65,20 @@ static mla_status write_json(mla_context *context, const char *folder, const cha
 
 /* ---- the numbers ---- */
 
-/* Rows of one head: those of pair i at 2i and 2i+1 go to i and i + half. */
-static void split_pairs(float *rows, int64_t half, int64_t width, float *scratch) {
-    memcpy(scratch, rows, (size_t)(2 * half * width) * sizeof *rows);
-    for (int64_t i = 0; i < half; i++) {
-        memcpy(rows + i * width, scratch + 2 * i * width, (size_t)width * sizeof *rows);
-        memcpy(rows + (half + i) * width, scratch + (2 * i + 1) * width, (size_t)width * sizeof *rows);
-    }
-}
-
-static bool is_rotated(const char *name) {
-    return strstr(name, ".q_proj.") || strstr(name, ".k_proj.") || strstr(name, ".q_norm.") ||
-           strstr(name, ".k_norm.");
-}
-
-/* From neighbours as rotary pairs to halves: scores, sums over a head, do not depend on the order of its
- * rows. */
+/* From neighbours as rotary pairs to halves. */
 static mla_status split_all_pairs(mla_decoder *model) {
-    const int64_t head = model->config.head_dim;
-    float *scratch =
-        mla_alloc(model->context, head * model->config.hidden_size, sizeof *scratch, "a head's rows");
-    if (!scratch) return MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+    mla_status status = MLA_OK;
+    bool any = false;
+    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
         const mla_param *p = mla_params_at(model->params, i);
-        const int64_t rows = p->spec.shape[0], width = p->count / rows;
-        for (int64_t first = 0; is_rotated(p->spec.name) && first < rows; first += head)
-            split_pairs((float *)p->tensor.data + first * width, head / 2, width, scratch);
+        const int64_t rows = p->spec.shape[0];
+        if (!mla_rotary_rows_differ(&model->config, p->spec.name)) continue;
+        status = mla_rotary_rows_reorder(model->context, model->config.head_dim, rows, p->count / rows, MLA_TO_HALVES,
+                                         p->tensor.data);
+        any = true;
     }
-    model->config.rope_interleave = false;
-    free(scratch);
-    return MLA_OK;
+    if (any) model->config.rope_interleave = false;
+    return status;
 }
 
 static mla_status write_tensors(const mla_decoder *model, const char *folder, mla_safetensors_type type,
@@ -202,14 +186,11 @@ static mla_status write_chat_template(const job *j) {
 static mla_status prepare(job *j) {
     const char *origin = mla_checkpoint_hugging_face(j->checkpoint),
                *tokenizer = mla_checkpoint_tokenizer(j->checkpoint);
-    const mla_model_config *c = &j->model->config;
     mla_status status = MLA_OK;
     if (origin) status = mla_json_parse(j->context, mla_checkpoint_path(j->checkpoint), origin, &j->origin);
     if (!status && tokenizer)
         status = mla_tokenizer_parse(j->context, &j->tokenizer, tokenizer, (int64_t)strlen(tokenizer));
-    if (!status && c->attention == &mla_multi_head_kind && c->position == MLA_POSITION_ROPE &&
-        c->rope_interleave)
-        status = split_all_pairs(j->model);
+    if (!status) status = split_all_pairs(j->model);
     return status;
 }
 
