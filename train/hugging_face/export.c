@@ -2,6 +2,7 @@
 #include "autograd/base/file.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
+#include "train/hugging_face/families/family.h"
 #include "train/hugging_face/families/rotary_rows.h"
 #include "train/hugging_face/model_config.h"
 #include "train/adapter/adapter.h"
@@ -65,36 +66,41 @@ static mla_status write_json(mla_context *context, const char *folder, const cha
 
 /* ---- the numbers ---- */
 
-/* From neighbours as rotary pairs to halves. */
-static mla_status split_all_pairs(mla_decoder *model) {
+typedef struct {
+    const mla_tensor_map *map;
+    mla_safetensors_item *items;
+    float **made; /* values of items that no parameter holds as they are; otherwise NULL */
+} tensors;
+
+/* The i-th tensor of the file. */
+static mla_status make_item(const tensors *t, int64_t i) {
+    const mla_mapped_tensor *mapped = &t->map->tensors[i];
+    const int64_t count = mla_count(&mapped->shape);
+    const float *values = mla_mapped_values(t->map, mapped);
     mla_status status = MLA_OK;
-    bool any = false;
-    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
-        const mla_param *p = mla_params_at(model->params, i);
-        const int64_t rows = p->spec.shape[0];
-        if (!mla_rotary_rows_differ(&model->config, p->spec.name)) continue;
-        status = mla_rotary_rows_reorder(model->context, model->config.head_dim, rows, p->count / rows, MLA_TO_HALVES,
-                                         p->tensor.data);
-        any = true;
+    if (!values) {
+        values = t->made[i] = mla_alloc(t->map->model->context, count, sizeof **t->made, mapped->name);
+        status = values ? mla_tensor_export(t->map, mapped, t->made[i]) : MLA_ERROR_MEMORY;
     }
-    if (any) model->config.rope_interleave = false;
+    t->items[i] = (mla_safetensors_item){.name = mapped->name, .ndim = mapped->shape.ndim, .values = values};
+    memcpy(t->items[i].shape, mapped->shape.shape, sizeof mapped->shape.shape);
     return status;
 }
 
-static mla_status write_tensors(const mla_decoder *model, const char *folder, mla_safetensors_type type,
-                                int64_t shard_bytes) {
-    const int64_t count = mla_params_count(model->params);
-    mla_safetensors_item *items = mla_alloc(model->context, count, sizeof *items, "the list of tensors");
-    if (!items) return MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < count; i++) {
-        const mla_param *p = mla_params_at(model->params, i);
-        items[i] =
-            (mla_safetensors_item){.name = p->spec.name, .ndim = p->spec.ndim, .values = p->tensor.data};
-        memcpy(items[i].shape, p->spec.shape, sizeof p->spec.shape);
-    }
-    const mla_status status = mla_safetensors_write_model(model->context, folder, type, items, count,
-                                                          shard_bytes ? shard_bytes : 5000000000);
-    free(items);
+static mla_status write_mapped(const mla_tensor_map *map, const char *folder, mla_safetensors_type type,
+                               int64_t shard_bytes) {
+    mla_context *context = map->model->context;
+    tensors t = {.map = map,
+                 .items = mla_alloc(context, map->count, sizeof *t.items, "the list of tensors"),
+                 .made = mla_alloc(context, map->count, sizeof *t.made, "the list of tensors")};
+    mla_status status = t.items && t.made ? MLA_OK : MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < map->count && !status; i++) status = make_item(&t, i);
+    if (!status)
+        status = mla_safetensors_write_model(context, folder, type, t.items, map->count,
+                                             shard_bytes ? shard_bytes : 5000000000);
+    for (int64_t i = 0; t.made && i < map->count; i++) free(t.made[i]);
+    free(t.made);
+    free(t.items);
     return status;
 }
 
@@ -108,6 +114,7 @@ typedef struct {
     json_t *origin;           /* /config/hugging_face, or NULL */
     mla_tokenizer *tokenizer; /* or NULL */
     mla_safetensors_type type;
+    const mla_family *family;
 } job;
 
 static mla_safetensors_type choose_type(mla_export_type wanted, const json_t *origin) {
@@ -130,10 +137,12 @@ static void set_special_ids(json_t *config, const mla_tokenizer *tokenizer) {
         json_object_set_new(config, "eos_token_id", separator >= 0 ? json_integer(separator) : json_null());
 }
 
-static mla_status write_config(const job *j, mla_export_report *report) {
-    json_t *config =
-        mla_hugging_face_write(j->context, &j->model->config, json_object_get(j->origin, "config.json"));
+static mla_status write_config(job *j, mla_export_report *report) {
+    mla_model_config exported = j->model->config;
+    if (mla_rotary_order_differs(&exported)) exported.rope_interleave = false; /* as write_tensors reorders the rows */
+    json_t *config = mla_hugging_face_write(j->context, &exported, json_object_get(j->origin, "config.json"));
     if (!config) return mla_error_status(j->context);
+    j->family = mla_family_of(config);
     json_object_del(config, "dtype"); /* the name of transformers 5, which reads the older one as well */
     json_object_set_new(config, "torch_dtype", json_string(type_word(j->type)));
     set_special_ids(config, j->tokenizer);
@@ -190,13 +199,20 @@ static mla_status prepare(job *j) {
     if (origin) status = mla_json_parse(j->context, mla_checkpoint_path(j->checkpoint), origin, &j->origin);
     if (!status && tokenizer)
         status = mla_tokenizer_parse(j->context, &j->tokenizer, tokenizer, (int64_t)strlen(tokenizer));
-    if (!status) status = split_all_pairs(j->model);
+    return status;
+}
+
+static mla_status write_tensors(const job *j, int64_t shard_bytes) {
+    mla_tensor_map map;
+    mla_status status = mla_tensor_map_create(&map, j->model, j->family->rules);
+    if (!status) status = write_mapped(&map, j->folder, j->type, shard_bytes);
+    mla_tensor_map_destroy(&map);
     return status;
 }
 
 static mla_status write_all(job *j, const mla_export_options *options, mla_export_report *report) {
     mla_status status = write_config(j, report);
-    if (!status) status = write_tensors(j->model, j->folder, j->type, options->shard_bytes);
+    if (!status) status = write_tensors(j, options->shard_bytes);
     if (!status) status = write_tokenizer(j);
     if (!status) status = write_generation_config(j);
     if (!status) status = write_chat_template(j);

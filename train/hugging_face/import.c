@@ -3,6 +3,7 @@
 #include "autograd/base/file.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
+#include "train/hugging_face/families/family.h"
 #include "train/hugging_face/model_config.h"
 #include "train/checkpoint/checkpoint.h"
 
@@ -38,33 +39,31 @@ static bool is_tied_output(const mla_decoder *model, const char *name) {
     return model->config.tie_word_embeddings && !strcmp(name, "lm_head.weight");
 }
 
-static mla_status check_names(const mla_decoder *model, const mla_safetensors *file, const char *folder) {
+static mla_status check_names(const mla_tensor_map *map, const mla_safetensors *file, const char *folder) {
     name_list missing = {0}, extra = {0};
-    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
-        const char *name = mla_params_at(model->params, i)->spec.name;
-        if (!mla_safetensors_find(file, name)) name_add(&missing, name);
-    }
+    for (int64_t i = 0; i < map->count; i++)
+        if (!mla_safetensors_find(file, map->tensors[i].name)) name_add(&missing, map->tensors[i].name);
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
         const char *name = mla_safetensors_at(file, i)->name;
         const bool computed =
             mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
-        if (!mla_params_find(model->params, name) && !computed && !is_tied_output(model, name))
+        if (!mla_tensor_map_find(map, name) && !computed && !is_tied_output(map->model, name))
             name_add(&extra, name);
     }
     if (missing.count)
-        return mla_fail(model->context, MLA_ERROR_FORMAT,
+        return mla_fail(map->model->context, MLA_ERROR_FORMAT,
                         "%s: %lld tensors of the model of its config.json are missing: %s", folder,
                         (long long)missing.count, missing.text);
     if (extra.count)
-        return mla_fail(model->context, MLA_ERROR_FORMAT,
+        return mla_fail(map->model->context, MLA_ERROR_FORMAT,
                         "%s: %lld tensors are not of the model of its config.json: %s", folder,
                         (long long)extra.count, extra.text);
     return MLA_OK;
 }
 
-static mla_status check_shape(mla_context *context, const mla_param *p, const mla_safetensors_info *t) {
-    bool same = p->spec.ndim == t->ndim;
-    for (int i = 0; same && i < t->ndim; i++) same = p->spec.shape[i] == t->shape[i];
+static mla_status check_shape(mla_context *context, const mla_tensor *shape, const mla_safetensors_info *t) {
+    bool same = shape->ndim == t->ndim;
+    for (int i = 0; same && i < t->ndim; i++) same = shape->shape[i] == t->shape[i];
     if (same) return MLA_OK;
     char found[128] = "";
     for (int i = 0; i < t->ndim && strlen(found) < 100; i++)
@@ -72,15 +71,14 @@ static mla_status check_shape(mla_context *context, const mla_param *p, const ml
                  (long long)t->shape[i]);
     char expected[MLA_SHAPE_TEXT];
     return mla_fail(context, MLA_ERROR_SHAPE, "%s: tensor %s has shape (%s); by config.json it should be %s",
-                    t->file, t->name, found, mla_shape_text(&p->tensor, expected));
+                    t->file, t->name, found, mla_shape_text(shape, expected));
 }
 
-static mla_status check_shapes(const mla_decoder *model, const mla_safetensors *file) {
+static mla_status check_shapes(const mla_tensor_map *map, const mla_safetensors *file) {
     mla_status status = MLA_OK;
-    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
-        const mla_param *p = mla_params_at(model->params, i);
-        status = check_shape(model->context, p, mla_safetensors_find(file, p->spec.name));
-    }
+    for (int64_t i = 0; i < map->count && !status; i++)
+        status = check_shape(map->model->context, &map->tensors[i].shape,
+                             mla_safetensors_find(file, map->tensors[i].name));
     return status;
 }
 
@@ -93,30 +91,39 @@ static mla_status check_finite(mla_context *context, const mla_safetensors_info 
     return MLA_OK;
 }
 
-static mla_status read_values(mla_decoder *model, const mla_safetensors *file) {
+/* Into the parameter that holds it as it is, or from a copy into those that it makes. */
+static mla_status read_tensor(const mla_tensor_map *map, const mla_mapped_tensor *mapped, const mla_safetensors *file) {
+    mla_context *context = map->model->context;
+    const mla_safetensors_info *t = mla_safetensors_find(file, mapped->name);
+    float *direct = mla_mapped_values(map, mapped),
+          *values = direct ? direct : mla_alloc(context, t->count, sizeof *values, t->name);
+    mla_status status = values ? mla_safetensors_read(file, t, values) : MLA_ERROR_MEMORY;
+    if (!status) status = check_finite(context, t, values);
+    if (!status && !direct) status = mla_tensor_import(map, mapped, values);
+    if (!direct) free(values);
+    return status;
+}
+
+static mla_status read_values(const mla_tensor_map *map, const mla_safetensors *file) {
     mla_status status = MLA_OK;
-    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
-        const mla_param *p = mla_params_at(model->params, i);
-        const mla_safetensors_info *t = mla_safetensors_find(file, p->spec.name);
-        status = mla_safetensors_read(file, t, p->tensor.data);
-        if (!status) status = check_finite(model->context, t, p->tensor.data);
-    }
-    mla_params_changed(model->params);
+    for (int64_t i = 0; i < map->count && !status; i++) status = read_tensor(map, &map->tensors[i], file);
+    mla_params_changed(map->model->params);
     return status;
 }
 
 /* A tied model's file may hold its output projection once more; it must be the embedding then. */
-static mla_status check_tied_output(const mla_decoder *model, const mla_safetensors *file) {
+static mla_status check_tied_output(const mla_tensor_map *map, const mla_safetensors *file) {
+    const mla_decoder *model = map->model;
     const mla_safetensors_info *output = mla_safetensors_find(file, "lm_head.weight");
-    const mla_safetensors_info *input = mla_safetensors_find(file, "model.embed_tokens.weight");
+    const mla_safetensors_info *input =
+        mla_safetensors_find(file, mla_tensor_map_of(map, "model.embed_tokens.weight")->name);
     if (!model->config.tie_word_embeddings || !output) return MLA_OK;
     if (output->type == input->type && output->count == input->count &&
         !memcmp(output->data, input->data, (size_t)(input->end - input->begin)))
         return MLA_OK;
     return mla_fail(model->context, MLA_ERROR_FORMAT,
-                    "%s: lm_head.weight is not model.embed_tokens.weight, but config.json ties them; set "
-                    "tie_word_embeddings to false there",
-                    output->file);
+                    "%s: lm_head.weight is not %s, but config.json ties them; set tie_word_embeddings to false there",
+                    output->file, input->name);
 }
 
 static mla_status check_memory(const mla_decoder *model) {
@@ -128,15 +135,25 @@ static mla_status check_memory(const mla_decoder *model) {
                     (double)needed / (1 << 30), (double)available / (1 << 30));
 }
 
-static mla_status read_tensors(mla_decoder *model, const mla_safetensors *file, const char *folder) {
-    mla_status status = check_names(model, file, folder);
-    if (!status) status = check_shapes(model, file);
-    if (!status) status = check_tied_output(model, file);
+static mla_status read_mapped(const mla_tensor_map *map, const mla_safetensors *file, const char *folder) {
+    mla_params *params = map->model->params;
+    mla_status status = check_names(map, file, folder);
+    if (!status) status = check_shapes(map, file);
+    if (!status) status = check_tied_output(map, file);
     if (status) return status;
-    mla_params_lay_out(model->params);
-    status = check_memory(model);
-    if (!status) status = mla_params_allocate(model->params, false);
-    return status ? status : read_values(model, file);
+    mla_params_lay_out(params);
+    status = check_memory(map->model);
+    if (!status) status = mla_params_allocate(params, false);
+    return status ? status : read_values(map, file);
+}
+
+static mla_status read_tensors(const mla_decoder *model, const mla_family *family, const mla_safetensors *file,
+                               const char *folder) {
+    mla_tensor_map map;
+    mla_status status = mla_tensor_map_create(&map, model, family->rules);
+    if (!status) status = read_mapped(&map, file, folder);
+    mla_tensor_map_destroy(&map);
+    return status;
 }
 
 /* The one type of all tensors, or F32, which holds them all. */
@@ -166,12 +183,18 @@ static mla_status read_text(mla_context *context, const char *folder, const char
     return mla_file_read(context, text, &length, path, LARGEST_CONFIG);
 }
 
-static mla_status read_config(mla_context *context, const char *folder, char **text,
-                              mla_model_config *config) {
-    char where[PATH_MAX + 16];
-    const mla_status status = read_text(context, folder, "config.json", true, text);
+static mla_status read_config(mla_context *context, const char *folder, mla_model_config *config,
+                              const mla_family **family) {
+    char *text, where[PATH_MAX + 16];
+    json_t *json = NULL;
+    mla_status status = read_text(context, folder, "config.json", true, &text);
     snprintf(where, sizeof where, "%s/config.json: ", folder);
-    return status ? status : mla_hugging_face_read(context, where, *text, config);
+    if (!status) status = mla_hugging_face_read(context, where, text, config);
+    if (!status) status = mla_json_parse(context, where, text, &json);
+    if (!status) *family = mla_family_of(json);
+    json_decref(json);
+    free(text);
+    return status;
 }
 
 static mla_status add_text(mla_context *context, json_t *all, const char *folder, const char *name) {
@@ -246,20 +269,19 @@ static mla_status save(mla_decoder *model, const char *folder, const char *path,
 }
 
 mla_status mla_import(mla_context *context, const char *folder, const char *path, mla_import_report *report) {
-    char *text = NULL;
     mla_model_config config;
+    const mla_family *family;
     mla_decoder *model = NULL;
     mla_safetensors *file = NULL;
-    mla_status status = read_config(context, folder, &text, &config);
+    mla_status status = read_config(context, folder, &config, &family);
     if (!status) status = mla_safetensors_open(context, &file, folder);
     if (!status) status = mla_decoder_create(context, &model, &config);
-    if (!status) status = read_tensors(model, file, folder);
+    if (!status) status = read_tensors(model, family, file, folder);
     if (!status) {
         *report = (mla_import_report){.type = type_of(file)};
         status = save(model, folder, path, report);
     }
     mla_decoder_destroy(model);
     mla_safetensors_close(file);
-    free(text);
     return status;
 }

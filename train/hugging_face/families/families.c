@@ -16,8 +16,8 @@ static mla_status check_routed_experts(const mla_config_file *file) {
     const json_t *routed = json_object_get(file->json, "n_routed_experts");
     if (dense >= layers || (routed && mla_config_says_no(routed))) return MLA_OK;
     return mla_fail(file->context, MLA_ERROR_FORMAT,
-                    "%sn_routed_experts: the layers from %lld on (first_k_dense_replace) are mixtures of experts, which "
-                    "are not supported; models with dense layers only are",
+                    "%sn_routed_experts: the layers from %lld on (first_k_dense_replace) are mixtures of experts, "
+                    "which are not supported; models with dense layers only are",
                     file->where, (long long)dense);
 }
 

@@ -3,7 +3,7 @@
 #ifndef MLA_TRAIN_HUGGING_FACE_FAMILIES_FAMILY_H
 #define MLA_TRAIN_HUGGING_FACE_FAMILIES_FAMILY_H
 
-#include "layers/attention/attention.h"
+#include "train/hugging_face/families/tensor_rules.h"
 
 #include <jansson.h>
 
@@ -37,6 +37,7 @@ struct mla_family {
     int64_t head_dim;                  /* where the file does not say; 0: follows from the others */
     const char *keys[MLA_FAMILY_KEYS]; /* beside those of all, and of all with its kind of attention */
     bool heads_divide;                 /* it wants the heads to divide hidden_size */
+    const mla_tensor_rule *rules;      /* NULL: all tensors have our names and shapes */
 };
 
 /* In the order in which they are tried for a model that came from none of them. */

@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool mla_rotary_order_differs(const mla_model_config *c) {
+    return c->attention == &mla_multi_head_kind && c->position == MLA_POSITION_ROPE && c->rope_interleave;
+}
+
 bool mla_rotary_rows_differ(const mla_model_config *c, const char *name) {
     static const char *const rotated[] = {".q_proj.", ".k_proj.", ".q_norm.", ".k_norm."};
-    if (c->attention != &mla_multi_head_kind || c->position != MLA_POSITION_ROPE || !c->rope_interleave) return false;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4 && mla_rotary_order_differs(c); i++)
         if (strstr(name, rotated[i])) return true;
     return false;
 }

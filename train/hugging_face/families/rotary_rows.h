@@ -6,8 +6,9 @@
 
 #include "layers/parts/config.h"
 
-/* Whether the rows of this parameter, or of an adapter's tensor for this projection's output, are in another order in
- * Hugging Face's files. */
+/* Whether a model has neighbours where Hugging Face's files have halves. */
+bool mla_rotary_order_differs(const mla_model_config *config);
+/* Whether that holds for the rows of this parameter, or of an adapter's tensor for this projection's output. */
 bool mla_rotary_rows_differ(const mla_model_config *config, const char *name);
 
 /* Reorders the rows, of `width` numbers each, of heads of `head` rows: from neighbours to halves, or back. Rows behind
