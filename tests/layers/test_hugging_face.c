@@ -59,6 +59,10 @@ static void families_are_told_apart(void **state) {
     c = read(context, multi_head, "{\"model_type\": \"qwen3\", \"head_dim\": 24, \"rms_norm_eps\": 1e-5}");
     assert_int_equal(c.head_dim, 24);
     check_close(c.rms_norm_eps, 1e-5, 0);
+    c = read(context, multi_head, "{\"model_type\": \"mistral\", \"sliding_window\": null, \"attention_bias\": true}");
+    assert_true(!c.attention_bias && !c.qkv_bias && !c.qk_norm && c.head_dim == 16);
+    c = read(context, multi_head, "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5}");
+    assert_true(!c.attention_bias && !c.qkv_bias && !c.qk_norm && !c.rope_interleave && c.head_dim == 16);
 }
 
 static void both_forms_of_rope_are_read(void **state) {
@@ -154,6 +158,24 @@ static void unsupported_features_are_named(void **state) {
         {multi_head, "{\"model_type\": \"llama\", \"hidden_size\": \"64\"}",
          "hidden_size: expected a whole number"},
         {multi_head, "{\"model_type\": \"deepseek_v2\"}", "q_lora_rank: is missing"},
+        {multi_head, "{\"model_type\": \"mistral\"}", "c: sliding_window: is missing"},
+        {multi_head,
+         "{\"model_type\": \"mistral\", \"sliding_window\": 4096, \"use_sliding_window\": false,"
+         " \"layer_types\": [\"full_attention\", \"full_attention\"]}",
+         "c: sliding_window: sliding windows are not supported"},
+        {multi_head,
+         "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"sliding_window\": 64, \"max_window_layers\": 2}",
+         "c: sliding_window: sliding windows are not supported"},
+        {multi_head, "{\"model_type\": \"phi3\"}", "rms_norm_eps: is missing"},
+        {multi_head,
+         "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"type\": \"longrope\","
+         " \"short_factor\": [1], \"long_factor\": [1]}}",
+         "rope_type: \"longrope\" is not supported; of this model_type only default is"},
+        {multi_head, /* in Phi-3's files another word for longrope */
+         "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2}}",
+         "rope_type: \"yarn\" is not supported"},
+        {multi_head, "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"partial_rotary_factor\": 0.5}",
+         "partial_rotary_factor: only 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mla_model_config config;
@@ -216,35 +238,34 @@ static void check_round_trip(mla_context *context, const mla_model_config *confi
 static void written_configurations_read_back(void **state) {
     mla_context *context = *state;
     static const struct {
-        const char *base, *changes, *type;
+        const char *base, *changes, *type, *without; /* with and without the origin */
     } cases[] = {
         {latent, "{\"model_type\": \"deepseek_v3\", \"q_lora_rank\": 16, \"attention_bias\": true}",
-         "deepseek_v3"},
-        {latent, "{\"model_type\": \"deepseek_v2\"}", "deepseek_v2"},
+         "deepseek_v3", "deepseek_v3"},
+        {latent, "{\"model_type\": \"deepseek_v2\"}", "deepseek_v2", "deepseek_v3"},
         {latent,
          "{\"model_type\": \"deepseek_v3\", \"rope_interleave\": false, \"rope_scaling\": {\"type\": "
          "\"yarn\","
          " \"factor\": 4.5, \"mscale\": 0.7, \"mscale_all_dim\": 0.3, \"attention_factor\": 1.25}}",
-         "deepseek_v3"},
+         "deepseek_v3", "deepseek_v3"},
         {multi_head,
          "{\"model_type\": \"llama\", \"mlp_bias\": true, \"head_dim\": 20, \"rope_theta\": 12345.5}",
-         "llama"},
+         "llama", "llama"},
         {multi_head,
          "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
          " \"low_freq_factor\": 2, \"high_freq_factor\": 3, \"mscale\": 1}}",
-         "llama"},
-        {multi_head, "{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true}", "qwen2"},
-        {multi_head, "{\"model_type\": \"qwen3\", \"attention_bias\": true}", "qwen3"},
+         "llama", "llama"},
+        {multi_head, "{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true}", "qwen2", "qwen2"},
+        {multi_head, "{\"model_type\": \"qwen3\", \"attention_bias\": true}", "qwen3", "qwen3"},
+        {multi_head, "{\"model_type\": \"mistral\", \"sliding_window\": null, \"head_dim\": 20}", "mistral", "llama"},
+        {multi_head, "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5}", "phi3", "llama"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const mla_model_config config = read(context, cases[i].base, cases[i].changes);
         char *text = merged(cases[i].base, cases[i].changes);
         json_t *origin = json_loads(text, 0, NULL);
         check_round_trip(context, &config, origin, cases[i].type);
-        if (strcmp(cases[i].type, "deepseek_v2"))
-            check_round_trip(context, &config, NULL, cases[i].type);
-        else
-            check_round_trip(context, &config, NULL, "deepseek_v3");
+        check_round_trip(context, &config, NULL, cases[i].without);
         json_decref(origin);
         free(text);
     }
@@ -268,6 +289,15 @@ static void the_origin_is_kept(void **state) {
     json = mla_hugging_face_write(context, &config, origin);
     assert_string_equal(json_string_value(json_object_get(json, "model_type")), "qwen3");
     assert_null(json_object_get(json, "bos_token_id"));
+    json_decref(json);
+    json_decref(origin);
+
+    /* Phi-3 would take it for longrope */
+    origin = json_pack("{s:s}", "model_type", "phi3");
+    config = read(context, multi_head, "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5}");
+    check_ok(context, mla_fields_set(context, "", &mla_model_fields, &config, "rope_scaling.type", "yarn"));
+    json = mla_hugging_face_write(context, &config, origin);
+    assert_string_equal(json_string_value(json_object_get(json, "model_type")), "llama");
     json_decref(json);
     json_decref(origin);
 }

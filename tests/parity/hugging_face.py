@@ -48,6 +48,11 @@ CASES = {
     "qwen2": ("Qwen2", GROUPED | {"rope_theta": 1e6}),
     "qwen2-tied-yarn": ("Qwen2", GROUPED | {"tie_word_embeddings": True, "rope_scaling": YARN_PLAIN}),
     "qwen3": ("Qwen3", GROUPED | {"head_dim": 24, "rope_theta": 1e6}),
+    "mistral": ("Mistral", GROUPED | {"sliding_window": None, "head_dim": 24, "rms_norm_eps": 1e-5}),
+    "mistral-tied-yarn": ("Mistral", GROUPED | {"sliding_window": None, "tie_word_embeddings": True,
+                                                "rope_scaling": YARN_PLAIN}),
+    "phi3": ("Phi3", GROUPED | {"pad_token_id": 0, "rope_theta": 500.0}),
+    "phi3-tied": ("Phi3", GROUPED | {"pad_token_id": 0, "tie_word_embeddings": True, "num_key_value_heads": 4}),
     "qwen3-tied-bias": ("Qwen3", GROUPED | {"head_dim": 16, "attention_bias": True, "tie_word_embeddings": True}),
 }
 FORMS = {"f32": (torch.float32, "1GB"), "f32 sharded": (torch.float32, "50KB"), "bf16 sharded": (torch.bfloat16, "30KB"),

@@ -186,6 +186,89 @@ static void tensors_come_back_bit_by_bit(void **state) {
         }
 }
 
+/* ---- a family with rules for its tensors ---- */
+
+static const mla_param *param_of(const mla_decoder *model, const char *layer, const char *name) {
+    char text[128];
+    snprintf(text, sizeof text, "%.*s%s", (int)strlen("model.layers.0."), layer, name);
+    return mla_params_find(model->params, text);
+}
+
+/* The rows of several parameters of the layer that `name` is in, as one tensor. */
+static mla_safetensors_item fused(const mla_decoder *model, const char *name, const char *theirs,
+                                  const char *const parts[]) {
+    char *text = calloc(1, 128);
+    snprintf(text, 128, "%.*s%s", (int)strlen("model.layers.0."), name, theirs);
+    mla_safetensors_item item = {.name = text, .ndim = 2};
+    float *values = NULL;
+    for (int64_t count = 0; *parts; parts++) {
+        const mla_param *p = param_of(model, name, *parts);
+        values = realloc(values, (size_t)(count + p->count) * sizeof *values);
+        memcpy(values + count, p->tensor.data, (size_t)p->count * sizeof *values);
+        count += p->count;
+        item.shape[0] += p->spec.shape[0];
+        item.shape[1] = p->spec.shape[1];
+    }
+    item.values = values;
+    return item;
+}
+
+/* in/ becomes the folder of a Phi-3 with the model's weights; its gate_up_proj has some rows fewer. */
+static void write_phi3(fixture *f, const mla_decoder *model, int64_t fewer) {
+    static const char *const qkv[] = {"self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight",
+                                      NULL};
+    static const char *const gate_up[] = {"mlp.gate_proj.weight", "mlp.up_proj.weight", NULL};
+    int64_t count, kept = 0;
+    mla_safetensors_item *items = items_of(model, &count);
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = items[i].name;
+        if (strstr(name, ".k_proj.") || strstr(name, ".v_proj.") || strstr(name, ".up_proj.")) continue;
+        items[kept] = items[i];
+        if (strstr(name, ".q_proj.")) items[kept] = fused(model, name, "self_attn.qkv_proj.weight", qkv);
+        if (strstr(name, ".gate_proj.")) items[kept] = fused(model, name, "mlp.gate_up_proj.weight", gate_up);
+        if (strstr(name, ".gate_proj.")) items[kept].shape[0] -= fewer;
+        kept++;
+    }
+    check_ok(f->context, mla_safetensors_write_model(f->context, f->in, MLA_SAFETENSORS_F32, items, kept, 1 << 30));
+    for (int64_t i = 0; i < kept; i++)
+        if (strstr(items[i].name, "qkv_proj") || strstr(items[i].name, "gate_up"))
+            free((void *)(uintptr_t)items[i].name), free((void *)(uintptr_t)items[i].values);
+    free(items);
+    json_t *json = mla_hugging_face_write(f->context, &model->config, NULL);
+    json_object_set_new(json, "model_type", json_string("phi3"));
+    json_object_set_new(json, "architectures", json_pack("[s]", "Phi3ForCausalLM"));
+    char *text = mla_json_text(f->context, json);
+    write_text(f->in, "config.json", text);
+    free(text);
+    json_decref(json);
+}
+
+static void fused_tensors_are_split_and_joined(void **state) {
+    fixture *f = *state;
+    const mla_model_config config = small(f->context, &mla_multi_head_kind);
+    mla_decoder *model = model_of(f->context, &config), *again;
+    mla_checkpoint *checkpoint;
+    mla_import_report in;
+    mla_export_report out;
+    write_phi3(f, model, 0);
+    check_ok(f->context, mla_import(f->context, f->in, f->file, &in));
+    check_ok(f->context, mla_checkpoint_load(f->context, f->file, &checkpoint, &again));
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        const mla_param *p = mla_params_at(model->params, i), *q = mla_params_find(again->params, p->spec.name);
+        assert_memory_equal(p->tensor.data, q->tensor.data, (size_t)p->count * sizeof(float));
+    }
+    check_ok(f->context, mla_export(f->context, f->file, f->out, &(mla_export_options){0}, &out));
+    assert_string_equal(out.architecture, "Phi3ForCausalLM");
+    check_same_tensors(f->context, f->in, f->out);
+
+    write_phi3(f, model, 1);
+    check_error(f->context, mla_import(f->context, f->in, f->file, &in), MLA_ERROR_SHAPE,
+                "mlp.gate_up_proj.weight has shape (95,32); by config.json it should be (96,32)");
+    mla_checkpoint_close(checkpoint);
+    mla_decoder_destroy(again);
+    mla_decoder_destroy(model);
+}
+
 /* The checkpoint holds what the file held, widened; a type that is asked for is given. */
 static void types_can_be_changed(void **state) {
     fixture *f = *state;
@@ -485,6 +568,7 @@ static void full_disks_are_left_clean(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {CASE(tensors_come_back_bit_by_bit), CASE(types_can_be_changed),
+                                       CASE(fused_tensors_are_split_and_joined),
                                        CASE(tokenizers_come_along),        CASE(neighbours_become_halves),
                                        CASE(wrong_tensors_are_named),      CASE(wrong_folders_are_named),
                                        CASE(exports_are_refused),          CASE(full_disks_are_left_clean)};

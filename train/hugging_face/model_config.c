@@ -83,8 +83,8 @@ static mla_status check_others(const reader *r) {
     return MLA_OK;
 }
 
-/* layer_types has the last word; without it, Qwen's layers from max_window_layers on have windows if they are
- * in use. */
+/* layer_types has the last word, but for families that do not know it; without it, Qwen's layers from
+ * max_window_layers on have windows if they are in use. */
 static mla_status check_windows(const reader *r) {
     static const char words[] = "sliding windows are not supported; attention must be full in all layers";
     const json_t *types = get(r, "layer_types"), *use = get(r, "use_sliding_window");
@@ -92,7 +92,9 @@ static mla_status check_windows(const reader *r) {
         const char *type = json_string_value(json_array_get(types, i));
         if (!type || strcmp(type, "full_attention")) return refuse(r, "layer_types", words);
     }
-    if (json_is_array(types) || says_no(get(r, "sliding_window"))) return MLA_OK;
+    if (says_no(get(r, "sliding_window"))) return MLA_OK;
+    if (r->family->window_alone) return refuse(r, "sliding_window", words);
+    if (json_is_array(types)) return MLA_OK;
     if (use && says_no(use)) return MLA_OK;
     if (mla_config_number(r->file.json, "max_window_layers", 0) >=
         mla_config_number(r->file.json, "num_hidden_layers", 0))
@@ -126,10 +128,10 @@ static mla_status check_rope(const reader *r, const json_t *rope, const char *ty
     if (json_is_false(json_object_get(rope, "truncate")))
         return refuse(r, "truncate", "only true is supported");
     if (!strcmp(type, "default")) return MLA_OK;
-    if (strcmp(type, "yarn") && strcmp(type, "llama3"))
-        return mla_fail(r->file.context, MLA_ERROR_FORMAT,
-                        "%srope_type: \"%.100s\" is not supported; default, yarn and llama3 are", r->file.where,
-                        type);
+    if (r->family->plain_rope || (strcmp(type, "yarn") && strcmp(type, "llama3")))
+        return mla_fail(r->file.context, MLA_ERROR_FORMAT, "%srope_type: \"%.100s\" is not supported; %s",
+                        r->file.where, type,
+                        r->family->plain_rope ? "of this model_type only default is" : "default, yarn and llama3 are");
     if (!strcmp(type, "llama3") && !says_no(json_object_get(rope, "mscale_all_dim")))
         return refuse(r, "mscale_all_dim", "not supported with llama3");
     return json_object_get(rope, "factor") ? MLA_OK : refuse(r, "rope_scaling.factor", "is missing");
@@ -179,6 +181,7 @@ static mla_status read_file(reader *r, mla_model_config *out) {
     if (!status) status = check_others(r);
     if (!status) status = check_needed(r, needed_keys);
     if (!status) status = check_needed(r, r->family->attention->needed);
+    if (!status) status = check_needed(r, r->family->needed);
     if (!status) status = r->family->attention->check_experts(&r->file);
     if (!status) status = check_windows(r);
     if (!status) status = translate(r);
@@ -211,6 +214,7 @@ static const char *obstacle(const mla_family *f, const mla_model_config *c) {
     if (!c->final_norm) return "final_norm: false";
     if (!c->causal) return "causal: false";
     if (!c->gated) return "gated: false";
+    if (f->plain_rope && c->rope_scaling.type != MLA_ROPE_SCALING_NONE) return "rope_scaling";
     if (c->rope_interleave != f->rope_interleave && !mla_family_has_key(f, "rope_interleave"))
         return c->rope_interleave ? "rope_interleave: true" : "rope_interleave: false";
     if (c->attention_bias && !mla_family_has_key(f, "attention_bias")) return "attention_bias: true";
@@ -229,7 +233,7 @@ static const mla_family *choose_family(mla_context *context, const mla_model_con
     for (int i = mla_family_count - 1; i >= 0; i--)
         if (mla_families[i].attention->kind == c->attention) closest = &mla_families[i];
     for (int i = 0; i < mla_family_count; i++)
-        if (!obstacle(&mla_families[i], c)) return &mla_families[i];
+        if (!mla_families[i].only_kept && !obstacle(&mla_families[i], c)) return &mla_families[i];
     mla_fail(context, MLA_ERROR_ARGUMENT, "transformers has no architecture for this model: %s has no %s",
              closest->architecture, obstacle(closest, c));
     return NULL;

@@ -2,6 +2,7 @@
  *
  *     DeepseekV2ForCausalLM, DeepseekV3ForCausalLM   without experts
  *     LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
+ *     MistralForCausalLM, Phi3ForCausalLM            without sliding windows, Phi3 without longrope
  *
  * What such a file may say and a model here is not (experts, sliding windows, other RoPE types, quantized
  * weights, ...) is an error that names it: a model that is read computes what it computes in transformers. */

@@ -58,6 +58,16 @@ static const char *multi_head_obstacle(const mla_family *f, const mla_model_conf
 static const mla_family_attention multi_head = {&mla_multi_head_kind, multi_head_keys,     none,
                                                 check_experts,        multi_head_obstacle, NULL};
 
+/* ---- tensors ---- */
+
+#define LAYER "model.layers.*."
+static const mla_tensor_rule phi3_rules[] = {
+    {.theirs = {LAYER "self_attn.qkv_proj.weight"},
+     .ours = {LAYER "self_attn.q_proj.weight", LAYER "self_attn.k_proj.weight", LAYER "self_attn.v_proj.weight"}},
+    {.theirs = {LAYER "mlp.gate_up_proj.weight"}, .ours = {LAYER "mlp.gate_proj.weight", LAYER "mlp.up_proj.weight"}},
+    {.theirs = {NULL}},
+};
+
 /* ---- the table ---- */
 
 const mla_family mla_families[] = {
@@ -67,6 +77,10 @@ const mla_family mla_families[] = {
     {"llama", "LlamaForCausalLM", &multi_head, .keys = {"attention_bias", "mlp_bias"}, .heads_divide = true},
     {"qwen2", "Qwen2ForCausalLM", &multi_head, .qkv_bias = true},
     {"qwen3", "Qwen3ForCausalLM", &multi_head, .qk_norm = true, .head_dim = 128, .keys = {"attention_bias"}},
+    {"mistral", "MistralForCausalLM", &multi_head, .needed = {"sliding_window", "num_key_value_heads"},
+     .window_alone = true, .only_kept = true},
+    {"phi3", "Phi3ForCausalLM", &multi_head, .needed = {"rms_norm_eps"}, .plain_rope = true, .window_alone = true,
+     .only_kept = true, .rules = phi3_rules},
 };
 const int mla_family_count = sizeof mla_families / sizeof *mla_families;
 
@@ -82,7 +96,7 @@ const mla_family *mla_family_of(const json_t *config) {
 }
 
 bool mla_family_has_key(const mla_family *f, const char *key) {
-    for (int i = 0; i < MLA_FAMILY_KEYS && f->keys[i]; i++)
+    for (int i = 0; f->keys[i]; i++)
         if (!strcmp(f->keys[i], key)) return true;
     return false;
 }

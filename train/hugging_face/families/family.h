@@ -27,17 +27,21 @@ typedef struct {
     void (*write)(json_t *file, const json_t *ours); /* keys that only transformers has; or NULL */
 } mla_family_attention;
 
-enum { MLA_FAMILY_KEYS = 3 };
+enum { MLA_FAMILY_KEYS = 3 }; /* with the NULL at the end */
 
 struct mla_family {
     const char *model_type, *architecture;
     const mla_family_attention *attention;
-    bool rope_interleave;              /* where it has no such key, or the file does not say */
-    bool qkv_bias, qk_norm;            /* always or never */
-    int64_t head_dim;                  /* where the file does not say; 0: follows from the others */
-    const char *keys[MLA_FAMILY_KEYS]; /* beside those of all, and of all with its kind of attention */
-    bool heads_divide;                 /* it wants the heads to divide hidden_size */
-    const mla_tensor_rule *rules;      /* NULL: all tensors have our names and shapes */
+    bool rope_interleave;                /* where it has no such key, or the file does not say */
+    bool qkv_bias, qk_norm;              /* always or never */
+    int64_t head_dim;                    /* where the file does not say; 0: follows from the others */
+    const char *keys[MLA_FAMILY_KEYS];   /* beside those of all, and of all with its kind of attention */
+    const char *needed[MLA_FAMILY_KEYS]; /* keys whose defaults in transformers are not ours */
+    bool heads_divide;                   /* it wants the heads to divide hidden_size */
+    bool plain_rope;                     /* of RoPE's types only default is the same here */
+    bool window_alone;                   /* sliding_window decides, whatever layer_types and others say */
+    bool only_kept;                      /* written only for a model that came from it */
+    const mla_tensor_rule *rules;        /* NULL: all tensors have our names and shapes */
 };
 
 /* In the order in which they are tried for a model that came from none of them. */
