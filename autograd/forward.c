@@ -263,10 +263,10 @@ const void *mla_op_operand(const mla_node *n, int i, mla_dtype type) {
     if (x->dtype == MLA_BF16)
         mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s is kept in bf16 and serves steps of bf16 alone",
                  n->op->name, x->name ? x->name : "an input");
-    else if (!x->half)
-        mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s has no bf16 copy: call mla_params_refresh_half first",
+    else if (!x->bf16)
+        mla_fail(n->tape->context, MLA_ERROR_ARGUMENT, "%s: %s has no bf16 copy: call mla_params_refresh_bf16 first",
                  n->op->name, x->name ? x->name : "an input");
-    return x->half;
+    return x->bf16;
 }
 
 void mla_op_save(mla_node *n, int slot, int64_t bytes) {

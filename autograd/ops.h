@@ -1,8 +1,8 @@
 /* All ops that graphs are built from. Each lives in autograd/ops/, with its formula.
  *
  * Inputs of the general set are f32; the fused ops, slice, concat and reshape also take bf16 and give what they got,
- * unless said otherwise. Parameters and their gradients are f32, frozen ones may be bf16 (mla_params_keep_half);
- * products of bf16 use the bf16 copies of parameters (mla_params_refresh_half). "Rows" are all dimensions but the last.
+ * unless said otherwise. Parameters and their gradients are f32, frozen ones may be bf16 (mla_params_keep_bf16);
+ * products of bf16 use the bf16 copies of parameters (mla_params_refresh_bf16). "Rows" are all dimensions but the last.
  * Inputs that do not fit give an inert tensor and an error that names the op and the shapes. Every op can be
  * differentiated by every f32 input, unless it says otherwise. */
 #ifndef MLA_AUTOGRAD_OPS_H

@@ -7,7 +7,7 @@ bool mla_packs_weights(const mla_context *context) {
 }
 
 static const void *rows_of(const mla_tensor *weight, mla_dtype type) {
-    return weight->dtype == type ? weight->data : weight->half;
+    return weight->dtype == type ? weight->data : weight->bf16;
 }
 
 static bool make_room(mla_context *context, const mla_tensor *weight, mla_packed *packed, const mla_gemm *plan) {
@@ -19,7 +19,7 @@ static bool make_room(mla_context *context, const mla_tensor *weight, mla_packed
         return false;
     }
     packed->layout = mla_gemm_layout_of(plan);
-    packed->version = weight->half_version - 1;
+    packed->version = weight->bf16_version - 1;
     if (packed->layout) return true;
     free(packed->data);
     packed->data = NULL;
@@ -32,8 +32,8 @@ static const void *packed_for(mla_context *context, const mla_gemm *plan, const 
                               mla_packed *packed) {
     if (!packed->layout && !make_room(context, weight, packed, plan)) return NULL;
     if (!mla_gemm_takes(plan, packed->layout)) return NULL;
-    if (packed->version != weight->half_version) mla_gemm_pack(plan, rows_of(weight, MLA_BF16), packed->data);
-    packed->version = weight->half_version;
+    if (packed->version != weight->bf16_version) mla_gemm_pack(plan, rows_of(weight, MLA_BF16), packed->data);
+    packed->version = weight->bf16_version;
     return packed->data;
 }
 

@@ -11,7 +11,7 @@
 struct mla_packed {
     mla_gemm_layout *layout; /* NULL: not made yet */
     void *data;
-    uint64_t version; /* the weight's half_version when it was made */
+    uint64_t version; /* the weight's bf16_version when it was made */
 };
 enum { MLA_PACKED_DIRECTIONS = 2 }; /* for x Wᵀ and for dy W */
 

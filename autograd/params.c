@@ -11,10 +11,10 @@ struct mla_params {
     mla_context *context;
     mla_param **items;
     int64_t count, capacity;
-    int64_t values_length, gradients_length, half_length;
+    int64_t values_length, gradients_length, bf16_length;
     float *values, *gradients;
-    void *half; /* bf16 copies */
-    uint64_t version, half_version; /* now, and when the copies were made */
+    void *bf16; /* copies */
+    uint64_t version, bf16_version; /* now, and when the copies were made */
     uint64_t frozen_version;        /* when frozen values last changed */
 };
 
@@ -35,7 +35,7 @@ void mla_params_destroy(mla_params *params) {
     free(params->items);
     free(params->values);
     free(params->gradients);
-    free(params->half);
+    free(params->bf16);
     free(params);
 }
 
@@ -91,30 +91,30 @@ void mla_params_freeze(mla_params *params) {
     }
 }
 
-void mla_params_keep_half(mla_params *params) {
+void mla_params_keep_bf16(mla_params *params) {
     if (!may_be(params, "kept in bf16")) return;
     for (int64_t i = 0; i < params->count; i++)
-        if (params->items[i]->spec.frozen && params->items[i]->spec.takes_half)
+        if (params->items[i]->spec.frozen && params->items[i]->spec.takes_bf16)
             params->items[i]->tensor.dtype = MLA_BF16;
 }
 
 static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
 /* Gives `count` elements the next place in a block, or -1 where it has none in it. */
-static int64_t place(bool has_one, int64_t count, int64_t *length) {
+static int64_t allot(bool has_one, int64_t count, int64_t *length) {
     const int64_t offset = *length;
     if (has_one) *length += aligned(count);
     return has_one ? offset : -1;
 }
 
 void mla_params_lay_out(mla_params *params) {
-    params->values_length = params->gradients_length = params->half_length = 0;
+    params->values_length = params->gradients_length = params->bf16_length = 0;
     for (int64_t i = 0; i < params->count; i++) {
         mla_param *param = params->items[i];
         const bool is_half = param->tensor.dtype == MLA_BF16;
-        param->offset = place(true, is_half ? (param->count + 1) / 2 : param->count, &params->values_length);
-        param->grad_offset = place(!param->spec.frozen, param->count, &params->gradients_length);
-        param->half_offset = place(!is_half && param->spec.ndim > 1, param->count, &params->half_length);
+        param->offset = allot(true, is_half ? (param->count + 1) / 2 : param->count, &params->values_length);
+        param->grad_offset = allot(!param->spec.frozen, param->count, &params->gradients_length);
+        param->bf16_offset = allot(!is_half && param->spec.ndim > 1, param->count, &params->bf16_length);
     }
 }
 
@@ -195,7 +195,7 @@ float *mla_params_values(const mla_params *params) { return params->values; }
 float *mla_params_gradients(const mla_params *params) { return params->gradients; }
 int64_t mla_params_values_length(const mla_params *params) { return params->values_length; }
 int64_t mla_params_gradients_length(const mla_params *params) { return params->gradients_length; }
-int64_t mla_params_half_length(const mla_params *params) { return params->half_length; }
+int64_t mla_params_bf16_length(const mla_params *params) { return params->bf16_length; }
 
 int64_t mla_params_elements(const mla_params *params, bool trainable_only) {
     int64_t sum = 0;
@@ -208,29 +208,29 @@ uint64_t mla_params_version(const mla_params *params) { return params->version; 
 void mla_params_changed(mla_params *params) { params->frozen_version = ++params->version; }
 void mla_params_stepped(mla_params *params) { params->version++; }
 
-static mla_status make_half(mla_params *params) {
-    const int64_t length = params->half_length ? params->half_length : ALIGNMENT;
-    if (posix_memalign(&params->half, 64, (size_t)length * sizeof(uint16_t))) {
-        params->half = NULL;
+static mla_status make_bf16(mla_params *params) {
+    const int64_t length = params->bf16_length ? params->bf16_length : ALIGNMENT;
+    if (posix_memalign(&params->bf16, 64, (size_t)length * sizeof(uint16_t))) {
+        params->bf16 = NULL;
         return mla_fail(params->context, MLA_ERROR_MEMORY, "no memory for the bf16 copies of the parameters (%lld MiB)",
                         (long long)(length * (int64_t)sizeof(uint16_t) >> 20));
     }
     for (int64_t i = 0; i < params->count; i++)
-        if (params->items[i]->half_offset >= 0)
-            params->items[i]->tensor.half = (uint16_t *)params->half + params->items[i]->half_offset;
+        if (params->items[i]->bf16_offset >= 0)
+            params->items[i]->tensor.bf16 = (uint16_t *)params->bf16 + params->items[i]->bf16_offset;
     return MLA_OK;
 }
 
-mla_status mla_params_refresh_half(mla_params *params) {
-    if (params->half && params->half_version == params->version) return MLA_OK;
-    const bool all = !params->half || params->half_version < params->frozen_version;
-    const mla_status status = params->half ? MLA_OK : make_half(params);
+mla_status mla_params_refresh_bf16(mla_params *params) {
+    if (params->bf16 && params->bf16_version == params->version) return MLA_OK;
+    const bool all = !params->bf16 || params->bf16_version < params->frozen_version;
+    const mla_status status = params->bf16 ? MLA_OK : make_bf16(params);
     for (int64_t i = 0; i < params->count && !status; i++) {
         mla_tensor *x = &params->items[i]->tensor;
-        if ((!x->half && x->dtype == MLA_F32) || (!all && params->items[i]->spec.frozen)) continue;
-        if (x->half) mla_narrow_all(params->context, params->items[i]->count, x->data, (void *)(uintptr_t)x->half);
-        x->half_version++;
+        if ((!x->bf16 && x->dtype == MLA_F32) || (!all && params->items[i]->spec.frozen)) continue;
+        if (x->bf16) mla_narrow_all(params->context, params->items[i]->count, x->data, (void *)(uintptr_t)x->bf16);
+        x->bf16_version++;
     }
-    params->half_version = params->version;
+    params->bf16_version = params->version;
     return status;
 }

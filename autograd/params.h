@@ -22,7 +22,7 @@ typedef struct {
     bool decay;  /* weight decay applies: matrices yes, gains and biases no */
     bool frozen; /* no gradient, no moments */
     bool adapter; /* of an adapter, not of the model itself: saved apart from it */
-    bool takes_half; /* all that reads it in a step of bf16 takes bf16: mla_params_keep_half */
+    bool takes_bf16; /* all that reads it in a step of bf16 takes bf16: mla_params_keep_bf16 */
 } mla_param_spec;
 
 typedef struct {
@@ -30,7 +30,7 @@ typedef struct {
     mla_tensor tensor;    /* of f32, or of bf16 where it is kept so */
     int64_t count;        /* elements */
     int64_t offset;       /* in the block of values, in floats */
-    int64_t half_offset;  /* of its bf16 copy among those; -1 where it has none */
+    int64_t bf16_offset;  /* of its bf16 copy among those; -1 where it has none */
     int64_t grad_offset;  /* in the blocks of gradients and moments; -1 where frozen */
     mla_packed packed[MLA_PACKED_DIRECTIONS]; /* of a matrix: see autograd/packed_weight.h */
 } mla_param;
@@ -46,9 +46,9 @@ mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec);
 /* Freezes all parameters that are there so far; before mla_params_allocate (MLA_ERROR_ARGUMENT, in the context). */
 void mla_params_freeze(mla_params *params);
 
-/* Keeps in bf16, and in nothing else, what is frozen and takes_half: for training in steps of bf16 alone, in a third
+/* Keeps in bf16, and in nothing else, what is frozen and takes_bf16: for training in steps of bf16 alone, in a third
  * of the memory. Before mla_params_allocate (MLA_ERROR_ARGUMENT, in the context). */
-void mla_params_keep_half(mla_params *params);
+void mla_params_keep_bf16(mla_params *params);
 
 /* Lays out the blocks. Without `gradients` only values are allocated (inference). */
 mla_status mla_params_allocate(mla_params *params, bool gradients);
@@ -76,8 +76,8 @@ int64_t mla_params_elements(const mla_params *params, bool trainable_only);
 
 /* bf16 copies of all f32 parameters of two or more dimensions, for products in bf16: made at the first call, and
  * again where values changed since. MLA_ERROR_MEMORY. */
-mla_status mla_params_refresh_half(mla_params *params);
-int64_t mla_params_half_length(const mla_params *params); /* elements, gaps included */
+mla_status mla_params_refresh_bf16(mla_params *params);
+int64_t mla_params_bf16_length(const mla_params *params); /* elements, gaps included */
 
 /* Raised when values change: copies in another form know that they are stale. */
 uint64_t mla_params_version(const mla_params *params);

@@ -23,8 +23,8 @@ typedef struct mla_tensor {
     int64_t shape[MLA_MAX_DIMS];
     const char *name;    /* of parameters and inputs; NULL for results of ops */
     void *data;          /* NULL in a run on shapes alone */
-    const void *half;    /* of f32 parameters: a bf16 copy for matrix products, or NULL */
-    uint64_t half_version; /* another one when that copy, or bf16 data, was made anew */
+    const void *bf16;    /* of f32 parameters: a bf16 copy for matrix products, or NULL */
+    uint64_t bf16_version; /* another one when that copy, or bf16 data, was made anew */
     mla_packed *packed;  /* of matrices among the parameters: two packed copies of it, one for each direction */
     void *grad;          /* f32 or bf16 like data; read it only where has_grad */
     bool is_parameter;   /* data and grad are in the registry's flat blocks */

@@ -6,12 +6,12 @@
 
 /* ---- building ---- */
 
-static mla_tensor *add_embedding(mla_decoder *model, const char *name, int64_t rows, bool takes_half) {
+static mla_tensor *add_embedding(mla_decoder *model, const char *name, int64_t rows, bool takes_bf16) {
     return mla_params_add(model->params, &(mla_param_spec){.name = name, .ndim = 2,
                                                            .shape = {rows, model->config.hidden_size},
                                                            .init = MLA_INIT_NORMAL,
                                                            .scale = (float)model->config.initializer_range,
-                                                           .decay = true, .takes_half = takes_half});
+                                                           .decay = true, .takes_bf16 = takes_bf16});
 }
 
 static mla_status make_rope(mla_decoder *model) {
@@ -130,9 +130,9 @@ static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int
 }
 
 /* Nothing in f32, and in a run on shapes alone. */
-static mla_status refresh_half(mla_tape *tape, const mla_decoder *model) {
+static mla_status refresh_bf16(mla_tape *tape, const mla_decoder *model) {
     const bool uses_half = mla_tape_step(tape)->precision == MLA_BF16 && mla_params_values(model->params);
-    return uses_half ? mla_params_refresh_half(model->params) : MLA_OK;
+    return uses_half ? mla_params_refresh_bf16(model->params) : MLA_OK;
 }
 
 typedef struct {
@@ -156,7 +156,7 @@ mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_ten
     const mla_pass ordinary = {0}, *pass = given ? given : &ordinary;
     const mla_model_config *c = &model->config;
     const int64_t first = pass->cache ? mla_kv_cache_length(pass->cache) : 0, scope = mla_scope_open(tape);
-    if (check_starts(model, pass) || check_ids(model, ids, first, pass->cache != NULL) || refresh_half(tape, model))
+    if (check_starts(model, pass) || check_ids(model, ids, first, pass->cache != NULL) || refresh_bf16(tape, model))
         return mla_inert(tape);
 
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);

@@ -78,7 +78,7 @@ static mla_status read_shape(const source *s, mla_safetensors_info *t, const jso
     return MLA_OK;
 }
 
-static mla_status read_place(const source *s, mla_safetensors_info *t, const json_t *entry, int bytes) {
+static mla_status read_expected(const source *s, mla_safetensors_info *t, const json_t *entry, int bytes) {
     const json_t *offsets = json_object_get(entry, "data_offsets");
     int64_t size;
     t->begin = natural(offsets, 0);
@@ -113,7 +113,7 @@ static mla_status read_entry(const source *s, const char *name, const json_t *en
     if (!json_is_object(entry)) return refuse(s, name, "its entry is not a JSON object");
     status = read_type(s, t, entry, &bytes);
     if (!status) status = read_shape(s, t, entry);
-    return status ? status : read_place(s, t, entry, bytes);
+    return status ? status : read_expected(s, t, entry, bytes);
 }
 
 static mla_status read_metadata(const source *s, const json_t *metadata) {
@@ -128,7 +128,7 @@ static mla_status read_metadata(const source *s, const json_t *metadata) {
 
 /* ---- the whole header ---- */
 
-static int by_place(const void *a, const void *b) {
+static int by_expected(const void *a, const void *b) {
     const mla_safetensors_info *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
     return (x->end > y->end) - (x->end < y->end);
@@ -136,24 +136,24 @@ static int by_place(const void *a, const void *b) {
 
 /* Every byte belongs to one tensor. */
 static mla_status check_layout(const source *s, mla_safetensors_info *tensors, int64_t count) {
-    int64_t place = 0;
-    if (count) qsort(tensors, (size_t)count, sizeof *tensors, by_place);
+    int64_t expected = 0;
+    if (count) qsort(tensors, (size_t)count, sizeof *tensors, by_expected);
     for (int64_t i = 0; i < count; i++) {
         const mla_safetensors_info *t = &tensors[i];
-        if (t->begin < place)
+        if (t->begin < expected)
             return mla_fail(s->st->context, MLA_ERROR_FORMAT,
                             "%s: tensors %s and %s overlap: one ends at byte %lld, the "
                             "other begins at %lld",
-                            s->path, tensors[i - 1].name, t->name, (long long)place, (long long)t->begin);
-        if (t->begin > place)
+                            s->path, tensors[i - 1].name, t->name, (long long)expected, (long long)t->begin);
+        if (t->begin > expected)
             return mla_fail(s->st->context, MLA_ERROR_FORMAT,
                             "%s: bytes %lld to %lld before tensor %s belong to none", s->path,
-                            (long long)place, (long long)t->begin, t->name);
-        place = t->end;
+                            (long long)expected, (long long)t->begin, t->name);
+        expected = t->end;
     }
-    if (place == s->data_bytes) return MLA_OK;
+    if (expected == s->data_bytes) return MLA_OK;
     return mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: %lld bytes after the last tensor belong to none",
-                    s->path, (long long)(s->data_bytes - place));
+                    s->path, (long long)(s->data_bytes - expected));
 }
 
 static mla_status read_entries(const source *s, const json_t *header) {

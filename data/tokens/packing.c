@@ -53,11 +53,11 @@ static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
                                  "the packed documents");
     sequence_t *sequence = status ? NULL : make_room(p, count);
     if (!sequence) return mla_error_status(p->context);
-    const int64_t place = p->piece_count++;
-    p->pieces[place] = (piece_t){first, count, -1};
-    if (sequence->head < 0) sequence->head = place;
-    else p->pieces[sequence->tail].next = place;
-    sequence->tail = place;
+    const int64_t index = p->piece_count++;
+    p->pieces[index] = (piece_t){first, count, -1};
+    if (sequence->head < 0) sequence->head = index;
+    else p->pieces[sequence->tail].next = index;
+    sequence->tail = index;
     sequence->left -= count;
     p->report.positions += count;
     p->report.targets += count_targets(p, first, count);

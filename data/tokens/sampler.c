@@ -62,12 +62,12 @@ static int64_t epoch_start(const mla_sampler *sampler, uint64_t epoch) {
 
 void mla_sampler_get(const mla_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets, int32_t *starts) {
     uint64_t epoch = (uint64_t)(index / sampler->samples);
-    int64_t place = mla_permute(sampler->seed, epoch, sampler->samples, index % sampler->samples);
+    int64_t shuffled = mla_permute(sampler->seed, epoch, sampler->samples, index % sampler->samples);
     if (sampler->packing) {
-        mla_packing_get(sampler->packing, place, inputs, targets, starts);
+        mla_packing_get(sampler->packing, shuffled, inputs, targets, starts);
         return;
     }
-    int64_t first = epoch_start(sampler, epoch) + place * sampler->length;
+    int64_t first = epoch_start(sampler, epoch) + shuffled * sampler->length;
     mla_tokens_copy(sampler->stream, first, sampler->length, inputs);
     mla_tokens_copy_targets(sampler->stream, first + 1, sampler->length, targets);
 }

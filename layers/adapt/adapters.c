@@ -1,6 +1,6 @@
 #include "layers/adapt/adapters.h"
 #include "autograd/kernels/rows.h"
-#include "layers/adapt/low_rank.h"
+#include "layers/adapt/truncated_svd.h"
 #include "layers/adapt/names.h"
 #include "autograd/schema/nearest.h"
 
@@ -153,8 +153,8 @@ mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *optio
     return status;
 }
 
-void mla_adapters_halve_base(mla_decoder *model, const mla_lora_options *options, mla_dtype precision) {
-    if (options->targets.count && precision == MLA_BF16) mla_params_keep_half(model->params);
+void mla_adapters_keep_base_bf16(mla_decoder *model, const mla_lora_options *options, mla_dtype precision) {
+    if (options->targets.count && precision == MLA_BF16) mla_params_keep_bf16(model->params);
 }
 
 /* ---- values that follow from the model's ---- */
@@ -167,7 +167,7 @@ static mla_status decompose(mla_context *context, const mla_tensor *w, const mla
     float *wide = w->dtype == MLA_BF16 ? mla_alloc(context, mla_count(w), sizeof *wide, w->name) : NULL;
     if (w->dtype == MLA_BF16 && !wide) return MLA_ERROR_MEMORY;
     if (wide) mla_widen_all(context, mla_count(w), w->data, wide);
-    const mla_status status = mla_low_rank(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank,
+    const mla_status status = mla_truncated_svd(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank,
                                            l->a->data, l->b->data);
     free(wide);
     return status;

@@ -39,7 +39,7 @@ mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *optio
 
 /* Where adapters are attached and steps are of bf16: the frozen matrices under them are kept in bf16 alone. Such a
  * model can be trained and evaluated in bf16; it is no model to merge, decode or save. Before mla_params_allocate. */
-void mla_adapters_halve_base(mla_decoder *model, const mla_lora_options *options, mla_dtype precision);
+void mla_adapters_keep_base_bf16(mla_decoder *model, const mla_lora_options *options, mla_dtype precision);
 
 /* Sets what begins as a function of the model's values, which are in place: DoRA's magnitudes, PiSSA's A and B. */
 mla_status mla_adapters_begin(mla_decoder *model);

@@ -21,7 +21,7 @@ mla_status mla_linear_build(const mla_builder *b, mla_linear_layer *layer, const
     snprintf(name, sizeof name, "%s%s.weight", b->prefix, spec->name);
     layer->weight = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 2, .shape = {spec->out, spec->in},
                                                                 .init = MLA_INIT_NORMAL, .scale = deviation,
-                                                                .decay = true, .takes_half = true});
+                                                                .decay = true, .takes_bf16 = true});
     if (!layer->weight || enter(b, layer) || !spec->bias) return mla_error_status(b->context);
     snprintf(name, sizeof name, "%s%s.bias", b->prefix, spec->name);
     layer->bias = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->out}});

@@ -225,7 +225,7 @@ static void loss_is_f32_but_for_rounding(void **state) {
     check_ok(context, mla_tape_create(context, &tape, NULL));
     for (int k = 0; k < 2; k++) { /* f32, then bf16 */
         mla_params_clear_gradients(params);
-        if (k) check_ok(context, mla_params_refresh_half(params));
+        if (k) check_ok(context, mla_params_refresh_bf16(params));
         mla_tape_begin(tape, &(mla_step){.training = true, .precision = k ? MLA_BF16 : MLA_F32});
         mla_tensor *in = mla_input_with_gradient(tape, 2, (int64_t[]){ROWS, D}, x);
         mla_tensor *result = mla_output_loss(tape, in, w, mla_input(tape, MLA_I32, 1, (int64_t[]){ROWS}, targets),

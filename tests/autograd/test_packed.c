@@ -44,7 +44,7 @@ static void destroy(layer *l) {
 static void run(layer *l, int64_t rows) {
     static float x[MOST_ROWS * IN], zeros[MOST_ROWS * OUT];
     mla_random_normal(mla_random_stream(2, "x", 0, 0, 0), 0, MOST_ROWS * IN, x);
-    check_ok(l->context, mla_params_refresh_half(l->params));
+    check_ok(l->context, mla_params_refresh_bf16(l->params));
     mla_params_clear_gradients(l->params);
     mla_tape_begin(l->tape, &(mla_step){.training = true, .precision = MLA_BF16});
     mla_tensor *in = mla_input(l->tape, MLA_F32, 2, (int64_t[]){rows, IN}, x);

@@ -111,7 +111,7 @@ static void all_is_settled_before_memory_is_allocated(void **state) {
     assert_null(mla_params_find(params, "late"));
     mla_params_freeze(params);
     check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, words);
-    mla_params_keep_half(params);
+    mla_params_keep_bf16(params);
     check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, words);
     for (int64_t i = 0; i < SPECS; i++) {
         assert_true(mla_params_at(params, i)->tensor.needs_grad == !specs[i].frozen);

@@ -31,7 +31,7 @@ static training *training_on(int threads, mla_dtype precision) {
     t->model = small_decoder(t->context, "hidden_size=96 intermediate_size=200 kv_lora_rank=40 qk_nope_head_dim=24 "
                                          "qk_rope_head_dim=8 v_head_dim=24 vocab_size=300 q_lora_rank=48 dropout=0.2 "
                                          "max_position_embeddings=128");
-    check_ok(t->context, mla_params_refresh_half(t->model->params));
+    check_ok(t->context, mla_params_refresh_bf16(t->model->params));
     check_ok(t->context, mla_tape_create(t->context, &t->tape, NULL));
     t->length = mla_params_gradients_length(t->model->params) + 1;
     for (int i = 0; i < STEPS; i++) assert_non_null(t->results[i] = malloc((size_t)t->length * sizeof(float)));

@@ -119,7 +119,7 @@ static mla_tensor *heads_of(mla_tape *tape, const composed *m, const char *weigh
 }
 
 /* Queries or keys normed and turned, where the layer does so. */
-static mla_tensor *place(mla_tape *tape, const composed *m, mla_tensor *heads, const char *norm) {
+static mla_tensor *norm_and_rotate(mla_tape *tape, const composed *m, mla_tensor *heads, const char *norm) {
     heads = rms_norm(tape, m, norm, heads);
     return m->rotary ? turn(tape, m, heads) : heads;
 }
@@ -130,8 +130,8 @@ static mla_tensor *multi_head_composed(mla_tape *tape, const composed *m, mla_te
     mla_tensor *q = heads_of(tape, m, "q_proj.weight", "q_proj.bias", x, h);
     mla_tensor *k = heads_of(tape, m, "k_proj.weight", "k_proj.bias", x, g);
     mla_tensor *v = heads_of(tape, m, "v_proj.weight", "v_proj.bias", x, g);
-    q = place(tape, m, q, "q_norm.weight");
-    k = place(tape, m, k, "k_norm.weight");
+    q = norm_and_rotate(tape, m, q, "q_norm.weight");
+    k = norm_and_rotate(tape, m, k, "k_norm.weight");
     mla_tensor *o = attend(tape, q, repeat_heads(tape, k, h / g), repeat_heads(tape, v, h / g),
                            1 / sqrtf((float)c->head_dim), c->causal);
     return project(tape, m, "o_proj.weight", "o_proj.bias", o);

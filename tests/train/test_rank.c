@@ -4,7 +4,7 @@
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 #include "train/run/evaluate.h"
-#include "train/convert/rank.h"
+#include "train/convert/latent_rank.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,26 +15,26 @@ enum { TOKENS = 500 };
 static int32_t tokens[TOKENS];
 static const mla_token_stream text = {.count = TOKENS, .wide = tokens};
 
-static mla_rank_options options_of(mla_context *context, const char *ranks) {
-    static const mla_field field = {"latent", MLA_FIELD_INTS, offsetof(mla_rank_options, latent), .help = ""};
-    static const mla_field_table table = {&field, 1, sizeof(mla_rank_options)};
-    mla_rank_options o = {.text = &text, .sequence = 16, .tokens = TOKENS};
+static mla_latent_rank_options options_of(mla_context *context, const char *ranks) {
+    static const mla_field field = {"latent", MLA_FIELD_INTS, offsetof(mla_latent_rank_options, latent), .help = ""};
+    static const mla_field_table table = {&field, 1, sizeof(mla_latent_rank_options)};
+    mla_latent_rank_options o = {.text = &text, .sequence = 16, .tokens = TOKENS};
     check_ok(context, mla_fields_set(context, "", &table, &o, "latent", ranks));
     return o;
 }
 
-static mla_decoder *change(mla_context *context, mla_decoder *model, const mla_rank_options *o,
-                           mla_rank_report *report) {
+static mla_decoder *change(mla_context *context, mla_decoder *model, const mla_latent_rank_options *o,
+                           mla_latent_rank_report *report) {
     mla_decoder *out;
-    check_ok(context, mla_rank(model, o, &out, report));
+    check_ok(context, mla_change_latent_rank(model, o, &out, report));
     assert_non_null(out);
     return out;
 }
 
 static void ranks_become_what_was_asked(void **state) {
     mla_decoder *model = small_decoder(*state, "");
-    mla_rank_report r;
-    mla_rank_options o = options_of(*state, "5,9");
+    mla_latent_rank_report r;
+    mla_latent_rank_options o = options_of(*state, "5,9");
     mla_decoder *out = change(*state, model, &o, &r);
     assert_int_equal(mla_latent_layer_at(out, 0)->kv_b_proj.weight->shape[1], 5);
     assert_int_equal(mla_latent_layer_at(out, 1)->kv_a_norm.gain->shape[0], 9);
@@ -52,9 +52,9 @@ static void ranks_become_what_was_asked(void **state) {
 
 static void every_third_window_is_left_out(void **state) {
     mla_decoder *model = small_decoder(*state, "");
-    mla_rank_report r;
+    mla_latent_rank_report r;
     mla_tape *tape;
-    mla_rank_options o = options_of(*state, "5");
+    mla_latent_rank_options o = options_of(*state, "5");
     double sums[2] = {0}, sum;
     int64_t count;
     mla_decoder_destroy(change(*state, model, &o, &r));
@@ -71,8 +71,8 @@ static void every_third_window_is_left_out(void **state) {
 
 static void equal_ranks_are_one(void **state) {
     mla_decoder *model = small_decoder(*state, "kv_lora_ranks=7,9");
-    mla_rank_report r;
-    mla_rank_options o = options_of(*state, "9");
+    mla_latent_rank_report r;
+    mla_latent_rank_options o = options_of(*state, "9");
     o.text = NULL; /* to grow, none is needed, and then nothing is measured */
     mla_decoder *out = change(*state, model, &o, &r);
     assert_int_equal(out->config.kv_lora_ranks.count, 0);
@@ -90,9 +90,9 @@ static const mla_tensor *logits_of(mla_tape *tape, const mla_decoder *model) {
 static void growing_changes_no_logit(void **state) {
     static float before[8 * 16 * SMALL_VOCABULARY];
     mla_decoder *model = small_decoder(*state, "num_hidden_layers=4");
-    mla_rank_report r;
+    mla_latent_rank_report r;
     mla_tape *tape;
-    mla_rank_options o = options_of(*state, "12,7,16,9");
+    mla_latent_rank_options o = options_of(*state, "12,7,16,9");
     mla_decoder *out = change(*state, model, &o, &r);
     check_ok(*state, mla_tape_create(*state, &tape, NULL));
     memcpy(before, logits_of(tape, model)->data, sizeof before);
@@ -109,10 +109,10 @@ static void growing_changes_no_logit(void **state) {
 static void a_budget_goes_where_it_is_needed(void **state) {
     mla_decoder *model = small_decoder(*state, "");
     float *kv_b = mla_latent_layer_at(model, 1)->kv_b_proj.weight->data;
-    mla_rank_report r;
+    mla_latent_rank_report r;
     for (int i = 0; i < 4 * (5 + 6); i++)
         for (int j = 1; j < 7; j++) kv_b[i * 7 + j] = 0;
-    mla_rank_options o = options_of(*state, "");
+    mla_latent_rank_options o = options_of(*state, "");
     o.budget = 4 * (6 + 4 + 1 + 4) + 3; /* what is left over buys nothing */
     mla_decoder *out = change(*state, model, &o, &r);
     assert_int_equal(r.layer[0].after, 6);
@@ -123,10 +123,10 @@ static void a_budget_goes_where_it_is_needed(void **state) {
 
 static void the_text_serves_better_than_the_weights(void **state) {
     mla_decoder *model = small_decoder(*state, "num_hidden_layers=1");
-    mla_rank_report with, without;
-    mla_rank_options o = options_of(*state, "4");
+    mla_latent_rank_report with, without;
+    mla_latent_rank_options o = options_of(*state, "4");
     mla_decoder_destroy(change(*state, model, &o, &with));
-    o.method = MLA_RANK_SVD;
+    o.method = MLA_LATENT_RANK_SVD;
     mla_decoder_destroy(change(*state, model, &o, &without));
     if (!(with.layer[0].error < without.layer[0].error))
         fail_msg("error %g with text, %g without", with.layer[0].error, without.layer[0].error);
@@ -139,8 +139,8 @@ static void models_that_stay_what_they_are_do_so_exactly(void **state) {
                                         "norm_position=post causal=false dropout=0.5"};
     for (int i = 0; i < 3; i++) {
         mla_decoder *model = small_decoder(*state, kinds[i]);
-        mla_rank_report r;
-        mla_rank_options o = options_of(*state, "7");
+        mla_latent_rank_report r;
+        mla_latent_rank_options o = options_of(*state, "7");
         mla_decoder *out = change(*state, model, &o, &r);
         assert_memory_equal(mla_params_values(out->params), mla_params_values(model->params),
                             (size_t)mla_params_values_length(model->params) * sizeof(float));
@@ -155,10 +155,10 @@ static void models_that_stay_what_they_are_do_so_exactly(void **state) {
 
 /* ---- what is refused ---- */
 
-static void refuse(mla_context *context, const char *kind, const mla_rank_options *o, const char *words) {
+static void refuse(mla_context *context, const char *kind, const mla_latent_rank_options *o, const char *words) {
     mla_decoder *model = small_decoder(context, kind), *out;
-    mla_rank_report r;
-    check_error(context, mla_rank(model, o, &out, &r), MLA_ERROR_ARGUMENT, words);
+    mla_latent_rank_report r;
+    check_error(context, mla_change_latent_rank(model, o, &out, &r), MLA_ERROR_ARGUMENT, words);
     assert_null(out);
     mla_decoder_destroy(model);
 }
@@ -176,10 +176,10 @@ static void refuses_what_does_not_fit(void **state) {
         {"", "", "give the ranks, or a budget"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const mla_rank_options o = options_of(*state, cases[i].ranks);
+        const mla_latent_rank_options o = options_of(*state, cases[i].ranks);
         refuse(*state, cases[i].kind, &o, cases[i].words);
     }
-    mla_rank_options o = options_of(*state, "");
+    mla_latent_rank_options o = options_of(*state, "");
     o.latent = (mla_ints){1, {0}};
     refuse(*state, "", &o, "a latent of rank 0: it must be 1 to 16");
     o = options_of(*state, "4");
@@ -193,13 +193,13 @@ static void refuses_what_does_not_fit(void **state) {
     refuse(*state, "", &o, "takes 88 per token now, and 40 with ranks of 1; choose one between");
     o.budget = 88;
     refuse(*state, "", &o, "a budget of 88 bytes");
-    o.method = MLA_RANK_SVD;
+    o.method = MLA_LATENT_RANK_SVD;
     refuse(*state, "", &o, "a budget needs text");
 }
 
 static void refuses_too_little_text(void **state) {
     const mla_token_stream little = {.count = 3 * 16, .wide = tokens};
-    mla_rank_options o = options_of(*state, "4");
+    mla_latent_rank_options o = options_of(*state, "4");
     o.text = &little;
     refuse(*state, "", &o,
            "has 48 tokens, of which at most 500 are used, but at least 3 sequences of 16 are needed");
@@ -210,10 +210,10 @@ static void refuses_too_little_text(void **state) {
 
 static void refuses_models_that_compute_no_number(void **state) {
     mla_decoder *model = small_decoder(*state, ""), *out;
-    mla_rank_report r;
-    const mla_rank_options o = options_of(*state, "4");
+    mla_latent_rank_report r;
+    const mla_latent_rank_options o = options_of(*state, "4");
     ((float *)mla_latent_layer_at(model, 1)->kv_a_proj.weight->data)[3] = NAN;
-    check_error(*state, mla_rank(model, &o, &out, &r), MLA_ERROR_ARGUMENT,
+    check_error(*state, mla_change_latent_rank(model, &o, &out, &r), MLA_ERROR_ARGUMENT,
                 "the loss of the model on the text is");
     assert_null(out);
     assert_null(mla_latent_layer_at(model, 0)->probe);
@@ -223,13 +223,13 @@ static void refuses_models_that_compute_no_number(void **state) {
 static void memory_may_end_anywhere(void **state) {
     mla_context *context = *state;
     mla_decoder *model = small_decoder(context, "num_hidden_layers=1"), *out;
-    mla_rank_options o = options_of(context, "4");
-    mla_rank_report r;
+    mla_latent_rank_options o = options_of(context, "4");
+    mla_latent_rank_report r;
     o.tokens = 3 * 16;
     bool failed = allocations_can_be_watched();
     for (int64_t n = 1; failed; n += 1 + n / 16) {
         allocations_watch(n);
-        const mla_status status = mla_rank(model, &o, &out, &r);
+        const mla_status status = mla_change_latent_rank(model, &o, &out, &r);
         failed = allocations_stop().failed;
         assert_true(failed ? status == MLA_ERROR_MEMORY || status == MLA_ERROR_LIBRARY : !status);
         assert_true(!failed == !!out);

@@ -144,7 +144,7 @@ static mla_status one_step(mla_context *context, mla_tape *tape, const mla_decod
     static const int32_t ids[2][8] = {{1, 2, 3, 4, 5, 6, 7, 8}, {8, 7, 6, 5, 4, 3, 2, 1}};
     const int64_t shape[] = {2, 8};
     mla_params_clear_gradients(model->params);
-    mla_status status = precision == MLA_BF16 ? mla_params_refresh_half(model->params) : MLA_OK;
+    mla_status status = precision == MLA_BF16 ? mla_params_refresh_bf16(model->params) : MLA_OK;
     if (status) return status;
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = precision});
     mla_tensor *x = mla_input(tape, MLA_I32, 2, shape, ids), *y = mla_input(tape, MLA_I32, 2, shape, ids);

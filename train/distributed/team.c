@@ -55,11 +55,11 @@ mla_status mla_team_check(mla_context *context, const mla_comm *comm, const mla_
 
 static int64_t bucket_bytes(const mla_recipe *recipe) { return (int64_t)(recipe->train.bucket_mb * 1e6); }
 
-int64_t mla_team_moments(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes) {
+int64_t mla_team_moments_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes) {
     return 2 * gradients_bytes / (recipe->optim.shard ? mla_comm_world(comm) : 1);
 }
 
-int64_t mla_team_reduction(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes) {
+int64_t mla_team_reduction_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes) {
     if (!comm) return 0;
     return mla_buckets_memory(gradients_bytes / (int64_t)sizeof(float), bucket_bytes(recipe));
 }

@@ -25,8 +25,8 @@ mla_range mla_team_share(const mla_comm *comm, int64_t total);
 mla_status mla_team_check(mla_context *context, const mla_comm *comm, const mla_recipe *recipe);
 
 /* Bytes of memory a rank for the moments, and for gradients of other ranks. */
-int64_t mla_team_moments(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes);
-int64_t mla_team_reduction(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes);
+int64_t mla_team_moments_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes);
+int64_t mla_team_reduction_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes);
 
 /* Moments, and the buckets for the gradients of allocated parameters. comm may be NULL; it, the recipe and the
  * parameters outlive the team. MLA_ERROR_MEMORY. */

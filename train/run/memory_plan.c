@@ -38,7 +38,7 @@ static mla_status lay_out_teacher(mla_context *context, mla_decoder **out, const
     const mla_status status = mla_decoder_create(context, out, config);
     if (status) return status;
     mla_params_freeze((*out)->params);
-    if (precision == MLA_BF16) mla_params_keep_half((*out)->params);
+    if (precision == MLA_BF16) mla_params_keep_bf16((*out)->params);
     mla_params_lay_out((*out)->params);
     return MLA_OK;
 }
@@ -48,7 +48,7 @@ static int64_t parameter_bytes(const mla_context *context, const mla_decoder *mo
                                int directions) {
     const int64_t values = model ? mla_params_values_length(model->params) * (int64_t)sizeof(float) : 0;
     if (!model || precision != MLA_BF16) return values;
-    int64_t elements = mla_params_half_length(model->params);
+    int64_t elements = mla_params_bf16_length(model->params);
     for (int64_t i = 0; i < mla_params_count(model->params) && mla_packs_weights(context); i++) {
         const mla_param *p = mla_params_at(model->params, i);
         if (p->spec.ndim == 2) elements += directions * p->count;

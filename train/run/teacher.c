@@ -49,7 +49,7 @@ mla_status mla_teacher_build(mla_teacher *t, mla_dtype precision) {
     mla_status status = mla_decoder_create(t->context, &t->model, mla_teacher_config(t));
     if (status) return status;
     mla_params_freeze(t->model->params);
-    if (precision == MLA_BF16) mla_params_keep_half(t->model->params);
+    if (precision == MLA_BF16) mla_params_keep_bf16(t->model->params);
     status = mla_params_allocate(t->model->params, false);
     return status ? status : mla_checkpoint_read_params(t->checkpoint, t->model->params);
 }

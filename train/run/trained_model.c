@@ -5,6 +5,6 @@ mla_status mla_trained_model_create(mla_context *context, const mla_recipe *reci
                                     mla_decoder **out) {
     mla_status status = mla_decoder_create(context, out, &recipe->model);
     if (!status) status = mla_adapters_attach(*out, &recipe->lora);
-    if (!status) mla_adapters_halve_base(*out, &recipe->lora, precision);
+    if (!status) mla_adapters_keep_base_bf16(*out, &recipe->lora, precision);
     return status ? status : mla_names_train_only(*out, "finetune.train", &recipe->finetune.train);
 }

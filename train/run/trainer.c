@@ -97,8 +97,8 @@ static mla_status plan_run(trainer *t) {
     mla_status status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
                                            t->plan.precision, memory);
     if (!is_first(t)) memory->copy = 0;
-    memory->moments = mla_team_moments(t->options->comm, &t->recipe, memory->gradients);
-    memory->reduction = mla_team_reduction(t->options->comm, &t->recipe, memory->gradients);
+    memory->moments = mla_team_moments_bytes(t->options->comm, &t->recipe, memory->gradients);
+    memory->reduction = mla_team_reduction_bytes(t->options->comm, &t->recipe, memory->gradients);
     if (!status) status = mla_memory_check(t->context, memory, mla_comm_neighbours(t->options->comm));
     if (!status) status = mla_comm_meet(t->options->comm); /* all have looked before any takes memory */
     if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
@@ -254,15 +254,15 @@ static int64_t load(trainer *t, int64_t first_sample, int64_t rows) {
 }
 
 /* Forward and backward of one microbatch: adds to the gradients and to the loss. */
-static mla_status microbatch(trainer *t, int64_t place, mla_team_sums *sums) {
+static mla_status microbatch(trainer *t, int64_t sample, mla_team_sums *sums) {
     const mla_recipe_train *r = &t->recipe.train;
-    const int64_t end = t->mine.first + t->mine.count, rows = end - place < t->rows ? end - place : t->rows;
+    const int64_t end = t->mine.first + t->mine.count, rows = end - sample < t->rows ? end - sample : t->rows;
     const int64_t shape[] = {rows, r->sequence};
     const float scale = 1.0f / (float)(r->batch * r->sequence);
-    mla_step step = {.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step, .first_sample = place,
+    mla_step step = {.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step, .first_sample = sample,
                      .precision = t->plan.precision, .training = true};
-    if (place + rows == end) mla_team_follow(t->team, &step);
-    const int64_t valid = load(t, t->state.samples + place, rows);
+    if (sample + rows == end) mla_team_follow(t->team, &step);
+    const int64_t valid = load(t, t->state.samples + sample, rows);
     const mla_objective objective = mla_teacher_objective(&t->base.teacher, &t->recipe.finetune, &sums->divergence);
     mla_tape_begin(t->tape, &step);
     const mla_batch batch = {.ids = mla_input(t->tape, MLA_I32, 2, shape, t->ids),

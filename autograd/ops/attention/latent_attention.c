@@ -128,10 +128,10 @@ static void collect_keys(const mla_node *n, expansion d, float *sums) {
 
 static void collect_adapter(const mla_node *n, expansion d, char *low_rows) {
     const attributes *w = n->attributes;
-    const mla_low low = {n, A, B, w->adapter_scale, w->rows, w->a.type, kv_stride(w)};
-    char *scratch = low_rows + mla_low_size(n->in[A], w->rows);
-    mla_low_apply(&low, n->in[LATENT]->data, NULL, low_rows, scratch);
-    mla_low_gradients(&low, n->in[LATENT]->data, d.kv, low_rows, MLA_SKIP, (mla_values){0}, scratch);
+    const mla_lora_product low = {n, A, B, w->adapter_scale, w->rows, w->a.type, kv_stride(w)};
+    char *scratch = low_rows + mla_lora_product_size(n->in[A], w->rows);
+    mla_lora_product_apply(&low, n->in[LATENT]->data, NULL, low_rows, scratch);
+    mla_lora_product_gradients(&low, n->in[LATENT]->data, d.kv, low_rows, MLA_SKIP, (mla_values){0}, scratch);
 }
 
 static void collect(const mla_node *n, expansion d, float *sums) {
@@ -232,6 +232,6 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
                          (int64_t)sizeof(float) * mla_flash_forward_scratch(context, &w->a);
     n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(mla_tape_context(tape), 2, rope) +
                           (int64_t)sizeof(float) * mla_flash_backward_scratch(context, &w->a);
-    if (in[A]) n->backward_scratch += mla_low_size(in[A], w->rows) + mla_low_scratch(tape, in[A], in[B], w->rows);
+    if (in[A]) n->backward_scratch += mla_lora_product_size(in[A], w->rows) + mla_lora_product_scratch(tape, in[A], in[B], w->rows);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
 }

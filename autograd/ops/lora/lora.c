@@ -29,12 +29,12 @@ static void scale_all(const mla_node *n, int64_t count, float factor, mla_values
 /* Row by row takes preparations, which need some rows to pay. */
 static bool by_rows(const mla_tensor *a, int64_t rows) { return a->shape[0] <= MLA_FEW_RANKS && rows >= 64; }
 
-void mla_low_apply(const mla_low *l, const void *x, void *y, void *h, void *scratch) {
+void mla_lora_product_apply(const mla_lora_product *l, const void *x, void *y, void *h, void *scratch) {
     mla_context *context = mla_tape_context(l->node->tape);
     const mla_tensor *a = l->node->in[l->a], *b = l->node->in[l->b];
     const mla_dtype type = l->type;
     if (by_rows(a, l->rows)) {
-        mla_few_apply(l, x, y, h, scratch);
+        mla_lora_rows_apply(l, x, y, h, scratch);
         return;
     }
     const mla_gemm_shape down = {.m = l->rows, .n = a->shape[0], .k = a->shape[1], .b_transposed = true,
@@ -48,16 +48,16 @@ void mla_low_apply(const mla_low *l, const void *x, void *y, void *h, void *scra
     if (y) mla_gemm_now(context, &up, h, b_data, y, NULL);
 }
 
-int64_t mla_low_size(const mla_tensor *a, int64_t rows) {
+int64_t mla_lora_product_size(const mla_tensor *a, int64_t rows) {
     return rows * (by_rows(a, rows) ? MLA_FEW_RANKS : a->shape[0]) * (int64_t)sizeof(float);
 }
 
-int64_t mla_low_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows) {
-    if (by_rows(a, rows)) return mla_few_scratch(tape, a, b, rows);
+int64_t mla_lora_product_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows) {
+    if (by_rows(a, rows)) return mla_lora_rows_scratch(tape, a, b, rows);
     return (rows > b->shape[0] ? rows : b->shape[0]) * a->shape[0] * (int64_t)sizeof(float);
 }
 
-void mla_low_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, const float *x,
+void mla_lora_product_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, const float *x,
                   mla_values gradient) {
     const mla_values from = {(void *)(uintptr_t)x, MLA_F32};
     for (int64_t i = 0; i < rows; i++)
@@ -65,7 +65,7 @@ void mla_low_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, 
                         mla_beyond(gradient, i));
 }
 
-void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
+void mla_lora_product_gradients(const mla_lora_product *l, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
                        mla_values dx, void *u) {
     const mla_node *n = l->node;
     mla_context *context = mla_tape_context(n->tape);
@@ -73,7 +73,7 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
     const int64_t rows = l->rows, in = a->shape[1], out = b->shape[0], rank = a->shape[0];
     const mla_dtype type = l->type;
     if (by_rows(a, l->rows)) {
-        mla_few_gradients(l, x, dy, h, dx_mode, dx, u);
+        mla_lora_rows_gradients(l, x, dy, h, dx_mode, dx, u);
         return;
     }
     const mla_gemm_shape db =
@@ -86,7 +86,7 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
                                  .accumulate = dx_mode == MLA_ADD};
     if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
         mla_gemm_now(context, &db, h, dy, u, NULL);
-        mla_low_turn(context, n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
+        mla_lora_product_turn(context, n->mode[l->b], rank, out, u, mla_in_gradient(n, l->b));
     }
     mla_gemm_now(context, &du, dy, mla_op_operand(n, l->b, type), u, NULL);
     scale_all(n, rows * rank, l->scale, (mla_values){u, type});
@@ -94,8 +94,8 @@ void mla_low_gradients(const mla_low *l, const void *x, const void *dy, const vo
     if (dx_mode) mla_gemm_now(context, &to_x, u, mla_op_operand(n, l->a, type), dx.data, NULL);
 }
 
-static mla_low low_of(const mla_node *n) {
-    return (mla_low){.node = n, .a = A, .b = B, .scale = *(float *)n->attributes, .rows = mla_rows(n->in[X]),
+static mla_lora_product low_of(const mla_node *n) {
+    return (mla_lora_product){.node = n, .a = A, .b = B, .scale = *(float *)n->attributes, .rows = mla_rows(n->in[X]),
                      .type = n->out->dtype};
 }
 
@@ -103,14 +103,14 @@ static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ?
 
 static void lora_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X];
-    const mla_low low = low_of(n);
+    const mla_lora_product low = low_of(n);
     if (n->saved[ROUNDED]) mla_narrow_all(mla_tape_context(n->tape), mla_count(x), x->data, n->saved[ROUNDED]);
-    mla_low_apply(&low, product_input(n), n->out->data, n->saved[LOW], n->scratch);
+    mla_lora_product_apply(&low, product_input(n), n->out->data, n->saved[LOW], n->scratch);
 }
 
 static void lora_backward(const mla_node *n) {
-    const mla_low low = low_of(n);
-    mla_low_gradients(&low, product_input(n), n->out->grad, n->saved[LOW], n->mode[X], mla_in_gradient(n, X),
+    const mla_lora_product low = low_of(n);
+    mla_lora_product_gradients(&low, product_input(n), n->out->grad, n->saved[LOW], n->mode[X], mla_in_gradient(n, X),
                       n->scratch);
 }
 
@@ -147,8 +147,8 @@ mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a
     const char *why = misfit(y, x, a, b);
     if (why) return mla_op_refuse(n, "%s", why);
     *(float *)n->attributes = scale;
-    mla_op_save(n, LOW, mla_low_size(a, mla_rows(x)));
+    mla_op_save(n, LOW, mla_lora_product_size(a, mla_rows(x)));
     if (rounded) mla_op_save(n, ROUNDED, mla_count(x) * (int64_t)mla_dtype_size(y->dtype));
-    n->forward_scratch = n->backward_scratch = mla_low_scratch(tape, a, b, mla_rows(x));
+    n->forward_scratch = n->backward_scratch = mla_lora_product_scratch(tape, a, b, mla_rows(x));
     return mla_op_finish(n, y->dtype, y->ndim, y->shape);
 }

@@ -28,13 +28,13 @@ static int64_t chunk_rows(int64_t rows) {
 
 static int64_t chunks_of(int64_t rows) { return (rows + chunk_rows(rows) - 1) / chunk_rows(rows); }
 
-int64_t mla_few_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows) {
+int64_t mla_lora_rows_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows) {
     const int64_t in = a->shape[1], out = b->shape[0], both = in_fours(a->shape[0]) * (in + out);
     return both * (1 + chunks_of(rows)) * (int64_t)sizeof(float) +
            mla_thread_rows_size(mla_tape_context(tape), GROUP, 2 * in + out);
 }
 
-static few few_at(const mla_low *l, float *scratch) {
+static few few_at(const mla_lora_product *l, float *scratch) {
     const mla_tensor *a = l->node->in[l->a], *b = l->node->in[l->b];
     const int64_t in = a->shape[1], out = b->shape[0], rank = a->shape[0], padded = in_fours(rank);
     const int64_t both = padded * (in + out), used = both * (1 + chunks_of(l->rows));
@@ -129,9 +129,9 @@ static void close_rows(group g, mla_values y, int64_t width, float *const row[GR
 
 /* ---- all rows ---- */
 
-static mla_values values(const mla_low *l, const void *x) { return (mla_values){(void *)(uintptr_t)x, l->type}; }
+static mla_values values(const mla_lora_product *l, const void *x) { return (mla_values){(void *)(uintptr_t)x, l->type}; }
 
-void mla_few_apply(const mla_low *l, const void *x, void *y, float *h, float *scratch) {
+void mla_lora_rows_apply(const mla_lora_product *l, const void *x, void *y, float *h, float *scratch) {
     const few f = few_at(l, scratch);
     #pragma omp parallel for num_threads(mla_op_threads(l->node)) schedule(static)
     for (int64_t i = 0; i < l->rows; i += GROUP) {
@@ -154,7 +154,7 @@ typedef struct {
     const float *h;
 } operands;
 
-static void gradients_of_rows(const mla_low *l, const few *f, const operands *o, group g, float *sums) {
+static void gradients_of_rows(const mla_lora_product *l, const few *f, const operands *o, group g, float *sums) {
     float low[GROUP * MLA_FEW_RANKS] = {0}, u[GROUP * MLA_FEW_RANKS];
     float *buffer = mla_thread_rows(f->rows, GROUP, 2 * f->in + f->out), *dx[GROUP];
     const float *x[GROUP], *dy[GROUP];
@@ -170,7 +170,7 @@ static void gradients_of_rows(const mla_low *l, const few *f, const operands *o,
     close_rows(g, o->dx, f->in, dx);
 }
 
-void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
+void mla_lora_rows_gradients(const mla_lora_product *l, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
                        mla_values dx, float *scratch) {
     const mla_node *n = l->node;
     const mla_context *context = mla_tape_context(n->tape);
@@ -187,6 +187,6 @@ void mla_few_gradients(const mla_low *l, const void *x, const void *dy, const fl
     /* into the first chunk's: of each stripe all are read before it is written */
     mla_sum_rows(context, MLA_SET, chunks_of(l->rows), size, (mla_values){f.sums, MLA_F32}, NULL, f.sums);
     mla_store(mla_in_gradient(n, l->a), n->mode[l->a], 0, mla_count(n->in[l->a]), f.sums);
-    mla_low_turn(context, n->mode[l->b], n->in[l->a]->shape[0], f.out, f.sums + f.rank * f.in,
+    mla_lora_product_turn(context, n->mode[l->b], n->in[l->a]->shape[0], f.out, f.sums + f.rank * f.in,
                  mla_in_gradient(n, l->b));
 }

@@ -1,5 +1,5 @@
 /* mla rank: another latent rank for a model that is there. */
-#include "train/convert/rank.h"
+#include "train/convert/latent_rank.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
@@ -14,7 +14,7 @@ typedef struct {
     int64_t budget, tokens, sequence;
     mla_list calibrate;
     char *field, *out;
-    mla_rank_method method;
+    mla_latent_rank_method method;
     bool json;
 } options;
 
@@ -103,7 +103,7 @@ static json_t *pair(const double values[2]) {
     return json;
 }
 
-static json_t *layers(const mla_rank_report *r) {
+static json_t *layers(const mla_latent_rank_report *r) {
     json_t *all = json_array();
     for (int64_t i = 0; i < r->layers; i++) {
         json_t *layer = json_pack("{s:I, s:I}", "before", (json_int_t)r->layer[i].before, "after",
@@ -114,7 +114,7 @@ static json_t *layers(const mla_rank_report *r) {
     return all;
 }
 
-static void print_json(const mla_call *call, const mla_loaded *l, const mla_rank_report *r) {
+static void print_json(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {
     const options *o = call->options;
     json_t *json = json_object();
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
@@ -129,7 +129,7 @@ static void print_json(const mla_call *call, const mla_loaded *l, const mla_rank
     mla_report_print(call->out, json);
 }
 
-static void print_text(const mla_call *call, const mla_loaded *l, const mla_rank_report *r) {
+static void print_text(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {
     const options *o = call->options;
     fprintf(call->out, "model            %s\nlayer   rank             error of the attention's output\n",
             mla_checkpoint_path(l->checkpoint));
@@ -161,17 +161,17 @@ static mla_status save(const mla_call *call, const mla_loaded *l, const mla_deco
 
 static mla_status change(const mla_call *call, const mla_loaded *l, text *t) {
     const options *o = call->options;
-    mla_rank_options r = {.latent = o->latent,
+    mla_latent_rank_options r = {.latent = o->latent,
                           .budget = o->budget,
                           .method = o->method,
                           .sequence = o->sequence,
                           .tokens = o->tokens};
-    mla_rank_report report;
+    mla_latent_rank_report report;
     mla_decoder *model = NULL;
     mla_status status = o->calibrate.count ? open_text(call, l, t) : MLA_OK;
     if (o->calibrate.count) r.text = &t->stream;
     if (!status && !r.sequence) status = usual_sequence(call, l, &r.sequence);
-    if (!status) status = mla_rank(l->model, &r, &model, &report);
+    if (!status) status = mla_change_latent_rank(l->model, &r, &model, &report);
     if (!status) status = save(call, l, model);
     if (!status) (o->json ? print_json : print_text)(call, l, &report);
     mla_decoder_destroy(model);

@@ -79,7 +79,7 @@ static mla_status block_pass(bench *b, const mla_step *step, double *loss) {
     const mla_rehearsal *r = &b->rehearsal;
     const int64_t shape[] = {r->rows, b->recipe.train.sequence, r->model->config.hidden_size};
     mla_tape_begin(r->tape, step);
-    if (r->precision == MLA_BF16) mla_params_refresh_half(r->model->params);
+    if (r->precision == MLA_BF16) mla_params_refresh_bf16(r->model->params);
     mla_tensor *x = mla_input(r->tape, MLA_F32, 3, shape, b->x);
     mla_tensor *y = mla_block_apply(r->tape, &r->model->blocks[0], x, &(mla_pass){0}, NULL);
     mla_tensor *result = mla_scale(r->tape, mla_sum(r->tape, mla_mul(r->tape, y, y)), 1 / (float)mla_count(x));
@@ -93,8 +93,8 @@ static mla_status step(bench *b, double *seconds, double *loss) {
     const double begin = mla_seconds();
     mla_params_clear_gradients(r->model->params);
     *loss = 0;
-    for (int64_t place = 0; place < b->recipe.train.batch; place += r->rows) {
-        const mla_step pass = {.seed = 1, .step = (uint64_t)b->step, .first_sample = place, .training = true,
+    for (int64_t sample = 0; sample < b->recipe.train.batch; sample += r->rows) {
+        const mla_step pass = {.seed = 1, .step = (uint64_t)b->step, .first_sample = sample, .training = true,
                                .precision = r->precision, .timed = add_time, .user = b};
         double part;
         const mla_status status = b->x ? block_pass(b, &pass, &part) : mla_rehearsal_pass(r, r->rows, &pass, &part);

@@ -1,4 +1,4 @@
-#include "train/convert/rank.h"
+#include "train/convert/latent_rank.h"
 #include "data/tokens/sampler.h"
 #include "layers/adapt/latent_rank.h"
 
@@ -12,9 +12,9 @@ typedef enum { CALIBRATION, LEFT_OUT } part;
 
 typedef struct {
     mla_context *context;
-    const mla_rank_options *options;
+    const mla_latent_rank_options *options;
     mla_decoder *model, *changed; /* as it is, and as it becomes */
-    mla_rank_report *report;
+    mla_latent_rank_report *report;
     mla_tape *tape;
     int64_t windows[2], windows_there, batch; /* of each part, in all, at once */
     int32_t *ids, *targets;                   /* of a batch */
@@ -30,7 +30,7 @@ static mla_latent_layer *layer_of(const mla_decoder *model, int64_t i) { return 
 /* ---- windows of the text ---- */
 
 static mla_status choose_windows(job *j) {
-    const mla_rank_options *o = j->options;
+    const mla_latent_rank_options *o = j->options;
     const int64_t there = (o->text->count - 1) / o->sequence, wanted = o->tokens / o->sequence;
     const int64_t all = there < wanted ? there : wanted;
     if (o->sequence > j->model->config.max_position_embeddings)
@@ -146,7 +146,7 @@ static mla_status calibrate(job *j) {
 static mla_status find_directions(job *j) {
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < j->report->layers && !status; i++)
-        status = j->options->method == MLA_RANK_SVD
+        status = j->options->method == MLA_LATENT_RANK_SVD
                      ? mla_latent_directions_weights(j->context, layer_of(j->model, i), &j->directions[i])
                      : mla_latent_directions_measure(j->context, layer_of(j->model, i), &j->samples[i],
                                                      &j->directions[i]);
@@ -212,7 +212,7 @@ static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
     int64_t best = -1;
     double most = -1;
     for (int64_t i = 0; i < j->report->layers; i++) {
-        const mla_rank_change *c = &j->report->layer[i];
+        const mla_latent_rank_change *c = &j->report->layer[i];
         const int64_t more = smaller(step_of(j), c->before - c->after);
         if (more < 1 || more > left || worth(j, i, more) <= most) continue;
         best = i, most = worth(j, i, more), *elements = more;
@@ -222,7 +222,7 @@ static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
 
 /* From the same small rank in each layer, always more where it saves most, while the budget has room. */
 static mla_status budget_ranks(job *j) {
-    mla_rank_report *r = j->report;
+    mla_latent_rank_report *r = j->report;
     int64_t used = 0, best, more = 0;
     for (int64_t i = 0; i < r->layers; i++) {
         r->layer[i].after = smaller(step_of(j), r->layer[i].before);
@@ -253,7 +253,7 @@ static void copy_params(const mla_decoder *from, const mla_decoder *to) {
 
 static mla_status build(job *j) {
     mla_model_config config = j->model->config;
-    mla_rank_report *r = j->report;
+    mla_latent_rank_report *r = j->report;
     config.kv_lora_ranks.count = r->layers;
     for (int64_t i = 0; i < r->layers; i++) config.kv_lora_ranks.items[i] = r->layer[i].after;
     mla_status status = mla_decoder_create(j->context, &j->changed, &config);
@@ -262,7 +262,7 @@ static mla_status build(job *j) {
     for (int64_t i = 0; i < r->layers && !status; i++)
         status = mla_latent_layer_resize(
             j->context, layer_of(j->model, i), &j->directions[i],
-            j->options->method == MLA_RANK_SVD || !j->samples[i].count ? NULL : &j->samples[i],
+            j->options->method == MLA_LATENT_RANK_SVD || !j->samples[i].count ? NULL : &j->samples[i],
             layer_of(j->changed, i));
     if (status) return status;
     mla_params_changed(j->changed->params);
@@ -292,7 +292,7 @@ static mla_tensor *compare_outputs(void *user, mla_tape *tape, const mla_latent_
 
 static mla_status measure(job *j) {
     const mla_latent_probe probe = {compare_outputs, j};
-    mla_rank_report *r = j->report;
+    mla_latent_rank_report *r = j->report;
     set_probe(j, &probe);
     mla_status status = measure_loss(j, j->model, LEFT_OUT, &r->loss[0]);
     set_probe(j, NULL);
@@ -307,7 +307,7 @@ static mla_status measure(job *j) {
 
 static mla_status check(const job *j) {
     const mla_model_config *c = &j->model->config;
-    const mla_rank_options *o = j->options;
+    const mla_latent_rank_options *o = j->options;
     if (!mla_latent_layer_at(j->model, 0))
         return mla_fail(
             j->context, MLA_ERROR_ARGUMENT,
@@ -321,7 +321,7 @@ static mla_status check(const job *j) {
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "give the ranks, or a budget to choose them by: --latent "
                         "N[,N...] or --budget BYTES");
-    if (o->budget && (o->method == MLA_RANK_SVD || !o->text))
+    if (o->budget && (o->method == MLA_LATENT_RANK_SVD || !o->text))
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "a budget needs text to measure what each layer needs: "
                         "--calibrate TEXT, with --method moments");
@@ -340,18 +340,18 @@ static mla_status prepare(job *j) {
 
 static void begin_report(job *j) {
     const mla_model_config *c = &j->model->config;
-    *j->report = (mla_rank_report){.layers = c->num_hidden_layers,
+    *j->report = (mla_latent_rank_report){.layers = c->num_hidden_layers,
                                    .loss = {NAN, NAN},
                                    .calibration_loss = {NAN, NAN},
                                    .bytes_per_token = {mla_kv_cache_bytes_per_token(c), 0}};
     for (int64_t i = 0; i < j->report->layers; i++)
-        j->report->layer[i] = (mla_rank_change){.before = mla_model_config_latent_rank(c, i), .error = NAN};
+        j->report->layer[i] = (mla_latent_rank_change){.before = mla_model_config_latent_rank(c, i), .error = NAN};
 }
 
 static mla_status change(job *j) {
-    const mla_rank_options *o = j->options;
+    const mla_latent_rank_options *o = j->options;
     mla_status status = o->budget ? MLA_OK : given_ranks(j);
-    const bool measured = o->budget || (!status && shrinks(j) && o->method == MLA_RANK_MOMENTS);
+    const bool measured = o->budget || (!status && shrinks(j) && o->method == MLA_LATENT_RANK_MOMENTS);
     if (!status && measured && !o->text)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "a smaller rank needs text that tells what the latents hold: "
@@ -376,8 +376,8 @@ static void free_job(job *j) {
     free(j);
 }
 
-mla_status mla_rank(mla_decoder *model, const mla_rank_options *options, mla_decoder **out,
-                    mla_rank_report *report) {
+mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_options *options, mla_decoder **out,
+                    mla_latent_rank_report *report) {
     job *j = mla_alloc(model->context, 1, sizeof *j, "a change of ranks");
     *out = NULL;
     if (!j) return MLA_ERROR_MEMORY;

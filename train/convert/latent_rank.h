@@ -3,42 +3,42 @@
  * Windows of the calibration text, evenly spread, pass through the model. Two of three tell what the latents
  * of each layer are and what the loss makes of them; every third is left out, to measure what the new ranks
  * do. */
-#ifndef MLA_TRAIN_CONVERT_RANK_H
-#define MLA_TRAIN_CONVERT_RANK_H
+#ifndef MLA_TRAIN_CONVERT_LATENT_RANK_H
+#define MLA_TRAIN_CONVERT_LATENT_RANK_H
 
 #include "data/tokens/token_file.h"
 #include "layers/decoder.h"
 
-typedef enum { MLA_RANK_MOMENTS, MLA_RANK_SVD } mla_rank_method;
+typedef enum { MLA_LATENT_RANK_MOMENTS, MLA_LATENT_RANK_SVD } mla_latent_rank_method;
 
 typedef struct {
     mla_ints latent; /* ranks: one for all layers, or one for each; or none, and */
     int64_t budget;  /* bytes of cache a token may take (f32): ranks go where the loss needs them most */
-    mla_rank_method method; /* of shrinking; SVD: by the weights alone, to compare with */
+    mla_latent_rank_method method; /* of shrinking; SVD: by the weights alone, to compare with */
     const mla_token_stream
         *text;        /* to calibrate and measure on; NULL where layers only grow, or SVD does without */
     int64_t sequence; /* tokens that are seen together */
     int64_t tokens;   /* of the text at most */
-} mla_rank_options;
+} mla_latent_rank_options;
 
 typedef struct {
     int64_t before, after; /* ranks */
     double error; /* of the attention's output given the old model's input, relative to its size; NaN without
                      text */
-} mla_rank_change;
+} mla_latent_rank_change;
 
 typedef struct {
-    mla_rank_change layer[MLA_MOST_INTS];
+    mla_latent_rank_change layer[MLA_MOST_INTS];
     int64_t layers;
     int64_t calibrated, left_out; /* tokens */
     double calibration_loss[2];   /* before and after, nats per token; NaN without text */
     double loss[2];               /* the same of what was left out */
     int64_t bytes_per_token[2];   /* of the cache */
-} mla_rank_report;
+} mla_latent_rank_report;
 
 /* A new model like `model` but for the ranks; the caller owns it. The model is only read. MLA_ERROR_ARGUMENT
  * for ranks, a budget or a text that do not fit it. */
-mla_status mla_rank(mla_decoder *model, const mla_rank_options *options, mla_decoder **out,
-                    mla_rank_report *report);
+mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_options *options, mla_decoder **out,
+                    mla_latent_rank_report *report);
 
 #endif

@@ -1,5 +1,5 @@
 /* A matrix made of known singular values and vectors: what is cut off, and what is left. */
-#include "layers/adapt/low_rank.h"
+#include "layers/adapt/truncated_svd.h"
 #include "tests/support/check.h"
 
 #include <math.h>
@@ -24,7 +24,7 @@ static void check_size(mla_context *context, int64_t rows, int64_t columns, int6
     float *w = make(rows, columns, all), *expected = make(rows, columns, rank);
     float *a = calloc((size_t)(rank * columns), sizeof *a), *b = calloc((size_t)(rows * rank), sizeof *b);
     float *product = calloc((size_t)(rows * columns), sizeof *product);
-    check_ok(context, mla_low_rank(context, rows, columns, w, rank, a, b));
+    check_ok(context, mla_truncated_svd(context, rows, columns, w, rank, a, b));
     for (int64_t i = 0; i < rows * columns; i++)
         for (int64_t k = 0; k < rank; k++) product[i] += b[i / columns * rank + k] * a[k * columns + i % columns];
     assert_true(relative_error(rows * columns, product, expected) < 1e-5);
@@ -47,7 +47,7 @@ static void the_largest_are_kept(void **state) {
 
 static void a_matrix_of_zeros_has_parts_of_zeros(void **state) {
     float w[6 * 4] = {0}, a[2 * 4], b[6 * 2];
-    check_ok(*state, mla_low_rank(*state, 6, 4, w, 2, a, b));
+    check_ok(*state, mla_truncated_svd(*state, 6, 4, w, 2, a, b));
     for (int i = 0; i < 8; i++) check_close((double)a[i], 0, 0);
     for (int i = 0; i < 12; i++) check_close((double)b[i], 0, 0);
 }
@@ -56,7 +56,7 @@ static void ranks_beyond_the_matrix_are_refused(void **state) {
     static const int64_t ranks[] = {0, -1, 5};
     float w[6 * 4] = {0}, a[5 * 4], b[6 * 5];
     for (int i = 0; i < 3; i++)
-        check_error(*state, mla_low_rank(*state, 6, 4, w, ranks[i], a, b), MLA_ERROR_ARGUMENT, "from 1 to 4, not");
+        check_error(*state, mla_truncated_svd(*state, 6, 4, w, ranks[i], a, b), MLA_ERROR_ARGUMENT, "from 1 to 4, not");
 }
 
 static int setup(void **state) { return mla_context_create((mla_context **)state, NULL) != MLA_OK; }

@@ -1,4 +1,4 @@
-#include "layers/adapt/low_rank.h"
+#include "layers/adapt/truncated_svd.h"
 #include "autograd/base/random.h"
 #include "layers/adapt/orthogonal_rows.h"
 
@@ -104,7 +104,7 @@ static void begin(space *s) {
     }
 }
 
-mla_status mla_low_rank(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank, float *a,
+mla_status mla_truncated_svd(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank, float *a,
                         float *b) {
     space s = {.w = w, .transposed = rows < columns, .rows = rows < columns ? columns : rows,
                .n = rows < columns ? rows : columns, .threads = mla_context_threads(context)};

@@ -14,7 +14,7 @@ enum { B = 2, T = 6 };
 static void round_base(mla_params *params) {
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         const mla_param *p = mla_params_at(params, i);
-        for (int64_t j = 0; p->spec.frozen && p->spec.takes_half && p->tensor.dtype == MLA_F32 && j < p->count; j++)
+        for (int64_t j = 0; p->spec.frozen && p->spec.takes_bf16 && p->tensor.dtype == MLA_F32 && j < p->count; j++)
             ((float *)p->tensor.data)[j] = mla_bf16_to_float(mla_bf16_from_float(((float *)p->tensor.data)[j]));
     }
 }
@@ -24,7 +24,7 @@ static mla_decoder *adapted(mla_context *context, const char *settings, mla_lora
     mla_decoder *model;
     check_ok(context, mla_decoder_create(context, &model, &config));
     check_ok(context, mla_adapters_attach(model, lora));
-    mla_adapters_halve_base(model, lora, half ? MLA_BF16 : MLA_F32);
+    mla_adapters_keep_base_bf16(model, lora, half ? MLA_BF16 : MLA_F32);
     check_ok(context, mla_params_allocate(model->params, true));
     mla_params_initialise(model->params, 5);
     round_base(model->params);
@@ -84,13 +84,13 @@ static void it_takes_a_third_of_the_memory(void **state) {
     const char *const sizes = "hidden_size=64 intermediate_size=128 q_lora_rank=32 kv_lora_rank=32";
     mla_decoder *whole = adapted(*state, sizes, &lora, false), *half = adapted(*state, sizes, &lora, true);
     const mla_params *w = whole->params, *h = half->params;
-    const int64_t before = 4 * mla_params_values_length(w) + 2 * mla_params_half_length(w);
-    const int64_t after = 4 * mla_params_values_length(h) + 2 * mla_params_half_length(h);
+    const int64_t before = 4 * mla_params_values_length(w) + 2 * mla_params_bf16_length(w);
+    const int64_t after = 4 * mla_params_values_length(h) + 2 * mla_params_bf16_length(h);
     assert_true((double)after < 0.45 * (double)before); /* the norms and the adapters stay in f32 */
     for (int64_t i = 0; i < mla_params_count(h); i++) {
         const mla_param *p = mla_params_at(h, i);
         assert_int_equal(p->tensor.dtype == MLA_BF16, p->spec.frozen && p->spec.ndim == 2);
-        assert_true(p->offset % 16 == 0 && p->half_offset % 16 <= 0);
+        assert_true(p->offset % 16 == 0 && p->bf16_offset % 16 <= 0);
     }
     mla_fields_free(&mla_lora_fields, &lora);
     mla_decoder_destroy(whole);
