@@ -37,8 +37,8 @@ static const void *packed_for(mla_context *context, const mla_gemm *plan, const 
     return packed->data;
 }
 
-void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a,
-                            const mla_tensor *weight, void *c, const float *bias) {
+static void multiply(mla_context *context, const mla_gemm_shape *shape, const void *a, const mla_tensor *weight,
+                     void *c, const float *bias) {
     if (weight->packed && shape->b_type == MLA_BF16 && mla_packs_weights(context)) {
         mla_gemm_shape with_packed = *shape;
         with_packed.b_packed = true;
@@ -48,6 +48,15 @@ void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, c
         if (b || mla_error_status(context)) return;
     }
     mla_gemm_now(context, shape, a, rows_of(weight, shape->b_type), c, bias);
+}
+
+void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a,
+                            const mla_tensor *weight, void *c, const float *bias) {
+    mla_gemm_piece p = {0};
+    for (bool more = true; more && !mla_error_status(context);) {
+        more = mla_gemm_next_piece(shape, &p);
+        multiply(context, &p.shape, (const char *)a + p.a, weight, (char *)c + p.c, bias);
+    }
 }
 
 void mla_packed_free(mla_packed *packed) {

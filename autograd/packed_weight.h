@@ -18,8 +18,8 @@ enum { MLA_PACKED_DIRECTIONS = 2 }; /* for x Wᵀ and for dy W */
 /* Whether weights are packed: with AMX, or with AVX-512 bf16 where the context's options say so. */
 bool mla_packs_weights(const mla_context *context);
 
-/* C = A op(weight) [+ C] [+ bias], outside parallel regions. The shape is that of the product from rows; a
- * bf16 product needs the weight's bf16 copy. Only parameters are packed. */
+/* C = A op(weight) [+ C] [+ bias], outside parallel regions, with A as it stands. The shape is that of the product from
+ * rows, which may vary; a bf16 product needs the weight's bf16 copy. Only parameters are packed. */
 void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a,
                             const mla_tensor *weight, void *c, const float *bias);
 

@@ -148,6 +148,44 @@ const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape)
     return c ? plan(context, c, shape) : NULL;
 }
 
+/* ---- pieces ---- */
+
+/* The largest power of two within the rows, or all of them where they are few. */
+static int64_t piece_of(int64_t rows) {
+    enum { FEW = 16 };
+    return rows < FEW ? rows : (int64_t)1 << (63 - __builtin_clzll((uint64_t)rows));
+}
+
+static int64_t bytes_of(int64_t elements, mla_dtype type) { return elements * (int64_t)mla_dtype_size(type); }
+
+/* `rows` rows of A and C. */
+static void cut_m(const mla_gemm_shape *s, mla_gemm_piece *p, int64_t rows) {
+    p->shape.m = rows;
+    p->a = bytes_of(p->end * (s->lda ? s->lda : s->k), s->a_type);
+    p->c = bytes_of(p->end * (s->ldc ? s->ldc : s->n), s->c_type);
+}
+
+/* `rows` rows of A and B; what they give is added to what those before them gave. */
+static void cut_k(const mla_gemm_shape *s, mla_gemm_piece *p, int64_t rows) {
+    p->shape.k = rows;
+    p->shape.ldb = s->b_transposed && !s->ldb ? s->k : s->ldb;
+    p->shape.accumulate |= p->end > 0;
+    p->shape.bias &= p->end == 0;
+    p->a = bytes_of(p->end * (s->lda ? s->lda : s->m), s->a_type);
+    p->b = bytes_of(s->b_transposed ? p->end : p->end * (s->ldb ? s->ldb : s->n), s->b_type);
+}
+
+bool mla_gemm_next_piece(const mla_gemm_shape *s, mla_gemm_piece *p) {
+    const int64_t all = s->a_transposed ? s->k : s->m, rows = piece_of(all - p->end);
+    p->shape = *s;
+    p->shape.varying_rows = false;
+    if (!s->varying_rows) return false;
+    if (s->a_transposed) cut_k(s, p, rows);
+    else cut_m(s, p, rows);
+    p->end += rows;
+    return p->end < all;
+}
+
 /* ---- running ---- */
 
 void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, const float *bias) {
@@ -157,8 +195,13 @@ void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, c
 
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
                   const float *bias) {
-    const mla_gemm *gemm = mla_gemm_plan(context, shape);
-    if (gemm) mla_gemm_run(gemm, a, b, c, bias);
+    mla_gemm_piece p = {0};
+    for (bool more = true; more;) {
+        more = mla_gemm_next_piece(shape, &p);
+        const mla_gemm *gemm = mla_gemm_plan(context, &p.shape);
+        if (!gemm) return;
+        mla_gemm_run(gemm, (const char *)a + p.a, (const char *)b + p.b, (char *)c + p.c, bias);
+    }
 }
 
 void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,

@@ -15,7 +15,7 @@ enum { MLA_GEMM_PLANS = 1024 };
 
 /* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
  * that this machine's oneDNN cannot multiply, no memory. The context owns it: hold it for the work at hand, and ask
- * again for the next. */
+ * again for the next. It is for the sizes as they are: varying_rows makes no difference here. */
 const mla_gemm *mla_gemm_plan(mla_context *context, const mla_gemm_shape *shape);
 
 /* Runs a plan; bias may be NULL where the shape has none. Inside a parallel region (single_thread plans only)
@@ -25,6 +25,21 @@ void mla_gemm_run(const mla_gemm *gemm, const void *a, const void *b, void *c, c
 /* Both in one, outside parallel regions. */
 void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void *a, const void *b, void *c,
                   const float *bias);
+
+/* A product with varying_rows, such as a layer's of whatever rows are routed to it, is made in pieces of a few sizes:
+ * powers of two, the largest first, and at the end what remains below 16. So 15 + i plans do for all numbers of rows
+ * below 2^(i+4), and one that was never seen is not planned for. With A transposed, where it is k that varies (as in
+ * dW = dyᵀ x), the first piece sets C and the others add to it: C had better be f32, and the plans are up to twice as
+ * many. If B is transposed there too, it should have an ldb that stays the same.
+ *
+ * mla_gemm_now does that. What plans and runs by itself takes the pieces one by one. */
+typedef struct {
+    mla_gemm_shape shape; /* of the piece */
+    int64_t a, b, c;      /* where it begins in the operands, in bytes */
+    int64_t end;          /* rows up to its end */
+} mla_gemm_piece;
+/* The piece behind *piece (the first one behind {0}); whether more follow. All in one without varying_rows. */
+bool mla_gemm_next_piece(const mla_gemm_shape *shape, mla_gemm_piece *piece);
 
 /* For plans with b_packed: the bytes that B takes then, and bringing it there. */
 int64_t mla_gemm_packed_bytes(const mla_gemm *gemm);

@@ -15,6 +15,7 @@ typedef struct {
     bool accumulate;    /* add to C */
     bool bias;          /* add a row of n f32 to each row of C */
     bool single_thread; /* called by each thread of a parallel region for itself */
+    bool varying_rows;  /* A has another number of rows, as stored, in each call: autograd/gemm.h */
     bool b_packed;      /* B is in the layout that oneDNN is fastest with, by mla_gemm_pack; ldb is of B before that */
 } mla_gemm_shape;
 

@@ -2,7 +2,7 @@
 #include "tests/support/check.h"
 
 #include "autograd/base/bfloat16.h"
-#include "autograd/kernels/gemm.h"
+#include "autograd/packed_weight.h"
 #include "autograd/base/random.h"
 
 #include <math.h>
@@ -80,12 +80,13 @@ static void check_forms(mla_context *context, mla_dtype a, mla_dtype b, mla_dtyp
     static operands before, o;
     for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
         fill(&before, size, a, b, c);
-        for (unsigned form = 0; form < 32; form++) {
+        for (unsigned form = 0; form < 64; form++) {
             mla_gemm_shape s = {.m = sizes[size][0], .n = sizes[size][1], .k = sizes[size][2],
                                 .a_transposed = form & 1, .b_transposed = form >> 1 & 1,
                                 .accumulate = form >> 2 & 1, .bias = form >> 3 & 1,
                                 .a_type = a, .b_type = b, .c_type = c};
-            if (form >> 4) {
+            s.varying_rows = form >> 5 && (c == MLA_F32 || !s.a_transposed); /* a bf16 C is rounded at each piece */
+            if (form >> 4 & 1) {
                 s.lda = (s.a_transposed ? s.m : s.k) + 3;
                 s.ldb = (s.b_transposed ? s.k : s.n) + 5;
                 s.ldc = s.n + 2;
@@ -168,6 +169,48 @@ static void the_bound_holds_for_bf16(void **state) {
     }
 }
 
+/* ---- rows that vary ---- */
+
+enum { IN = 24, OUT = 20, NUMBERS = 500, MOST_ROWS = 7 * NUMBERS };
+
+/* x (rows,IN), dy (rows,OUT), a weight (OUT,IN) and its gradient, y and dx. */
+typedef struct {
+    float x[MOST_ROWS * IN], dx[MOST_ROWS * IN], dy[MOST_ROWS * OUT], y[MOST_ROWS * OUT], w[OUT * IN], dw[OUT * IN];
+    float bias[OUT];
+} layer;
+
+/* The three products of a linear layer; y is set, the gradients are added to. */
+static void multiply_layer(mla_context *context, layer *l, int64_t rows, bool varying) {
+    const mla_tensor w = {.dtype = MLA_F32, .ndim = 2, .shape = {OUT, IN}, .data = l->w};
+    const mla_gemm_shape y = {.m = rows, .n = OUT, .k = IN, .b_transposed = true, .bias = true,
+                              .varying_rows = varying};
+    const mla_gemm_shape dx = {.m = rows, .n = IN, .k = OUT, .accumulate = true, .varying_rows = varying};
+    mla_gemm_shape dw = {.m = OUT, .n = IN, .k = rows, .a_transposed = true, .varying_rows = varying};
+    mla_multiply_by_weight(context, &y, l->x, &w, l->y, l->bias);
+    mla_multiply_by_weight(context, &dx, l->dy, &w, l->dx, NULL);
+    mla_gemm_now(context, &dw, l->dy, l->x, l->dw, NULL);
+    dw.accumulate = true;
+    mla_gemm_now(context, &dw, l->dy, l->x, l->dw, NULL);
+    check_ok(context, mla_error_status(context));
+}
+
+/* Each number of rows gives what an exact plan gives, and there are few plans for all. */
+static void rows_may_vary(void **state) {
+    static layer exact, varied;
+    mla_context *few;
+    mla_random_normal((mla_stream){11}, 0, sizeof exact / sizeof(float), exact.x);
+    assert_int_equal(mla_context_create(&few, &(mla_context_options){.threads = 2}), MLA_OK);
+    varied = exact;
+    for (int64_t i = 0; i < NUMBERS; i++) {
+        const int64_t rows = 1 + i * 7;
+        multiply_layer(*state, &exact, rows, false);
+        multiply_layer(few, &varied, rows, true);
+        assert_true(relative_error(sizeof exact / sizeof(float), varied.x, exact.x) < 2e-6);
+    }
+    assert_true(plans_of(few) <= 3 * (15 + 8) + 15 + 8);
+    mla_context_destroy(few);
+}
+
 static void threads_may_share_a_plan(void **state) {
     enum { TIMES = 64, SIZE = 16 };
     const mla_gemm_shape s = {.m = SIZE, .n = SIZE, .k = SIZE, .single_thread = true};
@@ -224,6 +267,7 @@ int main(void) {
         cmocka_unit_test(plans_are_made_once),
         cmocka_unit_test(the_cache_has_a_bound),
         cmocka_unit_test(the_bound_holds_for_bf16),
+        cmocka_unit_test(rows_may_vary),
         cmocka_unit_test(threads_may_share_a_plan),
         cmocka_unit_test(a_layout_outlives_its_plan),
         cmocka_unit_test(impossible_products_are_errors),
