@@ -33,17 +33,19 @@ printf '{"model_type":"deepseek_v2",%s,%s,"mlp_bias":true}' "$sizes" "$latent" >
 printf '{"model_type":"llama",%s,"rope_scaling":%s}' "$sizes" "$llama3" >"$work/seeds/config/3"
 printf '{"model_type":"qwen2",%s,"rope_parameters":%s,"layer_types":["full_attention"]}' "$sizes" "$yarn" >"$work/seeds/config/4"
 printf '{"architectures":["Qwen3ForCausalLM"],%s,"head_dim":6,"sliding_window":null}' "$sizes" >"$work/seeds/config/5"
+printf '{"model_type":"mistral",%s,"num_key_value_heads":1,"sliding_window":null}' "$sizes" >"$work/seeds/config/6"
+printf '{"model_type":"phi3",%s,"rms_norm_eps":1e-5,"partial_rotary_factor":1.0}' "$sizes" >"$work/seeds/config/7"
 printf '{"peft_type":"LORA","r":8,"lora_alpha":16,"rank_pattern":{"layers\\\\.\\\\d+\\\\..*q_proj":2,"a{2,9}|[b-d]*":3},"alpha_pattern":{"(mlp|x)+":1e3},"init_lora_weights":"gaussian","bias":"none"}' >"$work/seeds/adapter/1"
 printf 'model:\n  kv_lora_ranks: [8, 4]\n  layer_norm_eps: 1e-5\n  rope_scaling: {rope_type: yarn, factor: 4}\n' >"$work/seeds/recipe/1"
 printf "%%YAML 1.1\n---\npaths:\n- a b\n- 'it''s'\n- \"\\u00e9\\n\"\nwords: q_proj kv_b_proj:16\ntext: >-\n  a\n  b\nusual: '~'\n...\n" >"$work/seeds/recipe/2"
 
 # Without HDF5 and MPI; the kinds of layers that a configuration names bring the engine along.
-sources=($(cd "$root" && find autograd layers -name '*.c') data/formats/safetensors{,_shards,_write}.c
-         train/hugging_face/model_config.c train/hugging_face/families/*.c train/adapter/adapter_config.c)
+sources=($(cd "$root" && find autograd layers train/hugging_face/families -name '*.c') data/formats/safetensors{,_shards,_write}.c
+         train/hugging_face/model_config.c train/adapter/adapter_config.c)
 for target in "${targets[@]}"; do
     (cd "$root" && clang -std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
         -Wno-unknown-pragmas -I. -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")" \
-        "tests/fuzz/fuzz_$target.c" "${sources[@]}" -ljansson -lpcre2-8 -lyaml -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
+        "tests/fuzz/fuzz_$target.c" "${sources[@]}" -ljansson -lxxhash -lpcre2-8 -lyaml -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
     mkdir -p "$work/corpus/$target"
     "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
         -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/json.dict" "$work/corpus/$target" \
