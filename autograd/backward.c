@@ -98,7 +98,10 @@ static void backward_node(mla_node *n) {
 }
 
 static void backward_down_to(mla_tape *tape, int64_t count) {
-    while (tape->node_count > count && !mla_error_status(tape->context)) backward_node(tape->nodes[--tape->node_count]);
+    while (tape->node_count > count && !mla_error_status(tape->context)) {
+        backward_node(tape->nodes[--tape->node_count]);
+        if (tape->step.between) tape->step.between(tape->step.user);
+    }
 }
 
 mla_status mla_backward(mla_tape *tape, mla_tensor *loss) {
