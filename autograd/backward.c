@@ -90,7 +90,8 @@ static void backward_node(mla_node *n) {
     } else if (n->op->early)
         mla_fail(n->tape->context, MLA_ERROR_ARGUMENT,
                  "%s: its gradients are computed already, but the loss that mla_backward began with does not depend on "
-                 "it: add it to that loss, or use mla_detached", n->op->name);
+                 "it: add it to that loss, or use mla_detached",
+                 n->op->name);
     for (int i = 0; i < n->inputs; i++) settle_use(n, i);
     n->out->walked = true;
     mla_tape_drop_gradient(n->tape, n->out);
@@ -133,8 +134,8 @@ typedef struct {
     uint64_t first_site; /* of its ops: the same numbers again, so the same dropout masks */
 } recomputed;
 
-static const mla_op recompute = {.name = "recompute", .attributes = sizeof(recomputed), .keeps = MLA_INPUT(0),
-                                 .composite = true};
+static const mla_op recompute = {
+    .name = "recompute", .attributes = sizeof(recomputed), .keeps = MLA_INPUT(0), .composite = true};
 
 static bool is_made_since(const mla_tape *tape, int64_t scope, const mla_tensor *x) {
     for (int64_t i = scope; i < tape->open_count; i++)

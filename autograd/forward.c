@@ -193,12 +193,13 @@ static bool check_gradient(mla_tape *tape, const mla_op *op, int i, const mla_te
     else if (x->walked)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
                  "%s: the op that made input %d has been walked by mla_backward, so that no gradient flows through it "
-                 "any more: compute it again, or use mla_detached", op->name, i);
+                 "any more: compute it again, or use mla_detached",
+                 op->name, i);
     else if (tape->walking && x->is_final)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
                  "%s: the gradient of %s was final before a part of the graph that uses it was computed again: with "
-                 "gradient_final, a parameter may be used in one such part only, and not behind it", op->name,
-                 x->name ? x->name : "a parameter");
+                 "gradient_final, a parameter may be used in one such part only, and not behind it",
+                 op->name, x->name ? x->name : "a parameter");
     return !mla_error_status(tape->context);
 }
 

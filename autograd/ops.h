@@ -44,8 +44,7 @@ mla_tensor *mla_lora_weight(mla_tape *tape, mla_tensor *sum, mla_tensor *weight,
 /* Row by row: gain * x / sqrt(mean(x²) + eps), of type `out`. */
 mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps, mla_dtype out);
 /* Row by row: gain * (x - mean) / sqrt(variance + eps) + bias, of type `out`; bias may be NULL. */
-mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps,
-                          mla_dtype out);
+mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps, mla_dtype out);
 
 /* Cosines and sines of the rotary angles, (positions, rotary/2) each; owned by the caller (layers/rope). */
 typedef struct {
@@ -106,7 +105,7 @@ typedef struct {
      * KL(teacher || student), both softened by temperature T (Hinton et al. 2015). */
     mla_tensor *teacher, *teacher_weight; /* (..., E), (V,E), without gradient; NULL: none */
     float share, temperature;             /* with a teacher: 0 to 1, and above 0 */
-    double *divergence; /* the sum of the KLs, unscaled, is added to it; NULL: not wanted */
+    double *divergence;                   /* the sum of the KLs, unscaled, is added to it; NULL: not wanted */
 } mla_output_loss_options;
 /* scale * sum over rows of -log softmax(x weightᵀ)[target]: x (..., D), weight (V,D), targets i32 (...), -1 where
  * a row does not count. One element. Gradients are computed on the way, so the result must itself be the loss

@@ -50,8 +50,8 @@ static void multiply(mla_context *context, const mla_gemm_shape *shape, const vo
     mla_gemm_now(context, shape, a, rows_of(weight, shape->b_type), c, bias);
 }
 
-void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a,
-                            const mla_tensor *weight, void *c, const float *bias) {
+void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a, const mla_tensor *weight,
+                            void *c, const float *bias) {
     mla_gemm_piece p = {0};
     for (bool more = true; more && !mla_error_status(context);) {
         more = mla_gemm_next_piece(shape, &p);

@@ -20,8 +20,8 @@ bool mla_packs_weights(const mla_context *context);
 
 /* C = A op(weight) [+ C] [+ bias], outside parallel regions, with A as it stands. The shape is that of the product from
  * rows, which may vary; a bf16 product needs the weight's bf16 copy. Only parameters are packed. */
-void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a,
-                            const mla_tensor *weight, void *c, const float *bias);
+void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, const void *a, const mla_tensor *weight,
+                            void *c, const float *bias);
 
 /* Frees the copies. */
 void mla_packed_free(mla_packed *packed);

@@ -13,7 +13,7 @@ struct mla_params {
     int64_t count, capacity;
     int64_t values_length, gradients_length, bf16_length;
     float *values, *gradients;
-    void *bf16; /* copies */
+    void *bf16;                     /* copies */
     uint64_t version, bf16_version; /* now, and when the copies were made */
     uint64_t frozen_version;        /* when frozen values last changed */
 };
@@ -45,7 +45,10 @@ static mla_param *make_param(mla_params *params, const mla_param_spec *spec) {
     param->spec = *spec;
     param->spec.name = strdup(spec->name);
     param->count = mla_shape_count(spec->ndim, spec->shape);
-    param->tensor = (mla_tensor){.dtype = MLA_F32, .ndim = spec->ndim, .name = param->spec.name, .is_parameter = true,
+    param->tensor = (mla_tensor){.dtype = MLA_F32,
+                                 .ndim = spec->ndim,
+                                 .name = param->spec.name,
+                                 .is_parameter = true,
                                  .needs_grad = !spec->frozen};
     memcpy(param->tensor.shape, spec->shape, sizeof spec->shape);
     if (spec->ndim == 2) param->tensor.packed = param->packed;

@@ -18,20 +18,20 @@ typedef struct {
     int ndim;
     int64_t shape[MLA_MAX_DIMS];
     mla_init init;
-    float scale; /* standard deviation of NORMAL; half width of UNIFORM */
-    bool decay;  /* weight decay applies: matrices yes, gains and biases no */
-    bool frozen; /* no gradient, no moments */
-    bool adapter; /* of an adapter, not of the model itself: saved apart from it */
+    float scale;     /* standard deviation of NORMAL; half width of UNIFORM */
+    bool decay;      /* weight decay applies: matrices yes, gains and biases no */
+    bool frozen;     /* no gradient, no moments */
+    bool adapter;    /* of an adapter, not of the model itself: saved apart from it */
     bool takes_bf16; /* all that reads it in a step of bf16 takes bf16: mla_params_keep_bf16 */
 } mla_param_spec;
 
 typedef struct {
     mla_param_spec spec;
-    mla_tensor tensor;    /* of f32, or of bf16 where it is kept so */
-    int64_t count;        /* elements */
-    int64_t offset;       /* in the block of values, in floats */
-    int64_t bf16_offset;  /* of its bf16 copy among those; -1 where it has none */
-    int64_t grad_offset;  /* in the blocks of gradients and moments; -1 where frozen */
+    mla_tensor tensor;                        /* of f32, or of bf16 where it is kept so */
+    int64_t count;                            /* elements */
+    int64_t offset;                           /* in the block of values, in floats */
+    int64_t bf16_offset;                      /* of its bf16 copy among those; -1 where it has none */
+    int64_t grad_offset;                      /* in the blocks of gradients and moments; -1 where frozen */
     mla_packed packed[MLA_PACKED_DIRECTIONS]; /* of a matrix: see autograd/packed_weight.h */
 } mla_param;
 
@@ -62,7 +62,7 @@ void mla_params_initialise(mla_params *params, uint64_t seed);
 void mla_params_clear_gradients(mla_params *params);
 
 const mla_context *mla_params_context(const mla_params *params); /* that it was made with */
-int64_t mla_params_count(const mla_params *params); /* parameters, that is named tensors */
+int64_t mla_params_count(const mla_params *params);              /* parameters, that is named tensors */
 mla_param *mla_params_at(const mla_params *params, int64_t i);
 mla_param *mla_params_find(const mla_params *params, const char *name); /* NULL where there is none */
 

@@ -12,11 +12,11 @@
 typedef struct mla_pool mla_pool;
 
 struct mla_buffer {
-    void *data;         /* 64-byte aligned; NULL in a counting pool */
-    int64_t bytes;      /* of the size class, at least what was asked for */
-    int holders;        /* back in the pool when it falls to 0 */
+    void *data;    /* 64-byte aligned; NULL in a counting pool */
+    int64_t bytes; /* of the size class, at least what was asked for */
+    int holders;   /* back in the pool when it falls to 0 */
     int size_class;
-    mla_buffer *next;   /* in the free list */
+    mla_buffer *next; /* in the free list */
 };
 
 /* Only error: MLA_ERROR_MEMORY. The pool must outlive all that was taken from it; destroying it frees all. */

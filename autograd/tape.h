@@ -69,8 +69,8 @@ mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result);
 /* Part of a graph: x to a result, from `user`, with the tape's ops. Always the same for the same x, user and step. */
 typedef mla_tensor *(*mla_graph)(mla_tape *tape, const void *user, mla_tensor *x);
 /* graph(tape, user, x), of which nothing is kept but x and a copy of `user`, of `size` bytes: mla_backward computes it
- * again. With gradient_final, a parameter may be used in one such part only, and not behind it (MLA_ERROR_ARGUMENT): its
- * gradient would be final too early. (Chen et al. 2016, "Training deep nets with sublinear memory cost") */
+ * again. With gradient_final, a parameter may be used in one such part only, and not behind it (MLA_ERROR_ARGUMENT):
+ * its gradient would be final too early. (Chen et al. 2016, "Training deep nets with sublinear memory cost") */
 mla_tensor *mla_recompute(mla_tape *tape, mla_graph graph, const void *user, size_t size, mla_tensor *x);
 /* Whether a part is being computed for the second time. */
 bool mla_tape_is_recomputing(const mla_tape *tape);

@@ -21,20 +21,20 @@ typedef struct mla_tensor {
     mla_dtype dtype;
     int ndim;
     int64_t shape[MLA_MAX_DIMS];
-    const char *name;    /* of parameters and inputs; NULL for results of ops */
-    void *data;          /* NULL in a run on shapes alone */
-    const void *bf16;    /* of f32 parameters: a bf16 copy for matrix products, or NULL */
-    uint64_t bf16_version; /* another one when that copy, or bf16 data, was made anew */
-    mla_packed *packed;  /* of matrices among the parameters: two packed copies of it, one for each direction */
-    void *grad;          /* f32 or bf16 like data; read it only where has_grad */
-    bool is_parameter;   /* data and grad are in the registry's flat blocks */
-    bool needs_grad;     /* a gradient flows to it */
-    bool has_grad;       /* some gradient has been written: the next one is added */
-    bool out_of_scope;   /* its scope was closed: only the backward pass may still read it */
+    const char *name;           /* of parameters and inputs; NULL for results of ops */
+    void *data;                 /* NULL in a run on shapes alone */
+    const void *bf16;           /* of f32 parameters: a bf16 copy for matrix products, or NULL */
+    uint64_t bf16_version;      /* another one when that copy, or bf16 data, was made anew */
+    mla_packed *packed;         /* of matrices among the parameters: two packed copies of it, one for each direction */
+    void *grad;                 /* f32 or bf16 like data; read it only where has_grad */
+    bool is_parameter;          /* data and grad are in the registry's flat blocks */
+    bool needs_grad;            /* a gradient flows to it */
+    bool has_grad;              /* some gradient has been written: the next one is added */
+    bool out_of_scope;          /* its scope was closed: only the backward pass may still read it */
     const char *overwritten_by; /* the op whose result took its memory; NULL: none */
-    bool walked;         /* the op that made it: no gradient flows further back any more */
-    bool is_final;       /* of parameters: its gradient was called final, and no op has taken it since */
-    int uses;            /* recorded ops that still owe it a gradient */
+    bool walked;                /* the op that made it: no gradient flows further back any more */
+    bool is_final;              /* of parameters: its gradient was called final, and no op has taken it since */
+    int uses;                   /* recorded ops that still owe it a gradient */
     mla_buffer *value_buffer, *grad_buffer; /* the pool's memory behind data and grad; NULL where not the pool's */
 } mla_tensor;
 
@@ -56,8 +56,6 @@ const char *mla_shape_text(const mla_tensor *x, char text[MLA_SHAPE_TEXT]);
 int64_t mla_shape_count(int ndim, const int64_t *shape);
 
 /* A row of an f32 tensor's data: x->data + i * width. */
-static inline float *mla_row(const mla_tensor *x, int64_t i) {
-    return (float *)x->data + i * x->shape[x->ndim - 1];
-}
+static inline float *mla_row(const mla_tensor *x, int64_t i) { return (float *)x->data + i * x->shape[x->ndim - 1]; }
 
 #endif

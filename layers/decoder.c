@@ -7,17 +7,21 @@
 /* ---- building ---- */
 
 static mla_tensor *add_embedding(mla_decoder *model, const char *name, int64_t rows, bool takes_bf16) {
-    return mla_params_add(model->params, &(mla_param_spec){.name = name, .ndim = 2,
+    return mla_params_add(model->params, &(mla_param_spec){.name = name,
+                                                           .ndim = 2,
                                                            .shape = {rows, model->config.hidden_size},
                                                            .init = MLA_INIT_NORMAL,
                                                            .scale = (float)model->config.initializer_range,
-                                                           .decay = true, .takes_bf16 = takes_bf16});
+                                                           .decay = true,
+                                                           .takes_bf16 = takes_bf16});
 }
 
 static mla_status make_rope(mla_decoder *model) {
     const mla_model_config *c = &model->config;
-    const mla_rope_options options = {.rotary = c->attention->rotary(c), .positions = c->max_position_embeddings,
-                                      .theta = c->rope_theta, .interleaved = c->rope_interleave,
+    const mla_rope_options options = {.rotary = c->attention->rotary(c),
+                                      .positions = c->max_position_embeddings,
+                                      .theta = c->rope_theta,
+                                      .interleaved = c->rope_interleave,
                                       .scaling = c->rope_scaling};
     if (c->position != MLA_POSITION_ROPE || !options.rotary) return MLA_OK;
     return mla_rope_create(model->context, &model->rope, &options);
@@ -38,8 +42,11 @@ static mla_status build_blocks(mla_decoder *model, const mla_builder *builder) {
 
 static mla_status build(mla_decoder *model) {
     const mla_model_config *c = &model->config;
-    const mla_builder builder = {.context = model->context, .params = model->params, .config = c,
-                                 .rope = model->rope.cosine ? &model->rope : NULL, .projections = &model->projections,
+    const mla_builder builder = {.context = model->context,
+                                 .params = model->params,
+                                 .config = c,
+                                 .rope = model->rope.cosine ? &model->rope : NULL,
+                                 .projections = &model->projections,
                                  .prefix = "model."};
     model->blocks = mla_alloc(model->context, c->num_hidden_layers, sizeof *model->blocks, "the blocks");
     model->head = mla_alloc(model->context, 1, c->head->size, "the head");
@@ -47,7 +54,8 @@ static mla_status build(mla_decoder *model) {
 
     model->embed_tokens = add_embedding(model, "model.embed_tokens.weight", c->vocab_size, true);
     if (c->position == MLA_POSITION_LEARNED)
-        model->embed_positions = add_embedding(model, "model.embed_positions.weight", c->max_position_embeddings, false);
+        model->embed_positions = add_embedding(model, "model.embed_positions.weight", c->max_position_embeddings,
+                                               false);
     const mla_status status = build_blocks(model, &builder);
     if (!status && c->final_norm)
         mla_norm_build(&builder, &model->norm, &(mla_norm_spec){"norm", c->norm, c->hidden_size, c->rms_norm_eps});
@@ -104,8 +112,10 @@ static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_t
 static mla_status check_length(const mla_decoder *model, int64_t length) {
     const int64_t longest = model->config.max_position_embeddings;
     if (length <= longest) return MLA_OK;
-    return mla_fail(model->context, MLA_ERROR_SHAPE, "a sequence of %lld tokens is longer than max_position_embeddings "
-                    "%lld: make it shorter, or the model for longer ones", (long long)length, (long long)longest);
+    return mla_fail(model->context, MLA_ERROR_SHAPE,
+                    "a sequence of %lld tokens is longer than max_position_embeddings "
+                    "%lld: make it shorter, or the model for longer ones",
+                    (long long)length, (long long)longest);
 }
 
 /* RoPE knows distances only; learned positions would have to begin anew in each document. */
@@ -121,7 +131,8 @@ static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int
     if (ids->ndim != 2)
         return mla_fail(model->context, MLA_ERROR_SHAPE, "ids must be (B,T); got %s", mla_shape_text(ids, text));
     if (cached && !model->config.causal)
-        return mla_fail(model->context, MLA_ERROR_ARGUMENT, "a model with causal: false cannot use a cache: its first "
+        return mla_fail(model->context, MLA_ERROR_ARGUMENT,
+                        "a model with causal: false cannot use a cache: its first "
                         "tokens depend on those that follow");
     if (cached && (ids->shape[0] != 1 || (first && ids->shape[1] != 1)))
         return mla_fail(model->context, MLA_ERROR_SHAPE, "with a cache, ids must be (1,T) at first, then (1,1); got %s",

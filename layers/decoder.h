@@ -1,5 +1,5 @@
-/* A model: a backbone (embedding, blocks, last norm), which makes hidden states of ids, and a head, which says what they
- * are for. (With causal: false and mla_decoder_hidden it serves as an encoder.) */
+/* A model: a backbone (embedding, blocks, last norm), which makes hidden states of ids, and a head, which says what
+ * they are for. (With causal: false and mla_decoder_hidden it serves as an encoder.) */
 #ifndef MLA_LAYERS_DECODER_H
 #define MLA_LAYERS_DECODER_H
 
@@ -12,7 +12,7 @@ typedef struct {
     mla_model_config config;
     mla_params *params; /* named as Hugging Face's: model.embed_tokens.weight ... lm_head.weight */
     mla_rope_table rope;
-    mla_projections projections; /* of all blocks and the head; all have a weight */
+    mla_projections projections;                /* of all blocks and the head; all have a weight */
     mla_tensor *embed_tokens, *embed_positions; /* positions: NULL unless learned */
     mla_block *blocks;
     mla_norm norm;

@@ -10,18 +10,15 @@ static const char *const activations[] = {"silu", "relu", "gelu", "gelu_new", NU
 #define AT(member) offsetof(mla_rope_scaling, member)
 static const mla_field scaling_fields[] = {
     {"type", MLA_FIELD_ENUM, AT(type), .names = mla_rope_scaling_names, .alias = "rope_type", .help = "stretches RoPE"},
-    {"factor", MLA_FIELD_FLOAT, AT(factor), 1, 1, 1e6,
-     .help = "longest sequence / original longest sequence"},
-    {"original_max_position_embeddings", MLA_FIELD_INT, AT(original_max_position_embeddings), 4096, 1,
-     1 << 24, .help = "longest sequence before stretching"},
-    {"beta_fast", MLA_FIELD_FLOAT, AT(beta_fast), 32, 1e-6, 1e6,
-     .help = "turns above which an angle stays as it is"},
+    {"factor", MLA_FIELD_FLOAT, AT(factor), 1, 1, 1e6, .help = "longest sequence / original longest sequence"},
+    {"original_max_position_embeddings", MLA_FIELD_INT, AT(original_max_position_embeddings), 4096, 1, 1 << 24,
+     .help = "longest sequence before stretching"},
+    {"beta_fast", MLA_FIELD_FLOAT, AT(beta_fast), 32, 1e-6, 1e6, .help = "turns above which an angle stays as it is"},
     {"beta_slow", MLA_FIELD_FLOAT, AT(beta_slow), 1, 1e-6, 1e6,
      .help = "turns below which an angle is divided by factor"},
     {"mscale", MLA_FIELD_FLOAT, AT(mscale), 0, 0, 1e3,
      .help = "weight of log(factor) in the scale of cos and sin; 0: 1, whatever mscale_all_dim"},
-    {"mscale_all_dim", MLA_FIELD_FLOAT, AT(mscale_all_dim), 0, 0, 1e3,
-     .help = "the same for the softmax scale"},
+    {"mscale_all_dim", MLA_FIELD_FLOAT, AT(mscale_all_dim), 0, 0, 1e3, .help = "the same for the softmax scale"},
     {"attention_factor", MLA_FIELD_FLOAT, AT(attention_factor), 0, 0, 1e3,
      .help = "scale of cos and sin; 0: follows from factor and mscale"},
     {"low_freq_factor", MLA_FIELD_FLOAT, AT(low_freq_factor), 1, 1e-6, 1e6,
@@ -35,14 +32,11 @@ static const mla_field_table scaling_table = {scaling_fields, sizeof scaling_fie
 
 #define AT(member) offsetof(mla_model_config, member)
 static const mla_field model_fields[] = {
-    {"vocab_size", MLA_FIELD_INT, AT(vocab_size), 0, 0, 1 << 24,
-     .help = "tokens; 0 in a recipe: as the tokenizer has"},
+    {"vocab_size", MLA_FIELD_INT, AT(vocab_size), 0, 0, 1 << 24, .help = "tokens; 0 in a recipe: as the tokenizer has"},
     {"hidden_size", MLA_FIELD_INT, AT(hidden_size), 256, 1, 1 << 20, .help = "width of the residual stream"},
-    {"intermediate_size", MLA_FIELD_INT, AT(intermediate_size), 704, 1, 1 << 22,
-     .help = "width of the feed-forward"},
+    {"intermediate_size", MLA_FIELD_INT, AT(intermediate_size), 704, 1, 1 << 22, .help = "width of the feed-forward"},
     {"num_hidden_layers", MLA_FIELD_INT, AT(num_hidden_layers), 4, 1, 4096, .help = "blocks"},
-    {"num_attention_heads", MLA_FIELD_INT, AT(num_attention_heads), 4, 1, 1 << 14,
-     .help = "heads of the attention"},
+    {"num_attention_heads", MLA_FIELD_INT, AT(num_attention_heads), 4, 1, 1 << 14, .help = "heads of the attention"},
     {"num_key_value_heads", MLA_FIELD_INT, AT(num_key_value_heads), 0, 0, 1 << 14,
      .help = "multi_head: heads of keys and values; 0: as num_attention_heads"},
     {"head_dim", MLA_FIELD_INT, AT(head_dim), 0, 0, 1 << 16,
@@ -63,12 +57,11 @@ static const mla_field model_fields[] = {
     {"rope_scaling", MLA_FIELD_GROUP, AT(rope_scaling), .group = &scaling_table, .nullable = true,
      .help = "for longer sequences than trained on"},
     {"rope_interleave", MLA_FIELD_BOOL, AT(rope_interleave), 1, .help = "rotary pairs are neighbours"},
-    {"rms_norm_eps", MLA_FIELD_FLOAT, AT(rms_norm_eps), 1e-6, 1e-12, 1,
-     .help = "added to the variance in the norms", .alias = "layer_norm_eps"},
+    {"rms_norm_eps", MLA_FIELD_FLOAT, AT(rms_norm_eps), 1e-6, 1e-12, 1, .help = "added to the variance in the norms",
+     .alias = "layer_norm_eps"},
     {"tie_word_embeddings", MLA_FIELD_BOOL, AT(tie_word_embeddings), 0,
      .help = "the output projection is the embedding"},
-    {"attention_bias", MLA_FIELD_BOOL, AT(attention_bias), 0,
-     .help = "biases in the attention's projections"},
+    {"attention_bias", MLA_FIELD_BOOL, AT(attention_bias), 0, .help = "biases in the attention's projections"},
     {"attention_dropout", MLA_FIELD_FLOAT, AT(attention_dropout), 0, 0, 1,
      .help = "of the attention's weights; only 0 is supported, use dropout"},
     {"initializer_range", MLA_FIELD_FLOAT, AT(initializer_range), 0.02, 1e-6, 1,
@@ -89,8 +82,7 @@ static const mla_field model_fields[] = {
     {"norm_position", MLA_FIELD_ENUM, AT(norm_position), .names = norm_positions,
      .help = "before each half of a block, or after its residual"},
     {"gated", MLA_FIELD_BOOL, AT(gated), 1, .help = "the feed-forward is act(gate) * up"},
-    {"dropout", MLA_FIELD_FLOAT, AT(dropout), 0, 0, 0.95,
-     .help = "share of activations set to zero in training"},
+    {"dropout", MLA_FIELD_FLOAT, AT(dropout), 0, 0, 0.95, .help = "share of activations set to zero in training"},
     {"final_norm", MLA_FIELD_BOOL, AT(final_norm), 1, .help = "a norm after the last block"},
     {"kv_lora_ranks", MLA_FIELD_INTS, AT(kv_lora_ranks), 0, 1, 1 << 20, .nullable = true,
      .help = "latent: kv_lora_rank of each layer, where they differ (mla rank)"},
@@ -109,9 +101,8 @@ static mla_status check_rope_scaling(mla_context *context, const char *where, co
     const mla_rope_scaling *s = &c->rope_scaling;
     if (s->type == MLA_ROPE_SCALING_NONE) return MLA_OK;
     if (c->position != MLA_POSITION_ROPE)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%srope_scaling.type: %s, but position is %s; set it to none", where,
-                        mla_rope_scaling_names[s->type], mla_position_names[c->position]);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%srope_scaling.type: %s, but position is %s; set it to none",
+                        where, mla_rope_scaling_names[s->type], mla_position_names[c->position]);
     if (s->type == MLA_ROPE_SCALING_LLAMA3 && s->high_freq_factor <= s->low_freq_factor)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%srope_scaling.high_freq_factor: %g must be larger than low_freq_factor %g (usual: "
@@ -119,8 +110,8 @@ static mla_status check_rope_scaling(mla_context *context, const char *where, co
                         where, s->high_freq_factor, s->low_freq_factor);
     if (s->type == MLA_ROPE_SCALING_YARN && s->beta_fast <= s->beta_slow)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%srope_scaling.beta_fast: %g must be larger than beta_slow %g (usual: 32 and 1)",
-                        where, s->beta_fast, s->beta_slow);
+                        "%srope_scaling.beta_fast: %g must be larger than beta_slow %g (usual: 32 and 1)", where,
+                        s->beta_fast, s->beta_slow);
     return MLA_OK;
 }
 
@@ -128,8 +119,8 @@ mla_status mla_model_config_check(mla_context *context, const char *where, mla_m
     mla_status status = mla_fields_check(context, where, &mla_model_fields, config);
     if (status) return status;
     if (config->vocab_size < 1)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%svocab_size: %lld, it must be at least 1 (tokens)",
-                        where, (long long)config->vocab_size);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%svocab_size: %lld, it must be at least 1 (tokens)", where,
+                        (long long)config->vocab_size);
     if (config->attention_dropout > 0)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%sattention_dropout: %g is not supported, it must be 0; use dropout", where,

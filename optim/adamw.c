@@ -10,8 +10,8 @@ typedef struct {
     float beta1, beta2, eps, shrink, rate, v_scale, grad_scale;
 } constants;
 
-MLA_VECTOR static void update_chunk(const constants c, int64_t count, float *restrict value,
-                                    const float *restrict grad, float *restrict m, float *restrict v) {
+MLA_VECTOR static void update_chunk(const constants c, int64_t count, float *restrict value, const float *restrict grad,
+                                    float *restrict m, float *restrict v) {
     MLA_SIMD
     for (int64_t i = 0; i < count; i++) {
         const float g = grad[i] * c.grad_scale;
@@ -26,9 +26,13 @@ void mla_adamw_update(const mla_context *context, const mla_adamw_options *optio
                       float *v) {
     const double correction1 = 1 - pow((double)options->beta1, (double)step);
     const double correction2 = 1 - pow((double)options->beta2, (double)step);
-    const constants c = {.beta1 = options->beta1, .beta2 = options->beta2, .eps = options->eps,
-                         .shrink = (float)(1 - (double)lr * (double)decay), .rate = (float)((double)lr / correction1),
-                         .v_scale = (float)(1 / sqrt(correction2)), .grad_scale = grad_scale};
+    const constants c = {.beta1 = options->beta1,
+                         .beta2 = options->beta2,
+                         .eps = options->eps,
+                         .shrink = (float)(1 - (double)lr * (double)decay),
+                         .rate = (float)((double)lr / correction1),
+                         .v_scale = (float)(1 / sqrt(correction2)),
+                         .grad_scale = grad_scale};
     #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static)
     for (int64_t i = 0; i < count; i += CHUNK)
         update_chunk(c, count - i < CHUNK ? count - i : CHUNK, value + i, grad + i, m + i, v + i);

@@ -22,7 +22,7 @@ void mla_adamw_update_range(const mla_adamw_options *options, float lr, float gr
 
 /* The moments of a registry's trainable parameters, in the layout of its gradients. */
 typedef struct {
-    float *m, *v; /* mla_params_gradients_length floats each, 64-byte aligned */
+    float *m, *v;  /* mla_params_gradients_length floats each, 64-byte aligned */
     int64_t steps; /* updates done */
 } mla_adamw_state;
 

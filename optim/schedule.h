@@ -19,7 +19,7 @@ typedef struct {
     int64_t decay_steps; /* of WSD */
     /* of DEEPSEEK: the shares of the steps after which the rate drops, and what it is multiplied by each time */
     double drop_at, drop_again_at, drop_factor;
-    double min_ratio;    /* the lowest rate over the full one; not for CONSTANT and DEEPSEEK */
+    double min_ratio; /* the lowest rate over the full one; not for CONSTANT and DEEPSEEK */
 } mla_schedule;
 
 /* The factor on the learning rate for a step, which counts from 0. As torch's LambdaLR with transformers'

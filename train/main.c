@@ -8,14 +8,10 @@ enum { DONE = 0, FAILED = 1, WRONG_USE = 2, STOPPED = 75 };
 
 static int exit_code(mla_status status) {
     switch (status) {
-    case MLA_OK:
-        return DONE;
-    case MLA_ERROR_ARGUMENT:
-        return WRONG_USE;
-    case MLA_ERROR_STOPPED:
-        return STOPPED;
-    default:
-        return FAILED;
+    case MLA_OK: return DONE;
+    case MLA_ERROR_ARGUMENT: return WRONG_USE;
+    case MLA_ERROR_STOPPED: return STOPPED;
+    default: return FAILED;
     }
 }
 
@@ -28,8 +24,7 @@ static mla_status run_command(mla_context *context, mla_comm **comm, const mla_c
                               char **words) {
     mla_arguments arguments;
     mla_status status = mla_arguments_parse(context, command, count, words, &arguments);
-    if (!status && arguments.help)
-        mla_help_command(context, stdout, command);
+    if (!status && arguments.help) mla_help_command(context, stdout, command);
     else if (!status) {
         const mla_call call = {context, arguments.options, &arguments.operands, comm, stdout};
         status = command->run(&call);
@@ -40,12 +35,9 @@ static mla_status run_command(mla_context *context, mla_comm **comm, const mla_c
 
 static mla_status print_help(mla_context *context, const char *topic) {
     const mla_command *command;
-    if (!topic)
-        mla_help_overview(stdout);
-    else if (!strcmp(topic, "recipe"))
-        mla_help_recipe(context, stdout);
-    else if (!mla_command_find(context, topic, &command))
-        mla_help_command(context, stdout, command);
+    if (!topic) mla_help_overview(stdout);
+    else if (!strcmp(topic, "recipe")) mla_help_recipe(context, stdout);
+    else if (!mla_command_find(context, topic, &command)) mla_help_command(context, stdout, command);
     return mla_error_status(context);
 }
 

@@ -21,9 +21,15 @@ struct mla_context {
 };
 
 const char *mla_status_name(mla_status status) {
-    static const char *const names[] = {"ok",           "wrong argument", "shapes do not fit",
-                                        "out of memory", "input/output error", "wrong file format",
-                                        "not a finite number", "library error", "stopped"};
+    static const char *const names[] = {"ok",
+                                        "wrong argument",
+                                        "shapes do not fit",
+                                        "out of memory",
+                                        "input/output error",
+                                        "wrong file format",
+                                        "not a finite number",
+                                        "library error",
+                                        "stopped"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown error";
 }
 
@@ -111,8 +117,8 @@ mla_status mla_grow(mla_context *context, void *array, int64_t *capacity, int64_
     memcpy(&old, array, sizeof old);
     size_t bytes;
     if (__builtin_mul_overflow((size_t)larger, size, &bytes) || !(grown = realloc(old, bytes)))
-        return mla_fail(context, MLA_ERROR_MEMORY, "no memory for %s (%lld x %zu bytes)", what,
-                        (long long)larger, size);
+        return mla_fail(context, MLA_ERROR_MEMORY, "no memory for %s (%lld x %zu bytes)", what, (long long)larger,
+                        size);
     memcpy(array, &grown, sizeof grown);
     *capacity = larger;
     return MLA_OK;

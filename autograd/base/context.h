@@ -22,7 +22,8 @@ typedef struct {
 } mla_context_options;
 
 /* Makes a context; options may be NULL. The caller owns it. Only error: MLA_ERROR_MEMORY.
- * A process that handles signals must keep them off the threads that compute: train/commands/training/train.c says why. */
+ * A process that handles signals must keep them off the threads that compute: train/commands/training/train.c says why.
+ */
 mla_status mla_context_create(mla_context **out, const mla_context_options *options);
 void mla_context_destroy(mla_context *context);
 
@@ -45,8 +46,8 @@ mla_status mla_error_status(const mla_context *context);
 const char *mla_error(const mla_context *context);
 void mla_clear_error(mla_context *context);
 
-/* What a file keeps with a context, one thing each, as gemm.c keeps its plans: found again by the function that destroys
- * it, which the context calls at its end. NULL where nothing is attached yet. */
+/* What a file keeps with a context, one thing each, as gemm.c keeps its plans: found again by the function that
+ * destroys it, which the context calls at its end. NULL where nothing is attached yet. */
 void *mla_context_attached(const mla_context *context, void (*destroy)(void *attached));
 /* Attaches it. MLA_ERROR_MEMORY: then it stays the caller's. */
 mla_status mla_context_attach(mla_context *context, void *attached, void (*destroy)(void *attached));

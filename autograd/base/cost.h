@@ -6,7 +6,8 @@
 typedef struct {
     double forward_flops, backward_flops;
     double forward_bytes, backward_bytes;
-    double widened_bytes; /* the largest product as f32, which a step of bf16 makes room for where there are no others */
+    double
+        widened_bytes; /* the largest product as f32, which a step of bf16 makes room for where there are no others */
 } mla_cost;
 
 #endif

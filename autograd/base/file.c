@@ -25,25 +25,19 @@ static mla_status read_all(mla_context *context, int file, char *bytes, int64_t 
     return MLA_OK;
 }
 
-mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, const char *path,
-                         int64_t limit) {
+mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, const char *path, int64_t limit) {
     struct stat info;
     mla_status status = MLA_OK;
     *bytes = NULL;
     const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) return fail(context, "open", path);
-    if (fstat(file, &info))
-        status = fail(context, "read", path);
-    else if (!S_ISREG(info.st_mode))
-        status = mla_fail(context, MLA_ERROR_FORMAT, "%s is not a regular file", path);
+    if (fstat(file, &info)) status = fail(context, "read", path);
+    else if (!S_ISREG(info.st_mode)) status = mla_fail(context, MLA_ERROR_FORMAT, "%s is not a regular file", path);
     else if (info.st_size > limit)
-        status =
-            mla_fail(context, MLA_ERROR_FORMAT, "%s has %lld bytes; at most %lld are read of such a file",
-                     path, (long long)info.st_size, (long long)limit);
-    else if (!(*bytes = mla_alloc(context, (int64_t)info.st_size + 1, 1, path)))
-        status = MLA_ERROR_MEMORY;
-    else
-        status = read_all(context, file, *bytes, *length = info.st_size, path);
+        status = mla_fail(context, MLA_ERROR_FORMAT, "%s has %lld bytes; at most %lld are read of such a file", path,
+                          (long long)info.st_size, (long long)limit);
+    else if (!(*bytes = mla_alloc(context, (int64_t)info.st_size + 1, 1, path))) status = MLA_ERROR_MEMORY;
+    else status = read_all(context, file, *bytes, *length = info.st_size, path);
     close(file);
     if (status) {
         free(*bytes);
@@ -52,8 +46,7 @@ mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, co
     return status;
 }
 
-static mla_status write_all(mla_context *context, int file, const char *bytes, int64_t length,
-                            const char *path) {
+static mla_status write_all(mla_context *context, int file, const char *bytes, int64_t length, const char *path) {
     for (int64_t done = 0; done < length;) {
         const ssize_t n = write(file, bytes + done, (size_t)(length - done));
         if (n < 0 && errno == EINTR) continue;

@@ -6,8 +6,7 @@
 
 /* Reads a regular file of at most `limit` bytes. *bytes has a NUL after the end; free() it.
  * Errors: MLA_ERROR_IO, MLA_ERROR_FORMAT (larger than the limit, or not a file), MLA_ERROR_MEMORY. */
-mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, const char *path,
-                         int64_t limit);
+mla_status mla_file_read(mla_context *context, char **bytes, int64_t *length, const char *path, int64_t limit);
 
 /* Writes path.tmp, then renames it to path, each forced to disk: path is wholly there, or as it was before.
  */

@@ -42,7 +42,7 @@ MLA_VECTOR static void uniform_blocks(uint64_t key, uint64_t block, int64_t bloc
         const uint64_t index = block + (uint64_t)i;
         uint64_t c0 = index & low, c1 = index >> 32, c2 = 0, c3 = 0;
         uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-        #pragma GCC unroll 10
+#pragma GCC unroll 10
         for (int round = 0; round < 10; round++) {
             const uint64_t p0 = 0xD2511F53u * (c0 & low), p1 = 0xCD9E8D57u * (c2 & low);
             c0 = p1 >> 32 ^ c1 ^ k0;

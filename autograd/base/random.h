@@ -6,7 +6,9 @@
 
 #include <stdint.h>
 
-typedef struct { uint64_t key; } mla_stream;
+typedef struct {
+    uint64_t key;
+} mla_stream;
 
 /* A stream for a purpose (a short text) and up to three numbers: step, site, sample ... */
 mla_stream mla_random_stream(uint64_t seed, const char *purpose, uint64_t a, uint64_t b, uint64_t c);

@@ -45,8 +45,7 @@ mla_piece *mla_piece_insert(mla_context *context, mla_piece_table *table, const 
     if (table->slots[slot]) return &table->pieces[table->slots[slot] - 1];
     if (mla_grow(context, &table->pieces, &table->piece_capacity, table->count + 1, sizeof *table->pieces,
                  "a table of pieces") ||
-        mla_grow(context, &table->bytes, &table->byte_capacity, table->byte_count + length, 1,
-                 "the bytes of pieces"))
+        mla_grow(context, &table->bytes, &table->byte_capacity, table->byte_count + length, 1, "the bytes of pieces"))
         return NULL;
     memcpy(table->bytes + table->byte_count, bytes, (size_t)length);
     table->pieces[table->count] = (mla_piece){hash, table->byte_count, length, 0};
@@ -75,8 +74,7 @@ static int64_t pair_slot(const mla_pair_table *table, uint64_t pair) {
 }
 
 static mla_status grow_pair_slots(mla_context *context, mla_pair_table *table) {
-    mla_pair_table larger = {.slot_count = table->slot_count ? 2 * table->slot_count : 1024,
-                             .count = table->count};
+    mla_pair_table larger = {.slot_count = table->slot_count ? 2 * table->slot_count : 1024, .count = table->count};
     larger.keys = mla_alloc(context, larger.slot_count, sizeof *larger.keys, "a table of pairs");
     larger.values = mla_alloc(context, larger.slot_count, sizeof *larger.values, "a table of pairs");
     if (!larger.keys || !larger.values) {
@@ -122,8 +120,7 @@ static bool before(mla_heap_entry a, mla_heap_entry b) {
 }
 
 mla_status mla_heap_push(mla_context *context, mla_heap *heap, mla_heap_entry entry) {
-    mla_status status =
-        mla_grow(context, &heap->entries, &heap->capacity, heap->count + 1, sizeof entry, "a heap");
+    mla_status status = mla_grow(context, &heap->entries, &heap->capacity, heap->count + 1, sizeof entry, "a heap");
     if (status) return status;
     int64_t at = heap->count++;
     for (; at > 0 && before(entry, heap->entries[(at - 1) / 2]); at = (at - 1) / 2)

@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define MLA_VECTOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #pragma omp declare simd notinbranch
 extern float expf(float);
@@ -24,9 +24,9 @@ extern float cosf(float);
 #define MLA_VECTOR
 #endif
 
-#define MLA_SIMD          _Pragma("omp simd")
-#define MLA_SIMD_SUM(...) _Pragma(MLA_VECMATH_STRING(omp simd reduction(+ : __VA_ARGS__)))
-#define MLA_SIMD_MAX(...) _Pragma(MLA_VECMATH_STRING(omp simd reduction(max : __VA_ARGS__)))
+#define MLA_SIMD              _Pragma("omp simd")
+#define MLA_SIMD_SUM(...)     _Pragma(MLA_VECMATH_STRING(omp simd reduction(+ : __VA_ARGS__)))
+#define MLA_SIMD_MAX(...)     _Pragma(MLA_VECMATH_STRING(omp simd reduction(max : __VA_ARGS__)))
 #define MLA_VECMATH_STRING(x) #x
 
 #endif

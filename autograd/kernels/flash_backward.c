@@ -4,8 +4,8 @@
 #include "autograd/base/vecmath.h"
 #include "autograd/kernels/flash_tiles.h"
 
-/* What one thread works with while it goes over a head. Rows of one head lie far apart in memory, at distances that slow
- * products (MLA_ROW_GAP); those that every key block needs are brought together first. */
+/* What one thread works with while it goes over a head. Rows of one head lie far apart in memory, at distances that
+ * slow products (MLA_ROW_GAP); those that every key block needs are brought together first. */
 typedef struct {
     float *scores, *dp; /* (MLA_BLOCK, MLA_PITCH): become P and scale * dS */
     void *p, *ds;       /* the same, of the type: scores and dp themselves for f32 */
@@ -18,9 +18,16 @@ typedef struct {
 /* Parts in the order of the struct; floats or, with `work`, where they begin in `scratch`. */
 static int64_t lay_out(const mla_flash *a, float *scratch, backward_work *work) {
     const int64_t rows = a->queries, copy = mla_flash_copy_floats(a);
-    const int64_t sizes[] = {MLA_BLOCK * MLA_PITCH, MLA_BLOCK * MLA_PITCH, copy, copy, MLA_BLOCK * a->key_width,
-                             MLA_BLOCK * a->value_width, rows * a->key_width, rows,
-                             mla_flash_floats(a, rows * a->key_width), mla_flash_floats(a, rows * a->value_width)};
+    const int64_t sizes[] = {MLA_BLOCK * MLA_PITCH,
+                             MLA_BLOCK * MLA_PITCH,
+                             copy,
+                             copy,
+                             MLA_BLOCK * a->key_width,
+                             MLA_BLOCK * a->value_width,
+                             rows * a->key_width,
+                             rows,
+                             mla_flash_floats(a, rows * a->key_width),
+                             mla_flash_floats(a, rows * a->value_width)};
     enum { PARTS = sizeof sizes / sizeof *sizes };
     float *part[PARTS];
     int64_t total = 0;
@@ -29,8 +36,9 @@ static int64_t lay_out(const mla_flash *a, float *scratch, backward_work *work) 
         total += (sizes[i] + 15) / 16 * 16;
     }
     if (work)
-        *work = (backward_work){part[0], part[1], copy ? part[2] : part[0], copy ? part[3] : part[1], part[4], part[5],
-                                part[6], part[7], part[8], part[9]};
+        *work = (backward_work){
+            part[0], part[1], copy ? part[2] : part[0], copy ? part[3] : part[1], part[4], part[5], part[6], part[7],
+            part[8], part[9]};
     return total;
 }
 
@@ -71,17 +79,16 @@ typedef struct {
     mla_tile_gemm scores, dp, dq, dk, dv;
 } backward_plans;
 
-static bool plan_backward(mla_context *context, const mla_flash *a, mla_heads k, mla_heads v,
-                          backward_plans *plans) {
+static bool plan_backward(mla_context *context, const mla_flash *a, mla_heads k, mla_heads v, backward_plans *plans) {
     const int64_t kw = a->key_width, vw = a->value_width;
-    const mla_gemm_shape scores = {.m = MLA_QUERIES, .n = MLA_KEYS, .k = kw, .b_transposed = true, .ldb = k.row,
-                                   .ldc = MLA_PITCH};
-    const mla_gemm_shape dp = {.m = MLA_QUERIES, .n = MLA_KEYS, .k = vw, .b_transposed = true, .ldb = v.row,
-                               .ldc = MLA_PITCH};
-    const mla_gemm_shape dq = {.m = MLA_QUERIES, .n = kw, .k = MLA_KEYS, .lda = MLA_PITCH, .ldb = k.row,
-                               .accumulate = true};
-    const mla_gemm_shape dk = {.m = MLA_KEYS, .n = kw, .k = MLA_QUERIES, .a_transposed = true, .lda = MLA_PITCH,
-                               .accumulate = true};
+    const mla_gemm_shape scores = {
+        .m = MLA_QUERIES, .n = MLA_KEYS, .k = kw, .b_transposed = true, .ldb = k.row, .ldc = MLA_PITCH};
+    const mla_gemm_shape dp = {
+        .m = MLA_QUERIES, .n = MLA_KEYS, .k = vw, .b_transposed = true, .ldb = v.row, .ldc = MLA_PITCH};
+    const mla_gemm_shape dq = {
+        .m = MLA_QUERIES, .n = kw, .k = MLA_KEYS, .lda = MLA_PITCH, .ldb = k.row, .accumulate = true};
+    const mla_gemm_shape dk = {
+        .m = MLA_KEYS, .n = kw, .k = MLA_QUERIES, .a_transposed = true, .lda = MLA_PITCH, .accumulate = true};
     mla_gemm_shape dv = dk;
     dv.n = vw;
     return mla_plan_tiles(context, a, scores, &plans->scores) && mla_plan_tiles(context, a, dp, &plans->dp) &&
@@ -101,8 +108,7 @@ static void prefetch(const mla_flash *a, mla_values row, int64_t width) {
 }
 
 /* Brings together what is needed of a head. */
-static void gather_head(const mla_flash *a, const backward_work *w, const backward_operands *x, int64_t b,
-                        int64_t h) {
+static void gather_head(const mla_flash *a, const backward_work *w, const backward_operands *x, int64_t b, int64_t h) {
     enum { AHEAD = 8 };
     const int64_t kw = a->key_width, vw = a->value_width;
     for (int64_t t = 0; t < a->queries; t++) {
@@ -136,7 +142,8 @@ static void backward_tile(const mla_flash *a, const backward_plans *plans, const
                           const backward_operands *x, const mla_tile *t, int64_t b, int64_t h) {
     const int64_t row = t->queries.begin, g = h / mla_flash_shared(a);
     const void *q = mla_flash_rows(a, w->q, row, a->key_width), *dout = mla_flash_rows(a, w->dout, row, a->value_width);
-    const void *k = mla_flash_at(a, x->k, a->keys, b, t->keys.begin, g).data, *v = mla_flash_at(a, x->v, a->keys, b, t->keys.begin, g).data;
+    const void *k = mla_flash_at(a, x->k, a->keys, b, t->keys.begin, g).data,
+               *v = mla_flash_at(a, x->v, a->keys, b, t->keys.begin, g).data;
     const float *lse = x->lse + (b * a->heads + h) * a->queries + row;
     mla_gemm_run(mla_tile_plan(&plans->scores, t), q, k, w->scores, NULL);
     mla_gemm_run(mla_tile_plan(&plans->dp, t), dout, v, w->dp, NULL);
@@ -204,8 +211,8 @@ static void add_shared(mla_context *context, const mla_flash *a, const key_gradi
         for (int64_t t = 0; t < a->keys; t++) {
             float *sum = d->sums + task * shared * head + t * d->width;
             for (int64_t i = 1; i < shared; i++) mla_deliver(MLA_ADD, d->width, sum + i * head, sum);
-            mla_store(mla_flash_at(a, d->out, a->keys, task / a->key_heads, t, task % a->key_heads), d->add ? MLA_ADD : MLA_SET, 0,
-                      d->width, sum);
+            mla_store(mla_flash_at(a, d->out, a->keys, task / a->key_heads, t, task % a->key_heads),
+                      d->add ? MLA_ADD : MLA_SET, 0, d->width, sum);
         }
 }
 

@@ -57,14 +57,15 @@ typedef struct {
 } forward_plans;
 
 /* Query `row` of a block, and row i of a tile's scores. A query that sees none of the keys takes nothing in. */
-static void take_query(const mla_flash *a, const forward_work *w, const mla_tile *t, int64_t b, int64_t i, int64_t row) {
+static void take_query(const mla_flash *a, const forward_work *w, const mla_tile *t, int64_t b, int64_t i,
+                       int64_t row) {
     const int64_t width = t->keys.size;
     const mla_stretch seen = mla_flash_visible(a, t->keys, b, t->queries.begin + i);
     float *s = w->scores + i * MLA_PITCH;
     mla_flash_clear(seen.size ? seen.begin : width, s);
     if (seen.size)
-        take_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row,
-                   a->value_width, w->sum + row * a->value_width);
+        take_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row, a->value_width,
+                 w->sum + row * a->value_width);
     if (a->type == MLA_BF16) mla_narrow(width, s, mla_flash_rows(a, w->p, i, MLA_PITCH));
 }
 
@@ -73,7 +74,8 @@ static void forward_tile(const mla_flash *a, const forward_plans *plans, const f
                          const mla_flash_operands *x, const mla_tile *t, int64_t b, int64_t h) {
     const int64_t g = h / mla_flash_shared(a), row = t->queries.begin % MLA_BLOCK;
     const void *q = mla_flash_at(a, x->q, a->queries, b, t->queries.begin, h).data;
-    mla_gemm_run(mla_tile_plan(&plans->scores, t), q, mla_flash_at(a, x->k, a->keys, b, t->keys.begin, g).data, w->scores, NULL);
+    mla_gemm_run(mla_tile_plan(&plans->scores, t), q, mla_flash_at(a, x->k, a->keys, b, t->keys.begin, g).data,
+                 w->scores, NULL);
     for (int64_t i = 0; i < t->queries.size; i++) take_query(a, w, t, b, i, row + i);
     mla_gemm_run(mla_tile_plan(&plans->values, t), w->p, mla_flash_at(a, x->v, a->keys, b, t->keys.begin, g).data,
                  w->sum + row * a->value_width, NULL);
@@ -102,8 +104,10 @@ static void forward_block(const mla_flash *a, const forward_plans *plans, const 
 static bool starts_fit(mla_context *context, const mla_flash *a) {
     for (int64_t i = 0; a->mask.starts && i < a->batch * a->queries; i++)
         if (a->mask.starts[i] < 0 || a->mask.starts[i] > i % a->queries) {
-            mla_fail(context, MLA_ERROR_ARGUMENT, "attention: starts has %d at position %lld of sample %lld; expected 0 to "
-                     "that position", a->mask.starts[i], (long long)(i % a->queries), (long long)(i / a->queries));
+            mla_fail(context, MLA_ERROR_ARGUMENT,
+                     "attention: starts has %d at position %lld of sample %lld; expected 0 to "
+                     "that position",
+                     a->mask.starts[i], (long long)(i % a->queries), (long long)(i / a->queries));
             return false;
         }
     return true;
@@ -112,10 +116,15 @@ static bool starts_fit(mla_context *context, const mla_flash *a) {
 void mla_flash_forward(mla_context *context, const mla_flash *a, const mla_flash_operands *x, float *scratch) {
     forward_plans plans;
     if (!starts_fit(context, a)) return;
-    const mla_gemm_shape scores = {.m = MLA_QUERIES, .n = MLA_KEYS, .k = a->key_width, .b_transposed = true,
-                                   .lda = x->q.row, .ldb = x->k.row, .ldc = MLA_PITCH};
-    const mla_gemm_shape values = {.m = MLA_QUERIES, .n = a->value_width, .k = MLA_KEYS, .lda = MLA_PITCH,
-                                   .ldb = x->v.row, .accumulate = true};
+    const mla_gemm_shape scores = {.m = MLA_QUERIES,
+                                   .n = MLA_KEYS,
+                                   .k = a->key_width,
+                                   .b_transposed = true,
+                                   .lda = x->q.row,
+                                   .ldb = x->k.row,
+                                   .ldc = MLA_PITCH};
+    const mla_gemm_shape values = {
+        .m = MLA_QUERIES, .n = a->value_width, .k = MLA_KEYS, .lda = MLA_PITCH, .ldb = x->v.row, .accumulate = true};
     if (!mla_plan_tiles(context, a, scores, &plans.scores)) return;
     if (!mla_plan_tiles(context, a, values, &plans.values)) return;
     #pragma omp parallel for num_threads(mla_context_threads(context)) collapse(2) schedule(dynamic)

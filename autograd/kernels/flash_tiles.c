@@ -70,6 +70,8 @@ mla_cost mla_flash_cost(const mla_flash *a) {
     const double key = (double)a->key_width, value = (double)a->value_width;
     const double rows = (double)a->batch * (double)(a->queries + a->keys) * (double)a->heads *
                         (double)mla_dtype_size(a->type);
-    return (mla_cost){.forward_flops = 2 * seen * (key + value), .backward_flops = 2 * seen * (3 * key + 2 * value),
-                      .forward_bytes = rows * (key + value), .backward_bytes = 2 * rows * (key + value)};
+    return (mla_cost){.forward_flops = 2 * seen * (key + value),
+                      .backward_flops = 2 * seen * (3 * key + 2 * value),
+                      .forward_bytes = rows * (key + value),
+                      .backward_bytes = 2 * rows * (key + value)};
 }

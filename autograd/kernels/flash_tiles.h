@@ -25,11 +25,14 @@ int64_t mla_blocks_of(int64_t total);
 
 /* ---- heads, rows, and what a query sees ---- */
 
-static inline mla_values mla_flash_at(const mla_flash *a, mla_heads x, int64_t positions, int64_t b, int64_t t, int64_t h) {
+static inline mla_values mla_flash_at(const mla_flash *a, mla_heads x, int64_t positions, int64_t b, int64_t t,
+                                      int64_t h) {
     return mla_beyond((mla_values){x.data, a->type}, (b * positions + t) * x.row + h * x.head);
 }
 
-static inline size_t mla_flash_bytes(const mla_flash *a, int64_t count) { return (size_t)count * mla_dtype_size(a->type); }
+static inline size_t mla_flash_bytes(const mla_flash *a, int64_t count) {
+    return (size_t)count * mla_dtype_size(a->type);
+}
 
 /* Floats that hold `count` values of the type. */
 static inline int64_t mla_flash_floats(const mla_flash *a, int64_t count) {

@@ -75,7 +75,12 @@ static bool same_shape(const mla_gemm_shape *a, const mla_gemm_shape *b) {
 }
 
 static uint64_t hash_of(const mla_gemm_shape *s) {
-    const int64_t parts[] = {s->m, s->n, s->k, s->lda, s->ldb, s->ldc,
+    const int64_t parts[] = {s->m,
+                             s->n,
+                             s->k,
+                             s->lda,
+                             s->ldb,
+                             s->ldc,
                              s->a_transposed | s->b_transposed << 1 | s->accumulate << 2 | s->bias << 3 |
                                  s->single_thread << 4 | (int)s->a_type << 5 | (int)s->c_type << 7 | s->b_packed << 9};
     uint64_t hash = 14695981039346656037u;
@@ -204,8 +209,9 @@ void mla_gemm_now(mla_context *context, const mla_gemm_shape *shape, const void 
     }
 }
 
-void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
-                                                       int64_t runs), void *user) {
+void mla_gemm_each(mla_context *context,
+                   void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs),
+                   void *user) {
     const cache *c = mla_context_attached(context, destroy_cache);
     for (int i = 0; c && i < BUCKETS; i++)
         for (const mla_gemm *gemm = c->buckets[i]; gemm; gemm = gemm->next)

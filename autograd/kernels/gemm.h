@@ -10,7 +10,8 @@
 
 typedef struct mla_gemm mla_gemm;
 
-/* The plans that a context keeps are those that were asked for last; a product of bf16 made of f32 takes two of them. */
+/* The plans that a context keeps are those that were asked for last; a product of bf16 made of f32 takes two of them.
+ */
 enum { MLA_GEMM_PLANS = 1024 };
 
 /* The plan for a shape. Not to be called inside a parallel region. NULL after an error: sizes below 1, types
@@ -52,8 +53,9 @@ void mla_gemm_layout_free(mla_gemm_layout *layout);
 bool mla_gemm_takes(const mla_gemm *gemm, const mla_gemm_layout *layout);
 
 /* Calls visit for every planned product of oneDNN that is kept, with how often it ran. */
-void mla_gemm_each(mla_context *context, void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape,
-                                                       int64_t runs), void *user);
+void mla_gemm_each(mla_context *context,
+                   void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs),
+                   void *user);
 
 /* Whether the processor multiplies bf16 (AVX-512 bf16 or AMX), so that bf16 is faster than f32. Where it does not,
  * products of bf16 are made of f32 products (gemm_widened.h). */

@@ -8,8 +8,8 @@
 
 typedef struct {
     int64_t m, n, k;
-    bool a_transposed;    /* A is stored as (k,m) */
-    bool b_transposed;    /* B is stored as (n,k), as weights are */
+    bool a_transposed;     /* A is stored as (k,m) */
+    bool b_transposed;     /* B is stored as (n,k), as weights are */
     int64_t lda, ldb, ldc; /* elements from row to row as stored; 0: dense */
     mla_dtype a_type, b_type, c_type;
     bool accumulate;    /* add to C */

@@ -48,7 +48,8 @@ static bool make_room(mla_context *context, mla_widening_room *room, const mla_w
 }
 
 static mla_widened widened_of(const mla_gemm_shape *s) {
-    return (mla_widened){.shape = *s, .a = stored(s->m, s->k, s->a_transposed, s->lda, s->a_type),
+    return (mla_widened){.shape = *s,
+                         .a = stored(s->m, s->k, s->a_transposed, s->lda, s->a_type),
                          .b = stored(s->k, s->n, s->b_transposed, s->ldb, s->b_type),
                          .c = stored(s->m, s->n, false, s->ldc, s->c_type)};
 }

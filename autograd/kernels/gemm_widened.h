@@ -10,7 +10,7 @@ typedef struct {
     struct {
         float *data;
         int64_t count;
-    } *of_thread;
+    } * of_thread;
     int threads;
 } mla_widening_room;
 void mla_widening_room_free(mla_widening_room *room);

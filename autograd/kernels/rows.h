@@ -35,7 +35,6 @@ typedef struct {
     mla_dtype type;
 } mla_values;
 
-
 /* Values to read. */
 const float *mla_load(mla_values x, int64_t from, int64_t count, float *buffer);
 /* Where to write them (nothing is read), and, when that is done, putting them into their place by the mode. In

@@ -14,8 +14,8 @@ static void *member_of(const mla_field *field, void *object) { return (char *)ob
 /* ---- lists */
 
 static mla_status append(mla_context *context, mla_list *list, const char *text, size_t length) {
-    mla_status status =
-        mla_grow(context, &list->items, &list->capacity, list->count + 1, sizeof *list->items, "a list");
+    mla_status status = mla_grow(context, &list->items, &list->capacity, list->count + 1, sizeof *list->items,
+                                 "a list");
     if (status) return status;
     char *copy = strndup(text, length);
     if (!copy) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for a list");
@@ -86,8 +86,8 @@ typedef struct {
 static mla_status wrong_text(const subject *s, const char *text) {
     char expected[MAX_WORDS];
     mla_field_expects(s->field, sizeof expected, expected);
-    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got \"%s\" (%s)", s->where, s->key,
-                    expected, text, s->field->help);
+    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: expected %s, got \"%s\" (%s)", s->where, s->key, expected,
+                    text, s->field->help);
 }
 
 static bool unbounded(const mla_field *field) { return field->min == 0 && field->max == 0; }
@@ -95,13 +95,13 @@ static bool unbounded(const mla_field *field) { return field->min == 0 && field-
 static mla_status check_bounds(const subject *s, double value) {
     const mla_field *field = s->field;
     if (!isfinite(value))
-        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %g is not a finite number (%s)", s->where, s->key,
-                        value, field->help);
+        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %g is not a finite number (%s)", s->where, s->key, value,
+                        field->help);
     if (unbounded(field) || (value >= field->min && value <= field->max)) return MLA_OK;
     const bool small = value < field->min;
     return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s%s: %.15g is too %s, it must be at %s %.15g (%s)", s->where,
-                    s->key, value, small ? "small" : "large", small ? "least" : "most",
-                    small ? field->min : field->max, field->help);
+                    s->key, value, small ? "small" : "large", small ? "least" : "most", small ? field->min : field->max,
+                    field->help);
 }
 
 static bool parse_int(const char *text, int64_t *out) {
@@ -152,10 +152,8 @@ static mla_status set_number(const subject *s, void *member, const char *text) {
     if (!(is_int ? parse_int(text, &whole) : parse_float(text, &value))) return wrong_text(s, text);
     mla_status status = check_bounds(s, is_int ? (double)whole : value);
     if (status) return status;
-    if (is_int)
-        *(int64_t *)member = whole;
-    else
-        *(double *)member = value;
+    if (is_int) *(int64_t *)member = whole;
+    else *(double *)member = value;
     return MLA_OK;
 }
 
@@ -211,37 +209,22 @@ static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
 
 static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
     switch (field->type) {
-    case MLA_FIELD_INT:
-        *(int64_t *)member = (int64_t)field->standard;
-        break;
-    case MLA_FIELD_FLOAT:
-        *(double *)member = field->standard;
-        break;
-    case MLA_FIELD_BOOL:
-        *(bool *)member = field->standard != 0;
-        break;
-    case MLA_FIELD_ENUM:
-        *(unsigned *)member = (unsigned)field->standard;
-        break;
-    case MLA_FIELD_KIND:
-        *(const void **)member = field->kinds[0];
-        break;
+    case MLA_FIELD_INT: *(int64_t *)member = (int64_t)field->standard; break;
+    case MLA_FIELD_FLOAT: *(double *)member = field->standard; break;
+    case MLA_FIELD_BOOL: *(bool *)member = field->standard != 0; break;
+    case MLA_FIELD_ENUM: *(unsigned *)member = (unsigned)field->standard; break;
+    case MLA_FIELD_KIND: *(const void **)member = field->kinds[0]; break;
     case MLA_FIELD_STRING:
         *(char **)member = NULL;
         if (field->text) return set_string(context, member, field->text);
         break;
-    case MLA_FIELD_LIST:
-        *(mla_list *)member = (mla_list){0};
-        break;
+    case MLA_FIELD_LIST: *(mla_list *)member = (mla_list){0}; break;
     case MLA_FIELD_WORDS:
         *(mla_list *)member = (mla_list){0};
         if (field->text) return add_words(&(subject){context, "", field->key, field}, field->text, member);
         break;
-    case MLA_FIELD_INTS:
-        *(mla_ints *)member = (mla_ints){0};
-        break;
-    case MLA_FIELD_GROUP:
-        return mla_fields_default(context, field->group, member);
+    case MLA_FIELD_INTS: *(mla_ints *)member = (mla_ints){0}; break;
+    case MLA_FIELD_GROUP: return mla_fields_default(context, field->group, member);
     }
     return MLA_OK;
 }
@@ -292,22 +275,16 @@ static mla_status set_items(const subject *s, void *member, const mla_list *item
 static mla_status set_member(const subject *s, void *member, const char *text) {
     switch (s->field->type) {
     case MLA_FIELD_INT:
-    case MLA_FIELD_FLOAT:
-        return set_number(s, member, text);
-    case MLA_FIELD_BOOL:
-        return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_ENUM:
-        return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_KIND:
-        return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_STRING:
-        return *text ? set_string(s->context, member, text) : reset(s, member);
+    case MLA_FIELD_FLOAT: return set_number(s, member, text);
+    case MLA_FIELD_BOOL: return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_ENUM: return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_KIND: return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
+    case MLA_FIELD_STRING: return *text ? set_string(s->context, member, text) : reset(s, member);
     case MLA_FIELD_LIST:
     case MLA_FIELD_WORDS:
     case MLA_FIELD_INTS:
         return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = 1});
-    case MLA_FIELD_GROUP:
-        break;
+    case MLA_FIELD_GROUP: break;
     }
     return wrong_text(s, text);
 }
@@ -339,22 +316,16 @@ static mla_status check_ints(const subject *s, const mla_ints *ints) {
 static mla_status check_member(const subject *s, const void *member) {
     double value;
     switch (s->field->type) {
-    case MLA_FIELD_INT:
-        value = (double)*(const int64_t *)member;
-        break;
-    case MLA_FIELD_FLOAT:
-        value = *(const double *)member;
-        break;
-    case MLA_FIELD_INTS:
-        return check_ints(s, member);
-    default:
-        return MLA_OK;
+    case MLA_FIELD_INT: value = (double)*(const int64_t *)member; break;
+    case MLA_FIELD_FLOAT: value = *(const double *)member; break;
+    case MLA_FIELD_INTS: return check_ints(s, member);
+    default: return MLA_OK;
     }
     return check_bounds(s, value);
 }
 
-static mla_status check_group(mla_context *context, const char *where, const char *prefix,
-                              const mla_field_table *table, const void *object) {
+static mla_status check_group(mla_context *context, const char *where, const char *prefix, const mla_field_table *table,
+                              const void *object) {
     mla_status status = MLA_OK;
     for (int i = 0; i < table->count && !status; i++) {
         const mla_field *field = at(table, i);
@@ -368,8 +339,7 @@ static mla_status check_group(mla_context *context, const char *where, const cha
     return status;
 }
 
-mla_status mla_fields_check(mla_context *context, const char *where, const mla_field_table *table,
-                            const void *object) {
+mla_status mla_fields_check(mla_context *context, const char *where, const mla_field_table *table, const void *object) {
     return check_group(context, where, "", table, object);
 }
 
@@ -393,29 +363,14 @@ char *mla_field_format(mla_context *context, const mla_field *field, const void 
     char number[MLA_MOST_INTS * 21] = "";
     const char *text = number;
     switch (field->type) {
-    case MLA_FIELD_INT:
-        snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member);
-        break;
-    case MLA_FIELD_FLOAT:
-        mla_float_text(*(const double *)member, sizeof number, number);
-        break;
-    case MLA_FIELD_INTS:
-        format_ints(member, sizeof number, number);
-        break;
-    case MLA_FIELD_BOOL:
-        text = *(const bool *)member ? "true" : "false";
-        break;
-    case MLA_FIELD_ENUM:
-        text = field->names[*(const unsigned *)member];
-        break;
-    case MLA_FIELD_KIND:
-        text = kind_name(*(const void *const *)member);
-        break;
-    case MLA_FIELD_STRING:
-        text = *(char *const *)member;
-        break;
-    default:
-        break;
+    case MLA_FIELD_INT: snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member); break;
+    case MLA_FIELD_FLOAT: mla_float_text(*(const double *)member, sizeof number, number); break;
+    case MLA_FIELD_INTS: format_ints(member, sizeof number, number); break;
+    case MLA_FIELD_BOOL: text = *(const bool *)member ? "true" : "false"; break;
+    case MLA_FIELD_ENUM: text = field->names[*(const unsigned *)member]; break;
+    case MLA_FIELD_KIND: text = kind_name(*(const void *const *)member); break;
+    case MLA_FIELD_STRING: text = *(char *const *)member; break;
+    default: break;
     }
     char *copy = strdup(text);
     if (!copy) mla_fail(context, MLA_ERROR_MEMORY, "no memory for the text of %s", field->key);

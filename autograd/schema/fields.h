@@ -53,10 +53,11 @@ typedef struct {
     const char *help;         /* what it is, in a few words, with its unit; also shown in messages */
     const char *text;         /* default of strings and words */
     const char *const *names; /* of an enum; ends with NULL */
-    const void *const *kinds; /* structs that begin with their name, a const char *; the first is the default; ends with NULL */
+    const void *const
+        *kinds; /* structs that begin with their name, a const char *; the first is the default; ends with NULL */
     const mla_field_table *group;
     const char *alias; /* another key that is read as this one */
-    bool nullable; /* written as JSON null where it is 0 or empty (groups: where their first field is 0) */
+    bool nullable;     /* written as JSON null where it is 0 or empty (groups: where their first field is 0) */
 } mla_field;
 
 struct mla_field_table {
@@ -84,12 +85,10 @@ mla_status mla_fields_set_list(mla_context *context, const char *where, const ml
                                const char *key, const mla_list *items);
 
 /* The error for a key that is not in the table. */
-mla_status mla_fields_unknown(mla_context *context, const char *where, const mla_field_table *table,
-                              const char *key);
+mla_status mla_fields_unknown(mla_context *context, const char *where, const mla_field_table *table, const char *key);
 
 /* Checks the bounds of all members (of an object that was filled in by hand). */
-mla_status mla_fields_check(mla_context *context, const char *where, const mla_field_table *table,
-                            const void *object);
+mla_status mla_fields_check(mla_context *context, const char *where, const mla_field_table *table, const void *object);
 
 /* A member as text that mla_fields_set reads back to the same value; free() it. Not for lists and groups.
  * NULL after an error (memory). */
@@ -112,8 +111,8 @@ void mla_list_free(mla_list *list);
 
 /* Sets the members that the JSON object names; null leaves a member as it is. Keys that are not in the table
  * are errors, or, where `ignored` is not NULL, are appended to it (free it with mla_list_free). */
-mla_status mla_fields_read_json(mla_context *context, const char *where, const mla_field_table *table,
-                                void *object, const struct json_t *json, mla_list *ignored);
+mla_status mla_fields_read_json(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                                const struct json_t *json, mla_list *ignored);
 
 /* A new JSON object with all members; strings that are NULL are left out. NULL after an error (memory). */
 struct json_t *mla_fields_write_json(mla_context *context, const mla_field_table *table, const void *object);

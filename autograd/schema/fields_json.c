@@ -21,10 +21,14 @@ typedef struct {
 static mla_status read_object(reader *r, const char *prefix, const json_t *json);
 
 static mla_status wrong_json(reader *r, const char *key, const mla_field *field, const json_t *value) {
-    static const char *const kinds[] = {[JSON_OBJECT] = "a group of keys", [JSON_ARRAY] = "a list",
-                                        [JSON_STRING] = "text",            [JSON_INTEGER] = "a whole number",
-                                        [JSON_REAL] = "a number",          [JSON_TRUE] = "true",
-                                        [JSON_FALSE] = "false",            [JSON_NULL] = "null"};
+    static const char *const kinds[] = {[JSON_OBJECT] = "a group of keys",
+                                        [JSON_ARRAY] = "a list",
+                                        [JSON_STRING] = "text",
+                                        [JSON_INTEGER] = "a whole number",
+                                        [JSON_REAL] = "a number",
+                                        [JSON_TRUE] = "true",
+                                        [JSON_FALSE] = "false",
+                                        [JSON_NULL] = "null"};
     return mla_field_wrong_kind(r->context, r->where, key, field, kinds[json_typeof(value)]);
 }
 
@@ -32,14 +36,10 @@ static mla_status wrong_json(reader *r, const char *key, const mla_field *field,
  * for what the field does not take. */
 static const char *text_of(const mla_field *field, const json_t *value, size_t size, char *out) {
     if (field->type >= MLA_FIELD_ENUM && field->type <= MLA_FIELD_WORDS) return json_string_value(value);
-    if (json_is_integer(value))
-        snprintf(out, size, "%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value))
-        snprintf(out, size, "%.17g", json_real_value(value));
-    else if (json_is_boolean(value))
-        snprintf(out, size, "%s", json_is_true(value) ? "true" : "false");
-    else
-        return NULL;
+    if (json_is_integer(value)) snprintf(out, size, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value)) snprintf(out, size, "%.17g", json_real_value(value));
+    else if (json_is_boolean(value)) snprintf(out, size, "%s", json_is_true(value) ? "true" : "false");
+    else return NULL;
     return out;
 }
 
@@ -49,8 +49,7 @@ static mla_status read_list(reader *r, const char *key, const mla_field *field, 
     for (size_t i = 0; i < json_array_size(array) && !status; i++) {
         char number[40];
         const char *text = text_of(field, json_array_get(array, i), sizeof number, number);
-        status = text ? mla_list_append(r->context, &items, text)
-                      : wrong_json(r, key, field, json_array_get(array, i));
+        status = text ? mla_list_append(r->context, &items, text) : wrong_json(r, key, field, json_array_get(array, i));
     }
     if (!status) status = mla_fields_set_list(r->context, r->where, r->table, r->object, key, &items);
     mla_list_free(&items);
@@ -88,8 +87,8 @@ static mla_status read_object(reader *r, const char *prefix, const json_t *json)
     return status;
 }
 
-mla_status mla_fields_read_json(mla_context *context, const char *where, const mla_field_table *table,
-                                void *object, const json_t *json, mla_list *ignored) {
+mla_status mla_fields_read_json(mla_context *context, const char *where, const mla_field_table *table, void *object,
+                                const json_t *json, mla_list *ignored) {
     reader r = {context, where, table, object, ignored};
     if (!json_is_object(json))
         return mla_fail(context, MLA_ERROR_FORMAT, "%sexpected a JSON object of keys and values", where);
@@ -110,16 +109,14 @@ static json_t *write_list(const mla_list *list) {
 
 static json_t *write_ints(const mla_ints *ints) {
     json_t *array = json_array();
-    for (int64_t i = 0; array && i < ints->count; i++)
-        json_array_append_new(array, json_integer(ints->items[i]));
+    for (int64_t i = 0; array && i < ints->count; i++) json_array_append_new(array, json_integer(ints->items[i]));
     return array;
 }
 
 static bool is_zero(const mla_field *field, const void *member) {
     if (field->type == MLA_FIELD_INT) return *(const int64_t *)member == 0;
     if (field->type == MLA_FIELD_INTS) return ((const mla_ints *)member)->count == 0;
-    if (field->type == MLA_FIELD_GROUP)
-        return *(const unsigned *)member == 0; /* an enum, by the table's rule */
+    if (field->type == MLA_FIELD_GROUP) return *(const unsigned *)member == 0; /* an enum, by the table's rule */
     return false;
 }
 
@@ -127,25 +124,16 @@ static bool is_zero(const mla_field *field, const void *member) {
 static json_t *write_member(mla_context *context, const mla_field *field, const void *member) {
     if (field->nullable && is_zero(field, member)) return json_null();
     switch (field->type) {
-    case MLA_FIELD_INT:
-        return json_integer(*(const int64_t *)member);
-    case MLA_FIELD_FLOAT:
-        return json_real(*(const double *)member);
-    case MLA_FIELD_BOOL:
-        return json_boolean(*(const bool *)member);
-    case MLA_FIELD_ENUM:
-        return json_string(field->names[*(const unsigned *)member]);
-    case MLA_FIELD_KIND:
-        return json_string(**(const char *const *const *)member);
-    case MLA_FIELD_STRING:
-        return json_string(*(char *const *)member);
+    case MLA_FIELD_INT: return json_integer(*(const int64_t *)member);
+    case MLA_FIELD_FLOAT: return json_real(*(const double *)member);
+    case MLA_FIELD_BOOL: return json_boolean(*(const bool *)member);
+    case MLA_FIELD_ENUM: return json_string(field->names[*(const unsigned *)member]);
+    case MLA_FIELD_KIND: return json_string(**(const char *const *const *)member);
+    case MLA_FIELD_STRING: return json_string(*(char *const *)member);
     case MLA_FIELD_LIST:
-    case MLA_FIELD_WORDS:
-        return write_list(member);
-    case MLA_FIELD_INTS:
-        return write_ints(member);
-    case MLA_FIELD_GROUP:
-        return mla_fields_write_json(context, field->group, member);
+    case MLA_FIELD_WORDS: return write_list(member);
+    case MLA_FIELD_INTS: return write_ints(member);
+    case MLA_FIELD_GROUP: return mla_fields_write_json(context, field->group, member);
     }
     return NULL;
 }
@@ -157,8 +145,7 @@ json_t *mla_fields_write_json(mla_context *context, const mla_field_table *table
         const void *member = (const char *)object + field->offset;
         if (field->type == MLA_FIELD_STRING && !*(char *const *)member) continue;
         if (!json_object_set_new(json, field->key, write_member(context, field, member))) continue;
-        mla_fail(context, MLA_ERROR_ARGUMENT, "%s cannot be written as JSON: it must be valid UTF-8",
-                 field->key);
+        mla_fail(context, MLA_ERROR_ARGUMENT, "%s cannot be written as JSON: it must be valid UTF-8", field->key);
         json_decref(json);
         return NULL;
     }
@@ -212,6 +199,6 @@ mla_status mla_json_parse(mla_context *context, const char *where, const char *t
         free(reals);
     }
     return *out ? MLA_OK
-                : mla_fail(context, MLA_ERROR_FORMAT, "%snot valid JSON: line %d, column %d: %s", where,
-                           error.line, error.column, error.text);
+                : mla_fail(context, MLA_ERROR_FORMAT, "%snot valid JSON: line %d, column %d: %s", where, error.line,
+                           error.column, error.text);
 }

@@ -21,9 +21,7 @@ const mla_field *mla_fields_find(const mla_field_table *table, void *object, con
         if (!is_key(field, key, length)) continue;
         *member = (char *)object + field->offset;
         if (!key[length]) return field;
-        return field->type == MLA_FIELD_GROUP
-                   ? mla_fields_find(field->group, *member, key + length + 1, member)
-                   : NULL;
+        return field->type == MLA_FIELD_GROUP ? mla_fields_find(field->group, *member, key + length + 1, member) : NULL;
     }
     return NULL;
 }
@@ -80,15 +78,12 @@ static void join_keys(const mla_field_table *table, size_t size, char *out) {
         used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", at(table, i)->key);
 }
 
-mla_status mla_fields_unknown(mla_context *context, const char *where, const mla_field_table *table,
-                              const char *key) {
+mla_status mla_fields_unknown(mla_context *context, const char *where, const mla_field_table *table, const char *key) {
     search s = {.word = key};
     offer_all(&s, "", table);
     if (s.best[0])
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%sunknown key \"%s\"; did you mean \"%s\"?", where, key,
-                        s.best);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%sunknown key \"%s\"; did you mean \"%s\"?", where, key, s.best);
     char keys[1024];
     join_keys(siblings(table, key), sizeof keys, keys);
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%sunknown key \"%s\"; known here are: %s", where, key,
-                    keys);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%sunknown key \"%s\"; known here are: %s", where, key, keys);
 }

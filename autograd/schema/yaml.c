@@ -32,15 +32,13 @@ typedef struct {
     const mla_field_table *table;
     void *object;
     yaml_parser_t parser;
-    yaml_event_t event;         /* the last one */
-    char where[PATH_MAX + 32];  /* its file and line, to begin messages */
+    yaml_event_t event;        /* the last one */
+    char where[PATH_MAX + 32]; /* its file and line, to begin messages */
     given *keys;
     int64_t count, capacity;
 } reader;
 
-static void be_at(reader *r, size_t line) {
-    snprintf(r->where, sizeof r->where, "%s: line %zu: ", r->path, line + 1);
-}
+static void be_at(reader *r, size_t line) { snprintf(r->where, sizeof r->where, "%s: line %zu: ", r->path, line + 1); }
 
 /* Of bytes that are no text, libyaml knows the offset alone. */
 static size_t line_of_problem(const yaml_parser_t *p) {
@@ -63,16 +61,11 @@ static mla_status not_yaml(reader *r) {
 
 static bool has_anchor(const yaml_event_t *e) {
     switch (e->type) {
-    case YAML_ALIAS_EVENT:
-        return true;
-    case YAML_SCALAR_EVENT:
-        return e->data.scalar.anchor;
-    case YAML_SEQUENCE_START_EVENT:
-        return e->data.sequence_start.anchor;
-    case YAML_MAPPING_START_EVENT:
-        return e->data.mapping_start.anchor;
-    default:
-        return false;
+    case YAML_ALIAS_EVENT: return true;
+    case YAML_SCALAR_EVENT: return e->data.scalar.anchor;
+    case YAML_SEQUENCE_START_EVENT: return e->data.sequence_start.anchor;
+    case YAML_MAPPING_START_EVENT: return e->data.mapping_start.anchor;
+    default: return false;
     }
 }
 
@@ -93,8 +86,9 @@ static mla_status next(reader *r) {
 /* ---- values */
 
 static mla_status wrong_kind(const reader *r, const char *key, const mla_field *field) {
-    const char *got = r->event.type == YAML_SCALAR_EVENT ? "a single value"
-                      : r->event.type == YAML_SEQUENCE_START_EVENT ? "a list" : "a group of keys";
+    const char *got = r->event.type == YAML_SCALAR_EVENT           ? "a single value"
+                      : r->event.type == YAML_SEQUENCE_START_EVENT ? "a list"
+                                                                   : "a group of keys";
     return mla_field_wrong_kind(r->context, r->where, key, field, got);
 }
 
@@ -203,8 +197,7 @@ mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field
         yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, (size_t)length);
         status = read_stream(&r);
         yaml_event_delete(&r.event);
-    } else
-        status = mla_fail(context, MLA_ERROR_MEMORY, "no memory to read %s", path);
+    } else status = mla_fail(context, MLA_ERROR_MEMORY, "no memory to read %s", path);
     yaml_parser_delete(&r.parser);
     free(r.keys);
     free(text);
@@ -252,23 +245,19 @@ static mla_status write_scalar(writer *w, const char *key, const char *text) {
 }
 
 static mla_status write_list(writer *w, const char *key, const mla_list *list) {
-    mla_status status =
-        emit(w, yaml_sequence_start_event_initialize(&w->event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE));
+    mla_status status = emit(w,
+                             yaml_sequence_start_event_initialize(&w->event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE));
     for (int64_t i = 0; i < list->count && !status; i++) status = write_scalar(w, key, list->items[i]);
     return status ? status : emit(w, yaml_sequence_end_event_initialize(&w->event));
 }
 
 static bool is_absent(const mla_field *field, const void *member) {
     switch (field->type) {
-    case MLA_FIELD_STRING:
-        return !*(char *const *)member;
+    case MLA_FIELD_STRING: return !*(char *const *)member;
     case MLA_FIELD_LIST:
-    case MLA_FIELD_WORDS:
-        return !((const mla_list *)member)->count;
-    case MLA_FIELD_INTS:
-        return !((const mla_ints *)member)->count;
-    default:
-        return false;
+    case MLA_FIELD_WORDS: return !((const mla_list *)member)->count;
+    case MLA_FIELD_INTS: return !((const mla_ints *)member)->count;
+    default: return false;
     }
 }
 
@@ -284,8 +273,8 @@ static mla_status write_member(writer *w, const mla_field *field, const void *me
 }
 
 static mla_status write_group(writer *w, const mla_field_table *table, const void *object) {
-    mla_status status =
-        emit(w, yaml_mapping_start_event_initialize(&w->event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE));
+    mla_status status = emit(w,
+                             yaml_mapping_start_event_initialize(&w->event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE));
     for (int i = 0; i < table->count && !status; i++) {
         const mla_field *field = &table->fields[i];
         const void *member = (const char *)object + field->offset;
@@ -307,8 +296,7 @@ static mla_status write_stream(writer *w, const mla_field_table *table, const vo
     return status ? status : emit(w, yaml_stream_end_event_initialize(&w->event));
 }
 
-mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field_table *table,
-                         const void *object) {
+mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field_table *table, const void *object) {
     writer w = {.context = context, .path = path};
     mla_status status = yaml_emitter_initialize(&w.emitter)
                             ? write_stream(&w, table, object)

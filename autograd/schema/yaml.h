@@ -14,7 +14,6 @@ mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field
 
 /* Writes all members but strings that are NULL and empty lists, so that mla_yaml_load reads the same; wholly or, after
  * an error, not at all. MLA_ERROR_ARGUMENT for text that is not UTF-8. */
-mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field_table *table,
-                         const void *object);
+mla_status mla_yaml_save(mla_context *context, const char *path, const mla_field_table *table, const void *object);
 
 #endif

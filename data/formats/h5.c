@@ -19,8 +19,7 @@ static const struct {
              [MLA_H5_I64] = {"i64", 8}, [MLA_H5_F64] = {"f64", 8},   [MLA_H5_U8] = {"u8", 1},
              [MLA_H5_U16] = {"u16", 2}, [MLA_H5_TEXT] = {"text", 0}, [MLA_H5_OTHER] = {"another type", 0}};
 
-_Static_assert((int)MLA_H5_F32 == (int)MLA_F32 && (int)MLA_H5_BF16 == (int)MLA_BF16 &&
-                   (int)MLA_H5_I32 == (int)MLA_I32,
+_Static_assert((int)MLA_H5_F32 == (int)MLA_F32 && (int)MLA_H5_BF16 == (int)MLA_BF16 && (int)MLA_H5_I32 == (int)MLA_I32,
                "a tensor's type is a dataset's type");
 
 const char *mla_h5_type_name(mla_h5_type type) { return types[type].name; }
@@ -46,8 +45,7 @@ static herr_t keep_first(unsigned depth, const H5E_error2_t *error, void *out) {
 mla_status mla_h5_failed(mla_h5_file *file, const char *action, const char *name) {
     const char *why = "nothing";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &why);
-    return mla_fail(file->context, MLA_ERROR_LIBRARY, "%s: cannot %s %s; HDF5 says: %s", file->path, action,
-                    name, why);
+    return mla_fail(file->context, MLA_ERROR_LIBRARY, "%s: cannot %s %s; HDF5 says: %s", file->path, action, name, why);
 }
 
 mla_status mla_h5_system_failed(mla_h5_file *file, const char *action, const char *path) {
@@ -153,8 +151,8 @@ static mla_status check_origin(mla_h5_file *file, mla_h5_origin origin) {
     if (status) return status;
     if (file->sealed) return mla_seal_check(file->context, file->descriptor, file->path, MLA_SEAL_QUICK);
     if (origin == MLA_H5_ANY) return MLA_OK;
-    return mla_fail(file->context, MLA_ERROR_FORMAT,
-                    "%s was written by another program: it has no seal of mla", file->path);
+    return mla_fail(file->context, MLA_ERROR_FORMAT, "%s was written by another program: it has no seal of mla",
+                    file->path);
 }
 
 mla_status mla_h5_open(mla_context *context, mla_h5_file **out, const char *path, mla_h5_origin origin) {
@@ -255,10 +253,9 @@ static mla_status list_one(list_t *list, const char *name) {
     bool root = !list->group[strspn(list->group, "/")];
     int length = snprintf(path, sizeof path, "%s/%s", root ? "" : list->group, name);
     if (length >= (int)sizeof path)
-        return mla_fail(file->context, MLA_ERROR_FORMAT, "%s: the name of dataset %s is too long", file->path,
-                        path);
-    mla_status status = mla_grow(file->context, &list->infos, &list->capacity, list->count + 1,
-                                 sizeof *list->infos, "a list of datasets");
+        return mla_fail(file->context, MLA_ERROR_FORMAT, "%s: the name of dataset %s is too long", file->path, path);
+    mla_status status = mla_grow(file->context, &list->infos, &list->capacity, list->count + 1, sizeof *list->infos,
+                                 "a list of datasets");
     return status ? status : mla_h5_describe(file, path, &list->infos[list->count++]);
 }
 
@@ -279,10 +276,8 @@ mla_status mla_h5_list(mla_h5_file *file, const char *group, mla_h5_info **out, 
     herr_t failed = H5Ovisit(id, H5_INDEX_NAME, H5_ITER_INC, list_visit, &list);
     if (failed < 0 && !list.status) list.status = mla_h5_failed(file, "list", group);
     H5Gclose(id);
-    if (list.status)
-        free(list.infos);
-    else
-        *out = list.infos, *count = list.count;
+    if (list.status) free(list.infos);
+    else *out = list.infos, *count = list.count;
     return list.status;
 }
 
@@ -290,15 +285,13 @@ mla_status mla_h5_list(mla_h5_file *file, const char *group, mla_h5_info **out, 
 
 static const char *write_shape(char out[128], int ndim, const int64_t *shape) {
     int at = snprintf(out, 128, "(");
-    for (int i = 0; i < ndim; i++)
-        at += snprintf(out + at, 128 - (size_t)at, "%s%" PRId64, i ? ", " : "", shape[i]);
+    for (int i = 0; i < ndim; i++) at += snprintf(out + at, 128 - (size_t)at, "%s%" PRId64, i ? ", " : "", shape[i]);
     snprintf(out + at, 128 - (size_t)at, ")");
     return out;
 }
 
 /* Opens a dataset that must have this type and shape; negative after an error. */
-static hid_t dataset_expect(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
-                            const int64_t *shape) {
+static hid_t dataset_expect(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape) {
     mla_h5_info info;
     char is[128], wanted[128];
     hid_t dataset = dataset_open(file, name, &info);
@@ -306,15 +299,15 @@ static hid_t dataset_expect(mla_h5_file *file, const char *name, mla_h5_type typ
     if (info.type == type && info.ndim == ndim && mla_h5_bytes(type, ndim, shape) >= 0 &&
         !(ndim && memcmp(info.shape, shape, (size_t)ndim * sizeof *shape)))
         return dataset;
-    mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s is %s %s, not %s %s as it should be", file->path,
-             name, types[info.type].name, write_shape(is, info.ndim, info.shape), types[type].name,
+    mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s is %s %s, not %s %s as it should be", file->path, name,
+             types[info.type].name, write_shape(is, info.ndim, info.shape), types[type].name,
              write_shape(wanted, ndim, shape));
     H5Dclose(dataset);
     return -1;
 }
 
-mla_status mla_h5_read_rows(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
-                            const int64_t *shape, int64_t first, int64_t rows, void *out) {
+mla_status mla_h5_read_rows(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape,
+                            int64_t first, int64_t rows, void *out) {
     MLA_H5_ALONE;
     hid_t dataset = dataset_expect(file, name, type, ndim, shape);
     if (dataset < 0) return mla_error_status(file->context);
@@ -324,11 +317,9 @@ mla_status mla_h5_read_rows(mla_h5_file *file, const char *name, mla_h5_type typ
     hid_t memory = mla_h5_type_id(type), to = mla_h5_rows_space(&info, rows),
           from = mla_h5_rows_select(&info, first, rows);
     if (first < 0 || rows < 0 || first > (ndim ? shape[0] : 1) - rows)
-        status =
-            mla_fail(file->context, MLA_ERROR_ARGUMENT, "%s: dataset %s has no rows %" PRId64 " to %" PRId64,
-                     file->path, name, first, first + rows);
-    else if (H5Dread(dataset, memory, to, from, H5P_DEFAULT, out) < 0)
-        status = mla_h5_failed(file, "read", name);
+        status = mla_fail(file->context, MLA_ERROR_ARGUMENT, "%s: dataset %s has no rows %" PRId64 " to %" PRId64,
+                          file->path, name, first, first + rows);
+    else if (H5Dread(dataset, memory, to, from, H5P_DEFAULT, out) < 0) status = mla_h5_failed(file, "read", name);
     H5Sclose(from);
     H5Sclose(to);
     H5Tclose(memory);
@@ -358,10 +349,9 @@ mla_status mla_h5_read_text(mla_h5_file *file, const char *name, char **out) {
     mla_status status = MLA_OK;
     hid_t type = H5Dget_type(dataset);
     if (info.type != MLA_H5_TEXT)
-        status = mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s is %s, not text as it should be",
-                          file->path, name, types[info.type].name);
-    else if (!(*out = mla_alloc(file->context, info.shape[0] + 1, 1, name)))
-        status = MLA_ERROR_MEMORY;
+        status = mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s is %s, not text as it should be", file->path,
+                          name, types[info.type].name);
+    else if (!(*out = mla_alloc(file->context, info.shape[0] + 1, 1, name))) status = MLA_ERROR_MEMORY;
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *out) < 0)
         status = mla_h5_failed(file, "read", name);
     H5Tclose(type);
@@ -400,13 +390,12 @@ mla_status mla_h5_map(mla_h5_file *file, const char *name, mla_h5_type type, int
     hid_t dataset = dataset_expect(file, name, type, ndim, shape);
     if (dataset < 0) return mla_error_status(file->context);
     int64_t bytes = mla_h5_bytes(type, ndim, shape), offset = bytes ? mla_h5_offset(dataset) : 0;
-    if (offset < 0 || offset > file->bytes || bytes > file->bytes - offset ||
-        offset % (int64_t)types[type].size || !stored_as_in_memory(dataset, type))
+    if (offset < 0 || offset > file->bytes || bytes > file->bytes - offset || offset % (int64_t)types[type].size ||
+        !stored_as_in_memory(dataset, type))
         status = mla_fail(file->context, MLA_ERROR_FORMAT,
                           "%s: dataset %s cannot be mapped: it is not contiguous, aligned and little-endian",
                           file->path, name);
-    else
-        *out = (const char *)file->map + offset;
+    else *out = (const char *)file->map + offset;
     H5Dclose(dataset);
     return status;
 }

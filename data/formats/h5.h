@@ -23,8 +23,8 @@
 #ifndef MLA_DATA_FORMATS_H5_H
 #define MLA_DATA_FORMATS_H5_H
 
-#include "autograd/base/context.h"
 #include "autograd/base/atomic_file.h"
+#include "autograd/base/context.h"
 
 enum { MLA_H5_MAX_DIMS = 4, MLA_H5_MAX_NAME = 256 };
 
@@ -67,8 +67,7 @@ typedef struct {
 } mla_h5_options;
 
 /* Starts PATH.tmp. Options may be NULL. MLA_ERROR_IO if the folder cannot be written to. */
-mla_status mla_h5_create(mla_context *context, mla_h5_file **out, const char *path,
-                         const mla_h5_options *options);
+mla_status mla_h5_create(mla_context *context, mla_h5_file **out, const char *path, const mla_h5_options *options);
 
 /* Writes a whole dataset; data holds shape[0] * ... * shape[ndim - 1] elements. MLA_ERROR_IO if the disk is
  * full: space is reserved before a dataset is written. */
@@ -80,8 +79,7 @@ mla_status mla_h5_write_f64(mla_h5_file *file, const char *name, double value);
 
 /* Writes a dataset of known shape (ndim >= 1) piece by piece: begin, then append until all shape[0] rows are
  * there. One dataset at a time; a dataset with rows missing fails the next write or the commit. */
-mla_status mla_h5_begin(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
-                        const int64_t *shape);
+mla_status mla_h5_begin(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape);
 mla_status mla_h5_append(mla_h5_file *file, int64_t rows, const void *data);
 
 /* Makes the file real: closes PATH.tmp, reads it back against the hashes of what was written, syncs it,
@@ -108,8 +106,8 @@ mla_status mla_h5_list(mla_h5_file *file, const char *group, mla_h5_info **out, 
  * file: otherwise MLA_ERROR_SHAPE, with both named. */
 mla_status mla_h5_read(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape,
                        void *out);
-mla_status mla_h5_read_rows(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
-                            const int64_t *shape, int64_t first, int64_t rows, void *out);
+mla_status mla_h5_read_rows(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape,
+                            int64_t first, int64_t rows, void *out);
 /* *out is the caller's, to be freed with free(). */
 mla_status mla_h5_read_text(mla_h5_file *file, const char *name, char **out);
 mla_status mla_h5_read_i64(mla_h5_file *file, const char *name, int64_t *out);

@@ -1,5 +1,5 @@
-/* What data/formats/h5.c (opening, reading) and data/formats/h5_write.c share; not for others. The only file that includes
- * hdf5.h. */
+/* What data/formats/h5.c (opening, reading) and data/formats/h5_write.c share; not for others. The only file that
+ * includes hdf5.h. */
 #ifndef MLA_DATA_FORMATS_H5_INTERNAL_H
 #define MLA_DATA_FORMATS_H5_INTERNAL_H
 

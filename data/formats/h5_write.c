@@ -43,9 +43,9 @@ static mla_status take_blocks(mla_h5_file *file, int64_t end) {
     const int64_t rounded = (end + BLOCK - 1) / BLOCK * BLOCK;
     const int failed = allocate_blocks(file->descriptor, file->reserved, rounded);
     if (failed)
-        return mla_fail(file->context, MLA_ERROR_IO, "cannot write %s: %s at %" PRId64 " bytes: %s", file->path,
-                        strerror(failed), end,
-                        failed == EFBIG ? "raise the limit on files (ulimit -f)" : "free space there, or use another disk");
+        return mla_fail(
+            file->context, MLA_ERROR_IO, "cannot write %s: %s at %" PRId64 " bytes: %s", file->path, strerror(failed),
+            end, failed == EFBIG ? "raise the limit on files (ulimit -f)" : "free space there, or use another disk");
     file->reserved = rounded;
     return MLA_OK;
 }
@@ -73,8 +73,7 @@ static mla_status create_id(mla_h5_file *file) {
     return take_blocks(file, RECORDS);
 }
 
-mla_status mla_h5_create(mla_context *context, mla_h5_file **out, const char *path,
-                         const mla_h5_options *options) {
+mla_status mla_h5_create(mla_context *context, mla_h5_file **out, const char *path, const mla_h5_options *options) {
     mla_status status = mla_h5_start(context, out, path);
     mla_h5_file *file = *out;
     if (status) goto done;
@@ -100,8 +99,8 @@ static mla_status set_name(mla_h5_file *file, const char *name) {
     for (int i = 0; fits && i < length; i++) fits = (unsigned char)out[i] >= ' ';
     if (fits) return MLA_OK;
     return mla_fail(file->context, MLA_ERROR_ARGUMENT,
-                    "%s: \"%s\" cannot name a dataset: 1 to 254 printable bytes, no slash at the end",
-                    file->path, name);
+                    "%s: \"%s\" cannot name a dataset: 1 to 254 printable bytes, no slash at the end", file->path,
+                    name);
 }
 
 static int64_t all_rows(const mla_h5_info *info) { return info->ndim ? info->shape[0] : 1; }
@@ -136,8 +135,8 @@ static hid_t dataset_create(hid_t file, const char *name, hid_t type, hid_t spac
 static mla_status begin(mla_h5_file *file, int64_t bytes) {
     const mla_h5_info *info = &file->info;
     step(file, "write");
-    mla_status status = mla_grow(file->context, &file->entries, &file->capacity, file->count + 1,
-                                 sizeof *file->entries, "the table of datasets");
+    mla_status status = mla_grow(file->context, &file->entries, &file->capacity, file->count + 1, sizeof *file->entries,
+                                 "the table of datasets");
     if (!status) status = reserve(file, bytes);
     if (status) return status;
     hid_t space = mla_h5_space(info->ndim, info->shape);
@@ -145,8 +144,7 @@ static mla_status begin(mla_h5_file *file, int64_t bytes) {
     H5Sclose(space);
     if (file->dataset < 0) return mla_h5_failed(file, "create", info->name);
     mla_h5_entry *entry = &file->entries[file->count];
-    entry->range =
-        (mla_seal_range){.offset = bytes ? mla_h5_offset(file->dataset) : MLA_SEAL_BYTES, .bytes = bytes};
+    entry->range = (mla_seal_range){.offset = bytes ? mla_h5_offset(file->dataset) : MLA_SEAL_BYTES, .bytes = bytes};
     memcpy(entry->name, info->name, sizeof entry->name);
     file->rows = 0;
     XXH3_64bits_reset(file->hash);
@@ -156,8 +154,8 @@ static mla_status begin(mla_h5_file *file, int64_t bytes) {
 static mla_status append(mla_h5_file *file, int64_t rows, const void *data) {
     const mla_h5_info *info = &file->info;
     if (file->dataset < 0 || rows < 0 || rows > all_rows(info) - file->rows)
-        return mla_fail(file->context, MLA_ERROR_ARGUMENT,
-                        "%s: dataset %s does not take %" PRId64 " more rows", file->path, info->name, rows);
+        return mla_fail(file->context, MLA_ERROR_ARGUMENT, "%s: dataset %s does not take %" PRId64 " more rows",
+                        file->path, info->name, rows);
     hid_t from = mla_h5_rows_space(info, rows), to = mla_h5_rows_select(info, file->rows, rows);
     herr_t failed = H5Dwrite(file->dataset, file->type, from, to, H5P_DEFAULT, data);
     size_t bytes = (size_t)H5Sget_simple_extent_npoints(from) * H5Tget_size(file->type);
@@ -168,12 +166,11 @@ static mla_status append(mla_h5_file *file, int64_t rows, const void *data) {
     return failed < 0 ? mla_h5_failed(file, "write", info->name) : MLA_OK;
 }
 
-static mla_status begin_numbers(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
-                                const int64_t *shape) {
+static mla_status begin_numbers(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape) {
     int64_t bytes = mla_h5_bytes(type, ndim, shape);
     if (bytes < 0)
-        return mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s cannot have such a type or shape",
-                        file->path, name);
+        return mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s cannot have such a type or shape", file->path,
+                        name);
     mla_status status = finish(file);
     if (!status) status = set_name(file, name);
     if (status) return status;
@@ -197,8 +194,7 @@ static mla_status begin_text(mla_h5_file *file, const char *name, const char *te
     return begin(file, (int64_t)bytes);
 }
 
-mla_status mla_h5_begin(mla_h5_file *file, const char *name, mla_h5_type type, int ndim,
-                        const int64_t *shape) {
+mla_status mla_h5_begin(mla_h5_file *file, const char *name, mla_h5_type type, int ndim, const int64_t *shape) {
     MLA_H5_ALONE;
     if (!file->status) file->status = begin_numbers(file, name, type, ndim, shape);
     return file->status;
@@ -239,8 +235,8 @@ static mla_status write_table(mla_h5_file *file, mla_seal_range *out) {
     FILE *table = open_memstream(&text, &bytes);
     for (int64_t i = 0; table && i < file->count; i++) {
         const mla_seal_range *range = &file->entries[i].range;
-        fprintf(table, "%016" PRIx64 " %" PRId64 " %" PRId64 " %s\n", range->hash, range->offset,
-                range->bytes, file->entries[i].name);
+        fprintf(table, "%016" PRIx64 " %" PRId64 " %" PRId64 " %s\n", range->hash, range->offset, range->bytes,
+                file->entries[i].name);
     }
     mla_status status = MLA_OK;
     if (!table || fclose(table))
@@ -278,9 +274,8 @@ static mla_status check_places(mla_h5_file *file) {
         hid_t dataset = H5Dopen2(file->id, entry->name, H5P_DEFAULT);
         if (dataset < 0 || H5Dget_storage_size(dataset) != (hsize_t)entry->range.bytes ||
             (entry->range.bytes && mla_h5_offset(dataset) != entry->range.offset))
-            status =
-                mla_fail(file->context, MLA_ERROR_IO,
-                         "cannot write %s: dataset %s is not in it when read back", file->path, entry->name);
+            status = mla_fail(file->context, MLA_ERROR_IO, "cannot write %s: dataset %s is not in it when read back",
+                              file->path, entry->name);
         if (dataset >= 0) H5Dclose(dataset);
     }
     if (!status) status = close_id(file);

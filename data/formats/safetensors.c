@@ -65,8 +65,7 @@ static mla_status read_type(const source *s, mla_safetensors_info *t, const json
 static mla_status read_shape(const source *s, mla_safetensors_info *t, const json_t *entry) {
     const json_t *shape = json_object_get(entry, "shape");
     if (!json_is_array(shape)) return refuse(s, t->name, "its shape is not a list of whole numbers");
-    if (json_array_size(shape) > MLA_SAFETENSORS_MAX_DIMS)
-        return refuse(s, t->name, "it has more than 8 dimensions");
+    if (json_array_size(shape) > MLA_SAFETENSORS_MAX_DIMS) return refuse(s, t->name, "it has more than 8 dimensions");
     t->ndim = (int)json_array_size(shape);
     t->count = 1;
     for (int i = 0; i < t->ndim; i++) {
@@ -92,10 +91,9 @@ static mla_status read_expected(const source *s, mla_safetensors_info *t, const 
                         "header is wrong",
                         s->path, t->name, (long long)t->begin, (long long)t->end, (long long)s->data_bytes);
     if (__builtin_mul_overflow(t->count, bytes, &size) || size != t->end - t->begin)
-        return mla_fail(
-            s->st->context, MLA_ERROR_FORMAT,
-            "%s: tensor %s: it has %lld bytes, but its shape has %lld elements of %s (%d bytes each)",
-            s->path, t->name, (long long)(t->end - t->begin), (long long)t->count, t->type_name, bytes);
+        return mla_fail(s->st->context, MLA_ERROR_FORMAT,
+                        "%s: tensor %s: it has %lld bytes, but its shape has %lld elements of %s (%d bytes each)",
+                        s->path, t->name, (long long)(t->end - t->begin), (long long)t->count, t->type_name, bytes);
     t->data = s->data + t->begin;
     return MLA_OK;
 }
@@ -103,8 +101,8 @@ static mla_status read_expected(const source *s, mla_safetensors_info *t, const 
 static mla_status read_entry(const source *s, const char *name, const json_t *entry) {
     mla_safetensors *st = s->st;
     int bytes = 0;
-    mla_status status =
-        mla_grow(st->context, &st->tensors, &st->capacity, st->count + 1, sizeof *st->tensors, "tensors");
+    mla_status status = mla_grow(st->context, &st->tensors, &st->capacity, st->count + 1, sizeof *st->tensors,
+                                 "tensors");
     if (status) return status;
     mla_safetensors_info *t = &st->tensors[st->count];
     *t = (mla_safetensors_info){.name = strdup(name), .file = s->path};
@@ -122,8 +120,7 @@ static mla_status read_metadata(const source *s, const json_t *metadata) {
     bool good = json_is_object(metadata);
     json_object_foreach((json_t *)metadata, key, value) good = good && json_is_string(value);
     return good ? MLA_OK
-                : mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: __metadata__ is not an object of strings",
-                           s->path);
+                : mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: __metadata__ is not an object of strings", s->path);
 }
 
 /* ---- the whole header ---- */
@@ -146,14 +143,13 @@ static mla_status check_layout(const source *s, mla_safetensors_info *tensors, i
                             "other begins at %lld",
                             s->path, tensors[i - 1].name, t->name, (long long)expected, (long long)t->begin);
         if (t->begin > expected)
-            return mla_fail(s->st->context, MLA_ERROR_FORMAT,
-                            "%s: bytes %lld to %lld before tensor %s belong to none", s->path,
-                            (long long)expected, (long long)t->begin, t->name);
+            return mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: bytes %lld to %lld before tensor %s belong to none",
+                            s->path, (long long)expected, (long long)t->begin, t->name);
         expected = t->end;
     }
     if (expected == s->data_bytes) return MLA_OK;
-    return mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: %lld bytes after the last tensor belong to none",
-                    s->path, (long long)(s->data_bytes - expected));
+    return mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: %lld bytes after the last tensor belong to none", s->path,
+                    (long long)(s->data_bytes - expected));
 }
 
 static mla_status read_entries(const source *s, const json_t *header) {
@@ -170,13 +166,12 @@ static mla_status read_entries(const source *s, const json_t *header) {
     return check_layout(s, s->st->tensors + first, s->st->count - first);
 }
 
-static mla_status read_header(mla_safetensors *st, const char *path, const unsigned char *bytes,
-                              int64_t size) {
+static mla_status read_header(mla_safetensors *st, const char *path, const unsigned char *bytes, int64_t size) {
     uint64_t length = 0;
     json_error_t error;
     if (size < LENGTH_BYTES)
-        return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: has %lld bytes, too few for a safetensors file",
-                        path, (long long)size);
+        return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: has %lld bytes, too few for a safetensors file", path,
+                        (long long)size);
     for (int i = 0; i < LENGTH_BYTES; i++) length |= (uint64_t)bytes[i] << (8 * i);
     if (length > LONGEST_HEADER || (int64_t)length > size - LENGTH_BYTES)
         return mla_fail(st->context, MLA_ERROR_FORMAT,
@@ -184,8 +179,7 @@ static mla_status read_header(mla_safetensors *st, const char *path, const unsig
                         "%d; it was cut "
                         "short, or is no safetensors file",
                         path, (unsigned long long)length, (long long)size, LONGEST_HEADER);
-    json_t *header =
-        json_loadb((const char *)bytes + LENGTH_BYTES, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    json_t *header = json_loadb((const char *)bytes + LENGTH_BYTES, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (!header)
         return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: its header is not valid JSON: byte %d: %s", path,
                         error.position, error.text);
@@ -216,8 +210,7 @@ static mla_status map_file(mla_context *context, mla_safetensors_part *part) {
     mla_status status = MLA_OK;
     const int file = open(part->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0) return mla_fail(context, MLA_ERROR_IO, "cannot open %s: %s", part->path, strerror(errno));
-    if (fstat(file, &info))
-        status = mla_fail(context, MLA_ERROR_IO, "cannot read %s: %s", part->path, strerror(errno));
+    if (fstat(file, &info)) status = mla_fail(context, MLA_ERROR_IO, "cannot read %s: %s", part->path, strerror(errno));
     else if (!S_ISREG(info.st_mode))
         status = mla_fail(context, MLA_ERROR_FORMAT, "%s is not a regular file", part->path);
     else if (info.st_size > 0) {
@@ -225,8 +218,7 @@ static mla_status map_file(mla_context *context, mla_safetensors_part *part) {
         if (part->map == MAP_FAILED) {
             part->map = NULL;
             status = mla_fail(context, MLA_ERROR_IO, "cannot map %s: %s", part->path, strerror(errno));
-        } else
-            part->size = (size_t)info.st_size;
+        } else part->size = (size_t)info.st_size;
     }
     close(file);
     return status;
@@ -277,16 +269,13 @@ mla_status mla_safetensors_sort(mla_safetensors *st) {
     if (st->count) qsort(st->tensors, (size_t)st->count, sizeof *t, by_name);
     for (int64_t i = 1; i < st->count; i++)
         if (!strcmp(t[i].name, t[i - 1].name))
-            return mla_fail(st->context, MLA_ERROR_FORMAT,
-                            "tensor %s is in two shards, %s and %s; it must be in one", t[i].name,
-                            t[i - 1].file, t[i].file);
+            return mla_fail(st->context, MLA_ERROR_FORMAT, "tensor %s is in two shards, %s and %s; it must be in one",
+                            t[i].name, t[i - 1].file, t[i].file);
     return MLA_OK;
 }
 
 int64_t mla_safetensors_count(const mla_safetensors *st) { return st->count; }
-const mla_safetensors_info *mla_safetensors_at(const mla_safetensors *st, int64_t i) {
-    return &st->tensors[i];
-}
+const mla_safetensors_info *mla_safetensors_at(const mla_safetensors *st, int64_t i) { return &st->tensors[i]; }
 
 const mla_safetensors_info *mla_safetensors_find(const mla_safetensors *st, const char *name) {
     const mla_safetensors_info key = {.name = (char *)(uintptr_t)name};
@@ -303,17 +292,10 @@ static void widen(const unsigned char *data, int64_t count, float (*convert)(uin
 
 mla_status mla_safetensors_read(const mla_safetensors *st, const mla_safetensors_info *t, float *out) {
     switch (t->type) {
-    case MLA_SAFETENSORS_F32:
-        memcpy(out, t->data, (size_t)t->count * sizeof *out);
-        return MLA_OK;
-    case MLA_SAFETENSORS_BF16:
-        widen(t->data, t->count, mla_bf16_to_float, out);
-        return MLA_OK;
-    case MLA_SAFETENSORS_F16:
-        widen(t->data, t->count, mla_f16_to_float, out);
-        return MLA_OK;
-    case MLA_SAFETENSORS_OTHER:
-        break;
+    case MLA_SAFETENSORS_F32: memcpy(out, t->data, (size_t)t->count * sizeof *out); return MLA_OK;
+    case MLA_SAFETENSORS_BF16: widen(t->data, t->count, mla_bf16_to_float, out); return MLA_OK;
+    case MLA_SAFETENSORS_F16: widen(t->data, t->count, mla_f16_to_float, out); return MLA_OK;
+    case MLA_SAFETENSORS_OTHER: break;
     }
     return mla_fail(st->context, MLA_ERROR_FORMAT,
                     "%s: tensor %s: numbers of type %s are not supported; F32, BF16 and F16 "

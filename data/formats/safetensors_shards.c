@@ -15,11 +15,9 @@ enum { LARGEST_INDEX = 100000000 };
 
 static const char index_ending[] = ".index.json";
 
-static mla_status join(mla_context *context, char out[PATH_MAX], const char *folder, size_t length,
-                       const char *name) {
+static mla_status join(mla_context *context, char out[PATH_MAX], const char *folder, size_t length, const char *name) {
     const int used = snprintf(out, PATH_MAX, "%.*s%s", (int)length, folder, name);
-    return used < PATH_MAX ? MLA_OK
-                           : mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
+    return used < PATH_MAX ? MLA_OK : mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
 }
 
 /* The file of an index's folder; its name must not lead elsewhere. */
@@ -27,9 +25,8 @@ static mla_status shard_path(mla_safetensors *st, char out[PATH_MAX], const char
                              const char *shard) {
     const char *slash = strrchr(index, '/');
     if (!shard || !shard[0] || strchr(shard, '/') || !strcmp(shard, ".") || !strcmp(shard, ".."))
-        return mla_fail(st->context, MLA_ERROR_FORMAT,
-                        "%s: tensor %s: \"%.200s\" is not the name of a file beside it", index, tensor,
-                        shard ? shard : "");
+        return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: tensor %s: \"%.200s\" is not the name of a file beside it",
+                        index, tensor, shard ? shard : "");
     return join(st->context, out, index, slash ? (size_t)(slash + 1 - index) : 0, shard);
 }
 
@@ -48,8 +45,7 @@ static mla_status open_shards(mla_safetensors *st, const char *index, json_t *ma
         if (status) return status;
         if (is_open(st, path)) continue;
         if (access(path, F_OK))
-            return mla_fail(st->context, MLA_ERROR_IO, "%s: shard %s is missing; %s is in it", index, path,
-                            tensor);
+            return mla_fail(st->context, MLA_ERROR_IO, "%s: shard %s is missing; %s is in it", index, path, tensor);
         if ((status = mla_safetensors_add_file(st, path))) return status;
     }
     return mla_safetensors_sort(st);
@@ -70,15 +66,13 @@ static mla_status check_index(const mla_safetensors *st, const char *index, json
             return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: tensor %s is not in shard %s", index, tensor,
                             json_string_value(shard));
         if (strcmp(base_name(t->file), json_string_value(shard)))
-            return mla_fail(st->context, MLA_ERROR_FORMAT,
-                            "%s: tensor %s should be in shard %s, but is in %s", index, tensor,
-                            json_string_value(shard), base_name(t->file));
+            return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: tensor %s should be in shard %s, but is in %s", index,
+                            tensor, json_string_value(shard), base_name(t->file));
     }
     for (int64_t i = 0; i < st->count; i++)
         if (!json_object_get(map, st->tensors[i].name))
-            return mla_fail(st->context, MLA_ERROR_FORMAT,
-                            "%s: does not list tensor %s, which is in shard %s", index, st->tensors[i].name,
-                            base_name(st->tensors[i].file));
+            return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: does not list tensor %s, which is in shard %s", index,
+                            st->tensors[i].name, base_name(st->tensors[i].file));
     return MLA_OK;
 }
 
@@ -94,8 +88,7 @@ static mla_status open_index(mla_safetensors *st, const char *path) {
         status = mla_fail(st->context, MLA_ERROR_FORMAT, "%s: not valid JSON: line %d: %s", path, error.line,
                           error.text);
     else if (!json_is_object(map))
-        status =
-            mla_fail(st->context, MLA_ERROR_FORMAT, "%s: has no weight_map of tensors and their files", path);
+        status = mla_fail(st->context, MLA_ERROR_FORMAT, "%s: has no weight_map of tensors and their files", path);
     if (!status) status = open_shards(st, path, map);
     if (!status) status = check_index(st, path, map);
     json_decref(index);
@@ -119,8 +112,7 @@ static mla_status find_in_folder(mla_context *context, char out[PATH_MAX], const
 static mla_status open_path(mla_safetensors *st, const char *path) {
     char inner[PATH_MAX];
     struct stat info;
-    if (stat(path, &info))
-        return mla_fail(st->context, MLA_ERROR_IO, "cannot open %s: %s", path, strerror(errno));
+    if (stat(path, &info)) return mla_fail(st->context, MLA_ERROR_IO, "cannot open %s: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode)) {
         const mla_status status = find_in_folder(st->context, inner, path);
         if (status) return status;

@@ -1,8 +1,8 @@
 /* safetensors files, written. */
+#include "autograd/base/atomic_file.h"
 #include "autograd/base/bfloat16.h"
 #include "autograd/base/file.h"
 #include "autograd/base/float16.h"
-#include "autograd/base/atomic_file.h"
 #include "data/formats/safetensors.h"
 
 #include <errno.h>
@@ -33,8 +33,8 @@ static int64_t bytes_of(const mla_safetensors_item *item, mla_safetensors_type t
 static json_t *entry_of(const mla_safetensors_item *item, mla_safetensors_type type, int64_t begin) {
     json_t *shape = json_array();
     for (int i = 0; i < item->ndim; i++) json_array_append_new(shape, json_integer(item->shape[i]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", mla_safetensors_type_name(type), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + bytes_of(item, type)));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", mla_safetensors_type_name(type), "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)(begin + bytes_of(item, type)));
 }
 
 static json_t *header_of(mla_safetensors_type type, const mla_safetensors_item *items, int64_t count) {
@@ -74,8 +74,8 @@ static mla_status failed(const sink *s) {
 
 static mla_status too_large(const sink *s, const mla_safetensors_item *item, int64_t i) {
     return mla_fail(s->context, MLA_ERROR_NUMERIC,
-                    "%s: tensor %s: element %lld, %g, is too large for %s; write F32 or BF16", s->path,
-                    item->name, (long long)i, (double)item->values[i], mla_safetensors_type_name(s->type));
+                    "%s: tensor %s: element %lld, %g, is too large for %s; write F32 or BF16", s->path, item->name,
+                    (long long)i, (double)item->values[i], mla_safetensors_type_name(s->type));
 }
 
 static mla_status write_halves(const sink *s, const mla_safetensors_item *item) {
@@ -103,16 +103,14 @@ static mla_status write_numbers(const sink *s, const mla_safetensors_item *item)
 
 /* ---- one file ---- */
 
-static mla_status write_file(const sink *s, const char *header, const mla_safetensors_item *items,
-                             int64_t count) {
+static mla_status write_file(const sink *s, const char *header, const mla_safetensors_item *items, int64_t count) {
     mla_status status = write_header(s->file, header) ? MLA_OK : failed(s);
     for (int64_t i = 0; i < count && !status; i++) status = write_numbers(s, &items[i]);
     return status;
 }
 
-static mla_status write_temporary(mla_context *context, const char *path, const char *header,
-                                  mla_safetensors_type type, const mla_safetensors_item *items,
-                                  int64_t count) {
+static mla_status write_temporary(mla_context *context, const char *path, const char *header, mla_safetensors_type type,
+                                  const mla_safetensors_item *items, int64_t count) {
     sink s = {context, path, fopen(path, "wbe"), type};
     if (!s.file) return failed(&s);
     mla_status status = write_file(&s, header, items, count);
@@ -129,8 +127,7 @@ mla_status mla_safetensors_write(mla_context *context, const char *path, mla_saf
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (!text)
-        return mla_fail(context, MLA_ERROR_MEMORY,
-                        "%s: no memory for the header, or a name that is not UTF-8", path);
+        return mla_fail(context, MLA_ERROR_MEMORY, "%s: no memory for the header, or a name that is not UTF-8", path);
     mla_status status = write_temporary(context, temporary, text, type, items, count);
     if (!status) status = mla_replace(context, temporary, path, (mla_step_hook){0});
     if (status) unlink(temporary);
@@ -141,8 +138,7 @@ mla_status mla_safetensors_write(mla_context *context, const char *path, mla_saf
 /* ---- a model, in shards ---- */
 
 /* How many of the items the next shard takes: at least one. */
-static int64_t take(mla_safetensors_type type, const mla_safetensors_item *items, int64_t count,
-                    int64_t shard_bytes) {
+static int64_t take(mla_safetensors_type type, const mla_safetensors_item *items, int64_t count, int64_t shard_bytes) {
     int64_t taken = 1, bytes = bytes_of(items, type);
     while (taken < count && bytes + bytes_of(&items[taken], type) <= shard_bytes)
         bytes += bytes_of(&items[taken++], type);
@@ -152,22 +148,18 @@ static int64_t take(mla_safetensors_type type, const mla_safetensors_item *items
 static int64_t shards_of(mla_safetensors_type type, const mla_safetensors_item *items, int64_t count,
                          int64_t shard_bytes) {
     int64_t shards = 0;
-    for (int64_t first = 0; first < count; shards++)
-        first += take(type, items + first, count - first, shard_bytes);
+    for (int64_t first = 0; first < count; shards++) first += take(type, items + first, count - first, shard_bytes);
     return shards;
 }
 
 static void shard_name(char name[64], int64_t i, int64_t shards) {
-    if (shards > 1)
-        snprintf(name, 64, "model-%05lld-of-%05lld.safetensors", (long long)i + 1, (long long)shards);
-    else
-        snprintf(name, 64, "model.safetensors");
+    if (shards > 1) snprintf(name, 64, "model-%05lld-of-%05lld.safetensors", (long long)i + 1, (long long)shards);
+    else snprintf(name, 64, "model.safetensors");
 }
 
 static mla_status write_index(mla_context *context, const char *folder, int64_t total, json_t *map) {
     char path[LONGEST_PATH];
-    json_t *index =
-        json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    json_t *index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
     char *text = index ? json_dumps(index, JSON_INDENT(2)) : NULL;
     snprintf(path, sizeof path, "%s/model.safetensors.index.json", folder);
     const mla_status status = text ? mla_file_write(context, path, text, (int64_t)strlen(text))
@@ -178,8 +170,7 @@ static mla_status write_index(mla_context *context, const char *folder, int64_t 
 }
 
 mla_status mla_safetensors_write_model(mla_context *context, const char *folder, mla_safetensors_type type,
-                                       const mla_safetensors_item *items, int64_t count,
-                                       int64_t shard_bytes) {
+                                       const mla_safetensors_item *items, int64_t count, int64_t shard_bytes) {
     const int64_t shards = shards_of(type, items, count, shard_bytes);
     char name[64], path[LONGEST_PATH];
     json_t *map = json_object();
@@ -190,8 +181,7 @@ mla_status mla_safetensors_write_model(mla_context *context, const char *folder,
         shard_name(name, i, shards);
         if (snprintf(path, sizeof path, "%s/%s", folder, name) >= LONGEST_PATH)
             status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
-        else
-            status = mla_safetensors_write(context, path, type, items + first, taken);
+        else status = mla_safetensors_write(context, path, type, items + first, taken);
         for (int64_t k = first; k < first + taken; k++) {
             json_object_set_new(map, items[k].name, json_string(name));
             total += bytes_of(&items[k], type);

@@ -37,8 +37,8 @@ static mla_status read_at(source_t source, void *out, int64_t bytes, int64_t off
         ssize_t got = pread(source.descriptor, at, (size_t)bytes, offset);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)
-            return mla_fail(source.context, MLA_ERROR_IO, "cannot read %s at byte %" PRId64 ": %s",
-                            source.path, offset, got < 0 ? strerror(errno) : "it ends there");
+            return mla_fail(source.context, MLA_ERROR_IO, "cannot read %s at byte %" PRId64 ": %s", source.path, offset,
+                            got < 0 ? strerror(errno) : "it ends there");
         at += got, offset += got, bytes -= got;
     }
     return MLA_OK;
@@ -78,8 +78,7 @@ mla_status mla_seal_write(mla_context *context, int descriptor, const char *path
     seal_t seal = {.version = 1, .table = table};
     memcpy(seal.magic, magic, sizeof magic);
     mla_status status = file_size(source, &seal.file_bytes);
-    if (!status)
-        status = hash_range(source, sizeof seal, seal.file_bytes - (int64_t)sizeof seal, &seal.body_hash);
+    if (!status) status = hash_range(source, sizeof seal, seal.file_bytes - (int64_t)sizeof seal, &seal.body_hash);
     if (status) return status;
     seal.own_hash = XXH3_64bits(&seal, offsetof(seal_t, own_hash));
     if (pwrite(descriptor, &seal, sizeof seal, 0) != (ssize_t)sizeof seal)
@@ -137,8 +136,7 @@ static mla_status check_datasets(source_t source, const seal_t *seal) {
     status = table ? read_at(source, table, seal->table.bytes, seal->table.offset) : MLA_ERROR_MEMORY;
     mla_seal_range range;
     for (char *line = table; !status && *line;) {
-        if (!(line = parse_line(line, &range, &name)))
-            status = damaged(source, "the table of datasets");
+        if (!(line = parse_line(line, &range, &name))) status = damaged(source, "the table of datasets");
         else {
             char what[300];
             snprintf(what, sizeof what, "dataset %s", name);
@@ -157,16 +155,14 @@ static mla_status check_seal(source_t source, seal_t *seal) {
         return mla_fail(source.context, MLA_ERROR_FORMAT, "%s is cut or empty: too short for an HDF5 file",
                         source.path);
     if ((status = read_at(source, seal, sizeof *seal, 0))) return status;
-    if (memcmp(seal->magic, magic, sizeof magic) ||
-        seal->own_hash != XXH3_64bits(seal, offsetof(seal_t, own_hash)))
+    if (memcmp(seal->magic, magic, sizeof magic) || seal->own_hash != XXH3_64bits(seal, offsetof(seal_t, own_hash)))
         return damaged(source, "the seal at its start");
     if (seal->version != 1)
         return mla_fail(source.context, MLA_ERROR_FORMAT, "%s has a seal of version %" PRIu64 ", this is 1",
                         source.path, seal->version);
     if (bytes != seal->file_bytes)
-        return mla_fail(source.context, MLA_ERROR_FORMAT,
-                        "%s is cut or was added to: %" PRId64 " bytes of %" PRId64, source.path, bytes,
-                        seal->file_bytes);
+        return mla_fail(source.context, MLA_ERROR_FORMAT, "%s is cut or was added to: %" PRId64 " bytes of %" PRId64,
+                        source.path, bytes, seal->file_bytes);
     return MLA_OK;
 }
 

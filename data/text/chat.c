@@ -12,8 +12,8 @@ static mla_status add(mla_context *context, mla_chat *chat, mla_chat_role role, 
     const mla_status status = mla_grow(context, &chat->messages, &chat->capacity, chat->count + 1,
                                        sizeof *chat->messages, "the messages of a conversation");
     if (status) return status;
-    chat->messages[chat->count++] =
-        (mla_chat_message){role, json_string_value(content), (int64_t)json_string_length(content)};
+    chat->messages[chat->count++] = (mla_chat_message){role, json_string_value(content),
+                                                       (int64_t)json_string_length(content)};
     return MLA_OK;
 }
 

@@ -16,25 +16,28 @@ typedef struct {
 typedef struct {
     const char *begin; /* of the conversation */
     turn_t turns[ROLES];
-    const char *tokens[MOST_TOKENS]; /* that are one id each where they are spelled out above */
-    bool trim;                       /* white space around contents goes */
-    bool system_first;               /* a system message can only be the first */
-    const char *system;              /* the message that conversations without one begin with */
-    bool thinks;                     /* answers hold reasoning, see put_reasoning */
-    bool program_only;               /* a tokenizer's tokens alone do not tell of it */
+    const char *tokens[MOST_TOKENS];                 /* that are one id each where they are spelled out above */
+    bool trim;                                       /* white space around contents goes */
+    bool system_first;                               /* a system message can only be the first */
+    const char *system;                              /* the message that conversations without one begin with */
+    bool thinks;                                     /* answers hold reasoning, see put_reasoning */
+    bool program_only;                               /* a tokenizer's tokens alone do not tell of it */
     const char *has[MOST_MARKS], *lacks[MOST_MARKS]; /* of a chat_template in Jinja that does the same; none: no such */
 } template_t;
 
-const char *const mla_chat_template_names[] = {"auto", "plain", "chatml", "llama3", "deepseek2", "deepseek3",
-                                               "llama3.1", "qwen2", "qwen2.5", "smollm2", "qwen3", NULL};
+const char *const mla_chat_template_names[] = {"auto",     "plain", "chatml",  "llama3",  "deepseek2", "deepseek3",
+                                               "llama3.1", "qwen2", "qwen2.5", "smollm2", "qwen3",     NULL};
 
 static const char end_token[] = "<end>"; /* in the table: the tokenizer's separator */
 
-#define CHATML(role) {"<|im_start|>" role "\n", "", "<|im_end|>", "\n"}
+#define CHATML(role) \
+    { "<|im_start|>" role "\n", "", "<|im_end|>", "\n" }
 #define CHATML_TURNS .begin = "", .turns = {CHATML("system"), CHATML("user"), CHATML("assistant")}
-#define CHATML_TEMPLATE CHATML_TURNS, \
-    .tokens = {"<|im_start|>", "<|im_end|>"}, .has = {"<|im_start|>", "<|im_end|>"}, .lacks = {"think", "trim", "strip"}
-#define LLAMA3(role) {"<|start_header_id|>" role "<|end_header_id|>\n\n", "", "<|eot_id|>", ""}
+#define CHATML_TEMPLATE                                                                            \
+    CHATML_TURNS, .tokens = {"<|im_start|>", "<|im_end|>"}, .has = {"<|im_start|>", "<|im_end|>"}, \
+                  .lacks = {"think", "trim", "strip"}
+#define LLAMA3(role) \
+    { "<|start_header_id|>" role "<|end_header_id|>\n\n", "", "<|eot_id|>", "" }
 static const template_t templates[] = {
     [MLA_CHAT_PLAIN] = {.begin = "",
                         .turns = {{"", "", "", "\n\n"}, {"User:", " ", "", "\n\n"}, {"Assistant:", " ", end_token, ""}},
@@ -55,19 +58,19 @@ static const template_t templates[] = {
                             .has = {"'User: ' + message['content'] + '\\n\\n'",
                                     "'Assistant: ' + message['content'] + eos_token", "{{ bos_token }}"},
                             .lacks = {"trim", "strip", "### "}},
-    [MLA_CHAT_DEEPSEEK3] = {.begin = "<｜begin▁of▁sentence｜>",
-                            .turns = {{"", "", "", ""},
-                                      {"<｜User｜>", "", "", ""},
-                                      {"<｜Assistant｜>", "", "<｜end▁of▁sentence｜>", ""}},
-                            .tokens = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
-                            .system_first = true,
-                            .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
-                            .lacks = {"think", "trim"}},
+    [MLA_CHAT_DEEPSEEK3] =
+        {.begin = "<｜begin▁of▁sentence｜>",
+         .turns = {{"", "", "", ""}, {"<｜User｜>", "", "", ""}, {"<｜Assistant｜>", "", "<｜end▁of▁sentence｜>", ""}},
+         .tokens = {"<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"},
+         .system_first = true,
+         .has = {"'<｜User｜>' + message['content']", "'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'"},
+         .lacks = {"think", "trim"}},
     [MLA_CHAT_LLAMA3_1] = {.begin = "<|begin_of_text|>",
                            .turns = {{"<|start_header_id|>system<|end_header_id|>\n\n"
                                       "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
                                       "", "<|eot_id|>", ""},
-                                     LLAMA3("user"), LLAMA3("assistant")},
+                                     LLAMA3("user"),
+                                     LLAMA3("assistant")},
                            .tokens = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
                            .trim = true,
                            .system_first = true,
@@ -81,12 +84,10 @@ static const template_t templates[] = {
                           .system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
     [MLA_CHAT_SMOLLM2] = {CHATML_TEMPLATE, .program_only = true,
                           .system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"},
-    [MLA_CHAT_QWEN3] = {CHATML_TURNS,
-                        .tokens = {"<|im_start|>", "<|im_end|>", "<think>", "</think>"},
-                        .thinks = true,
+    [MLA_CHAT_QWEN3] = {CHATML_TURNS, .tokens = {"<|im_start|>", "<|im_end|>", "<think>", "</think>"}, .thinks = true,
                         .program_only = true,
-                        .has = {"<|im_start|>", "last_query_index", "loop.last or (not loop.last and reasoning_content)",
-                                "content.lstrip("}},
+                        .has = {"<|im_start|>", "last_query_index",
+                                "loop.last or (not loop.last and reasoning_content)", "content.lstrip("}},
 };
 enum { TEMPLATES = sizeof templates / sizeof *templates };
 
@@ -139,9 +140,12 @@ mla_status mla_chat_recognise(mla_context *context, const mla_tokenizer *tokeniz
         return MLA_OK;
     }
     list_names(sizeof names, names);
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "the model's chat_template does something that none of the built-in "
-                    "templates does (it begins: %.60s): choose one of %s by data.template, or --template; mla data show "
-                    "prints what comes of it", jinja ? jinja : "", names);
+    return mla_fail(
+        context, MLA_ERROR_ARGUMENT,
+        "the model's chat_template does something that none of the built-in "
+        "templates does (it begins: %.60s): choose one of %s by data.template, or --template; mla data show "
+        "prints what comes of it",
+        jinja ? jinja : "", names);
 }
 
 /* ---- encoding ---- */
@@ -307,8 +311,8 @@ static int64_t last_question(const mla_chat *chat) {
     return chat->count - 1;
 }
 
-/* Puts the reasoning of answer i, which begins it, where it is kept: behind the last question. The last answer of all has
- * some, be it empty. *rest is the answer without. */
+/* Puts the reasoning of answer i, which begins it, where it is kept: behind the last question. The last answer of all
+ * has some, be it empty. *rest is the answer without. */
 static mla_status put_reasoning(mla_chat_encoder *e, const mla_chat *chat, int64_t i, mla_chat_message *rest) {
     const mla_chat_message m = chat->messages[i];
     const mla_chat_message thought = before_first(m, "</think>");
@@ -349,8 +353,10 @@ static mla_status put_chat(mla_chat_encoder *e, const char *where, const mla_cha
     }
     for (int64_t i = 0; i < chat->count && !status; i++) {
         if (i && chat->messages[i].role == MLA_CHAT_SYSTEM && e->template_->system_first)
-            return mla_fail(e->context, MLA_ERROR_ARGUMENT, "%s: a system message is not the first, where alone the template "
-                            "has a place for it", where);
+            return mla_fail(e->context, MLA_ERROR_ARGUMENT,
+                            "%s: a system message is not the first, where alone the template "
+                            "has a place for it",
+                            where);
         status = put_message(e, chat, i);
     }
     return status;

@@ -55,8 +55,7 @@ static mla_status set_stationary(mla_context *context, mla_synthetic *s) {
         step(s, s->stationary, other);
         step(s, other, s->stationary);
         moved = 0;
-        for (int64_t state = 0; state < s->states; state++)
-            moved += fabs(s->stationary[state] - other[state]);
+        for (int64_t state = 0; state < s->states; state++) moved += fabs(s->stationary[state] - other[state]);
     }
     free(other);
     return MLA_OK;
@@ -75,21 +74,18 @@ static double entropy_rate(const mla_synthetic *s) {
 static mla_status check_options(mla_context *context, const mla_synthetic *s) {
     int64_t limit = 1 << 26;
     if (s->order < 1 || s->order > 2)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "synthetic text of order %d: it can be 1 or 2",
-                        s->order);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "synthetic text of order %d: it can be 1 or 2", s->order);
     for (int i = 0; i <= s->order && s->vocabulary > 0; i++) limit /= s->vocabulary;
     if (s->vocabulary < 2 || limit < 1)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "synthetic text of order %d with a vocabulary of %" PRId64 ": it can be from 2 to %d",
-                        s->order, s->vocabulary, s->order == 1 ? 8192 : 406);
+                        "synthetic text of order %d with a vocabulary of %" PRId64 ": it can be from 2 to %d", s->order,
+                        s->vocabulary, s->order == 1 ? 8192 : 406);
     if (!(s->sharpness > 0 && s->sharpness <= 8))
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "synthetic text of sharpness %g: it can be up to 8",
-                        s->sharpness);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "synthetic text of sharpness %g: it can be up to 8", s->sharpness);
     return MLA_OK;
 }
 
-mla_status mla_synthetic_create(mla_context *context, mla_synthetic **out,
-                                const mla_synthetic_options *options) {
+mla_status mla_synthetic_create(mla_context *context, mla_synthetic **out, const mla_synthetic_options *options) {
     *out = NULL;
     mla_synthetic *s = mla_alloc(context, 1, sizeof *s, "synthetic text");
     if (!s) return MLA_ERROR_MEMORY;
@@ -107,10 +103,8 @@ mla_status mla_synthetic_create(mla_context *context, mla_synthetic **out,
     if (!status) status = set_stationary(context, s);
     if (!status) s->entropy = entropy_rate(s);
 done:
-    if (status)
-        mla_synthetic_destroy(s);
-    else
-        *out = s;
+    if (status) mla_synthetic_destroy(s);
+    else *out = s;
     return status;
 }
 

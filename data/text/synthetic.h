@@ -19,8 +19,7 @@ typedef struct {
 typedef struct mla_synthetic mla_synthetic;
 
 /* Needs vocabulary^(order + 1) numbers, of which 2^26 are allowed. MLA_ERROR_ARGUMENT for others. */
-mla_status mla_synthetic_create(mla_context *context, mla_synthetic **out,
-                                const mla_synthetic_options *options);
+mla_status mla_synthetic_create(mla_context *context, mla_synthetic **out, const mla_synthetic_options *options);
 void mla_synthetic_destroy(mla_synthetic *source);
 
 int64_t mla_synthetic_vocabulary(const mla_synthetic *source);

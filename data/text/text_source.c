@@ -49,8 +49,7 @@ static mla_status failed(mla_text_source *s, const char *action, const char *pat
 }
 
 static mla_status add_file(mla_text_source *s, const char *path) {
-    mla_status status =
-        mla_grow(s->context, &s->files, &s->capacity, s->count + 1, sizeof *s->files, "file names");
+    mla_status status = mla_grow(s->context, &s->files, &s->capacity, s->count + 1, sizeof *s->files, "file names");
     if (status) return status;
     char *copy = strdup(path);
     if (!copy) return mla_fail(s->context, MLA_ERROR_MEMORY, "no memory for file names");
@@ -60,19 +59,14 @@ static mla_status add_file(mla_text_source *s, const char *path) {
 
 static mla_status add_entry(mla_text_source *s, const FTSENT *entry) {
     switch (entry->fts_info) {
-    case FTS_F:
-        return add_file(s, entry->fts_path);
-    case FTS_DNR:
-        return failed(s, "read folder", entry->fts_path, entry->fts_errno);
+    case FTS_F: return add_file(s, entry->fts_path);
+    case FTS_DNR: return failed(s, "read folder", entry->fts_path, entry->fts_errno);
     case FTS_ERR:
-    case FTS_NS:
-        return failed(s, "read", entry->fts_path, entry->fts_errno);
+    case FTS_NS: return failed(s, "read", entry->fts_path, entry->fts_errno);
     case FTS_DEFAULT:
     case FTS_SLNONE:
-        if (entry->fts_level)
-            mla_warn(s->context, "left out %s: not a file", entry->fts_path);
-        else
-            return mla_fail(s->context, MLA_ERROR_IO, "%s is not a file or a folder", entry->fts_path);
+        if (entry->fts_level) mla_warn(s->context, "left out %s: not a file", entry->fts_path);
+        else return mla_fail(s->context, MLA_ERROR_IO, "%s is not a file or a folder", entry->fts_path);
     }
     return MLA_OK;
 }
@@ -99,12 +93,10 @@ static mla_status add_glob(mla_text_source *s, const char *pattern) {
     mla_status status = MLA_OK;
     int result = glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
     if (result == GLOB_NOMATCH)
-        status = mla_fail(s->context, MLA_ERROR_IO, "there is no text at %s: no such file, folder or match%s",
-                          pattern, remedy(pattern));
-    else if (result)
-        status = failed(s, "read all folders of", pattern, result == GLOB_NOSPACE ? ENOMEM : errno);
-    else
-        qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_text);
+        status = mla_fail(s->context, MLA_ERROR_IO, "there is no text at %s: no such file, folder or match%s", pattern,
+                          remedy(pattern));
+    else if (result) status = failed(s, "read all folders of", pattern, result == GLOB_NOSPACE ? ENOMEM : errno);
+    else qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_text);
     for (size_t i = 0; !status && i < found.gl_pathc; i++) status = add_path(s, found.gl_pathv[i]);
     globfree(&found);
     return status;
@@ -151,8 +143,7 @@ static const char *line_text(mla_text_source *s, const char *line, size_t bytes,
     const json_t *text = json_object_get(s->json, s->field);
     *length = json_string_length(text);
     if (json_is_string(text)) return json_string_value(text);
-    if (!s->json)
-        mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": not JSON: %s", path, s->line, error.text);
+    if (!s->json) mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": not JSON: %s", path, s->line, error.text);
     else if (!json_is_object(s->json))
         mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": not a JSON object", path, s->line);
     else
@@ -192,10 +183,8 @@ static mla_status advance(mla_text_source *s) {
     mla_status status = MLA_OK;
     while (!status && !s->document.length) {
         if (s->at < s->length) {
-            if (s->lines || (s->field && mla_ends_with(s->files[s->file], ".jsonl")))
-                status = take_line(s);
-            else
-                take_file(s);
+            if (s->lines || (s->field && mla_ends_with(s->files[s->file], ".jsonl"))) status = take_line(s);
+            else take_file(s);
             continue;
         }
         unmap_file(s);
@@ -254,8 +243,7 @@ static mla_status scan(mla_text_source *s) {
         return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s has one line only: none can be held out; set held_out to 0",
                         s->files[0]);
     if (s->held_out > 0 && s->bytes == 1)
-        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s is too short to hold out a part of it",
-                        s->files[0]);
+        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s is too short to hold out a part of it", s->files[0]);
     return s->held_out > 0 ? set_limit(s, least, most) : MLA_OK;
 }
 
@@ -274,8 +262,8 @@ static mla_status find_files(mla_text_source *s, const mla_text_options *options
 mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_text_options *options) {
     *out = NULL;
     if (!(options->held_out >= 0 && options->held_out < 1))
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "held_out is %g: it is a fraction, at least 0 and less than 1", options->held_out);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "held_out is %g: it is a fraction, at least 0 and less than 1",
+                        options->held_out);
     mla_text_source *s = mla_alloc(context, 1, sizeof *s, "a text source");
     if (!s) return MLA_ERROR_MEMORY;
     *s = (mla_text_source){
@@ -286,10 +274,8 @@ mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_
     if (!status) status = find_files(s, options);
     if (!status) status = scan(s);
     mla_text_rewind(s);
-    if (status)
-        mla_text_close(s);
-    else
-        *out = s;
+    if (status) mla_text_close(s);
+    else *out = s;
     return status;
 }
 
@@ -320,8 +306,7 @@ mla_status mla_text_next(mla_text_source *s, const mla_document **out) {
         int64_t cut = cut_of(&s->document, s->held_out);
         s->tail = s->document.length - cut;
         s->document.length = cut;
-    } else
-        s->document.held_out = hash(s) <= s->limit;
+    } else s->document.held_out = hash(s) <= s->limit;
     return MLA_OK;
 }
 

@@ -1,7 +1,7 @@
 #include "data/tokenizer/bpe.h"
 
-#include "data/tokenizer/split.h"
 #include "autograd/base/tables.h"
+#include "data/tokenizer/split.h"
 #include "data/tokenizer/tokenizer_internal.h"
 
 #include <limits.h>
@@ -13,8 +13,7 @@
  * Latin-1, of the larger scripts, U+2000..206F (but for the non-joiner, which is part of words), currency,
  * arrows to miscellaneous symbols, CJK and full-width punctuation, variation selectors, emoji. Digits are
  * 0-9. All else, known to Unicode or not yet, is letters. */
-#define SPACE                                                                                                \
-    "\\t\\x{b}\\f \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define SPACE "\\t\\x{b}\\f \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define MARK                                                                                                 \
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}!-/"                                                                         \
     ":-@\\[-`{-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{a9}\\x{ab}-\\x{b4}\\x{b6}-\\x{b9}"                          \
@@ -72,8 +71,8 @@ typedef struct {
     int64_t pair_count, pair_capacity;
     occurrence_t *occurrences;
     int64_t occurrence_count, occurrence_capacity;
-    mla_heap heap; /* first = -count, second = the pair: the most frequent, then the smallest ids. An entry
-                    * may be out of date: its count is then not the pair's. */
+    mla_heap heap;          /* first = -count, second = the pair: the most frequent, then the smallest ids. An entry
+                             * may be out of date: its count is then not the pair's. */
     mla_piece_table tokens; /* bytes -> id; piece i is token i (a separator stands in at 256) */
     uint64_t *merges;
     int64_t merge_count, merge_capacity;
@@ -98,15 +97,13 @@ static mla_status count_piece(void *user, const char *piece, int64_t length) {
     return MLA_OK;
 }
 
-static mla_status count_pieces(trainer_t *t, const char *pattern, const mla_text_chunk *documents,
-                               int64_t count) {
+static mla_status count_pieces(trainer_t *t, const char *pattern, const mla_text_chunk *documents, int64_t count) {
     mla_split *split = NULL;
     mla_split_scratch *scratch = NULL;
     mla_status status = mla_split_create(t->context, &split, &pattern, 1);
     if (!status) status = mla_split_scratch_create(t->context, &scratch);
     for (int64_t i = 0; i < count && !status; i++)
-        status = mla_split_run(t->context, split, scratch, documents[i].bytes, documents[i].length,
-                               count_piece, t);
+        status = mla_split_run(t->context, split, scratch, documents[i].bytes, documents[i].length, count_piece, t);
     mla_split_scratch_destroy(scratch);
     mla_split_destroy(split);
     return status;
@@ -114,8 +111,7 @@ static mla_status count_pieces(trainer_t *t, const char *pattern, const mla_text
 
 static mla_status make_words(trainer_t *t) {
     if (t->pieces.count > INT32_MAX)
-        return mla_fail(t->context, MLA_ERROR_ARGUMENT,
-                        "the text has %lld different pieces; train on less of it",
+        return mla_fail(t->context, MLA_ERROR_ARGUMENT, "the text has %lld different pieces; train on less of it",
                         (long long)t->pieces.count);
     t->words = mla_alloc(t->context, t->pieces.count, sizeof *t->words, "the words of the text");
     t->symbols = mla_alloc(t->context, t->pieces.byte_count, sizeof *t->symbols, "the words of the text");
@@ -136,8 +132,7 @@ static mla_status make_byte_tokens(trainer_t *t) {
         if (!token) return MLA_ERROR_MEMORY;
         token->value = id;
     }
-    mla_piece *token =
-        mla_piece_insert(t->context, &t->tokens, mla_endoftext, (int64_t)strlen(mla_endoftext));
+    mla_piece *token = mla_piece_insert(t->context, &t->tokens, mla_endoftext, (int64_t)strlen(mla_endoftext));
     if (!token) return MLA_ERROR_MEMORY;
     token->value = separator;
     return MLA_OK;
@@ -148,16 +143,15 @@ static pair_t *pair_at(trainer_t *t, uint64_t pair) {
     const int64_t *index = mla_pair_insert(t->context, &t->pair_index, pair, t->pair_count);
     if (!index) return NULL;
     if (*index < t->pair_count) return &t->pairs[*index];
-    if (mla_grow(t->context, &t->pairs, &t->pair_capacity, t->pair_count + 1, sizeof *t->pairs, "pairs"))
-        return NULL;
+    if (mla_grow(t->context, &t->pairs, &t->pair_capacity, t->pair_count + 1, sizeof *t->pairs, "pairs")) return NULL;
     t->pairs[t->pair_count] = (pair_t){0, -1};
     return &t->pairs[t->pair_count++];
 }
 
 static mla_status note_occurrence(trainer_t *t, pair_t *pair, int32_t word) {
     if (pair->words >= 0 && t->occurrences[pair->words].word == word) return MLA_OK;
-    mla_status status = mla_grow(t->context, &t->occurrences, &t->occurrence_capacity,
-                                 t->occurrence_count + 1, sizeof *t->occurrences, "an index of pairs");
+    mla_status status = mla_grow(t->context, &t->occurrences, &t->occurrence_capacity, t->occurrence_count + 1,
+                                 sizeof *t->occurrences, "an index of pairs");
     if (status) return status;
     t->occurrences[t->occurrence_count] = (occurrence_t){word, pair->words};
     pair->words = t->occurrence_count++;
@@ -267,10 +261,8 @@ static mla_status join(trainer_t *t, merge_t *merge) {
 static mla_status merge_pair(trainer_t *t, uint64_t pair) {
     merge_t merge = {.left = (int32_t)(pair >> 32), .right = (int32_t)(uint32_t)pair};
     mla_status status = join(t, &merge);
-    if (status || merge.merged == separator)
-        return status; /* text that spells the separator never becomes it */
-    status =
-        mla_grow(t->context, &t->merges, &t->merge_capacity, t->merge_count + 1, sizeof *t->merges, "merges");
+    if (status || merge.merged == separator) return status; /* text that spells the separator never becomes it */
+    status = mla_grow(t->context, &t->merges, &t->merge_capacity, t->merge_count + 1, sizeof *t->merges, "merges");
     if (status) return status;
     t->merges[t->merge_count++] = pair;
     return merge_everywhere(t, &merge);
@@ -285,8 +277,7 @@ static mla_status merge_until(trainer_t *t, int32_t vocab_size) {
         if (!status && found) status = merge_pair(t, pair);
     }
     if (!status && t->tokens.count < vocab_size)
-        mla_warn(t->context,
-                 "the text has no more pairs to merge: the vocabulary has %lld tokens instead of %d",
+        mla_warn(t->context, "the text has no more pairs to merge: the vocabulary has %lld tokens instead of %d",
                  (long long)t->tokens.count, vocab_size);
     return status;
 }
@@ -295,8 +286,7 @@ static mla_status finish(trainer_t *t, mla_tokenizer **out, const char *pattern)
     mla_token *tokens = mla_alloc(t->context, t->tokens.count, sizeof *tokens, "the vocabulary");
     if (!tokens) return MLA_ERROR_MEMORY;
     for (int64_t i = 0; i < t->tokens.count; i++)
-        tokens[i] =
-            (mla_token){t->tokens.bytes + t->tokens.pieces[i].offset, t->tokens.pieces[i].length, false};
+        tokens[i] = (mla_token){t->tokens.bytes + t->tokens.pieces[i].offset, t->tokens.pieces[i].length, false};
     mla_status status = mla_tokenizer_from_plan(t->context, out,
                                                 &(mla_tokenizer_plan){.pattern = pattern,
                                                                       .tokens = tokens,

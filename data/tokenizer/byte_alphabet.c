@@ -13,8 +13,7 @@ void mla_byte_alphabet_make(mla_byte_alphabet *alphabet) {
     }
 }
 
-void mla_byte_alphabet_write(const mla_byte_alphabet *alphabet, char *out, const char *bytes,
-                             int64_t length) {
+void mla_byte_alphabet_write(const mla_byte_alphabet *alphabet, char *out, const char *bytes, int64_t length) {
     for (int64_t i = 0; i < length; i++) {
         const uint16_t c = alphabet->character[(unsigned char)bytes[i]];
         if (c >= 0x80) *out++ = (char)(0xC0 | c >> 6);

@@ -34,10 +34,9 @@ mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla
                               const mla_encoder_options *options) {
     *out = NULL;
     if (options && options->match_added && !tokenizer->added_plain)
-        return mla_fail(
-            context, MLA_ERROR_ARGUMENT,
-            "the tokenizer has added tokens with lstrip, rstrip or single_word, which are not matched in "
-            "text; encode without match_added");
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "the tokenizer has added tokens with lstrip, rstrip or single_word, which are not matched in "
+                        "text; encode without match_added");
     mla_encoder *encoder = mla_alloc(context, 1, sizeof *encoder, "an encoder");
     if (!encoder) return MLA_ERROR_MEMORY;
     mla_status status = mla_split_scratch_create(context, &encoder->scratch);
@@ -64,8 +63,8 @@ void mla_encoder_destroy(mla_encoder *encoder) {
 }
 
 static mla_status append(mla_context *context, mla_id_list *list, const int32_t *ids, int64_t count) {
-    mla_status status =
-        mla_grow(context, &list->ids, &list->capacity, list->count + count, sizeof *list->ids, "token ids");
+    mla_status status = mla_grow(context, &list->ids, &list->capacity, list->count + count, sizeof *list->ids,
+                                 "token ids");
     if (status) return status;
     memcpy(list->ids + list->count, ids, (size_t)count * sizeof *ids);
     list->count += count;
@@ -83,8 +82,8 @@ static mla_status offer(mla_encoder *e, int32_t left) {
 }
 
 static mla_status begin_piece(mla_encoder *e, const char *piece, int32_t length) {
-    mla_status status =
-        mla_grow(e->context, &e->symbols, &e->symbol_capacity, length, sizeof *e->symbols, "merging a piece");
+    mla_status status = mla_grow(e->context, &e->symbols, &e->symbol_capacity, length, sizeof *e->symbols,
+                                 "merging a piece");
     e->heap.count = 0;
     for (int32_t i = 0; i < length && !status; i++) {
         const int32_t id = e->tokenizer->byte_ids[(unsigned char)piece[i]];
@@ -112,8 +111,8 @@ static mla_status merge(mla_encoder *e, mla_heap_entry entry) {
 static mla_status merge_piece(mla_encoder *e, const char *piece, int64_t length) {
     if (length > INT32_MAX)
         return mla_fail(e->context, MLA_ERROR_ARGUMENT,
-                        "a piece of text without a break has %lld bytes; at most %d can be encoded",
-                        (long long)length, INT32_MAX);
+                        "a piece of text without a break has %lld bytes; at most %d can be encoded", (long long)length,
+                        INT32_MAX);
     mla_status status = begin_piece(e, piece, (int32_t)length);
     for (mla_heap_entry entry; !status && mla_heap_pop(&e->heap, &entry);) status = merge(e, entry);
     for (int32_t i = 0; !status && i >= 0; i = e->symbols[i].next)
@@ -121,8 +120,7 @@ static mla_status merge_piece(mla_encoder *e, const char *piece, int64_t length)
     return status;
 }
 
-static mla_status remember(mla_encoder *e, const char *piece, int64_t length, const int32_t *ids,
-                           int64_t count) {
+static mla_status remember(mla_encoder *e, const char *piece, int64_t length, const int32_t *ids, int64_t count) {
     if (e->known.count >= remembered_pieces) {
         mla_piece_clear(&e->known);
         e->known_ids.count = 0;

@@ -1,7 +1,7 @@
 #include "data/tokenizer/split.h"
 
-#include "data/tokenizer/split_pattern.h"
 #include "autograd/base/utf8.h"
+#include "data/tokenizer/split_pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,19 +32,17 @@ static mla_status compile(mla_context *context, pcre2_code **out, const char *pa
     PCRE2_SIZE offset = 0;
     if ((settings = pcre2_compile_context_create(NULL))) {
         pcre2_set_newline(settings, PCRE2_NEWLINE_LF);
-        *out =
-            pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, options, &error, &offset, settings);
+        *out = pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED, options, &error, &offset, settings);
     }
     if (!*out) {
         char words[256] = "";
         pcre2_get_error_message(error, (PCRE2_UCHAR *)words, sizeof words);
         const bool memory = error == PCRE2_ERROR_NOMEMORY || error == PCRE2_ERROR_HEAP_FAILED;
-        status = mla_fail(context, memory ? MLA_ERROR_MEMORY : MLA_ERROR_FORMAT,
-                          "pattern \"%.80s\": %s (at '%.20s')", pattern, words, translated + offset);
+        status = mla_fail(context, memory ? MLA_ERROR_MEMORY : MLA_ERROR_FORMAT, "pattern \"%.80s\": %s (at '%.20s')",
+                          pattern, words, translated + offset);
     } else if (pcre2_pattern_info(*out, PCRE2_INFO_MATCHEMPTY, &empty) == 0 && empty)
         status = mla_fail(context, MLA_ERROR_FORMAT, "pattern \"%.80s\" can match the empty string", pattern);
-    else
-        pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* where it is not available, matching interprets */
+    else pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE); /* where it is not available, matching interprets */
     pcre2_compile_context_free(settings);
     free(translated);
     return status;
@@ -60,8 +58,7 @@ mla_status mla_split_create(mla_context *context, mla_split **out, const char *c
     if (!split->codes || !split->patterns) goto done;
     split->count = count;
     for (int i = 0; i < count; i++) {
-        if (!(split->patterns[i] = mla_alloc(context, (int64_t)strlen(patterns[i]) + 1, 1, "a pattern")))
-            goto done;
+        if (!(split->patterns[i] = mla_alloc(context, (int64_t)strlen(patterns[i]) + 1, 1, "a pattern"))) goto done;
         strcpy(split->patterns[i], patterns[i]);
         if ((status = compile(context, &split->codes[i], patterns[i]))) goto done;
     }
@@ -127,8 +124,8 @@ typedef struct {
 } run_t;
 
 /* The next match of a pattern from `at` on; both ends are `length` if there is none. */
-static mla_status find(const run_t *run, int stage, const char *bytes, int64_t length, int64_t at,
-                       int64_t *begin, int64_t *end) {
+static mla_status find(const run_t *run, int stage, const char *bytes, int64_t length, int64_t at, int64_t *begin,
+                       int64_t *end) {
     int found = pcre2_match(run->split->codes[stage], (PCRE2_SPTR)bytes, (PCRE2_SIZE)length, (PCRE2_SIZE)at,
                             PCRE2_NO_UTF_CHECK, run->scratch->match, run->scratch->limits);
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(run->scratch->match);
@@ -138,8 +135,8 @@ static mla_status find(const run_t *run, int stage, const char *bytes, int64_t l
     char words[256] = "";
     pcre2_get_error_message(found, (PCRE2_UCHAR *)words, sizeof words);
     return mla_fail(run->context, found == PCRE2_ERROR_NOMEMORY ? MLA_ERROR_MEMORY : MLA_ERROR_LIBRARY,
-                    "pattern \"%.80s\" on a text of %lld bytes: %s", run->split->patterns[stage],
-                    (long long)length, words);
+                    "pattern \"%.80s\" on a text of %lld bytes: %s", run->split->patterns[stage], (long long)length,
+                    words);
 }
 
 /* Cuts one piece by the pattern `stage`, and what comes of it by the patterns after that. */
@@ -154,8 +151,8 @@ static mla_status cut(const run_t *run, int stage, const char *bytes, int64_t le
     return status;
 }
 
-mla_status mla_split_run(mla_context *context, const mla_split *split, mla_split_scratch *scratch,
-                         const char *bytes, int64_t length, mla_split_visit *visit, void *user) {
+mla_status mla_split_run(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,
+                         int64_t length, mla_split_visit *visit, void *user) {
     const run_t run = {context, split, scratch, visit, user};
     mla_status status = MLA_OK;
     for (int64_t at = 0; status == MLA_OK && at < length;) {

@@ -27,7 +27,7 @@ void mla_split_scratch_destroy(mla_split_scratch *scratch);
 
 /* Visits the pieces of any bytes. Stretches of invalid UTF-8 are pieces of their own; the patterns see the
  * valid text on either side as separate texts. Stops at the first status that is not MLA_OK. */
-mla_status mla_split_run(mla_context *context, const mla_split *split, mla_split_scratch *scratch,
-                         const char *bytes, int64_t length, mla_split_visit *visit, void *user);
+mla_status mla_split_run(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,
+                         int64_t length, mla_split_visit *visit, void *user);
 
 #endif

@@ -5,11 +5,10 @@
 #include <string.h>
 
 /* White_Space of Unicode, as contents of a class. PCRE2's own \s has U+180E besides. */
-#define SPACE                                                                                                \
-    "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NOT_SPACE                                                                                            \
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}!-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{"  \
-    "2027}"                                                                                                  \
+#define SPACE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define NOT_SPACE                                                                                           \
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}!-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{" \
+    "2027}"                                                                                                 \
     "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 
 typedef struct {
@@ -21,8 +20,7 @@ typedef struct {
 } translation_t;
 
 static mla_status refuse(const translation_t *t, int length, const char *why) {
-    return mla_fail(t->context, MLA_ERROR_FORMAT, "pattern \"%.80s\": '%.*s' %s", t->pattern, length, t->at,
-                    why);
+    return mla_fail(t->context, MLA_ERROR_FORMAT, "pattern \"%.80s\": '%.*s' %s", t->pattern, length, t->at, why);
 }
 
 static void write_text(translation_t *t, const char *text, size_t length) {
@@ -36,8 +34,7 @@ static void copy(translation_t *t, size_t length) {
 }
 
 static void write_space(translation_t *t, bool wanted) {
-    if (t->in_class)
-        write_text(t, wanted ? SPACE : NOT_SPACE, strlen(wanted ? SPACE : NOT_SPACE));
+    if (t->in_class) write_text(t, wanted ? SPACE : NOT_SPACE, strlen(wanted ? SPACE : NOT_SPACE));
     else {
         write_text(t, wanted ? "[" : "[^", wanted ? 1 : 2);
         write_text(t, SPACE "]", strlen(SPACE "]"));
@@ -49,8 +46,7 @@ static void write_space(translation_t *t, bool wanted) {
 static mla_status read_property(translation_t *t) {
     size_t end = strcspn(t->at, "}"), name = t->at[2] == '{' && t->at[3] == '^' ? 4 : 3;
     if (t->at[2] != '{' || t->at[end] != '}' || end <= name || end - name > 2)
-        return refuse(t, (int)end + (t->at[end] == '}'),
-                      "is not a category of one or two letters, such as \\p{L}");
+        return refuse(t, (int)end + (t->at[end] == '}'), "is not a category of one or two letters, such as \\p{L}");
     copy(t, end + 1);
     return MLA_OK;
 }

@@ -59,26 +59,25 @@ void mla_tokenizer_destroy(mla_tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id,
-                               const char **bytes, int64_t *length) {
+mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id, const char **bytes,
+                               int64_t *length) {
     if (id < 0 || id >= tokenizer->size)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "token id %d is not in the vocabulary of %d (0 to %d)",
-                        id, tokenizer->size, tokenizer->size - 1);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "token id %d is not in the vocabulary of %d (0 to %d)", id,
+                        tokenizer->size, tokenizer->size - 1);
     *bytes = tokenizer->tokens[id].bytes;
     *length = tokenizer->tokens[id].length;
     return MLA_OK;
 }
 
-mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids,
-                                int64_t count, mla_bytes *out) {
+mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids, int64_t count,
+                                mla_bytes *out) {
     const int64_t before = out->count;
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < count && !status; i++) {
         const char *bytes;
         int64_t length;
         status = mla_tokenizer_token(context, tokenizer, ids[i], &bytes, &length);
-        if (!status)
-            status = mla_grow(context, &out->bytes, &out->capacity, out->count + length, 1, "decoded text");
+        if (!status) status = mla_grow(context, &out->bytes, &out->capacity, out->count + length, 1, "decoded text");
         if (status) break;
         memcpy(out->bytes + out->count, bytes, (size_t)length);
         out->count += length;
@@ -87,8 +86,8 @@ mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *token
     return status;
 }
 
-mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
-                                int64_t length, mla_id_list *out) {
+mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, int64_t length,
+                                mla_id_list *out) {
     mla_encoder *encoder;
     mla_status status = mla_encoder_create(context, &encoder, tokenizer, NULL);
     if (!status) status = mla_encoder_encode(context, encoder, bytes, length, out);

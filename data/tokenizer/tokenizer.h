@@ -1,8 +1,9 @@
 /* Text to token ids and back, by byte-level byte-pair encoding.
  *
- * A tokenizer is a Hugging Face tokenizer.json in memory: made here (data/tokenizer/bpe.h) or read from a file. Every byte has a token of its own, so that any
- * bytes can be encoded, and decoding gives the very same bytes back: invalid UTF-8 and NULs included. On
- * valid UTF-8 the ids are those that the Python package `tokenizers` gives with the same tokenizer.json.
+ * A tokenizer is a Hugging Face tokenizer.json in memory: made here (data/tokenizer/bpe.h) or read from a file. Every
+ * byte has a token of its own, so that any bytes can be encoded, and decoding gives the very same bytes back: invalid
+ * UTF-8 and NULs included. On valid UTF-8 the ids are those that the Python package `tokenizers` gives with the same
+ * tokenizer.json.
  *
  * A tokenizer does not change once it is made: any number of threads may use one. What encoding needs to
  * write to is in an encoder, one per thread. */
@@ -62,17 +63,17 @@ int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text);
 
 /* The bytes that one id stands for (owned by the tokenizer, not terminated): for streaming. An id's bytes
  * need not be whole characters. Error: MLA_ERROR_ARGUMENT for an id that is out of range. */
-mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id,
-                               const char **bytes, int64_t *length);
+mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id, const char **bytes,
+                               int64_t *length);
 
 /* Appends the bytes of `count` ids to *out. After an error *out is as it was. */
-mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids,
-                                int64_t count, mla_bytes *out);
+mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids, int64_t count,
+                                mla_bytes *out);
 
 /* Appends the ids of the text to *out. The text is data: a <|endoftext|> spelled out in it becomes the ids of
  * its letters, never the separator. After an error *out is as it was. For many texts make an encoder. */
-mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
-                                int64_t length, mla_id_list *out);
+mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, int64_t length,
+                                mla_id_list *out);
 
 typedef struct {
     bool match_added; /* added tokens spelled out in the text become their ids, as in `tokenizers` */

@@ -2,8 +2,8 @@
 #ifndef MLA_DATA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define MLA_DATA_TOKENIZER_TOKENIZER_INTERNAL_H
 
-#include "data/tokenizer/split.h"
 #include "autograd/base/tables.h"
+#include "data/tokenizer/split.h"
 #include "data/tokenizer/tokenizer.h"
 
 typedef struct {
@@ -30,8 +30,8 @@ struct mla_tokenizer {
 };
 
 /* mla_tokenizer_parse for a text that errors call `name`. */
-mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json,
-                                     int64_t length, const char *name);
+mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json, int64_t length,
+                                     const char *name);
 
 /* What a trained tokenizer is made of: the 256 bytes, <|endoftext|> (256), and from 257 on the tokens that
  * merges made. `tokens` has `size` entries in order of their ids; merge i joins merges[i] = mla_pair. */

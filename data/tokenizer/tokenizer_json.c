@@ -50,19 +50,16 @@ static bool is_on(const json_t *object, const char *key, bool otherwise) {
 
 static mla_status add_pattern(reader_t *r, const char *pattern) {
     if (r->byte_level) return refuse(r, "pre_tokenizer: a step after ByteLevel is not supported");
-    if (r->pattern_count == most_patterns)
-        return refuse(r, "pre_tokenizer: more than %d patterns", most_patterns);
+    if (r->pattern_count == most_patterns) return refuse(r, "pre_tokenizer: more than %d patterns", most_patterns);
     r->patterns[r->pattern_count++] = pattern;
     return MLA_OK;
 }
 
 static mla_status read_split(reader_t *r, const json_t *step) {
-    const char *pattern = text_of(json_object_get(step, "pattern"), "Regex"),
-               *behavior = text_of(step, "behavior");
+    const char *pattern = text_of(json_object_get(step, "pattern"), "Regex"), *behavior = text_of(step, "behavior");
     if (!*pattern) return refuse(r, "pre_tokenizer Split: only a pattern of kind Regex is supported");
     if (strcmp(behavior, "Isolated"))
-        return refuse(r, "pre_tokenizer Split: behavior \"%.40s\" is not supported, only \"Isolated\"",
-                      behavior);
+        return refuse(r, "pre_tokenizer Split: behavior \"%.40s\" is not supported, only \"Isolated\"", behavior);
     return add_pattern(r, pattern); /* `invert` makes no difference to what is isolated */
 }
 
@@ -98,8 +95,7 @@ static mla_status read_splitting(reader_t *r) {
         mla_warn(r->context, "%s: normalizer NFC is not applied: text is encoded as it stands", r->name);
     mla_status status = read_pre_tokenizer(r, json_object_get(r->root, "pre_tokenizer"), false);
     if (!status && !r->byte_level) return refuse(r, "pre_tokenizer: there is no ByteLevel");
-    return status ? status
-                  : mla_split_create(r->context, &r->tokenizer->split, r->patterns, r->pattern_count);
+    return status ? status : mla_split_create(r->context, &r->tokenizer->split, r->patterns, r->pattern_count);
 }
 
 /* --- Vocabulary ---------------------------------------------------------------------------------------- */
@@ -111,8 +107,7 @@ static mla_status new_token(reader_t *r, const char *text, const json_t *id, mla
         return refuse(r, "token \"%.80s\" has no id or one that is not among 0 to %d, for %d tokens", text,
                       r->tokenizer->size - 1, r->tokenizer->size);
     *out = &r->tokenizer->tokens[value];
-    if ((*out)->bytes)
-        return refuse(r, "id %lld belongs to two tokens, one is \"%.80s\"", (long long)value, text);
+    if ((*out)->bytes) return refuse(r, "id %lld belongs to two tokens, one is \"%.80s\"", (long long)value, text);
     (*out)->bytes = r->tokenizer->text + r->text_length;
     return MLA_OK;
 }
@@ -165,8 +160,7 @@ static mla_status read_vocabulary(reader_t *r) {
         mla_status status = new_token(r, text, id, &token);
         if (status) return status;
         token->length = mla_byte_alphabet_read(&r->alphabet, t->text + r->text_length, text);
-        if (token->length <= 0)
-            return refuse(r, "token \"%.80s\" is not written in the byte-level alphabet", text);
+        if (token->length <= 0) return refuse(r, "token \"%.80s\" is not written in the byte-level alphabet", text);
         r->text_length += token->length;
     }
     return MLA_OK;
@@ -195,8 +189,7 @@ static mla_status read_bytes(reader_t *r) {
         mla_byte_alphabet_write(&r->alphabet, text, &(char){(char)byte}, 1);
         const json_t *id = json_object_get(r->vocabulary, text);
         if (!id)
-            return refuse(r, "the vocabulary has no token \"%s\" for the byte 0x%02x; all 256 are needed",
-                          text, byte);
+            return refuse(r, "the vocabulary has no token \"%s\" for the byte 0x%02x; all 256 are needed", text, byte);
         r->tokenizer->byte_ids[byte] = (int32_t)json_integer_value(id);
     }
     return MLA_OK;
@@ -208,8 +201,7 @@ static void find_separator(mla_tokenizer *t) {
     for (size_t n = 0; n < sizeof names / sizeof *names && t->separator < 0; n++)
         for (int64_t i = 0; i < t->added_count; i++) {
             const mla_token *token = &t->tokens[t->added[i]];
-            if (token->length == (int64_t)strlen(names[n]) &&
-                !memcmp(token->bytes, names[n], strlen(names[n])))
+            if (token->length == (int64_t)strlen(names[n]) && !memcmp(token->bytes, names[n], strlen(names[n])))
                 t->separator = t->added[i];
         }
 }
@@ -224,8 +216,7 @@ static mla_status join_merge(const reader_t *r, const json_t *merge, size_t at, 
     if (!a || !b || strchr(b, ' ') || (!text && json_array_size(merge) != 2))
         return refuse(r, "merge %zu is not a pair of tokens", at);
     *left = space ? (size_t)(space - text) : strlen(a);
-    if (!(*joined = mla_alloc(r->context, (int64_t)(*left + strlen(b) + 1), 1, "a merge")))
-        return MLA_ERROR_MEMORY;
+    if (!(*joined = mla_alloc(r->context, (int64_t)(*left + strlen(b) + 1), 1, "a merge"))) return MLA_ERROR_MEMORY;
     memcpy(*joined, a, *left);
     strcpy(*joined + *left, b);
     return MLA_OK;
@@ -250,10 +241,8 @@ static mla_status read_merge(reader_t *r, const json_t *merge, size_t at) {
     if (!status && !t->tokens[whole].special) { /* text never becomes a special token by merging */
         const int64_t value = (int64_t)mla_pair((int32_t)at, whole);
         int64_t *slot = mla_pair_insert(r->context, &t->merges, mla_pair(a, b), 0);
-        if (slot)
-            *slot = value;
-        else
-            status = MLA_ERROR_MEMORY;
+        if (slot) *slot = value;
+        else status = MLA_ERROR_MEMORY;
     }
     free(joined);
     return status;
@@ -324,23 +313,20 @@ static mla_status read_document(reader_t *r, int64_t length) {
     return keep_json(r);
 }
 
-mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json,
-                                     int64_t length, const char *name) {
+mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json, int64_t length,
+                                     const char *name) {
     json_error_t error;
     reader_t r = {.context = context, .name = name};
     *out = NULL;
     r.root = json_loadb(json, (size_t)length, JSON_REJECT_DUPLICATES, &error);
     if (!r.root)
         return mla_fail(context,
-                        json_error_code(&error) == json_error_out_of_memory ? MLA_ERROR_MEMORY
-                                                                            : MLA_ERROR_FORMAT,
+                        json_error_code(&error) == json_error_out_of_memory ? MLA_ERROR_MEMORY : MLA_ERROR_FORMAT,
                         "%s is not JSON: line %d, column %d: %s", name, error.line, error.column, error.text);
     r.tokenizer = mla_alloc(context, 1, sizeof *r.tokenizer, "a tokenizer");
     mla_status status = r.tokenizer ? read_document(&r, length) : MLA_ERROR_MEMORY;
     json_decref(r.root);
-    if (status)
-        mla_tokenizer_destroy(r.tokenizer);
-    else
-        *out = r.tokenizer;
+    if (status) mla_tokenizer_destroy(r.tokenizer);
+    else *out = r.tokenizer;
     return status;
 }

@@ -47,9 +47,8 @@ static int fill_in(const writer_t *w, json_t *root) {
     for (int32_t id = 0; id < w->plan->size && !failed; id++)
         failed = json_object_set_new(vocabulary, write_token(w, w->left, (uint64_t)id), json_integer(id));
     for (int64_t i = 0; i < w->plan->merge_count && !failed; i++)
-        failed = json_array_append_new(
-            merges, json_pack("s++", write_token(w, w->left, w->plan->merges[i] >> 32), " ",
-                              write_token(w, w->right, (uint32_t)w->plan->merges[i])));
+        failed = json_array_append_new(merges, json_pack("s++", write_token(w, w->left, w->plan->merges[i] >> 32), " ",
+                                                         write_token(w, w->right, (uint32_t)w->plan->merges[i])));
     return failed;
 }
 
@@ -60,8 +59,7 @@ static int64_t longest_token(const mla_tokenizer_plan *plan) {
     return longest;
 }
 
-mla_status mla_tokenizer_from_plan(mla_context *context, mla_tokenizer **out,
-                                   const mla_tokenizer_plan *plan) {
+mla_status mla_tokenizer_from_plan(mla_context *context, mla_tokenizer **out, const mla_tokenizer_plan *plan) {
     const int64_t room = 2 * longest_token(plan) + 1;
     writer_t w = {.plan = plan, .left = mla_alloc(context, 2 * room, 1, "writing tokens")};
     mla_status status = MLA_ERROR_MEMORY;

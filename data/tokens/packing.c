@@ -6,9 +6,9 @@
 enum { CANDIDATES = 64 };
 
 typedef struct {
-    int64_t first;         /* its first token in the stream */
-    int64_t count;         /* positions */
-    int64_t next;          /* piece of the same sequence; -1: none */
+    int64_t first; /* its first token in the stream */
+    int64_t count; /* positions */
+    int64_t next;  /* piece of the same sequence; -1: none */
 } piece_t;
 
 typedef struct {

@@ -36,8 +36,10 @@ static mla_status init_packed(mla_context *context, mla_sampler *out, const mla_
                               const mla_packing *packing, int64_t length, uint64_t seed) {
     *out = (mla_sampler){stream, packing, length, mla_packing_report_of(packing).sequences, seed};
     if (out->samples) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "none of the %" PRId64 " documents has anything to learn within %" PRId64
-                    " tokens: answers, or longer sequences, are needed", mla_packing_report_of(packing).documents, length);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "none of the %" PRId64 " documents has anything to learn within %" PRId64
+                    " tokens: answers, or longer sequences, are needed",
+                    mla_packing_report_of(packing).documents, length);
 }
 
 mla_status mla_sampler_init(mla_context *context, mla_sampler *out, const mla_token_stream *stream,

@@ -1,6 +1,7 @@
-/* Sequences for training and evaluation, from a stream of tokens (data/tokens/token_file.h). Either cut from it: length + 1
- * tokens in a row, the first `length` of them inputs, the last `length` targets; a sequence may span several documents,
- * with the separators between them. Or, with a packing (data/tokens/packing.h), documents whole and kept apart.
+/* Sequences for training and evaluation, from a stream of tokens (data/tokens/token_file.h). Either cut from it: length
+ * + 1 tokens in a row, the first `length` of them inputs, the last `length` targets; a sequence may span several
+ * documents, with the separators between them. Or, with a packing (data/tokens/packing.h), documents whole and kept
+ * apart.
  *
  * The sequence with index i of a run is a pure function of the stream, the seed and i. An epoch is `samples`
  * sequences, each piece of the stream once, in an order of its own; index i belongs to epoch i / samples, so

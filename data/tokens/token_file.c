@@ -28,8 +28,7 @@ static const char *name_in(char out[64], int split, const char *name) {
 }
 
 void mla_tokens_copy(const mla_token_stream *stream, int64_t first, int64_t count, int32_t *out) {
-    if (stream->wide)
-        memcpy(out, stream->wide + first, (size_t)count * sizeof *out);
+    if (stream->wide) memcpy(out, stream->wide + first, (size_t)count * sizeof *out);
     else
         for (int64_t i = 0; i < count; i++) out[i] = stream->narrow[first + i];
 }
@@ -80,16 +79,15 @@ static mla_status open_pile(mla_token_writer *w, pile_t *pile) {
     mla_status status = open_nameless(w, &pile->tokens);
     if (!status && w->answers) status = open_nameless(w, &pile->answers);
     if (!status)
-        status =
-            mla_grow(w->context, &pile->offsets, &pile->capacity, 1, sizeof *pile->offsets, "document offsets");
+        status = mla_grow(w->context, &pile->offsets, &pile->capacity, 1, sizeof *pile->offsets, "document offsets");
     if (!status) pile->offsets[0] = 0;
     return status;
 }
 
 static mla_status check_options(mla_context *context, const char *path, const mla_token_options *o) {
     if (o->vocabulary_size < 1 || o->vocabulary_size > INT32_MAX)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: a vocabulary of %" PRId64 " tokens is impossible",
-                        path, o->vocabulary_size);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: a vocabulary of %" PRId64 " tokens is impossible", path,
+                        o->vocabulary_size);
     if (o->separator < 0 || o->separator >= o->vocabulary_size)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%s: the separator %" PRId32 " is not in the vocabulary of %" PRId64 " tokens", path,
@@ -110,13 +108,10 @@ mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out,
                             .separator = options->separator,
                             .answers = options->answers,
                             .options = {.hook = options->hook}};
-    if (!w->path || !w->tokenizer)
-        status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a token writer");
+    if (!w->path || !w->tokenizer) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a token writer");
     for (int i = 0; !status && i < SPLITS; i++) status = open_pile(w, &w->piles[i]);
-    if (status)
-        mla_token_writer_close(w);
-    else
-        *out = w;
+    if (status) mla_token_writer_close(w);
+    else *out = w;
     return status;
 }
 
@@ -141,8 +136,7 @@ static mla_status put_tokens(mla_token_writer *w, pile_t *pile, int64_t count, c
                             ", not in the vocabulary of %" PRId64,
                             w->path, i, pile->documents, tokens[i], w->vocabulary_size);
         uint16_t half = (uint16_t)tokens[i];
-        written =
-            narrow ? fwrite(&half, sizeof half, 1, pile->tokens) : fwrite(&tokens[i], 4, 1, pile->tokens);
+        written = narrow ? fwrite(&half, sizeof half, 1, pile->tokens) : fwrite(&tokens[i], 4, 1, pile->tokens);
     }
     pile->count += count;
     return written ? MLA_OK : write_failed(w);
@@ -192,8 +186,8 @@ static mla_status write_split(mla_token_writer *w, mla_h5_file *file, int split)
     if (!status && w->answers)
         status = write_list(w, file, name_in(name, split, "answers"), MLA_H5_U8, pile->count, pile->answers);
     if (status) return status;
-    mla_h5_write(file, name_in(name, split, "document_offsets"), MLA_H5_I64, 1,
-                 &(int64_t){pile->documents + 1}, pile->offsets);
+    mla_h5_write(file, name_in(name, split, "document_offsets"), MLA_H5_I64, 1, &(int64_t){pile->documents + 1},
+                 pile->offsets);
     return mla_h5_write_i64(file, name_in(name, split, "bytes"), pile->bytes);
 }
 
@@ -233,8 +227,8 @@ static mla_status check_ids(const mla_token_file *f, int split) {
         while (at < s->count && s->wide[at] >= 0 && s->wide[at] < limit) at++;
     if (at == s->count) return MLA_OK;
     return mla_fail(f->context, MLA_ERROR_FORMAT,
-                    "%s: token %" PRId64 " of /%s/tokens is %" PRId32 ", not in the vocabulary of %" PRId64,
-                    f->path, at, split_names[split], s->narrow ? s->narrow[at] : s->wide[at], limit);
+                    "%s: token %" PRId64 " of /%s/tokens is %" PRId32 ", not in the vocabulary of %" PRId64, f->path,
+                    at, split_names[split], s->narrow ? s->narrow[at] : s->wide[at], limit);
 }
 
 static mla_status check_offsets(const mla_token_file *f, int split) {
@@ -242,8 +236,8 @@ static mla_status check_offsets(const mla_token_file *f, int split) {
     bool right = s->offsets[0] == 0 && s->offsets[s->documents] == s->count;
     for (int64_t i = 0; right && i < s->documents; i++) right = s->offsets[i] < s->offsets[i + 1];
     if (right) return MLA_OK;
-    return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /%s/document_offsets do not ascend from 0 to %" PRId64,
-                    f->path, split_names[split], s->count);
+    return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /%s/document_offsets do not ascend from 0 to %" PRId64, f->path,
+                    split_names[split], s->count);
 }
 
 static mla_status check_answers(const mla_token_file *f, int split, int64_t count) {
@@ -292,8 +286,7 @@ static mla_status map_split(mla_token_file *f, int split) {
     char name[64];
     int64_t offset_count = 0;
     mla_status status = map_list(f, name_in(name, split, "tokens"), type, &s->count, &tokens);
-    if (!status)
-        status = map_list(f, name_in(name, split, "document_offsets"), MLA_H5_I64, &offset_count, &offsets);
+    if (!status) status = map_list(f, name_in(name, split, "document_offsets"), MLA_H5_I64, &offset_count, &offsets);
     if (!status) status = mla_h5_read_i64(f->h5, name_in(name, split, "bytes"), &s->bytes);
     if (status) return status;
     if (offset_count < 1 || s->bytes < 0)
@@ -314,8 +307,7 @@ static mla_status read_tokenizer(mla_token_file *f) {
     if (status) goto done;
     hash_text(f->tokenizer, hash);
     if (strcmp(hash, stored))
-        status = mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /tokenizer is not the one of /tokenizer_hash",
-                          f->path);
+        status = mla_fail(f->context, MLA_ERROR_FORMAT, "%s: /tokenizer is not the one of /tokenizer_hash", f->path);
 done:
     free(stored);
     return status;
@@ -327,8 +319,8 @@ static mla_status read_head(mla_token_file *f) {
     if (status) return status;
     if (f->vocabulary_size < 1 || f->vocabulary_size > INT32_MAX || f->separator < 0 ||
         f->separator >= f->vocabulary_size)
-        return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: vocabulary %" PRId64 " with separator %" PRId64,
-                        f->path, f->vocabulary_size, f->separator);
+        return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: vocabulary %" PRId64 " with separator %" PRId64, f->path,
+                        f->vocabulary_size, f->separator);
     return read_tokenizer(f);
 }
 
@@ -344,10 +336,8 @@ mla_status mla_token_file_open(mla_context *context, mla_token_file **out, const
     bool answers = false;
     if (!status) status = find_answers(f, &answers);
     for (int i = 0; !status && answers && i < SPLITS; i++) status = map_answers(f, i);
-    if (status)
-        mla_token_file_close(f);
-    else
-        *out = f;
+    if (status) mla_token_file_close(f);
+    else *out = f;
     return status;
 }
 
@@ -372,6 +362,6 @@ mla_status mla_token_file_expect_tokenizer(const mla_token_file *f, const char *
     hash_text(f->tokenizer, ours);
     hash_text(tokenizer, theirs);
     return mla_fail(f->context, MLA_ERROR_ARGUMENT,
-                    "%s was made with another tokenizer (%s, not %s): prepare the text again with this one",
-                    f->path, ours, theirs);
+                    "%s was made with another tokenizer (%s, not %s): prepare the text again with this one", f->path,
+                    ours, theirs);
 }

@@ -11,8 +11,8 @@
 #ifndef MLA_DATA_TOKENS_TOKEN_FILE_H
 #define MLA_DATA_TOKENS_TOKEN_FILE_H
 
-#include "autograd/base/context.h"
 #include "autograd/base/atomic_file.h"
+#include "autograd/base/context.h"
 
 typedef enum { MLA_TRAIN, MLA_HELD_OUT } mla_token_split;
 

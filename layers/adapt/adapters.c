@@ -1,8 +1,8 @@
 #include "layers/adapt/adapters.h"
 #include "autograd/kernels/rows.h"
-#include "layers/adapt/truncated_svd.h"
-#include "layers/adapt/names.h"
 #include "autograd/schema/nearest.h"
+#include "layers/adapt/names.h"
+#include "layers/adapt/truncated_svd.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -59,8 +59,10 @@ static bool matches(const target *t, const mla_linear_layer *projection) {
 }
 
 static mla_status bad_target(mla_context *context, const char *text, const char *why) {
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "lora.targets: \"%s\": %s; expected pattern, pattern:rank or "
-                    "pattern:rank:alpha, as q_proj, kv_b_proj:16 or kv_b_proj:16:32", text, why);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "lora.targets: \"%s\": %s; expected pattern, pattern:rank or "
+                    "pattern:rank:alpha, as q_proj, kv_b_proj:16 or kv_b_proj:16:32",
+                    text, why);
 }
 
 static mla_status parse(mla_context *context, const char *text, const mla_lora_options *options, target *out) {
@@ -112,8 +114,13 @@ static mla_status matches_nothing(const mla_decoder *model, const char *pattern)
 /* ---- attaching ---- */
 
 static mla_status add(mla_decoder *model, mla_linear_layer *projection, const target *t, const mla_lora_options *o) {
-    mla_lora_spec spec = {.name = "default", .rank = t->rank, .alpha = t->alpha, .rslora = o->rslora,
-                          .dora = o->dora, .share = 1, .dropout = (float)o->dropout,
+    mla_lora_spec spec = {.name = "default",
+                          .rank = t->rank,
+                          .alpha = t->alpha,
+                          .rslora = o->rslora,
+                          .dora = o->dora,
+                          .share = 1,
+                          .dropout = (float)o->dropout,
                           .deviation = o->init == MLA_LORA_NORMAL && t->rank > 0 ? 1 / (float)t->rank : 0};
     mla_status status = mla_lora_add(model->context, model->params, projection, &spec);
     if (status || o->init != MLA_LORA_PISSA) return status;
@@ -168,7 +175,7 @@ static mla_status decompose(mla_context *context, const mla_tensor *w, const mla
     if (w->dtype == MLA_BF16 && !wide) return MLA_ERROR_MEMORY;
     if (wide) mla_widen_all(context, mla_count(w), w->data, wide);
     const mla_status status = mla_truncated_svd(context, w->shape[0], w->shape[1], wide ? wide : w->data, l->rank,
-                                           l->a->data, l->b->data);
+                                                l->a->data, l->b->data);
     free(wide);
     return status;
 }

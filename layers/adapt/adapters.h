@@ -9,8 +9,8 @@
 #ifndef MLA_LAYERS_ADAPT_ADAPTERS_H
 #define MLA_LAYERS_ADAPT_ADAPTERS_H
 
-#include "layers/decoder.h"
 #include "layers/adapt/lora.h"
+#include "layers/decoder.h"
 
 /* How A and B begin: A uniform or normal (deviation 1/r) and B zero, which leaves the model as it is; or both from the
  * largest singular values of the weight (PiSSA, Meng et al. 2024), which are taken out of it: then a second, frozen

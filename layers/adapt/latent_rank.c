@@ -1,6 +1,6 @@
 #include "layers/adapt/latent_rank.h"
-#include "autograd/kernels/gemm.h"
 #include "autograd/base/random.h"
+#include "autograd/kernels/gemm.h"
 #include "layers/adapt/orthogonal_rows.h"
 
 #include <math.h>
@@ -35,10 +35,9 @@ static void multiply(const mla_context *context, int64_t m, int64_t n, int64_t k
 }
 
 /* The same in f32, for weights and samples. */
-static mla_status multiply_f32(mla_context *context, int64_t m, int64_t n, int64_t k, const float *a,
-                               const float *b, bool transposed, float *out) {
-    mla_gemm_now(context, &(mla_gemm_shape){.m = m, .n = n, .k = k, .b_transposed = transposed}, a, b, out,
-                 NULL);
+static mla_status multiply_f32(mla_context *context, int64_t m, int64_t n, int64_t k, const float *a, const float *b,
+                               bool transposed, float *out) {
+    mla_gemm_now(context, &(mla_gemm_shape){.m = m, .n = n, .k = k, .b_transposed = transposed}, a, b, out, NULL);
     return mla_error_status(context);
 }
 
@@ -110,19 +109,17 @@ static mla_status add_products(mla_context *context, int64_t count, int64_t n, c
     if (!part) return MLA_ERROR_MEMORY;
     for (int64_t i = 0; i < count && !mla_error_status(context); i += CHUNK) {
         const int64_t rows = count - i < CHUNK ? count - i : CHUNK;
-        mla_gemm_now(context, &(mla_gemm_shape){.m = n, .n = m, .k = rows, .a_transposed = true}, a + i * n,
-                     b + i * m, part, NULL);
+        mla_gemm_now(context, &(mla_gemm_shape){.m = n, .n = m, .k = rows, .a_transposed = true}, a + i * n, b + i * m,
+                     part, NULL);
         for (int64_t j = 0; j < n * m; j++) out[j] += (double)part[j];
     }
     free(part);
     return mla_error_status(context);
 }
 
-mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, int64_t rank,
-                                    int64_t capacity) {
+mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, int64_t rank, int64_t capacity) {
     *out = (mla_latent_sample){.rank = rank, .capacity = capacity};
-    out->h =
-        mla_alloc(context, capacity, (size_t)rank * sizeof *out->h, "the latents of the calibration text");
+    out->h = mla_alloc(context, capacity, (size_t)rank * sizeof *out->h, "the latents of the calibration text");
     out->weight = create(context, rank, rank);
     return out->h && out->weight ? MLA_OK : MLA_ERROR_MEMORY;
 }
@@ -195,8 +192,7 @@ static void normalise(const mla_context *context, const mla_norm *norm, int64_t 
     }
 }
 
-static float *normalised(mla_context *context, const mla_latent_layer *layer,
-                         const mla_latent_sample *sample) {
+static float *normalised(mla_context *context, const mla_latent_layer *layer, const mla_latent_sample *sample) {
     float *u = mla_alloc(context, sample->count * sample->rank, sizeof *u, "latents");
     if (!u) return NULL;
     memcpy(u, sample->h, (size_t)(sample->count * sample->rank) * sizeof *u);
@@ -262,8 +258,8 @@ static void copy_rotary(const mla_tensor *from, const mla_tensor *to, int64_t wi
 }
 
 /* A map (r,C) of those of the latent. */
-static mla_status map_rows(mla_context *context, const mla_tensor *from, const mla_tensor *to, int64_t n,
-                           int64_t r, const float *map) {
+static mla_status map_rows(mla_context *context, const mla_tensor *from, const mla_tensor *to, int64_t n, int64_t r,
+                           const float *map) {
     const int64_t width = mla_count(from) / from->shape[0];
     copy_rotary(from, to, width, n, r);
     return multiply_f32(context, r, width, n, map, data(from), false, to->data);
@@ -273,8 +269,7 @@ static mla_status map_rows(mla_context *context, const mla_tensor *from, const m
 static void lengthen_rows(const mla_tensor *from, const mla_tensor *to, int64_t n, int64_t r, double factor) {
     const int64_t width = mla_count(from) / from->shape[0];
     float *out = to->data;
-    for (int64_t i = 0; i < r * width; i++)
-        out[i] = i < n * width ? (float)(factor * (double)data(from)[i]) : 0;
+    for (int64_t i = 0; i < r * width; i++) out[i] = i < n * width ? (float)(factor * (double)data(from)[i]) : 0;
     copy_rotary(from, to, width, n, r);
 }
 
@@ -330,14 +325,13 @@ static mla_status fit(mla_context *context, const mla_latent_layer *from, const 
 }
 
 /* map (r,C): h to what the new norm gets; back (C,r): its latents to about u. */
-static void make_maps(const mla_latent_layer *from, const mla_latent_layer *to,
-                      const mla_latent_directions *d, double *map, double *back) {
+static void make_maps(const mla_latent_layer *from, const mla_latent_layer *to, const mla_latent_directions *d,
+                      double *map, double *back) {
     const int64_t n = from->rank, r = to->rank;
     const double factor = from->kv_a_norm.gain ? sqrt((double)r / (double)n) : 1;
     for (int64_t i = 0; i < r; i++)
         for (int64_t j = 0; j < n; j++) {
-            for (int64_t k = i; k < r; k++)
-                map[i * n + j] += factor * d->turn[i * n + k] * d->kept[k * n + j];
+            for (int64_t k = i; k < r; k++) map[i * n + j] += factor * d->turn[i * n + k] * d->kept[k * n + j];
             back[j * r + i] = d->basis[i * n + j] / factor;
         }
 }
@@ -349,16 +343,15 @@ static mla_status map_columns(mla_context *context, const mla_latent_layer *from
     const int64_t n = from->rank, r = to->rank;
     for (int64_t i = 0; i < n * r; i++) back[i] *= gain(from, i / r);
     float *all = narrow(context, n * r, back);
-    const mla_status status =
-        all ? multiply_f32(context, kv_b->shape[0], r, n, data(kv_b), all, false, to->kv_b_proj.weight->data)
-            : MLA_ERROR_MEMORY;
+    const mla_status status = all ? multiply_f32(context, kv_b->shape[0], r, n, data(kv_b), all, false,
+                                                 to->kv_b_proj.weight->data)
+                                  : MLA_ERROR_MEMORY;
     free(all);
     return status;
 }
 
-static mla_status shrink(mla_context *context, const mla_latent_layer *from,
-                         const mla_latent_directions *directions, const mla_latent_sample *sample,
-                         const mla_latent_layer *to) {
+static mla_status shrink(mla_context *context, const mla_latent_layer *from, const mla_latent_directions *directions,
+                         const mla_latent_sample *sample, const mla_latent_layer *to) {
     const mla_linear_layer *old = &from->kv_a_proj, *new = &to->kv_a_proj;
     const int64_t n = from->rank, r = to->rank;
     double *exact = create(context, 2 * r, n), *back = exact ? exact + r * n : NULL;

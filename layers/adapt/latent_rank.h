@@ -35,8 +35,7 @@ typedef struct {
 } mla_latent_sample;
 
 /* For up to `capacity` tokens. MLA_ERROR_MEMORY; free it in any case. */
-mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, int64_t rank,
-                                    int64_t capacity);
+mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, int64_t rank, int64_t capacity);
 void mla_latent_sample_free(mla_latent_sample *sample);
 /* Adds tokens: h (count,C); and the gradients g (count,C) of tokens, whenever they are there. There must be
  * room. */

@@ -8,9 +8,7 @@
 enum { LONGEST_NAME = 256 };
 
 /* "model.layers.0.self_attn.q_proj", of its weight's name. */
-static int stem_length(const mla_linear_layer *layer) {
-    return (int)(strlen(layer->weight->name) - strlen(".weight"));
-}
+static int stem_length(const mla_linear_layer *layer) { return (int)(strlen(layer->weight->name) - strlen(".weight")); }
 
 static mla_tensor *add(mla_params *params, const mla_linear_layer *layer, const char *part, const char *adapter,
                        mla_param_spec spec) {
@@ -43,17 +41,24 @@ mla_status mla_lora_add(mla_context *context, mla_params *params, mla_linear_lay
     if (status) return status;
     mla_lora_layer *lora = mla_alloc(context, 1, sizeof *lora, "an adapter");
     if (!lora) return MLA_ERROR_MEMORY;
-    *lora = (mla_lora_layer){.rank = r, .alpha = spec->alpha, .share = spec->share, .dropout = spec->dropout,
-                       .scale = (float)(spec->alpha / (spec->rslora ? sqrt((double)r) : (double)r))};
+    *lora = (mla_lora_layer){.rank = r,
+                             .alpha = spec->alpha,
+                             .share = spec->share,
+                             .dropout = spec->dropout,
+                             .scale = (float)(spec->alpha / (spec->rslora ? sqrt((double)r) : (double)r))};
     lora->a = add(params, layer, "lora_A", spec->name,
-                  (mla_param_spec){.ndim = 2, .shape = {r, in}, .decay = true, .frozen = spec->frozen,
+                  (mla_param_spec){.ndim = 2,
+                                   .shape = {r, in},
+                                   .decay = true,
+                                   .frozen = spec->frozen,
                                    .init = spec->deviation > 0 ? MLA_INIT_NORMAL : MLA_INIT_UNIFORM,
                                    .scale = spec->deviation > 0 ? spec->deviation : 1 / sqrtf((float)in)});
     lora->b = add(params, layer, "lora_B", spec->name,
                   (mla_param_spec){.ndim = 2, .shape = {out, r}, .decay = true, .frozen = spec->frozen});
     if (spec->dora)
-        lora->magnitude = add(params, layer, "lora_magnitude_vector", spec->name,
-                              (mla_param_spec){.ndim = 1, .shape = {out}, .init = MLA_INIT_ONE, .frozen = spec->frozen});
+        lora->magnitude = add(
+            params, layer, "lora_magnitude_vector", spec->name,
+            (mla_param_spec){.ndim = 1, .shape = {out}, .init = MLA_INIT_ONE, .frozen = spec->frozen});
     append(layer, lora);
     return mla_error_status(context);
 }

@@ -70,8 +70,8 @@ static void diagonalise(space *s) {
 }
 
 /* One singular value: sqrt(S) v into `across` (n apart by one), W v / sqrt(S) into `along`. v is scratch of n. */
-static void write_one(space *s, const double *turn, double *v, float *across, int64_t across_step,
-                      float *along, int64_t along_step) {
+static void write_one(space *s, const double *turn, double *v, float *across, int64_t across_step, float *along,
+                      int64_t along_step) {
     const double value = mla_row_length(s->k, turn);
     const double root = pow(value, 0.25); /* of the singular value, itself the root of the eigenvalue */
     for (int64_t j = 0; j < s->n; j++) {
@@ -89,10 +89,8 @@ static void write_one(space *s, const double *turn, double *v, float *across, in
 static void write_all(space *s, int64_t rank, float *a, float *b) {
     for (int64_t i = 0; i < rank; i++) {
         const double *turn = s->small + i * s->k;
-        if (s->transposed)
-            write_one(s, turn, s->image, b + i, rank, a + i * s->rows, 1);
-        else
-            write_one(s, turn, s->image, a + i * s->n, 1, b + i, rank);
+        if (s->transposed) write_one(s, turn, s->image, b + i, rank, a + i * s->rows, 1);
+        else write_one(s, turn, s->image, a + i * s->n, 1, b + i, rank);
     }
 }
 
@@ -104,10 +102,13 @@ static void begin(space *s) {
     }
 }
 
-mla_status mla_truncated_svd(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank, float *a,
-                        float *b) {
-    space s = {.w = w, .transposed = rows < columns, .rows = rows < columns ? columns : rows,
-               .n = rows < columns ? rows : columns, .threads = mla_context_threads(context)};
+mla_status mla_truncated_svd(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank,
+                             float *a, float *b) {
+    space s = {.w = w,
+               .transposed = rows < columns,
+               .rows = rows < columns ? columns : rows,
+               .n = rows < columns ? rows : columns,
+               .threads = mla_context_threads(context)};
     if (rank < 1 || rank > s.n)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "a matrix of %lld by %lld can be cut to a rank from 1 to %lld, not %lld", (long long)rows,

@@ -8,7 +8,7 @@
  * b = U sqrt(S), largest first. By subspace iteration in double precision: where singular values lie close together
  * behind the cut, a mixture of them. MLA_ERROR_ARGUMENT: a rank below 1 or above the smaller of rows and columns;
  * MLA_ERROR_MEMORY. */
-mla_status mla_truncated_svd(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank, float *a,
-                        float *b);
+mla_status mla_truncated_svd(mla_context *context, int64_t rows, int64_t columns, const float *w, int64_t rank,
+                             float *a, float *b);
 
 #endif

@@ -7,13 +7,13 @@
 
 /* One layer's share. Rows are positions. */
 struct mla_layer_cache {
-    float *rows;        /* (capacity, width) */
-    int64_t width;      /* C + R, or G (K + V) */
-    int64_t first;      /* elements of the first part: C, or G K */
-    int64_t length;     /* positions filled */
+    float *rows;    /* (capacity, width) */
+    int64_t width;  /* C + R, or G (K + V) */
+    int64_t first;  /* elements of the first part: C, or G K */
+    int64_t length; /* positions filled */
     int64_t capacity;
-    bool expanded;      /* see mla_kv_cache_expand */
-    float *weight;      /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
+    bool expanded; /* see mla_kv_cache_expand */
+    float *weight; /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
 };
 
 typedef struct mla_kv_cache mla_kv_cache;

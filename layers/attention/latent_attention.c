@@ -14,9 +14,8 @@ static mla_status check_ranks(mla_context *context, const char *where, mla_model
     mla_ints *ranks = &c->kv_lora_ranks;
     if (!ranks->count) return MLA_OK;
     if (ranks->count != c->num_hidden_layers)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%skv_lora_ranks: %lld ranks for %lld layers; give one for each", where,
-                        (long long)ranks->count, (long long)c->num_hidden_layers);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%skv_lora_ranks: %lld ranks for %lld layers; give one for each",
+                        where, (long long)ranks->count, (long long)c->num_hidden_layers);
     bool equal = true;
     c->kv_lora_rank = ranks->items[0];
     for (int64_t i = 1; i < ranks->count; i++) {
@@ -36,8 +35,8 @@ static mla_status check(mla_context *context, const char *where, mla_model_confi
         return mla_model_config_rotary_width(context, where, "qk_rope_head_dim", c->qk_rope_head_dim);
     if (c->qk_rope_head_dim)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%sqk_rope_head_dim: %lld, but position is %s; set one to 0 or the other to rope",
-                        where, (long long)c->qk_rope_head_dim, mla_position_names[c->position]);
+                        "%sqk_rope_head_dim: %lld, but position is %s; set one to 0 or the other to rope", where,
+                        (long long)c->qk_rope_head_dim, mla_position_names[c->position]);
     return MLA_OK;
 }
 
@@ -78,12 +77,15 @@ static mla_status build(const mla_builder *b, void *memory) {
     const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const int64_t values = c->num_attention_heads * c->v_head_dim;
     mla_latent_layer *layer = memory;
-    *layer = (mla_latent_layer){.config = c, .index = b->layer, .rank = rank,
-                                .rope = c->qk_rope_head_dim ? b->rope : NULL, .scale = score_scale(c)};
+    *layer = (mla_latent_layer){.config = c,
+                                .index = b->layer,
+                                .rank = rank,
+                                .rope = c->qk_rope_head_dim ? b->rope : NULL,
+                                .scale = score_scale(c)};
 
     build_queries(b, layer);
-    mla_linear_build(b, &layer->kv_a_proj, &(mla_linear_spec){"kv_a_proj_with_mqa", d, rank + c->qk_rope_head_dim,
-                                                              c->attention_bias});
+    mla_linear_build(b, &layer->kv_a_proj,
+                     &(mla_linear_spec){"kv_a_proj_with_mqa", d, rank + c->qk_rope_head_dim, c->attention_bias});
     build_norm(b, &layer->kv_a_norm, "kv_a_layernorm", rank);
     mla_linear_build(b, &layer->kv_b_proj, &(mla_linear_spec){"kv_b_proj", rank, expanded, false});
     return mla_linear_build(b, &layer->o_proj, &(mla_linear_spec){"o_proj", values, d, c->attention_bias});
@@ -101,8 +103,8 @@ static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_te
     const int64_t shape[] = {x->shape[0], x->shape[1], c->num_attention_heads,
                              c->qk_nope_head_dim + c->qk_rope_head_dim};
     mla_tensor *q = c->q_lora_rank
-                        ? mla_linear_apply(tape, &layer->q_b_proj, norm_if(tape, &layer->q_a_norm,
-                                                                           mla_linear_apply(tape, &layer->q_a_proj, x)))
+                        ? mla_linear_apply(tape, &layer->q_b_proj,
+                                           norm_if(tape, &layer->q_a_norm, mla_linear_apply(tape, &layer->q_a_proj, x)))
                         : mla_linear_apply(tape, &layer->q_proj, x);
     q = mla_reshape(tape, q, 4, shape);
     return layer->rope ? mla_rope(tape, q, layer->rope, position) : q;
@@ -205,8 +207,8 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
                           mla_tensor *k_rope, const mla_pass *pass, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const bool first = !cache || cache->length == latent->shape[1];
-    const mla_attention_options options = {.mask.causal = c->causal, .scale = layer->scale,
-                                           .mask.starts = pass->starts};
+    const mla_attention_options options = {
+        .mask.causal = c->causal, .scale = layer->scale, .mask.starts = pass->starts};
     if (!first) return cache->expanded ? expand_cache(tape, layer, q, cache) : absorbed(tape, layer, q, cache);
     if (drops_latents(tape, layer)) return expanded(tape, layer, q, latent, k_rope, &options);
     if (is_simple(&layer->kv_b_proj) && !cache) return attend_adapted(tape, layer, q, latent, k_rope, options);
@@ -235,6 +237,11 @@ static mla_tensor *apply(mla_tape *tape, const void *layer, mla_tensor *x, const
     return mla_latent_layer_apply(tape, layer, x, pass, cache);
 }
 
-const mla_attention_kind mla_latent_kind = {.name = "latent", .size = sizeof(mla_latent_layer), .check = check,
-                                            .rotary = rotary, .cache_row = cache_row, .head_width = head_width,
-                                            .build = build, .apply = apply};
+const mla_attention_kind mla_latent_kind = {.name = "latent",
+                                            .size = sizeof(mla_latent_layer),
+                                            .check = check,
+                                            .rotary = rotary,
+                                            .cache_row = cache_row,
+                                            .head_width = head_width,
+                                            .build = build,
+                                            .apply = apply};

@@ -19,8 +19,8 @@ typedef struct mla_latent_layer mla_latent_layer;
 /* For those who measure a layer: sees its input x and its latents before and after their norm, and returns
  * what goes on in place of c, which may be c itself. */
 typedef struct {
-    mla_tensor *(*see)(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
-                       mla_tensor *h, mla_tensor *c);
+    mla_tensor *(*see)(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, mla_tensor *h,
+                       mla_tensor *c);
     void *user;
 } mla_latent_probe;
 

@@ -25,9 +25,10 @@ static mla_status check(mla_context *context, const char *where, mla_model_confi
     if (c->num_key_value_heads == 0) c->num_key_value_heads = c->num_attention_heads;
     if (c->num_attention_heads % c->num_key_value_heads)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%snum_key_value_heads: %lld does not divide num_attention_heads %lld; use a divisor",
-                        where, (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
-    return c->position == MLA_POSITION_ROPE ? mla_model_config_rotary_width(context, where, "head_dim", c->head_dim) : MLA_OK;
+                        "%snum_key_value_heads: %lld does not divide num_attention_heads %lld; use a divisor", where,
+                        (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+    return c->position == MLA_POSITION_ROPE ? mla_model_config_rotary_width(context, where, "head_dim", c->head_dim)
+                                            : MLA_OK;
 }
 
 static int64_t head_width(const mla_model_config *c) { return c->head_dim; }
@@ -52,7 +53,8 @@ static mla_status build(const mla_builder *b, void *memory) {
     mla_linear_build(b, &layer->o_proj, &(mla_linear_spec){"o_proj", q, c->hidden_size, c->attention_bias});
     if (!c->qk_norm) return mla_error_status(b->context);
     mla_norm_build(b, &layer->q_norm, &(mla_norm_spec){"q_norm", MLA_NORM_RMSNORM, c->head_dim, c->rms_norm_eps});
-    return mla_norm_build(b, &layer->k_norm, &(mla_norm_spec){"k_norm", MLA_NORM_RMSNORM, c->head_dim, c->rms_norm_eps});
+    return mla_norm_build(b, &layer->k_norm,
+                          &(mla_norm_spec){"k_norm", MLA_NORM_RMSNORM, c->head_dim, c->rms_norm_eps});
 }
 
 /* ---- applying ---- */
@@ -74,9 +76,13 @@ static mla_tensor *norm_and_rotate(mla_tape *tape, const multi_head_layer *layer
 static mla_tensor *attend_cache(mla_tape *tape, const multi_head_layer *layer, mla_tensor *q,
                                 const mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
-    const mla_cache_view view = {.keys = cache->rows, .values = cache->rows + cache->first, .key_row = cache->width,
-                                 .value_row = cache->width, .length = cache->length,
-                                 .key_heads = c->num_key_value_heads, .value_width = c->head_dim};
+    const mla_cache_view view = {.keys = cache->rows,
+                                 .values = cache->rows + cache->first,
+                                 .key_row = cache->width,
+                                 .value_row = cache->width,
+                                 .length = cache->length,
+                                 .key_heads = c->num_key_value_heads,
+                                 .value_width = c->head_dim};
     return mla_cached_attention(tape, q, &view, 1 / sqrtf((float)c->head_dim));
 }
 
@@ -91,15 +97,19 @@ static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, cons
     mla_tensor *v = heads_of(tape, layer, &layer->v_proj, x, c->num_key_value_heads);
     q = norm_and_rotate(tape, layer, q, &layer->q_norm, position);
     k = norm_and_rotate(tape, layer, k, &layer->k_norm, position);
-    if (cache && !mla_error_status(mla_tape_context(tape)))
-        mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
+    if (cache && !mla_error_status(mla_tape_context(tape))) mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
     mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
-                                 : mla_attention(tape, q, k, v,
-                                                 &(mla_attention_options){.mask.causal = c->causal,
-                                                                          .mask.starts = pass->starts});
+                                 : mla_attention(
+                                       tape, q, k, v,
+                                       &(mla_attention_options){.mask.causal = c->causal, .mask.starts = pass->starts});
     return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
 }
 
-const mla_attention_kind mla_multi_head_kind = {.name = "multi_head", .size = sizeof(multi_head_layer), .check = check,
-                                                .rotary = head_width, .cache_row = cache_row, .head_width = head_width,
-                                                .build = build, .apply = apply};
+const mla_attention_kind mla_multi_head_kind = {.name = "multi_head",
+                                                .size = sizeof(multi_head_layer),
+                                                .check = check,
+                                                .rotary = head_width,
+                                                .cache_row = cache_row,
+                                                .head_width = head_width,
+                                                .build = build,
+                                                .apply = apply};

@@ -2,9 +2,13 @@
 
 static mla_status build(const mla_builder *b, void *head, mla_tensor *embeddings) {
     mla_language_head *h = head;
-    const mla_param_spec spec = {.name = "lm_head.weight", .ndim = 2, .decay = true, .takes_bf16 = true,
+    const mla_param_spec spec = {.name = "lm_head.weight",
+                                 .ndim = 2,
+                                 .decay = true,
+                                 .takes_bf16 = true,
                                  .shape = {b->config->vocab_size, b->config->hidden_size},
-                                 .init = MLA_INIT_NORMAL, .scale = (float)b->config->initializer_range};
+                                 .init = MLA_INIT_NORMAL,
+                                 .scale = (float)b->config->initializer_range};
     h->weight = b->config->tie_word_embeddings ? embeddings : mla_params_add(b->params, &spec);
     return mla_error_status(b->context);
 }

@@ -29,9 +29,9 @@ typedef struct {
     mla_rope_scaling_type type; /* NONE: the other members mean nothing */
     double factor;
     int64_t original_max_position_embeddings;
-    double beta_fast, beta_slow;             /* yarn */
-    double mscale, mscale_all_dim;           /* yarn; 0: not given, see layers/rope.h */
-    double attention_factor;                 /* yarn: of cos and sin; 0: follows from mscale */
+    double beta_fast, beta_slow;              /* yarn */
+    double mscale, mscale_all_dim;            /* yarn; 0: not given, see layers/rope.h */
+    double attention_factor;                  /* yarn: of cos and sin; 0: follows from mscale */
     double low_freq_factor, high_freq_factor; /* llama3 */
 } mla_rope_scaling;
 

@@ -8,8 +8,8 @@ enum { LONGEST_NAME = 256 };
 static mla_status enter(const mla_builder *b, mla_linear_layer *layer) {
     mla_projections *all = b->projections;
     if (!all) return MLA_OK;
-    const mla_status status =
-        mla_grow(b->context, &all->items, &all->capacity, all->count + 1, sizeof *all->items, "the projections");
+    const mla_status status = mla_grow(b->context, &all->items, &all->capacity, all->count + 1, sizeof *all->items,
+                                       "the projections");
     if (!status) all->items[all->count++] = layer;
     return status;
 }
@@ -19,9 +19,13 @@ mla_status mla_linear_build(const mla_builder *b, mla_linear_layer *layer, const
     const float deviation = (float)b->config->initializer_range;
     *layer = (mla_linear_layer){0};
     snprintf(name, sizeof name, "%s%s.weight", b->prefix, spec->name);
-    layer->weight = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 2, .shape = {spec->out, spec->in},
-                                                                .init = MLA_INIT_NORMAL, .scale = deviation,
-                                                                .decay = true, .takes_bf16 = true});
+    layer->weight = mla_params_add(b->params, &(mla_param_spec){.name = name,
+                                                                .ndim = 2,
+                                                                .shape = {spec->out, spec->in},
+                                                                .init = MLA_INIT_NORMAL,
+                                                                .scale = deviation,
+                                                                .decay = true,
+                                                                .takes_bf16 = true});
     if (!layer->weight || enter(b, layer) || !spec->bias) return mla_error_status(b->context);
     snprintf(name, sizeof name, "%s%s.bias", b->prefix, spec->name);
     layer->bias = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->out}});

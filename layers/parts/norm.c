@@ -8,8 +8,8 @@ mla_status mla_norm_build(const mla_builder *b, mla_norm *norm, const mla_norm_s
     char name[LONGEST_NAME];
     *norm = (mla_norm){.kind = spec->kind, .eps = (float)spec->eps};
     snprintf(name, sizeof name, "%s%s.weight", b->prefix, spec->name);
-    norm->gain = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->width},
-                                                             .init = MLA_INIT_ONE});
+    norm->gain = mla_params_add(
+        b->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->width}, .init = MLA_INIT_ONE});
     if (!norm->gain || spec->kind == MLA_NORM_RMSNORM) return mla_error_status(b->context);
     snprintf(name, sizeof name, "%s%s.bias", b->prefix, spec->name);
     norm->bias = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->width}});

@@ -11,7 +11,7 @@ typedef struct {
 } mla_norm;
 
 typedef struct {
-    const char *name; /* "input_layernorm"; parameters are called prefix + name + ".weight" (begins as ones) ... */
+    const char *name;   /* "input_layernorm"; parameters are called prefix + name + ".weight" (begins as ones) ... */
     mla_norm_kind kind; /* ... and, for LayerNorm, ".bias" (zeros) */
     int64_t width;
     double eps;

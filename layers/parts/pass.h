@@ -18,11 +18,11 @@ typedef struct {
 
 /* The zero value is an ordinary pass over a batch of single documents. */
 typedef struct {
-    const int32_t *starts;        /* documents in one sequence: see mla_attention_mask; NULL: one in each */
-    struct mla_kv_cache *cache;   /* layers/attention/kv_cache.h; NULL: none, as in training */
-    bool recompute;               /* activation checkpointing: blocks keep their input and are computed again */
-    float loss_share;             /* of auxiliary losses: this batch's share of the step; 0: they are left out */
-    mla_statistics *statistics;   /* NULL: nobody asks */
+    const int32_t *starts;      /* documents in one sequence: see mla_attention_mask; NULL: one in each */
+    struct mla_kv_cache *cache; /* layers/attention/kv_cache.h; NULL: none, as in training */
+    bool recompute;             /* activation checkpointing: blocks keep their input and are computed again */
+    float loss_share;           /* of auxiliary losses: this batch's share of the step; 0: they are left out */
+    mla_statistics *statistics; /* NULL: nobody asks */
 } mla_pass;
 
 /* x, with which `loss` (one element) becomes part of what is minimised, times the pass's loss_share: for a layer with a

@@ -1,7 +1,7 @@
 /* attention, latent_attention and the cached forms against attention written out in double precision with whole
  * T x S scores; gradients, too, are compared element by element with the formulas. */
-#include "autograd/ops.h"
 #include "autograd/base/random.h"
+#include "autograd/ops.h"
 #include "tests/support/check.h"
 
 #include <math.h>
@@ -121,7 +121,8 @@ static void compare_attention(mla_context *context, const sizes *z) {
     mla_tensor *tq = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->t, z->h, z->k}, q);
     mla_tensor *tk = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->k}, k);
     mla_tensor *tv = mla_input_with_gradient(tape, 4, (int64_t[]){z->b, z->s, z->g, z->v}, v);
-    mla_tensor *o = mla_attention(tape, tq, tk, tv, &(mla_attention_options){.mask.causal = z->causal, .mask.starts = z->starts});
+    mla_tensor *o = mla_attention(tape, tq, tk, tv,
+                                  &(mla_attention_options){.mask.causal = z->causal, .mask.starts = z->starts});
     check_ok(context, mla_error_status(context));
     assert_true(error_of(no, o->data, r.o) < 2e-6);
     backward_from(tape, o, dout);
@@ -139,8 +140,7 @@ static void attention_is_softmax_attention(void **state) {
         {1, 4, 2, 128, 128, 16, 8, true, NULL},  /* one whole block, grouped heads, narrow values */
         {1, 2, 1, 300, 300, 12, 20, true, NULL}, /* whole and last blocks, one key head */
         {2, 2, 2, 130, 261, 8, 4, false, NULL},  /* no mask, more keys than queries */
-        {1, 2, 2, 256, 256, 8, 8, false, NULL},
-        {1, 1, 1, 1, 1, 4, 4, true, NULL},
+        {1, 2, 2, 256, 256, 8, 8, false, NULL},  {1, 1, 1, 1, 1, 4, 4, true, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(*state, &cases[i]);
 }
@@ -180,8 +180,7 @@ static void expand(const latent_sizes *z, const float *latent, const float *k_ro
                 if (i < z->n) k[(row * z->h + h) * (z->n + z->r) + i] = (float)sum;
                 else v[(row * z->h + h) * z->v + i - z->n] = (float)sum;
             }
-            for (int64_t i = 0; i < z->r; i++)
-                k[(row * z->h + h) * (z->n + z->r) + z->n + i] = k_rope[row * z->r + i];
+            for (int64_t i = 0; i < z->r; i++) k[(row * z->h + h) * (z->n + z->r) + z->n + i] = k_rope[row * z->r + i];
         }
 }
 
@@ -238,10 +237,10 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
 }
 
 static void latent_attention_expands_the_latent(void **state) {
-    const latent_sizes cases[] = {
-        {2, 9, 3, 8, 4, 6, 10, true, 0},    {1, 200, 2, 16, 8, 16, 24, true, 0}, {2, 130, 2, 8, 0, 8, 12, false, 0},
-        {1, 1, 2, 4, 2, 4, 3, true, 0},     {2, 9, 3, 8, 4, 6, 10, true, 4},     {2, 200, 2, 16, 8, 16, 24, true, 60},
-        {1, 300, 2, 8, 0, 8, 12, true, 140}};
+    const latent_sizes cases[] = {{2, 9, 3, 8, 4, 6, 10, true, 0},    {1, 200, 2, 16, 8, 16, 24, true, 0},
+                                  {2, 130, 2, 8, 0, 8, 12, false, 0}, {1, 1, 2, 4, 2, 4, 3, true, 0},
+                                  {2, 9, 3, 8, 4, 6, 10, true, 4},    {2, 200, 2, 16, 8, 16, 24, true, 60},
+                                  {1, 300, 2, 8, 0, 8, 12, true, 140}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_latent(*state, &cases[i]);
 }
 
@@ -352,9 +351,9 @@ static void decoding_gives_no_gradient(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attention_is_softmax_attention), cmocka_unit_test(attention_stays_within_documents),
-        cmocka_unit_test(latent_attention_expands_the_latent),
-        cmocka_unit_test(absorbed_equals_expanded), cmocka_unit_test(refuses_shapes_that_do_not_fit),
-        cmocka_unit_test(refuses_caches_that_do_not_fit), cmocka_unit_test(decoding_gives_no_gradient)};
+        cmocka_unit_test(attention_is_softmax_attention),      cmocka_unit_test(attention_stays_within_documents),
+        cmocka_unit_test(latent_attention_expands_the_latent), cmocka_unit_test(absorbed_equals_expanded),
+        cmocka_unit_test(refuses_shapes_that_do_not_fit),      cmocka_unit_test(refuses_caches_that_do_not_fit),
+        cmocka_unit_test(decoding_gives_no_gradient)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -3,9 +3,9 @@
  * A bf16 has 8 significant bits: rounding changes a number by up to 2^-9 of itself, so results that are rounded a few
  * times on the way differ by well below `bound`; a scale that is 2 % wrong does not. */
 #include "autograd/base/bfloat16.h"
+#include "autograd/base/random.h"
 #include "autograd/ops.h"
 #include "autograd/params.h"
-#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <math.h>
@@ -99,7 +99,9 @@ static double difference(const outcome *f32, outcome *bf16, float factor) {
 }
 
 static mla_tensor *linear(mla_tape *t, mla_tensor *const *in) { return mla_linear(t, in[0], in[1], in[2]); }
-static mla_tensor *rmsnorm(mla_tape *t, mla_tensor *const *in) { return mla_rmsnorm(t, in[0], in[1], 1e-6f, in[0]->dtype); }
+static mla_tensor *rmsnorm(mla_tape *t, mla_tensor *const *in) {
+    return mla_rmsnorm(t, in[0], in[1], 1e-6f, in[0]->dtype);
+}
 static mla_tensor *norm_of_stream(mla_tape *t, mla_tensor *const *in) {
     return mla_rmsnorm(t, in[0], in[1], 1e-6f, mla_tape_step(t)->precision);
 }
@@ -113,7 +115,9 @@ static mla_tensor *gelu(mla_tape *t, mla_tensor *const *in) { return mla_gelu(t,
 static mla_tensor *slice(mla_tape *t, mla_tensor *const *in) { return mla_slice(t, in[0], 1, 3, 20); }
 static mla_tensor *dropout(mla_tape *t, mla_tensor *const *in) { return mla_dropout(t, in[0], 0.25f); }
 static mla_tensor *residual(mla_tape *t, mla_tensor *const *in) { return mla_residual_add(t, in[0], in[1], 0); }
-static mla_tensor *residual_drop(mla_tape *t, mla_tensor *const *in) { return mla_residual_add(t, in[0], in[1], 0.25f); }
+static mla_tensor *residual_drop(mla_tape *t, mla_tensor *const *in) {
+    return mla_residual_add(t, in[0], in[1], 0.25f);
+}
 static mla_tensor *twice(mla_tape *t, mla_tensor *const *in) { return mla_swiglu(t, in[0], mla_mul(t, in[0], in[0])); }
 
 static mla_tensor *rope(mla_tape *t, mla_tensor *const *in) {
@@ -139,7 +143,8 @@ static const int32_t *starts(void) {
 }
 
 static mla_tensor *attention_apart(mla_tape *t, mla_tensor *const *in) {
-    return mla_attention(t, in[0], in[1], in[2], &(mla_attention_options){.mask.causal = true, .mask.starts = starts()});
+    return mla_attention(t, in[0], in[1], in[2],
+                         &(mla_attention_options){.mask.causal = true, .mask.starts = starts()});
 }
 
 static mla_tensor *latent_apart(mla_tape *t, mla_tensor *const *in) {
@@ -159,8 +164,10 @@ static mla_tensor *dora(mla_tape *t, mla_tensor *const *in) {
     return mla_dora(t, in[0], in[1], mla_input(t, MLA_F32, 1, (int64_t[]){40}, norm), in[2]);
 }
 
-#define IN(ndim, ...)     {ndim, {__VA_ARGS__}, false}
-#define IN_F32(ndim, ...) {ndim, {__VA_ARGS__}, true}
+#define IN(ndim, ...) \
+    { ndim, {__VA_ARGS__}, false }
+#define IN_F32(ndim, ...) \
+    { ndim, {__VA_ARGS__}, true }
 static const op_case cases[] = {
     {"rmsnorm", rmsnorm, {IN(2, 30, 70), IN_F32(1, 70)}},
     {"rmsnorm of f32", norm_of_stream, {IN_F32(2, 30, 70), IN_F32(1, 70)}},
@@ -184,10 +191,11 @@ static const op_case cases[] = {
     {"linear of f32", linear, {IN_F32(2, 50, 64), IN(2, 40, 64), IN_F32(1, 40)}},
     {"attention", attention, {IN(4, 2, 150, 4, 16), IN(4, 2, 150, 2, 16), IN(4, 2, 150, 2, 24)}},
     {"attention in documents", attention_apart, {IN(4, 1, 200, 4, 16), IN(4, 1, 200, 2, 16), IN(4, 1, 200, 2, 24)}},
-    {"latent attention in documents", latent_apart, {IN(4, 1, 200, 2, 24), IN(3, 1, 200, 20), IN(3, 1, 200, 8), IN(2, 2 * 32, 20)}},
+    {"latent attention in documents",
+     latent_apart,
+     {IN(4, 1, 200, 2, 24), IN(3, 1, 200, 20), IN(3, 1, 200, 8), IN(2, 2 * 32, 20)}},
     {"lora by products", lora, {IN(2, 50, 40), IN(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},
-    {"lora by products, of f32", lora,
-     {IN(2, 50, 40), IN_F32(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},
+    {"lora by products, of f32", lora, {IN(2, 50, 40), IN_F32(2, 50, 64), IN(2, 6, 64), IN(2, 40, 6)}},
     {"latent attention", latent, {IN(4, 1, 200, 2, 24), IN(3, 1, 200, 20), IN(3, 1, 200, 8), IN(2, 2 * 32, 20)}},
 };
 

@@ -18,8 +18,8 @@ static void refuses_sizes_that_overflow(void **state) {
     assert_int_equal(capacity, 3);
     check_ok(context, mla_grow(context, &items, &capacity, 4, sizeof *items, "items"));
     assert_int_equal(capacity, 6);
-    check_error(context, mla_grow(context, &items, &capacity, INT64_MAX / 4, sizeof *items, "items"),
-                MLA_ERROR_MEMORY, "items");
+    check_error(context, mla_grow(context, &items, &capacity, INT64_MAX / 4, sizeof *items, "items"), MLA_ERROR_MEMORY,
+                "items");
     assert_null(mla_alloc(context, INT64_MAX / 2, 8, "a table"));
     mla_clear_error(context);
     free(items);

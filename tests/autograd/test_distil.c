@@ -53,8 +53,9 @@ static int tear_down(void **state) {
 static mla_tensor *loss_of(fixture *f, mla_tensor *x, const settings *s, float scale, double *divergence) {
     mla_tensor *targets = mla_input(f->tape, MLA_I32, 1, (int64_t[]){f->rows}, f->targets);
     mla_tensor *teacher = mla_input(f->tape, MLA_F32, 2, (int64_t[]){f->rows, E}, f->teacher);
-    return mla_output_loss(f->tape, x, f->w, targets,
-                           &(mla_output_loss_options){scale, teacher, f->teacher_w, s->share, s->temperature, divergence});
+    return mla_output_loss(
+        f->tape, x, f->w, targets,
+        &(mla_output_loss_options){scale, teacher, f->teacher_w, s->share, s->temperature, divergence});
 }
 
 static mla_tensor *begin(fixture *f) {

@@ -1,8 +1,8 @@
 /* Dropout: how much it keeps and how it scales that; off where nothing is trained; masks belong to samples. */
 #include "tests/support/check.h"
 
-#include "autograd/ops.h"
 #include "autograd/base/random.h"
+#include "autograd/ops.h"
 
 #include <math.h>
 #include <string.h>

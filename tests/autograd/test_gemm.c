@@ -2,8 +2,8 @@
 #include "tests/support/check.h"
 
 #include "autograd/base/bfloat16.h"
-#include "autograd/packed_weight.h"
 #include "autograd/base/random.h"
+#include "autograd/packed_weight.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -81,10 +81,16 @@ static void check_forms(mla_context *context, mla_dtype a, mla_dtype b, mla_dtyp
     for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
         fill(&before, size, a, b, c);
         for (unsigned form = 0; form < 64; form++) {
-            mla_gemm_shape s = {.m = sizes[size][0], .n = sizes[size][1], .k = sizes[size][2],
-                                .a_transposed = form & 1, .b_transposed = form >> 1 & 1,
-                                .accumulate = form >> 2 & 1, .bias = form >> 3 & 1,
-                                .a_type = a, .b_type = b, .c_type = c};
+            mla_gemm_shape s = {.m = sizes[size][0],
+                                .n = sizes[size][1],
+                                .k = sizes[size][2],
+                                .a_transposed = form & 1,
+                                .b_transposed = form >> 1 & 1,
+                                .accumulate = form >> 2 & 1,
+                                .bias = form >> 3 & 1,
+                                .a_type = a,
+                                .b_type = b,
+                                .c_type = c};
             s.varying_rows = form >> 5 && (c == MLA_F32 || !s.a_transposed); /* a bf16 C is rounded at each piece */
             if (form >> 4 & 1) {
                 s.lda = (s.a_transposed ? s.m : s.k) + 3;
@@ -129,7 +135,8 @@ static int plans_of(mla_context *context) {
     return count;
 }
 
-/* However many shapes there were: those that were asked for last are kept, and one that is asked for again and again. */
+/* However many shapes there were: those that were asked for last are kept, and one that is asked for again and again.
+ */
 static void the_cache_has_a_bound(void **state) {
     enum { SHAPES = 5000, BOUND = 1024 };
     const mla_gemm_shape s = {.m = 3, .n = 4, .k = 5};
@@ -163,7 +170,8 @@ static void the_bound_holds_for_bf16(void **state) {
     const mla_gemm_shape again = {.m = 7, .n = 5, .k = 9, .a_type = MLA_BF16, .b_type = MLA_BF16};
     fill(&before, 9, MLA_BF16, MLA_BF16, MLA_F32);
     for (int64_t i = 0; i < 2 * SHAPES; i++) { /* all a second time, when the first ones are gone */
-        const mla_gemm_shape s = {.m = 1 + i % 50, .n = 1 + i / 50 % 30, .k = 6, .a_type = MLA_BF16, .b_type = MLA_BF16};
+        const mla_gemm_shape s = {
+            .m = 1 + i % 50, .n = 1 + i / 50 % 30, .k = 6, .a_type = MLA_BF16, .b_type = MLA_BF16};
         multiply_bf16(*state, &s, &before);
         if (i % 100 == 0) multiply_bf16(*state, &again, &before);
     }
@@ -182,8 +190,8 @@ typedef struct {
 /* The three products of a linear layer; y is set, the gradients are added to. */
 static void multiply_layer(mla_context *context, layer *l, int64_t rows, bool varying) {
     const mla_tensor w = {.dtype = MLA_F32, .ndim = 2, .shape = {OUT, IN}, .data = l->w};
-    const mla_gemm_shape y = {.m = rows, .n = OUT, .k = IN, .b_transposed = true, .bias = true,
-                              .varying_rows = varying};
+    const mla_gemm_shape y = {
+        .m = rows, .n = OUT, .k = IN, .b_transposed = true, .bias = true, .varying_rows = varying};
     const mla_gemm_shape dx = {.m = rows, .n = IN, .k = OUT, .accumulate = true, .varying_rows = varying};
     mla_gemm_shape dw = {.m = OUT, .n = IN, .k = rows, .a_transposed = true, .varying_rows = varying};
     mla_multiply_by_weight(context, &y, l->x, &w, l->y, l->bias);

@@ -29,8 +29,11 @@ static void sample_backward(const mla_node *n) {
     }
 }
 
-static const mla_op sample = {.name = "sample", .forward = sample_forward, .backward = sample_backward,
-                              .attributes = sizeof(fault), .keeps = MLA_INPUT(0) | MLA_INPUT(1)};
+static const mla_op sample = {.name = "sample",
+                              .forward = sample_forward,
+                              .backward = sample_backward,
+                              .attributes = sizeof(fault),
+                              .keeps = MLA_INPUT(0) | MLA_INPUT(1)};
 
 static mla_tensor *build_sample(mla_tape *tape, mla_tensor *const *in, const void *user) {
     mla_node *n = mla_op_begin_f32(tape, &sample, 2, in);
@@ -40,8 +43,8 @@ static mla_tensor *build_sample(mla_tape *tape, mla_tensor *const *in, const voi
 }
 
 static void check_is_sharp(void **state) {
-    static const char *const words[] = {[FLIPPED] = "input 1", [DROPPED] = "input 0",
-                                        [IGNORES_ADD] = "used elsewhere", [NOT_A_NUMBER] = "nan"};
+    static const char *const words[] = {
+        [FLIPPED] = "input 1", [DROPPED] = "input 0", [IGNORES_ADD] = "used elsewhere", [NOT_A_NUMBER] = "nan"};
     for (fault f = RIGHT; f <= NOT_A_NUMBER; f++) {
         char why[GRADCHECK_WORDS] = "";
         const gradcheck check = {build_sample, &f, {{2, {5, 7}}, {2, {5, 7}}}};

@@ -190,17 +190,13 @@ static mla_tensor *build_reshape(mla_tape *tape, mla_tensor *const *in, const vo
     return mla_reshape(tape, in[0], 2, (const int64_t[]){5, 6});
 }
 
-static void gradient_of_reshape(void **state) {
-    check_gradients(*state, build_reshape, NULL, {{3, {2, 3, 5}}});
-}
+static void gradient_of_reshape(void **state) { check_gradients(*state, build_reshape, NULL, {{3, {2, 3, 5}}}); }
 
 static mla_tensor *build_scale(mla_tape *tape, mla_tensor *const *in, const void *user) {
     return mla_scale(tape, in[0], *(const float *)user);
 }
 
-static void gradient_of_scale(void **state) {
-    check_gradients(*state, build_scale, &(float){-1.7f}, {{2, {3, 1000}}});
-}
+static void gradient_of_scale(void **state) { check_gradients(*state, build_scale, &(float){-1.7f}, {{2, {3, 1000}}}); }
 
 /* A loss that is always 0: x must come through. */
 static mla_tensor *build_join_loss(mla_tape *tape, mla_tensor *const *in, const void *user) {
@@ -456,40 +452,23 @@ static void every_op_has_been_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradient_of_linear),
-        cmocka_unit_test(gradient_of_rmsnorm),
-        cmocka_unit_test(gradient_of_layernorm),
-        cmocka_unit_test(gradient_of_rope),
-        cmocka_unit_test(gradient_of_attention),
-        cmocka_unit_test(gradient_of_latent_attention),
-        cmocka_unit_test(gradient_of_swiglu),
-        cmocka_unit_test(gradient_of_dropout),
-        cmocka_unit_test(gradient_of_residual_add),
-        cmocka_unit_test(gradient_of_gather),
-        cmocka_unit_test(gradient_of_add),
-        cmocka_unit_test(gradient_of_mul),
-        cmocka_unit_test(gradient_of_scale),
-        cmocka_unit_test(gradient_of_join_loss),
-        cmocka_unit_test(gradient_of_exp),
-        cmocka_unit_test(gradient_of_log),
-        cmocka_unit_test(gradient_of_tanh),
-        cmocka_unit_test(gradient_of_sigmoid),
-        cmocka_unit_test(gradient_of_relu),
-        cmocka_unit_test(gradient_of_gelu),
-        cmocka_unit_test(gradient_of_gelu_tanh),
-        cmocka_unit_test(gradient_of_silu),
-        cmocka_unit_test(gradient_of_matmul),
-        cmocka_unit_test(gradient_of_reshape),
-        cmocka_unit_test(gradient_of_transpose),
-        cmocka_unit_test(gradient_of_slice),
-        cmocka_unit_test(gradient_of_concat),
-        cmocka_unit_test(gradient_of_sum),
-        cmocka_unit_test(gradient_of_softmax),
-        cmocka_unit_test(gradient_of_lora),
-        cmocka_unit_test(gradient_of_dora),
-        cmocka_unit_test(gradient_of_lora_weight),
-        cmocka_unit_test(gradient_of_output_loss),
-        cmocka_unit_test(every_op_has_been_checked),
+        cmocka_unit_test(gradient_of_linear),       cmocka_unit_test(gradient_of_rmsnorm),
+        cmocka_unit_test(gradient_of_layernorm),    cmocka_unit_test(gradient_of_rope),
+        cmocka_unit_test(gradient_of_attention),    cmocka_unit_test(gradient_of_latent_attention),
+        cmocka_unit_test(gradient_of_swiglu),       cmocka_unit_test(gradient_of_dropout),
+        cmocka_unit_test(gradient_of_residual_add), cmocka_unit_test(gradient_of_gather),
+        cmocka_unit_test(gradient_of_add),          cmocka_unit_test(gradient_of_mul),
+        cmocka_unit_test(gradient_of_scale),        cmocka_unit_test(gradient_of_join_loss),
+        cmocka_unit_test(gradient_of_exp),          cmocka_unit_test(gradient_of_log),
+        cmocka_unit_test(gradient_of_tanh),         cmocka_unit_test(gradient_of_sigmoid),
+        cmocka_unit_test(gradient_of_relu),         cmocka_unit_test(gradient_of_gelu),
+        cmocka_unit_test(gradient_of_gelu_tanh),    cmocka_unit_test(gradient_of_silu),
+        cmocka_unit_test(gradient_of_matmul),       cmocka_unit_test(gradient_of_reshape),
+        cmocka_unit_test(gradient_of_transpose),    cmocka_unit_test(gradient_of_slice),
+        cmocka_unit_test(gradient_of_concat),       cmocka_unit_test(gradient_of_sum),
+        cmocka_unit_test(gradient_of_softmax),      cmocka_unit_test(gradient_of_lora),
+        cmocka_unit_test(gradient_of_dora),         cmocka_unit_test(gradient_of_lora_weight),
+        cmocka_unit_test(gradient_of_output_loss),  cmocka_unit_test(every_op_has_been_checked),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

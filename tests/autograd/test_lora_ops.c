@@ -243,7 +243,8 @@ static void what_is_overwritten_is_refused(void **state) {
     for (int recorded = 0; recorded < 2; recorded++) {
         parts p = make_parts(*state, R);
         p.x->needs_grad = recorded;
-        mla_tensor *y = mla_linear(p.tape, p.x, p.w, NULL), *s = mla_sigmoid(p.tape, mla_linear(p.tape, p.x, p.w, NULL));
+        mla_tensor *y = mla_linear(p.tape, p.x, p.w, NULL),
+                   *s = mla_sigmoid(p.tape, mla_linear(p.tape, p.x, p.w, NULL));
         mla_tensor *kept = mla_scale(p.tape, y, 1), *z = mla_lora(p.tape, y, p.x, p.a, p.b, scale);
         mla_tensor *of_s = mla_lora(p.tape, s, p.x, p.a, p.b, scale);
         check_gone(*state, &p, y);

@@ -2,9 +2,9 @@
  * same bits on any number of threads; what does not fit is refused. */
 #include "tests/support/check.h"
 
+#include "autograd/base/random.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/random.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,24 +31,21 @@ static int setup(void **state) {
     fill("b", COUNT, f->b);
     fill("c", COUNT, f->c);
     fill("row", WIDTH, f->row);
-    fill("row2", WIDTH, f->row2);
-    return 0;
+    return fill("row2", WIDTH, f->row2), 0;
 }
 
 static int teardown(void **state) {
     fixture *f = *state;
     mla_tape_destroy(f->tape);
     mla_context_destroy(f->context);
-    free(f);
-    return 0;
+    return free(f), 0;
 }
 
 static void begin(fixture *f) { mla_tape_begin(f->tape, &(mla_step){.seed = 1, .step = 2, .training = true}); }
 
 /* ---- values ---- */
 
-static void check_values_at(const fixture *f, const mla_tensor *y, const double *expected, double tolerance,
-                            int line) {
+static void check_values_at(const fixture *f, const mla_tensor *y, const double *expected, double tolerance, int line) {
     check_ok_at(f->context, MLA_OK, "the op", __FILE__, line);
     for (int64_t i = 0; i < mla_count(y); i++)
         check_close_at((double)((float *)y->data)[i], expected[i], tolerance, "a value", __FILE__, line);
@@ -61,9 +58,7 @@ static double reference_tanh(double x) { return tanh(x); }
 static double reference_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double reference_relu(double x) { return x > 0 ? x : 0; }
 static double reference_gelu(double x) { return x / 2 * erfc(-x / sqrt(2)); }
-static double reference_gelu_tanh(double x) {
-    return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-}
+static double reference_gelu_tanh(double x) { return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
 static double reference_silu(double x) { return x / (1 + exp(-x)); }
 
 /* Relative to the value itself, also where it is tiny. */
@@ -72,10 +67,14 @@ static void functions_are_accurate(void **state) {
         mla_tensor *(*op)(mla_tape *tape, mla_tensor *x);
         double (*reference)(double x);
         float low, high;
-    } cases[] = {{mla_exp, reference_exp, -80, 80},         {mla_log, reference_log, 1e-6f, 1e6f},
-                 {mla_tanh, reference_tanh, -12, 12},       {mla_sigmoid, reference_sigmoid, -80, 80},
-                 {mla_relu, reference_relu, -5, 5},         {mla_gelu, reference_gelu, -6, 12},
-                 {mla_gelu_tanh, reference_gelu_tanh, -4, 12}, {mla_silu, reference_silu, -80, 80}};
+    } cases[] = {{mla_exp, reference_exp, -80, 80},
+                 {mla_log, reference_log, 1e-6f, 1e6f},
+                 {mla_tanh, reference_tanh, -12, 12},
+                 {mla_sigmoid, reference_sigmoid, -80, 80},
+                 {mla_relu, reference_relu, -5, 5},
+                 {mla_gelu, reference_gelu, -6, 12},
+                 {mla_gelu_tanh, reference_gelu_tanh, -4, 12},
+                 {mla_silu, reference_silu, -80, 80}};
     fixture *f = *state;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float x[COUNT];
@@ -281,7 +280,9 @@ static mla_tensor *over_rms(mla_tape *tape, mla_tensor *x) {
     return mla_mul(tape, x, mla_exp(tape, mla_scale(tape, mla_log(tape, moved), -0.5f)));
 }
 
-static mla_tensor *fused_rmsnorm(mla_tape *t, mla_tensor *const *in) { return mla_rmsnorm(t, in[0], in[2], 0.25f, MLA_F32); }
+static mla_tensor *fused_rmsnorm(mla_tape *t, mla_tensor *const *in) {
+    return mla_rmsnorm(t, in[0], in[2], 0.25f, MLA_F32);
+}
 static mla_tensor *composed_rmsnorm(mla_tape *t, mla_tensor *const *in) {
     return mla_mul(t, over_rms(t, in[0]), in[2]);
 }
@@ -295,9 +296,7 @@ static mla_tensor *composed_layernorm(mla_tape *t, mla_tensor *const *in) {
 }
 
 static mla_tensor *fused_swiglu(mla_tape *t, mla_tensor *const *in) { return mla_swiglu(t, in[0], in[1]); }
-static mla_tensor *composed_swiglu(mla_tape *t, mla_tensor *const *in) {
-    return mla_mul(t, mla_silu(t, in[0]), in[1]);
-}
+static mla_tensor *composed_swiglu(mla_tape *t, mla_tensor *const *in) { return mla_mul(t, mla_silu(t, in[0]), in[1]); }
 
 static mla_tensor *fused_residual(mla_tape *t, mla_tensor *const *in) {
     return mla_residual_add(t, in[0], in[1], 0.3f);
@@ -316,10 +315,9 @@ typedef struct {
 static void run_graph(fixture *f, graph build, outcome *out) {
     memset(out, 0, sizeof *out);
     begin(f);
-    mla_tensor *in[INPUTS] = {mla_input_with_gradient(f->tape, 2, matrix, f->a),
-                              mla_input_with_gradient(f->tape, 2, matrix, f->b),
-                              mla_input_with_gradient(f->tape, 1, vector, f->row),
-                              mla_input_with_gradient(f->tape, 1, vector, f->row2)};
+    mla_tensor *in[INPUTS] = {
+        mla_input_with_gradient(f->tape, 2, matrix, f->a), mla_input_with_gradient(f->tape, 2, matrix, f->b),
+        mla_input_with_gradient(f->tape, 1, vector, f->row), mla_input_with_gradient(f->tape, 1, vector, f->row2)};
     mla_tensor *y = build(f->tape, in);
     mla_tensor *weighted = mla_mul(f->tape, y, mla_input(f->tape, MLA_F32, 2, matrix, f->c));
     memcpy(out->value, y->data, sizeof out->value);
@@ -482,13 +480,20 @@ static void refuses_ids_out_of_range(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(functions_are_accurate), cmocka_unit_test(tanh_is_accurate_near_zero),
-        cmocka_unit_test(arithmetic), cmocka_unit_test(normalisations),
-        cmocka_unit_test(softmaxes), cmocka_unit_test(products),
-        cmocka_unit_test(moves), cmocka_unit_test(gathered_rows),
-        cmocka_unit_test(rotations), cmocka_unit_test(fused_equals_composed),
-        cmocka_unit_test(sums_do_not_depend_on_threads), cmocka_unit_test(refuses_what_does_not_fit),
-        cmocka_unit_test(refuses_rows_of_bf16), cmocka_unit_test(refuses_what_has_no_values),
+        cmocka_unit_test(functions_are_accurate),
+        cmocka_unit_test(tanh_is_accurate_near_zero),
+        cmocka_unit_test(arithmetic),
+        cmocka_unit_test(normalisations),
+        cmocka_unit_test(softmaxes),
+        cmocka_unit_test(products),
+        cmocka_unit_test(moves),
+        cmocka_unit_test(gathered_rows),
+        cmocka_unit_test(rotations),
+        cmocka_unit_test(fused_equals_composed),
+        cmocka_unit_test(sums_do_not_depend_on_threads),
+        cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(refuses_rows_of_bf16),
+        cmocka_unit_test(refuses_what_has_no_values),
         cmocka_unit_test(refuses_ids_out_of_range),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,8 +1,8 @@
 /* output_loss against the cross-entropy written out in double precision with whole logits.
  * Gradients are compared element by element with the formulas. */
+#include "autograd/base/random.h"
 #include "autograd/ops.h"
 #include "autograd/params.h"
-#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <math.h>
@@ -153,9 +153,8 @@ static void refuses_types_that_do_not_fit(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_whole_logits),
-                                       cmocka_unit_test(refuses_a_scaled_result_and_wrong_targets),
-                                       cmocka_unit_test(refuses_to_be_left_out),
-                                       cmocka_unit_test(refuses_types_that_do_not_fit)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equals_whole_logits), cmocka_unit_test(refuses_a_scaled_result_and_wrong_targets),
+        cmocka_unit_test(refuses_to_be_left_out), cmocka_unit_test(refuses_types_that_do_not_fit)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -1,10 +1,10 @@
 /* Products with packed weights against those from rows: in both directions, for several numbers of rows, and
  * after the weight has changed. Where a processor does not gain by packing, the context's option asks for it.
  */
+#include "autograd/base/random.h"
 #include "autograd/ops.h"
 #include "autograd/packed_weight.h"
 #include "autograd/params.h"
-#include "autograd/base/random.h"
 #include "tests/support/check.h"
 
 #include <stdlib.h>
@@ -26,8 +26,7 @@ static layer *make(bool packed) {
     assert_int_equal(mla_context_create(&l->context, &(mla_context_options){.pack_weights = packed}), MLA_OK);
     check_ok(l->context, mla_params_create(l->context, &l->params));
     l->weight = mla_params_add(
-        l->params,
-        &(mla_param_spec){.name = "w", .ndim = 2, .shape = {OUT, IN}, .init = MLA_INIT_NORMAL, .scale = 1});
+        l->params, &(mla_param_spec){.name = "w", .ndim = 2, .shape = {OUT, IN}, .init = MLA_INIT_NORMAL, .scale = 1});
     check_ok(l->context, mla_params_allocate(l->params, true));
     mla_params_initialise(l->params, 1);
     check_ok(l->context, mla_tape_create(l->context, &l->tape, NULL));
@@ -50,8 +49,7 @@ static void run(layer *l, int64_t rows) {
     mla_tensor *in = mla_input(l->tape, MLA_F32, 2, (int64_t[]){rows, IN}, x);
     in->needs_grad = true;
     mla_tensor *y = mla_linear(l->tape, in, l->weight, NULL);
-    mla_tensor *wide =
-        mla_residual_add(l->tape, mla_input(l->tape, MLA_F32, 2, (int64_t[]){rows, OUT}, zeros), y, 0);
+    mla_tensor *wide = mla_residual_add(l->tape, mla_input(l->tape, MLA_F32, 2, (int64_t[]){rows, OUT}, zeros), y, 0);
     memcpy(l->y, wide->data, (size_t)(rows * OUT) * sizeof(float));
     check_ok(l->context, mla_backward(l->tape, mla_sum(l->tape, mla_mul(l->tape, wide, wide))));
     memcpy(l->dx, in->grad, (size_t)(rows * IN) * sizeof(float));

@@ -126,8 +126,7 @@ static void without_gradients_none_flow(void **state) {
     for (int64_t i = 0; i < SPECS; i++) assert_false(mla_params_at(params, i)->tensor.needs_grad);
     mla_params_destroy(params);
     params = create(*state, forwards, true);
-    for (int64_t i = 0; i < SPECS; i++)
-        assert_true(mla_params_at(params, i)->tensor.needs_grad == !specs[i].frozen);
+    for (int64_t i = 0; i < SPECS; i++) assert_true(mla_params_at(params, i)->tensor.needs_grad == !specs[i].frozen);
     const uint64_t version = mla_params_version(params);
     mla_params_changed(params);
     assert_true(mla_params_version(params) > version);
@@ -136,9 +135,12 @@ static void without_gradients_none_flow(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranges_are_aligned_and_apart),           cmocka_unit_test(gaps_are_zero),
-        cmocka_unit_test(initial_values_depend_on_seed_and_name), cmocka_unit_test(initial_values_have_their_scale),
-        cmocka_unit_test(wrong_parameters_are_errors),            cmocka_unit_test(without_gradients_none_flow),
+        cmocka_unit_test(ranges_are_aligned_and_apart),
+        cmocka_unit_test(gaps_are_zero),
+        cmocka_unit_test(initial_values_depend_on_seed_and_name),
+        cmocka_unit_test(initial_values_have_their_scale),
+        cmocka_unit_test(wrong_parameters_are_errors),
+        cmocka_unit_test(without_gradients_none_flow),
         cmocka_unit_test(all_is_settled_before_memory_is_allocated),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);

@@ -84,8 +84,10 @@ static void impossible_sizes_are_errors(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(buffers_are_large_enough_and_aligned), cmocka_unit_test(buffers_come_back_with_the_last_holder),
-        cmocka_unit_test(a_class_serves_only_itself), cmocka_unit_test(a_counting_pool_counts_the_same),
+        cmocka_unit_test(buffers_are_large_enough_and_aligned),
+        cmocka_unit_test(buffers_come_back_with_the_last_holder),
+        cmocka_unit_test(a_class_serves_only_itself),
+        cmocka_unit_test(a_counting_pool_counts_the_same),
         cmocka_unit_test(impossible_sizes_are_errors),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);

@@ -114,7 +114,8 @@ static void walked_ops_give_no_gradient_again(void **state) {
     check_error(f->context, mla_backward(f->tape, second), MLA_ERROR_ARGUMENT, words);
     assert_ptr_equal(mla_scale(f->tape, y, 2), mla_inert(f->tape));
     check_error(f->context, mla_error_status(f->context), MLA_ERROR_ARGUMENT, words);
-    check_error(f->context, mla_backward(f->tape, mla_recompute(f->tape, doubled, NULL, 0, y)), MLA_ERROR_ARGUMENT, words);
+    check_error(f->context, mla_backward(f->tape, mla_recompute(f->tape, doubled, NULL, 0, y)), MLA_ERROR_ARGUMENT,
+                words);
     assert_ptr_not_equal(mla_detached(f->tape, doubled, NULL, y), mla_inert(f->tape)); /* asks for no gradient */
 }
 

@@ -20,7 +20,7 @@ typedef struct {
     int32_t ids[ROWS + 1];
     int64_t length; /* of a step's results: the gradients, the loss behind them */
     float *results[STEPS];
-    int steps;      /* that went well */
+    int steps; /* that went well */
 } training;
 
 static training *training_on(int threads, mla_dtype precision) {
@@ -52,10 +52,10 @@ static void step(training *t) {
     static const int64_t shape[] = {B, T};
     float *result = t->results[t->steps];
     mla_params_clear_gradients(t->model->params);
-    mla_tape_begin(t->tape, &(mla_step){.seed = 1, .step = (uint64_t)t->steps, .training = true,
-                                        .precision = t->precision});
+    mla_tape_begin(t->tape,
+                   &(mla_step){.seed = 1, .step = (uint64_t)t->steps, .training = true, .precision = t->precision});
     mla_tensor *loss = language_loss(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, shape, t->ids),
-                                        mla_input(t->tape, MLA_I32, 2, shape, t->ids + 1), 1.0f / ROWS, NULL);
+                                     mla_input(t->tape, MLA_I32, 2, shape, t->ids + 1), 1.0f / ROWS, NULL);
     if (mla_error_status(t->context)) return;
     result[t->length - 1] = *(float *)loss->data;
     if (mla_backward(t->tape, loss)) return;
@@ -150,9 +150,8 @@ static void the_caller_keeps_its_number(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(contexts_take_turns),
-                                       cmocka_unit_test(contexts_work_at_the_same_time),
-                                       cmocka_unit_test(another_thread_may_use_a_context),
-                                       cmocka_unit_test(the_caller_keeps_its_number)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(contexts_take_turns), cmocka_unit_test(contexts_work_at_the_same_time),
+        cmocka_unit_test(another_thread_may_use_a_context), cmocka_unit_test(the_caller_keeps_its_number)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

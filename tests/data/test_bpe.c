@@ -7,12 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char story[] =
-    "low low low low low lower lower newest newest newest newest newest newest widest widest "
-    "widest don't 1234567 <|endoftext|> straße 你好，世界\n\n    return x\r\n\xff\xfe\0z";
+static const char story[] = "low low low low low lower lower newest newest newest newest newest newest widest widest "
+                            "widest don't 1234567 <|endoftext|> straße 你好，世界\n\n    return x\r\n\xff\xfe\0z";
 
-static mla_id_list encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
-                          size_t length) {
+static mla_id_list encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, size_t length) {
     mla_id_list ids = {0};
     check_ok(context, mla_tokenizer_encode(context, tokenizer, bytes, (int64_t)length, &ids));
     return ids;
@@ -21,9 +19,8 @@ static mla_id_list encode(mla_context *context, const mla_tokenizer *tokenizer, 
 /* The example of Sennrich et al. 2016. e,s and s,t occur 9 times, l,o and o,w 7 times, then e,w and n,e 6
  * times: each time the pair with the smaller ids (here bytes) comes first. */
 static void merges_the_most_frequent_pair(void **state) {
-    static const char text[] =
-        "low low low low low lower lower newest newest newest newest newest newest widest "
-        "widest widest";
+    static const char text[] = "low low low low low lower lower newest newest newest newest newest newest widest "
+                               "widest widest";
     static const char *const expected[] = {"es", "est", "lo", "low", "ew"};
     mla_tokenizer *tokenizer;
     check_ok(*state, mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){257 + 5, "[a-z]+"},
@@ -54,8 +51,8 @@ typedef struct {
 static void apply_merge(piece_t *piece, const char *left, const char *right) {
     int kept = 0;
     for (int i = 0; i < piece->count; kept++) {
-        const bool here =
-            i + 1 < piece->count && !strcmp(piece->tokens[i], left) && !strcmp(piece->tokens[i + 1], right);
+        const bool here = i + 1 < piece->count && !strcmp(piece->tokens[i], left) &&
+                          !strcmp(piece->tokens[i + 1], right);
         if (kept != i) strcpy(piece->tokens[kept], piece->tokens[i]);
         if (here) strcat(piece->tokens[kept], right);
         i += here ? 2 : 1;
@@ -70,8 +67,7 @@ static void make_piece(piece_t *piece, const char *text) {
 
 /* A text of a's and b's, which makes for runs, overlaps, and different ways to the same token. */
 static void make_text(char *text, uint32_t *seed) {
-    for (int i = 0; i < piece_length; i++)
-        text[i] = (char)('a' + (*seed = *seed * 1664525u + 1013904223u) % 99991 % 2);
+    for (int i = 0; i < piece_length; i++) text[i] = (char)('a' + (*seed = *seed * 1664525u + 1013904223u) % 99991 % 2);
     text[piece_length] = '\0';
 }
 
@@ -92,12 +88,10 @@ static void agrees_with_a_plain_implementation(void **state) {
         mla_tokenizer *tokenizer;
         make_text(text, &seed);
         make_text(other, &seed);
-        check_ok(*state,
-                 mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){257 + merge_count, "[a-z]+"},
-                                     &(mla_text_chunk){text, piece_length}, 1));
+        check_ok(*state, mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){257 + merge_count, "[a-z]+"},
+                                             &(mla_text_chunk){text, piece_length}, 1));
         char *json = mla_tokenizer_json(*state, tokenizer);
-        json_t *root = json_loads(json, 0, NULL),
-               *merges = json_object_get(json_object_get(root, "model"), "merges");
+        json_t *root = json_loads(json, 0, NULL), *merges = json_object_get(json_object_get(root, "model"), "merges");
         make_piece(&piece, text);
         make_piece(&second, other);
         for (size_t m = 0; m < json_array_size(merges); m++) {
@@ -157,8 +151,7 @@ static void text_never_becomes_the_separator(void **state) {
         assert_null(strstr(json, merge));
     }
     free(json);
-    check_ok(*state,
-             mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}));
+    check_ok(*state, mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}));
     check_ok(*state, mla_encoder_encode(*state, encoder, "a<|endoftext|><|endoftext|", 26, &ids));
     assert_int_equal(ids.ids[0], 'a');
     assert_int_equal(ids.ids[1], 256);

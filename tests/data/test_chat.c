@@ -1,6 +1,6 @@
 /* Conversations: read from JSON, rendered by the templates, and marked where an answer is. */
-#include "data/tokenizer/bpe.h"
 #include "data/text/chat.h"
+#include "data/tokenizer/bpe.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>
@@ -119,10 +119,11 @@ static void conversations_may_begin_with_the_templates_own_message(void **state)
 
 static void llamas_system_message_has_dates(void **state) {
     mla_tokenizer *llama3 = with_tokens(*state, llama3_tokens);
-    check_render(*state, llama3, MLA_CHAT_LLAMA3_1, "{\"prompt\": \"Hi\", \"completion\": \"Ho\"}",
-                 "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
-                 "Today Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
-                 "<|start_header_id|>assistant<|end_header_id|>\n\n[Ho<|eot_id|>]|");
+    check_render(
+        *state, llama3, MLA_CHAT_LLAMA3_1, "{\"prompt\": \"Hi\", \"completion\": \"Ho\"}",
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
+        "Today Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n[Ho<|eot_id|>]|");
     mla_tokenizer_destroy(llama3);
 }
 
@@ -146,8 +147,10 @@ static void reasoning_is_kept_behind_the_last_question(void **state) {
 }
 
 static void an_answer_may_be_missing(void **state) {
-    check_render(*state, bytes, MLA_CHAT_PLAIN, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}", "User: Hi\n\n|");
-    check_render(*state, bytes, MLA_CHAT_PLAIN, "{\"prompt\": \"Hi\", \"completion\": \"\"}", "User: Hi\n\nAssistant: |");
+    check_render(*state, bytes, MLA_CHAT_PLAIN, "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}",
+                 "User: Hi\n\n|");
+    check_render(*state, bytes, MLA_CHAT_PLAIN, "{\"prompt\": \"Hi\", \"completion\": \"\"}",
+                 "User: Hi\n\nAssistant: |");
     check_render(*state, bytes, MLA_CHAT_PLAIN, "{\"messages\": []}", "|");
 }
 
@@ -234,28 +237,36 @@ static void models_templates_are_recognised(void **state) {
         mla_chat_template expected; /* AUTO: refused */
     } cases[] = {
         {"{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}", MLA_CHAT_CHATML},
+         "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+         MLA_CHAT_CHATML},
         {"{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a "
-         "helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role']}}", MLA_CHAT_QWEN2},
+         "helpful assistant.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role']}}",
+         MLA_CHAT_QWEN2},
         {"{{ '<|im_start|>system\nYou are a pirate.<|im_end|>\n' }}{{'<|im_start|>' + message['role']}}",
          MLA_CHAT_AUTO},
         {"{{- '<|im_start|>system\\n' }}{{- \"You may call functions\" }}{%- else %}{{- '<|im_start|>system\\nYou are Qwen, "
-         "created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' }}", MLA_CHAT_QWEN2_5},
+         "created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\\n' }}",
+         MLA_CHAT_QWEN2_5},
         {"{{- '<|im_start|>system\\n' + messages[0].content }}{%- set ns = namespace(last_query_index=1) %}"
          "{%- if loop.last or (not loop.last and reasoning_content) %}{{- '<think>\\n' + content.lstrip('\\n') }}",
          MLA_CHAT_QWEN3},
         {"{%- if tools %}{{- '<|im_start|>system\\n' }} ... '<think>\\n' ... '<|im_end|>\\n' }}", MLA_CHAT_AUTO},
         {"{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
-         "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}", MLA_CHAT_LLAMA3},
+         "message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}",
+         MLA_CHAT_LLAMA3},
         {"{%- set date_string = \"26 Jul 2024\" %}{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}"
-         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{ message['content'] | trim + '<|eot_id|>' }}", MLA_CHAT_LLAMA3_1},
+         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{ message['content'] | trim + '<|eot_id|>' }}",
+         MLA_CHAT_LLAMA3_1},
         {"{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- set date_string = \"26 Jul 2024\" %}{{- \"<|start_header_id|>\" }}"
-         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{ message['content'] | trim + '<|eot_id|>' }}", MLA_CHAT_AUTO},
+         "{{- \"Cutting Knowledge Date: December 2023\\n\" }}{{ message['content'] | trim + '<|eot_id|>' }}",
+         MLA_CHAT_AUTO},
         {"{{- \"<|start_header_id|>system<|end_header_id|>\\n\\n\" }}{{- \"Cutting Knowledge Date: December 2023\\n\" }}"
-         "{{ message['content'] | trim + '<|eot_id|>' }}", MLA_CHAT_AUTO},
+         "{{ message['content'] | trim + '<|eot_id|>' }}",
+         MLA_CHAT_AUTO},
         {"{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}{{ bos_token }}"
          "{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\\n\\n' }}{% elif "
-         "message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + eos_token }}", MLA_CHAT_DEEPSEEK2},
+         "message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + eos_token }}",
+         MLA_CHAT_DEEPSEEK2},
         {"{{bos_token}}{{ns.system_prompt}}{%- for message in messages %}{{'<｜User｜>' + message['content']}}"
          "{{'<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>'}}",
          MLA_CHAT_DEEPSEEK3},
@@ -268,8 +279,9 @@ static void models_templates_are_recognised(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const mla_status status = mla_chat_recognise(context, bytes, cases[i].jinja, &found);
         if (cases[i].expected == MLA_CHAT_AUTO)
-            check_error(context, status, MLA_ERROR_ARGUMENT,
-                        "choose one of plain, chatml, llama3, deepseek2, deepseek3, llama3.1, qwen2, qwen2.5, smollm2, qwen3 by");
+            check_error(
+                context, status, MLA_ERROR_ARGUMENT,
+                "choose one of plain, chatml, llama3, deepseek2, deepseek3, llama3.1, qwen2, qwen2.5, smollm2, qwen3 by");
         else {
             check_ok(context, status);
             assert_int_equal(found, cases[i].expected);
@@ -299,13 +311,15 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(templates_render),          cmocka_unit_test(conversations_may_begin_with_the_templates_own_message),
-        cmocka_unit_test(llamas_system_message_has_dates),
-        cmocka_unit_test(reasoning_is_kept_behind_the_last_question),
-        cmocka_unit_test(an_answer_may_be_missing),
-        cmocka_unit_test(messages_are_never_tokens), cmocka_unit_test(bad_lines_are_named),
-        cmocka_unit_test(missing_tokens_are_named),  cmocka_unit_test(models_templates_are_recognised),
-        cmocka_unit_test(tokens_tell_the_template)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(templates_render),
+                                       cmocka_unit_test(conversations_may_begin_with_the_templates_own_message),
+                                       cmocka_unit_test(llamas_system_message_has_dates),
+                                       cmocka_unit_test(reasoning_is_kept_behind_the_last_question),
+                                       cmocka_unit_test(an_answer_may_be_missing),
+                                       cmocka_unit_test(messages_are_never_tokens),
+                                       cmocka_unit_test(bad_lines_are_named),
+                                       cmocka_unit_test(missing_tokens_are_named),
+                                       cmocka_unit_test(models_templates_are_recognised),
+                                       cmocka_unit_test(tokens_tell_the_template)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

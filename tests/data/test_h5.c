@@ -44,8 +44,7 @@ static int teardown(void **state) {
 static float weight(int64_t i, float base) { return base + (float)i * 0.5f; }
 
 /* One dataset of each kind; `base` tells versions apart. */
-static mla_status write_sample(mla_context *context, const char *path, float base,
-                               const mla_h5_options *options) {
+static mla_status write_sample(mla_context *context, const char *path, float base, const mla_h5_options *options) {
     static float weights[ROWS * WIDTH];
     static mla_bf16 half[ROWS];
     for (int i = 0; i < ROWS * WIDTH; i++) weights[i] = weight(i, base);
@@ -77,13 +76,11 @@ static float read_sample(mla_context *context, const char *path) {
     int64_t step;
     double loss;
     check_ok(context, mla_h5_open(context, &file, path, MLA_H5_SEALED));
-    check_ok(context,
-             mla_h5_read(file, "/model/layers.0.weight", MLA_H5_F32, 2, (int64_t[]){ROWS, WIDTH}, weights));
+    check_ok(context, mla_h5_read(file, "/model/layers.0.weight", MLA_H5_F32, 2, (int64_t[]){ROWS, WIDTH}, weights));
     for (int i = 0; i < ROWS * WIDTH; i++) assert_true(weights[i] == weight(i, weights[0]));
     check_ok(context, mla_h5_read(file, "model/half", MLA_H5_BF16, 1, (int64_t[]){ROWS}, half));
     for (int i = 0; i < ROWS; i++) assert_int_equal(half[i], mla_bf16_from_float(weight(i, weights[0])));
-    check_ok(context,
-             mla_h5_read_rows(file, "/long/rows", MLA_H5_F32, 2, (int64_t[]){ROWS, WIDTH}, 11, 7, rows));
+    check_ok(context, mla_h5_read_rows(file, "/long/rows", MLA_H5_F32, 2, (int64_t[]){ROWS, WIDTH}, 11, 7, rows));
     assert_memory_equal(rows, weights + 11 * WIDTH, sizeof rows);
     check_ok(context, mla_h5_map(file, "/long/rows", MLA_H5_F32, 2, (int64_t[]){ROWS, WIDTH}, &map));
     assert_memory_equal(map, weights, sizeof weights);
@@ -133,9 +130,8 @@ static void equal_content_makes_equal_files(void **state) {
 
 static void lists_names_types_and_shapes(void **state) {
     fixture_t *f = *state;
-    const char *const names[] = {
-        "/config",  "/integrity",   "/long/rows",  "/model/half", "/model/layers.0.weight",
-        "/nothing", "/state/empty", "/state/loss", "/state/step"};
+    const char *const names[] = {"/config",  "/integrity",   "/long/rows",  "/model/half", "/model/layers.0.weight",
+                                 "/nothing", "/state/empty", "/state/loss", "/state/step"};
     mla_h5_file *file;
     mla_h5_info *infos;
     int64_t count;
@@ -153,8 +149,7 @@ static void lists_names_types_and_shapes(void **state) {
     assert_int_equal(count, 2);
     assert_string_equal(infos[1].name, "/model/layers.0.weight");
     free(infos);
-    check_error(f->context, mla_h5_list(file, "/optim", &infos, &count), MLA_ERROR_FORMAT,
-                "has no group /optim");
+    check_error(f->context, mla_h5_list(file, "/optim", &infos, &count), MLA_ERROR_FORMAT, "has no group /optim");
     mla_h5_close(file);
 }
 
@@ -169,12 +164,10 @@ static void refuses_other_types_shapes_and_names(void **state) {
     check_ok(context, mla_h5_open(context, &file, f->path, MLA_H5_SEALED));
     check_error(context, mla_h5_read(file, "/long/rows", MLA_H5_F32, 2, turned, out), MLA_ERROR_SHAPE,
                 "dataset /long/rows is f32 (700, 3), not f32 (3, 700)");
-    check_error(context, mla_h5_read(file, "/long/rows", MLA_H5_BF16, 2, shape, out), MLA_ERROR_SHAPE,
-                "not bf16");
-    check_error(context, mla_h5_read(file, "/long/rows", MLA_H5_F32, 1, shape, out), MLA_ERROR_SHAPE,
-                "(700)");
-    check_error(context, mla_h5_read_rows(file, "/long/rows", MLA_H5_F32, 2, shape, 698, 3, out),
-                MLA_ERROR_ARGUMENT, "no rows 698 to 701");
+    check_error(context, mla_h5_read(file, "/long/rows", MLA_H5_BF16, 2, shape, out), MLA_ERROR_SHAPE, "not bf16");
+    check_error(context, mla_h5_read(file, "/long/rows", MLA_H5_F32, 1, shape, out), MLA_ERROR_SHAPE, "(700)");
+    check_error(context, mla_h5_read_rows(file, "/long/rows", MLA_H5_F32, 2, shape, 698, 3, out), MLA_ERROR_ARGUMENT,
+                "no rows 698 to 701");
     check_error(context, mla_h5_read(file, "/model/none", MLA_H5_F32, 2, shape, out), MLA_ERROR_FORMAT,
                 "no dataset /model/none");
     check_error(context, mla_h5_read_text(file, "/long/rows", &text), MLA_ERROR_SHAPE, "is f32, not text");
@@ -192,8 +185,8 @@ static void refuses_bad_writes(void **state) {
     mla_h5_file *file;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         check_ok(context, mla_h5_create(context, &file, f->path, NULL));
-        check_error(context, mla_h5_write(file, names[i], MLA_H5_F32, 1, (int64_t[]){2}, two),
-                    MLA_ERROR_ARGUMENT, "cannot name a dataset");
+        check_error(context, mla_h5_write(file, names[i], MLA_H5_F32, 1, (int64_t[]){2}, two), MLA_ERROR_ARGUMENT,
+                    "cannot name a dataset");
         assert_int_equal(mla_h5_write(file, "fine", MLA_H5_F32, 1, (int64_t[]){2}, two), MLA_ERROR_ARGUMENT);
         assert_int_equal(mla_h5_commit(file), MLA_ERROR_ARGUMENT);
         mla_h5_close(file);
@@ -229,8 +222,7 @@ static void names_what_cannot_be_opened(void **state) {
     check_error(context, mla_h5_open(context, &file, f->path, MLA_H5_ANY), MLA_ERROR_FORMAT, "cut or empty");
     char text[1024] = "plain text";
     file_write(f->path, text, sizeof text);
-    check_error(context, mla_h5_open(context, &file, f->path, MLA_H5_ANY), MLA_ERROR_FORMAT,
-                "not an HDF5 file");
+    check_error(context, mla_h5_open(context, &file, f->path, MLA_H5_ANY), MLA_ERROR_FORMAT, "not an HDF5 file");
     free(missing);
 }
 
@@ -256,8 +248,7 @@ static void finds_every_changed_bit(void **state) {
     for (int64_t i = 0; i < bytes; i++) {
         mla_h5_file *file;
         set_byte(f->path, i, (char)(data[i] ^ (1 << i % 8)));
-        check_error(f->context, mla_h5_open(f->context, &file, f->path, MLA_H5_ANY), MLA_ERROR_FORMAT,
-                    f->path);
+        check_error(f->context, mla_h5_open(f->context, &file, f->path, MLA_H5_ANY), MLA_ERROR_FORMAT, f->path);
         set_byte(f->path, i, data[i]);
     }
     assert_true(read_sample(f->context, f->path) == 1);
@@ -273,19 +264,17 @@ static void names_the_damaged_part(void **state) {
     char *data = file_read(f->path, &bytes);
     check_ok(f->context, mla_h5_open(f->context, &file, f->path, MLA_H5_SEALED));
     check_ok(f->context, mla_h5_map(file, "/long/rows", MLA_H5_F32, 2, (int64_t[]){ROWS, WIDTH}, &map));
-    char *found =
-        memmem(data, (size_t)bytes, map, ROWS * WIDTH * sizeof(float)); /* the first of two equal ones */
+    char *found = memmem(data, (size_t)bytes, map, ROWS * WIDTH * sizeof(float)); /* the first of two equal ones */
     mla_h5_close(file);
     const struct {
         int64_t at;
         const char *words;
-    } cases[] = {
-        {100, "the seal"},
-        {513, "HDF5's own records"},
-        {found - data, "dataset /model/layers.0.weight changed"},
-        {found - data + ROWS * WIDTH * (int64_t)sizeof(float) - 1, "dataset /model/layers.0.weight changed"},
-        {(char *)memmem(data, (size_t)bytes, "{\"name", 6) - data, "dataset /config changed"},
-        {(char *)memmem(data, (size_t)bytes, " /config\n", 9) - data, "the table of datasets"}};
+    } cases[] = {{100, "the seal"},
+                 {513, "HDF5's own records"},
+                 {found - data, "dataset /model/layers.0.weight changed"},
+                 {found - data + ROWS * WIDTH * (int64_t)sizeof(float) - 1, "dataset /model/layers.0.weight changed"},
+                 {(char *)memmem(data, (size_t)bytes, "{\"name", 6) - data, "dataset /config changed"},
+                 {(char *)memmem(data, (size_t)bytes, " /config\n", 9) - data, "the table of datasets"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         set_byte(f->path, cases[i].at, (char)(data[cases[i].at] ^ 16));
         check_damaged(f, cases[i].words);

@@ -21,8 +21,11 @@ static corpus *make_corpus(int documents, const int *lengths, bool answers) {
     for (int i = 0; i < MOST; i++) c->tokens[i] = i;
     for (int d = 0; d < documents; d++) c->offsets[d + 1] = c->offsets[d] + lengths[d];
     assert_true(c->offsets[documents] <= MOST);
-    c->stream = (mla_token_stream){.count = c->offsets[documents], .wide = c->tokens, .documents = documents,
-                                   .offsets = c->offsets, .answers = answers ? c->answers : NULL};
+    c->stream = (mla_token_stream){.count = c->offsets[documents],
+                                   .wide = c->tokens,
+                                   .documents = documents,
+                                   .offsets = c->offsets,
+                                   .answers = answers ? c->answers : NULL};
     return c;
 }
 
@@ -70,7 +73,7 @@ static void every_target_is_there_once(void **state) {
     assert_int_equal(sampler.samples, r.sequences);
     assert_int_equal(mla_window_count(&c->stream, p, LENGTH), r.sequences);
     assert_true(r.positions > r.sequences * LENGTH * 95 / 100); /* little padding */
-    for (int64_t i = 0; i < 2 * r.sequences; i++) { /* two epochs */
+    for (int64_t i = 0; i < 2 * r.sequences; i++) {             /* two epochs */
         mla_sampler_get(&sampler, i, ids, targets, starts);
         for (int t = 0; t < LENGTH; t++) {
             assert_in_range(starts[t], 0, t);
@@ -103,11 +106,11 @@ static void examples_are_cut_and_left_out(void **state) {
     corpus *c = make_corpus(5, (const int[]){6, 15, 15, 4, 11}, true);
     mla_packing *p;
     int32_t ids[LENGTH], targets[LENGTH], starts[LENGTH];
-    c->answers[3] = c->answers[4] = 1;                   /* the first: two */
+    c->answers[3] = c->answers[4] = 1;               /* the first: two */
     for (int i = 14; i < 21; i++) c->answers[i] = 1; /* the second: 14 to 20, of which 17 is the last that is kept */
-    c->answers[35] = 1;                                  /* the third: behind the cut */
-    c->answers[36] = 1;                                  /* the fourth: its first token, which nothing can predict */
-    c->answers[50] = 1;                                  /* the fifth: exactly as long as a sequence */
+    c->answers[35] = 1;                              /* the third: behind the cut */
+    c->answers[36] = 1;                              /* the fourth: its first token, which nothing can predict */
+    c->answers[50] = 1;                              /* the fifth: exactly as long as a sequence */
     check_ok(context, mla_packing_create(context, &p, &c->stream, LENGTH));
     const mla_packing_report r = mla_packing_report_of(p);
     assert_int_equal(r.cut, 1);

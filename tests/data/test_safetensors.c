@@ -40,10 +40,8 @@ static void halves_go_there_and_back(void **state) {
     for (uint32_t h = 0; h < 65536; h++) {
         const float value = mla_f16_to_float((uint16_t)h);
         const uint16_t again = mla_f16_from_float(value);
-        if (isnan(value))
-            assert_true((again & 0x7c00) == 0x7c00 && (again & 1023));
-        else
-            assert_int_equal(again, h);
+        if (isnan(value)) assert_true((again & 0x7c00) == 0x7c00 && (again & 1023));
+        else assert_int_equal(again, h);
     }
 }
 
@@ -57,8 +55,7 @@ static void halves_are_what_the_standard_says(void **state) {
         assert_true((double)mla_f16_to_float((uint16_t)(h | 0x8000)) == -value);
     }
     assert_true(signbit(mla_f16_to_float(0x8000)));
-    assert_true(isinf(mla_f16_to_float(0x7c00)) && mla_f16_to_float(0xfc00) < 0 &&
-                isnan(mla_f16_to_float(0x7c01)));
+    assert_true(isinf(mla_f16_to_float(0x7c00)) && mla_f16_to_float(0xfc00) < 0 && isnan(mla_f16_to_float(0x7c01)));
 }
 
 /* Between neighbours, to the nearer; half-way, to the even one. */
@@ -95,8 +92,8 @@ static float rounded(mla_safetensors_type type, float x) {
     return type == MLA_SAFETENSORS_F16 ? mla_f16_to_float(mla_f16_from_float(x)) : x;
 }
 
-static void check_tensor(mla_context *context, const mla_safetensors *file, const char *name,
-                         mla_safetensors_type type, const float *expected) {
+static void check_tensor(mla_context *context, const mla_safetensors *file, const char *name, mla_safetensors_type type,
+                         const float *expected) {
     const mla_safetensors_info *t = mla_safetensors_find(file, name);
     assert_non_null(t);
     assert_int_equal(t->type, type);
@@ -171,8 +168,8 @@ static void refuses_to_write(void **state) {
     char *disk = disk_create(f->folder, 64);
     if (!disk) return;
     char *path = path_in(disk, "full.safetensors"), *temporary = path_in(disk, "full.safetensors.tmp");
-    check_error(f->context, mla_safetensors_write(f->context, path, MLA_SAFETENSORS_F32, items, ITEMS),
-                MLA_ERROR_IO, "No space left");
+    check_error(f->context, mla_safetensors_write(f->context, path, MLA_SAFETENSORS_F32, items, ITEMS), MLA_ERROR_IO,
+                "No space left");
     assert_false(file_exists(path) || file_exists(temporary));
     free(path);
     free(temporary);
@@ -191,9 +188,8 @@ static void write_file(const char *path, const char *header, int64_t data) {
     free(bytes);
 }
 
-#define W(dtype, shape, offsets)                                                                             \
-    "\"w\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}"
-#define V(offsets) "\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" offsets "}"
+#define W(dtype, shape, offsets) "\"w\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define V(offsets)               "\"v\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" offsets "}"
 
 static void wrong_headers_are_refused(void **state) {
     fixture *f = *state;
@@ -206,8 +202,7 @@ static void wrong_headers_are_refused(void **state) {
         {"{} x", "not valid JSON"},
         {"{}", "16 bytes after the last tensor belong to none"},
         {"{\"w\":3}", "tensor w: its entry is not a JSON object"},
-        {"{" W("\"F32\"", "[4]", "[0,16]") "," W("\"F32\"", "[4]", "[0,16]") "}",
-         "duplicate object key near '\"w\"'"},
+        {"{" W("\"F32\"", "[4]", "[0,16]") "," W("\"F32\"", "[4]", "[0,16]") "}", "duplicate object key near '\"w\"'"},
         {"{\"__metadata__\":{\"format\":1}," W("\"F32\"", "[4]", "[0,16]") "}",
          "__metadata__ is not an object of strings"},
         {"{\"__metadata__\":[]}", "__metadata__ is not an object of strings"},
@@ -227,11 +222,9 @@ static void wrong_headers_are_refused(void **state) {
         {"{" W("\"F32\"", "[4]", "[-16,0]") "}", "its data_offsets are not two whole numbers"},
         {"{" W("\"F32\"", "[4]", "[16,0]") "}", "its data_offsets are not two whole numbers"},
         {"{" W("\"F32\"", "[4]", "{}") "}", "its data_offsets are not two whole numbers"},
-        {"{" W("\"F32\"", "[5]", "[0,20]") "}",
-         "tensor w: its bytes 0 to 20 are not in the file, which has 16"},
+        {"{" W("\"F32\"", "[5]", "[0,20]") "}", "tensor w: its bytes 0 to 20 are not in the file, which has 16"},
         {"{" W("\"F32\"", "[4]", "[9223372036854775791,9223372036854775807]") "}", "are not in the file"},
-        {"{" W("\"F32\"", "[3]", "[0,16]") "}",
-         "it has 16 bytes, but its shape has 3 elements of F32 (4 bytes each)"},
+        {"{" W("\"F32\"", "[3]", "[0,16]") "}", "it has 16 bytes, but its shape has 3 elements of F32 (4 bytes each)"},
         {"{" W("\"BF16\"", "[4]", "[0,16]") "}", "its shape has 4 elements of BF16 (2 bytes each)"},
         {"{" W("\"F32\"", "[2]", "[8,16]") "}", "bytes 0 to 8 before tensor w belong to none"},
         {"{" W("\"F32\"", "[2]", "[0,8]") "}", "8 bytes after the last tensor belong to none"},
@@ -242,8 +235,7 @@ static void wrong_headers_are_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mla_safetensors *file;
         write_file(f->path, cases[i].header, 16);
-        check_error(f->context, mla_safetensors_open(f->context, &file, f->path), MLA_ERROR_FORMAT,
-                    cases[i].words);
+        check_error(f->context, mla_safetensors_open(f->context, &file, f->path), MLA_ERROR_FORMAT, cases[i].words);
         assert_null(file);
     }
     mla_safetensors *file;
@@ -276,11 +268,9 @@ static void lengths_are_checked(void **state) {
                     lengths[i] > 8 ? "its header should have" : "not valid JSON");
     }
     file_write(f->path, "1234567", 7);
-    check_error(f->context, mla_safetensors_open(f->context, &file, f->path), MLA_ERROR_FORMAT,
-                "has 7 bytes, too few");
+    check_error(f->context, mla_safetensors_open(f->context, &file, f->path), MLA_ERROR_FORMAT, "has 7 bytes, too few");
     file_write(f->path, "", 0);
-    check_error(f->context, mla_safetensors_open(f->context, &file, f->path), MLA_ERROR_FORMAT,
-                "has 0 bytes, too few");
+    check_error(f->context, mla_safetensors_open(f->context, &file, f->path), MLA_ERROR_FORMAT, "has 0 bytes, too few");
     check_error(f->context, mla_safetensors_open(f->context, &file, "/nowhere"), MLA_ERROR_IO, "/nowhere");
     check_error(f->context, mla_safetensors_open(f->context, &file, "/dev/null"), MLA_ERROR_FORMAT,
                 "not a regular file");
@@ -310,8 +300,7 @@ static void models_are_cut_into_shards(void **state) {
          *third = path_in(f->folder, "model-00003-of-00003.safetensors"),
          *fourth = path_in(f->folder, "model-00004-of-00004.safetensors"),
          *index = path_in(f->folder, "model.safetensors.index.json");
-    check_ok(f->context,
-             mla_safetensors_write_model(f->context, f->folder, MLA_SAFETENSORS_F32, items, ITEMS, 1000));
+    check_ok(f->context, mla_safetensors_write_model(f->context, f->folder, MLA_SAFETENSORS_F32, items, ITEMS, 1000));
     assert_true(file_exists(third) && file_exists(index) && !file_exists(fourth) && !file_exists(model));
     for (int i = 0; i < 2; i++) {
         check_ok(f->context, mla_safetensors_open(f->context, &file, i ? index : f->folder));
@@ -341,15 +330,14 @@ static void wrong_indices_are_refused(void **state) {
         {"{", "not valid JSON: line 1", MLA_ERROR_FORMAT},
         {"{}", "has no weight_map", MLA_ERROR_FORMAT},
         {"{\"weight_map\":[]}", "has no weight_map", MLA_ERROR_FORMAT},
-        {"{\"weight_map\":{\"v\":1}}", "tensor v: \"\" is not the name of a file beside it",
-         MLA_ERROR_FORMAT},
+        {"{\"weight_map\":{\"v\":1}}", "tensor v: \"\" is not the name of a file beside it", MLA_ERROR_FORMAT},
         {"{\"weight_map\":{\"v\":\"../one\"}}", "tensor v: \"../one\" is not the name", MLA_ERROR_FORMAT},
         {"{\"weight_map\":{\"v\":\"..\"}}", "tensor v: \"..\" is not the name", MLA_ERROR_FORMAT},
         {"{\"weight_map\":{\"v\":\"three\"}}", "shard ", MLA_ERROR_IO},
         {"{\"weight_map\":{\"v\":\"three\"}}", "three is missing; v is in it", MLA_ERROR_IO},
         {"{\"weight_map\":{\"v\":\"one\",\"v\":\"two\"}}", "duplicate", MLA_ERROR_FORMAT},
-        {"{\"weight_map\":{\"v\":\"one\",\"w\":\"one\",\"x\":\"two\",\"y\":\"two\"}}",
-         "tensor y is not in shard two", MLA_ERROR_FORMAT},
+        {"{\"weight_map\":{\"v\":\"one\",\"w\":\"one\",\"x\":\"two\",\"y\":\"two\"}}", "tensor y is not in shard two",
+         MLA_ERROR_FORMAT},
         {"{\"weight_map\":{\"v\":\"one\",\"w\":\"two\",\"x\":\"two\"}}",
          "tensor w should be in shard two, but is in one", MLA_ERROR_FORMAT},
         {"{\"weight_map\":{\"v\":\"one\",\"x\":\"two\"}}", "does not list tensor w, which is in shard one",
@@ -363,8 +351,7 @@ static void wrong_indices_are_refused(void **state) {
     check_error(f->context, mla_safetensors_open(f->context, &file, f->folder), MLA_ERROR_IO,
                 "has neither model.safetensors");
     char *index = path_in(f->folder, "model.safetensors.index.json");
-    const mla_safetensors_item tensors[] = {
-        {"w", 1, {1}, values}, {"v", 1, {1}, values}, {"x", 1, {1}, values}};
+    const mla_safetensors_item tensors[] = {{"w", 1, {1}, values}, {"v", 1, {1}, values}, {"x", 1, {1}, values}};
     const char *const names[] = {"one", "two", "twice", "cut"};
     char *paths[4];
     for (int i = 0; i < 4; i++) paths[i] = path_in(f->folder, names[i]);
@@ -377,8 +364,7 @@ static void wrong_indices_are_refused(void **state) {
     free(bytes);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         file_write(index, cases[i].index, (int64_t)strlen(cases[i].index));
-        check_error(f->context, mla_safetensors_open(f->context, &file, f->folder), cases[i].status,
-                    cases[i].words);
+        check_error(f->context, mla_safetensors_open(f->context, &file, f->folder), cases[i].status, cases[i].words);
     }
     for (int i = 0; i < 4; i++) free(paths[i]);
     free(index);
@@ -387,12 +373,11 @@ static void wrong_indices_are_refused(void **state) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, create, destroy)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        CASE(halves_go_there_and_back),     CASE(halves_are_what_the_standard_says),
-        CASE(halves_round_to_nearest_even), CASE(written_files_read_back),
-        CASE(headers_are_aligned),          CASE(refuses_to_write),
-        CASE(wrong_headers_are_refused),    CASE(other_types_are_listed_but_not_read),
-        CASE(lengths_are_checked),          CASE(cuts_are_found),
-        CASE(models_are_cut_into_shards),   CASE(wrong_indices_are_refused)};
+    const struct CMUnitTest tests[] = {CASE(halves_go_there_and_back),     CASE(halves_are_what_the_standard_says),
+                                       CASE(halves_round_to_nearest_even), CASE(written_files_read_back),
+                                       CASE(headers_are_aligned),          CASE(refuses_to_write),
+                                       CASE(wrong_headers_are_refused),    CASE(other_types_are_listed_but_not_read),
+                                       CASE(lengths_are_checked),          CASE(cuts_are_found),
+                                       CASE(models_are_cut_into_shards),   CASE(wrong_indices_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,8 +58,7 @@ static void an_epoch_is_each_piece_once(void **state) {
         bool seen[20] = {false};
         for (int64_t i = 0; i < 20; i++) {
             mla_sampler_get(&sampler, epoch * 20 + i, inputs, targets, NULL);
-            for (int j = 0; j < LENGTH; j++)
-                assert_true(inputs[j] == inputs[0] + j && targets[j] == inputs[j] + 1);
+            for (int j = 0; j < LENGTH; j++) assert_true(inputs[j] == inputs[0] + j && targets[j] == inputs[j] + 1);
             int64_t place = inputs[0] / LENGTH;
             assert_false(seen[place]);
             seen[place] = true;
@@ -105,8 +104,7 @@ static void refuses_too_little_text(void **state) {
     assert_true(inputs[0] == 0 && targets[LENGTH - 1] == LENGTH);
     check_error(context, mla_sampler_init(context, &sampler, &stream, NULL, LENGTH + 1, 1), MLA_ERROR_ARGUMENT,
                 "sequences of 6 tokens cannot be cut from 6 tokens");
-    check_error(context, mla_sampler_init(context, &sampler, &stream, NULL, 0, 1), MLA_ERROR_ARGUMENT,
-                "of 0 tokens");
+    check_error(context, mla_sampler_init(context, &sampler, &stream, NULL, 0, 1), MLA_ERROR_ARGUMENT, "of 0 tokens");
     free((void *)(uintptr_t)stream.wide);
 }
 
@@ -119,10 +117,8 @@ static void windows_cover_the_text(void **state) {
         for (int64_t i = 0; i < mla_window_count(&stream, NULL, LENGTH); i++) {
             mla_window_get(&stream, NULL, LENGTH, i, inputs, targets, NULL);
             for (int j = 0; j < LENGTH; j++) {
-                if (next < count)
-                    assert_true(inputs[j] == next - 1 && targets[j] == next), next++;
-                else
-                    assert_true(inputs[j] == 0 && targets[j] == -1 && j > 0);
+                if (next < count) assert_true(inputs[j] == next - 1 && targets[j] == next), next++;
+                else assert_true(inputs[j] == 0 && targets[j] == -1 && j > 0);
             }
         }
         assert_int_equal(next, count < 2 ? 1 : count);

@@ -26,8 +26,7 @@ static void check_pieces(mla_context *context, const char *const *patterns, int 
     pieces_t pieces = {""};
     check_ok(context, mla_split_create(context, &split, patterns, count));
     check_ok(context, mla_split_scratch_create(context, &scratch));
-    check_ok(context,
-             mla_split_run(context, split, scratch, text, (int64_t)strlen(text), note_piece, &pieces));
+    check_ok(context, mla_split_run(context, split, scratch, text, (int64_t)strlen(text), note_piece, &pieces));
     assert_string_equal(pieces.text, expected);
     mla_split_scratch_destroy(scratch);
     mla_split_destroy(split);
@@ -35,8 +34,7 @@ static void check_pieces(mla_context *context, const char *const *patterns, int 
 
 static void splits_by_patterns(void **state) {
     const char *own[] = {mla_bpe_pattern}, *two[] = {"[0-9]+", "a+"};
-    check_pieces(*state, own, 1, "Don't stop(x_1)  12345\n\n  ok ",
-                 "Don|'t| stop|(x|_|1|)| | |123|45|\n\n| | ok| ");
+    check_pieces(*state, own, 1, "Don't stop(x_1)  12345\n\n  ok ", "Don|'t| stop|(x|_|1|)| | |123|45|\n\n| | ok| ");
     check_pieces(*state, own, 1, "你好，世界。été—oui", "你好|，世界|。été|—oui");
     check_pieces(*state, two, 2, "baab12aab", "b|aa|b|12|aa|b");
     check_pieces(*state, two, 0, "one piece", "one piece");

@@ -75,8 +75,7 @@ static void check_refused(mla_context *context, mla_synthetic_options options, c
 
 static void refuses_impossible_options(void **state) {
     check_refused(*state, (mla_synthetic_options){.order = 3}, "of order 3");
-    check_refused(*state, (mla_synthetic_options){.vocabulary = 1},
-                  "vocabulary of 1: it can be from 2 to 8192");
+    check_refused(*state, (mla_synthetic_options){.vocabulary = 1}, "vocabulary of 1: it can be from 2 to 8192");
     check_refused(*state, (mla_synthetic_options){.vocabulary = -4}, "vocabulary of -4");
     check_refused(*state, (mla_synthetic_options){.vocabulary = 407, .order = 2}, "from 2 to 406");
     check_refused(*state, (mla_synthetic_options){.sharpness = -1}, "sharpness -1");

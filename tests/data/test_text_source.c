@@ -66,8 +66,7 @@ static void check_documents(mla_context *context, mla_text_options options, cons
     mla_text_close(source);
 }
 
-#define paths(...)                                                                                           \
-    .paths = (const char *[]){__VA_ARGS__}, .count = sizeof(const char *[]){__VA_ARGS__} / sizeof(char *)
+#define paths(...) .paths = (const char *[]){__VA_ARGS__}, .count = sizeof(const char *[]){__VA_ARGS__} / sizeof(char *)
 
 static void reads_files_folders_and_globs_in_order(void **state) {
     fixture_t *f = *state;
@@ -108,9 +107,8 @@ static void takes_any_bytes(void **state) {
 
 static void reads_a_field_of_jsonl(void **state) {
     fixture_t *f = *state;
-    write_text(
-        "a.jsonl",
-        "{\"text\": \"one\\nline\", \"id\": 1}\n\n \t\r\n{\"text\": \"\"}\n{\"text\": \"zwei \\u00e4\"}");
+    write_text("a.jsonl",
+               "{\"text\": \"one\\nline\", \"id\": 1}\n\n \t\r\n{\"text\": \"\"}\n{\"text\": \"zwei \\u00e4\"}");
     write_text("b.txt", "{}");
     check_documents(f->context, (mla_text_options){paths("a.jsonl", "b.txt"), .jsonl_field = "text"},
                     "a.jsonl:1=one\nline;a.jsonl:5=zwei \xc3\xa4;b.txt={};");
@@ -120,8 +118,8 @@ static void reads_a_field_of_jsonl(void **state) {
     write_text("nul.jsonl", "{\"text\": \"a\\u0000b\"}\n");
     mla_text_source *source;
     const mla_document *document;
-    check_ok(f->context, mla_text_open(f->context, &source,
-                                       &(mla_text_options){paths("nul.jsonl"), .jsonl_field = "text"}));
+    check_ok(f->context,
+             mla_text_open(f->context, &source, &(mla_text_options){paths("nul.jsonl"), .jsonl_field = "text"}));
     check_ok(f->context, mla_text_next(source, &document));
     assert_int_equal(document->length, 3);
     assert_memory_equal(document->bytes, "a\0b", 3);
@@ -140,8 +138,7 @@ static void hands_out_lines_as_they_stand(void **state) {
                 MLA_ERROR_ARGUMENT, "one has one line only: none can be held out");
 }
 
-static void check_refused(mla_context *context, mla_text_options options, mla_status expected,
-                          const char *words) {
+static void check_refused(mla_context *context, mla_text_options options, mla_status expected, const char *words) {
     mla_text_source *source;
     check_error(context, mla_text_open(context, &source, &options), expected, words);
     assert_null(source);
@@ -166,18 +163,15 @@ static void names_what_is_wrong(void **state) {
     check_refused(c, (mla_text_options){paths("nothing")}, MLA_ERROR_ARGUMENT, "no text in nothing");
     check_refused(c, (mla_text_options){.count = 0}, MLA_ERROR_ARGUMENT, "no text in the paths given");
     check_refused(c, (mla_text_options){paths("pipe")}, MLA_ERROR_IO, "pipe is not a file");
-    check_refused(c, (mla_text_options){paths("nothing"), .held_out = 1}, MLA_ERROR_ARGUMENT,
-                  "held_out is 1");
-    check_refused(c, (mla_text_options){paths("nothing"), .held_out = (double)NAN}, MLA_ERROR_ARGUMENT,
-                  "held_out is");
+    check_refused(c, (mla_text_options){paths("nothing"), .held_out = 1}, MLA_ERROR_ARGUMENT, "held_out is 1");
+    check_refused(c, (mla_text_options){paths("nothing"), .held_out = (double)NAN}, MLA_ERROR_ARGUMENT, "held_out is");
     const char *const cases[][2] = {{"bad.jsonl", "bad.jsonl:2: no field \"text\""},
                                     {"array.jsonl", "array.jsonl:3: not a JSON object"},
                                     {"number.jsonl", "number.jsonl:1: no text in field"},
                                     {"cut.jsonl", "cut.jsonl:1: not JSON: "},
                                     {"utf8.jsonl", "utf8.jsonl:1: not JSON: "}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_refused(c, (mla_text_options){paths(cases[i][0]), .jsonl_field = "text"}, MLA_ERROR_FORMAT,
-                      cases[i][1]);
+        check_refused(c, (mla_text_options){paths(cases[i][0]), .jsonl_field = "text"}, MLA_ERROR_FORMAT, cases[i][1]);
 }
 
 /* Root reads everything: a child gives its rights up first. */
@@ -197,8 +191,7 @@ static void names_what_cannot_be_read(void **state) {
         if (mla_text_open(f->context, &source, &(mla_text_options){paths("texts")}) != MLA_ERROR_IO) _exit(2);
         if (!strstr(mla_error(f->context), "cannot read folder texts/locked: Permission denied")) _exit(3);
         mla_clear_error(f->context);
-        if (mla_text_open(f->context, &source, &(mla_text_options){paths("texts/secret")}) != MLA_ERROR_IO)
-            _exit(4);
+        if (mla_text_open(f->context, &source, &(mla_text_options){paths("texts/secret")}) != MLA_ERROR_IO) _exit(4);
         _exit(strstr(mla_error(f->context), "cannot read texts/secret: Permission denied") ? 0 : 5);
     }
     int result = 0;
@@ -252,14 +245,10 @@ static void both_sides_get_a_document(void **state) {
     mkdir("numbered", 0700);
     write_numbered(0, 2);
     for (uint64_t seed = 0; seed < 20; seed++) {
-        assert_int_equal(sides(f->context,
-                               (mla_text_options){paths("numbered"), .held_out = 1e-9, .seed = seed},
-                               held_out),
-                         1);
-        assert_int_equal(sides(f->context,
-                               (mla_text_options){paths("numbered"), .held_out = 0.999, .seed = seed},
-                               held_out),
-                         1);
+        assert_int_equal(
+            sides(f->context, (mla_text_options){paths("numbered"), .held_out = 1e-9, .seed = seed}, held_out), 1);
+        assert_int_equal(
+            sides(f->context, (mla_text_options){paths("numbered"), .held_out = 0.999, .seed = seed}, held_out), 1);
     }
     write_text("numbered/0001", "document 0");
     check_refused(f->context, (mla_text_options){paths("numbered"), .held_out = 0.5}, MLA_ERROR_ARGUMENT,
@@ -269,36 +258,26 @@ static void both_sides_get_a_document(void **state) {
 static void cuts_a_single_document(void **state) {
     fixture_t *f = *state;
     write_text("one", "aaa\nbbb\nccc\nddd\n");
-    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.5},
-                    "one=aaa\nbbb\n;one!ccc\nddd\n;");
-    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.4},
-                    "one=aaa\nbbb\nccc\n;one!ddd\n;");
-    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.99},
-                    "one=aaa\n;one!bbb\nccc\nddd\n;");
-    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.01},
-                    "one=aaa\nbbb\nccc\n;one!ddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.5}, "one=aaa\nbbb\n;one!ccc\nddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.4}, "one=aaa\nbbb\nccc\n;one!ddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.99}, "one=aaa\n;one!bbb\nccc\nddd\n;");
+    check_documents(f->context, (mla_text_options){paths("one"), .held_out = 0.01}, "one=aaa\nbbb\nccc\n;one!ddd\n;");
     check_documents(f->context, (mla_text_options){paths("one")}, "one=aaa\nbbb\nccc\nddd\n;");
     write_text("line", "\xc3\xa4\xc3\xa4\xc3\xa4");
     check_documents(f->context, (mla_text_options){paths("line"), .held_out = 0.5},
                     "line=\xc3\xa4\xc3\xa4;line!\xc3\xa4;");
     file_write("odd", "\x80\x80\x80", 3);
-    check_documents(f->context, (mla_text_options){paths("odd"), .held_out = 1e-300},
-                    "odd=\x80\x80;odd!\x80;");
+    check_documents(f->context, (mla_text_options){paths("odd"), .held_out = 1e-300}, "odd=\x80\x80;odd!\x80;");
     write_text("letter", "x");
-    check_refused(f->context, (mla_text_options){paths("letter"), .held_out = 0.5}, MLA_ERROR_ARGUMENT,
-                  "too short");
+    check_refused(f->context, (mla_text_options){paths("letter"), .held_out = 0.5}, MLA_ERROR_ARGUMENT, "too short");
 }
 
 #define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {test(reads_files_folders_and_globs_in_order),
-                                       test(takes_any_bytes),
-                                       test(reads_a_field_of_jsonl), test(hands_out_lines_as_they_stand),
-                                       test(names_what_is_wrong),
-                                       test(names_what_cannot_be_read),
-                                       test(holds_documents_out_by_content),
-                                       test(both_sides_get_a_document),
-                                       test(cuts_a_single_document)};
+    const struct CMUnitTest tests[] = {
+        test(reads_files_folders_and_globs_in_order), test(takes_any_bytes),           test(reads_a_field_of_jsonl),
+        test(hands_out_lines_as_they_stand),          test(names_what_is_wrong),       test(names_what_cannot_be_read),
+        test(holds_documents_out_by_content),         test(both_sides_get_a_document), test(cuts_a_single_document)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,8 +47,7 @@ static void writes_and_maps(fixture_t *f, int64_t vocabulary_size, int64_t lengt
             *copy = malloc((size_t)length * 4);
     for (int64_t i = 0; i < length; i++) tokens[i] = (int32_t)(i * 7919 % vocabulary_size);
     tokens[length - 1] = top;
-    mla_token_options options = {
-        .vocabulary_size = vocabulary_size, .separator = 1, .tokenizer = "{\"a\": 1}"};
+    mla_token_options options = {.vocabulary_size = vocabulary_size, .separator = 1, .tokenizer = "{\"a\": 1}"};
     check_ok(f->context, mla_token_writer_create(f->context, &writer, f->path, &options));
     check_ok(f->context, mla_token_writer_append(writer, MLA_TRAIN, length, tokens, NULL, 3 * length));
     check_ok(f->context, mla_token_writer_append(writer, MLA_HELD_OUT, 2, tokens, NULL, 5));
@@ -78,8 +77,7 @@ static void writes_and_maps(fixture_t *f, int64_t vocabulary_size, int64_t lengt
     assert_int_equal(mla_token_file_separator(file), 1);
     assert_string_equal(mla_token_file_tokenizer(file), "{\"a\": 1}");
     check_ok(f->context, mla_token_file_expect_tokenizer(file, "{\"a\": 1}"));
-    check_error(f->context, mla_token_file_expect_tokenizer(file, "{}"), MLA_ERROR_ARGUMENT,
-                "another tokenizer");
+    check_error(f->context, mla_token_file_expect_tokenizer(file, "{}"), MLA_ERROR_ARGUMENT, "another tokenizer");
     mla_token_file_close(file);
     free(tokens);
     free(copy);
@@ -109,11 +107,9 @@ static void refuses_bad_tokens_and_options(void **state) {
                 "token 1 of document 1 is 10, not in the vocabulary of 10");
     mla_token_writer_close(writer);
     options.separator = 10;
-    check_error(c, mla_token_writer_create(c, &writer, f->path, &options), MLA_ERROR_ARGUMENT,
-                "separator 10");
+    check_error(c, mla_token_writer_create(c, &writer, f->path, &options), MLA_ERROR_ARGUMENT, "separator 10");
     options.vocabulary_size = 0;
-    check_error(c, mla_token_writer_create(c, &writer, f->path, &options), MLA_ERROR_ARGUMENT,
-                "vocabulary of 0");
+    check_error(c, mla_token_writer_create(c, &writer, f->path, &options), MLA_ERROR_ARGUMENT, "vocabulary of 0");
     options = (mla_token_options){.vocabulary_size = 10, .tokenizer = "{}"};
     char *missing = path_in(f->folder, "none/tokens.h5");
     check_error(c, mla_token_writer_create(c, &writer, missing, &options), MLA_ERROR_IO, missing);
@@ -171,14 +167,14 @@ static void refuses_bad_content(void **state) {
     const struct {
         content_t content;
         const char *words;
-    } cases[] = {{{10, 1, {0, 2, 4}, {9, 1, 8, 1}, "0000000000000000"}, "/tokenizer_hash"},
-                 {{10, 1, {0, 2, 4}, {9, 1, 10, 1}, good.hash},
-                  "token 2 of /train/tokens is 10, not in the vocabulary of 10"},
-                 {{10, 1, {0, 5, 4}, {9, 1, 8, 1}, good.hash}, "/train/document_offsets do not ascend"},
-                 {{10, 1, {0, 2, 5}, {9, 1, 8, 1}, good.hash}, "/train/document_offsets do not ascend"},
-                 {{10, 1, {-1, 2, 4}, {9, 1, 8, 1}, good.hash}, "/train/document_offsets do not ascend"},
-                 {{10, 10, {0, 2, 4}, {9, 1, 8, 1}, good.hash}, "separator 10"},
-                 {{-1, 1, {0, 2, 4}, {9, 1, 8, 1}, good.hash}, "vocabulary -1"}};
+    } cases[] = {
+        {{10, 1, {0, 2, 4}, {9, 1, 8, 1}, "0000000000000000"}, "/tokenizer_hash"},
+        {{10, 1, {0, 2, 4}, {9, 1, 10, 1}, good.hash}, "token 2 of /train/tokens is 10, not in the vocabulary of 10"},
+        {{10, 1, {0, 5, 4}, {9, 1, 8, 1}, good.hash}, "/train/document_offsets do not ascend"},
+        {{10, 1, {0, 2, 5}, {9, 1, 8, 1}, good.hash}, "/train/document_offsets do not ascend"},
+        {{10, 1, {-1, 2, 4}, {9, 1, 8, 1}, good.hash}, "/train/document_offsets do not ascend"},
+        {{10, 10, {0, 2, 4}, {9, 1, 8, 1}, good.hash}, "separator 10"},
+        {{-1, 1, {0, 2, 4}, {9, 1, 8, 1}, good.hash}, "vocabulary -1"}};
     mla_token_file *file;
     write_content(f, good);
     check_ok(f->context, mla_token_file_open(f->context, &file, f->path));
@@ -186,8 +182,7 @@ static void refuses_bad_content(void **state) {
     mla_token_file_close(file);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_content(f, cases[i].content);
-        check_error(f->context, mla_token_file_open(f->context, &file, f->path), MLA_ERROR_FORMAT,
-                    cases[i].words);
+        check_error(f->context, mla_token_file_open(f->context, &file, f->path), MLA_ERROR_FORMAT, cases[i].words);
         assert_null(file);
     }
     content_t wide = good;

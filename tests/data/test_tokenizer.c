@@ -11,9 +11,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static const char story[] =
-    "low low low low low lower lower newest newest newest newest newest newest widest widest "
-    "widest don't 1234567 <|endoftext|> straße 你好，世界\n\n    return x\r\n\xff\xfe\0z";
+static const char story[] = "low low low low low lower lower newest newest newest newest newest newest widest widest "
+                            "widest don't 1234567 <|endoftext|> straße 你好，世界\n\n    return x\r\n\xff\xfe\0z";
 
 static mla_tokenizer *train(mla_context *context, int32_t size) {
     mla_tokenizer *tokenizer;
@@ -22,22 +21,19 @@ static mla_tokenizer *train(mla_context *context, int32_t size) {
     return tokenizer;
 }
 
-static mla_id_list encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
-                          size_t length) {
+static mla_id_list encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, size_t length) {
     mla_id_list ids = {0};
     check_ok(context, mla_tokenizer_encode(context, tokenizer, bytes, (int64_t)length, &ids));
     return ids;
 }
 
-static void check_round_trip(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes,
-                             size_t length) {
+static void check_round_trip(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, size_t length) {
     mla_id_list ids = encode(context, tokenizer, bytes, length);
     mla_bytes back = {0};
     check_ok(context, mla_tokenizer_decode(context, tokenizer, ids.ids, ids.count, &back));
     assert_int_equal(back.count, length);
     if (length) assert_memory_equal(back.bytes, bytes, length);
-    for (int64_t i = 0; i < ids.count; i++)
-        assert_int_not_equal(ids.ids[i], mla_tokenizer_separator(tokenizer));
+    for (int64_t i = 0; i < ids.count; i++) assert_int_not_equal(ids.ids[i], mla_tokenizer_separator(tokenizer));
     free(back.bytes);
     free(ids.ids);
 }
@@ -72,10 +68,9 @@ static void long_pieces_are_merged_like_short_ones(void **state) {
     mla_tokenizer *tokenizer;
     char *run = malloc(length);
     memset(run, 'a', length);
-    check_ok(*state, mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){260, NULL},
-                                         &(mla_text_chunk){run, length}, 1));
-    mla_id_list ids =
-        encode(*state, tokenizer, run, length - 1); /* aa, aaaa, 8 a's: 99999 = 12499*8 + 4 + 2 + 1 */
+    check_ok(*state,
+             mla_tokenizer_train(*state, &tokenizer, &(mla_bpe_options){260, NULL}, &(mla_text_chunk){run, length}, 1));
+    mla_id_list ids = encode(*state, tokenizer, run, length - 1); /* aa, aaaa, 8 a's: 99999 = 12499*8 + 4 + 2 + 1 */
     assert_int_equal(ids.count, 12499 + 3);
     assert_int_equal(ids.ids[0], 259);
     assert_int_equal(ids.ids[ids.count - 1], 'a');
@@ -94,8 +89,8 @@ static void an_encoder_remembers_correctly(void **state) {
         check_ok(*state, mla_encoder_encode(*state, encoder, story, sizeof story - 1, ids));
         for (int word = 0; word < 70000; word++) { /* more than it remembers */
             char text[16];
-            snprintf(text, sizeof text, " w%c%c%c%c", 'a' + word % 26, 'a' + word / 26 % 26,
-                     'a' + word / 676 % 26, 'a' + word / 17576);
+            snprintf(text, sizeof text, " w%c%c%c%c", 'a' + word % 26, 'a' + word / 26 % 26, 'a' + word / 676 % 26,
+                     'a' + word / 17576);
             check_ok(*state, mla_encoder_encode(*state, encoder, text, 6, ids));
         }
     }
@@ -202,16 +197,15 @@ static void refuses_files(void **state) {
         {"\"A\": 65", "\"A\": \"65\"", "token \"A\" has no id"},
         {"\"A\": 65", "\"B\": 65", "duplicate object key"},
         {"\"A\": 65", "\"AA\": 65", "no token \"A\" for the byte 0x41"},
-        {"\"A\": 65", "\"A\": 65, \"\\u4e16\": 262",
-         "token \"世\" is not written in the byte-level alphabet"},
+        {"\"A\": 65", "\"A\": 65, \"\\u4e16\": 262", "token \"世\" is not written in the byte-level alphabet"},
         {"\"id\": 256", "\"id\": 255", "one id in added_tokens and another"},
         {"\"content\": \"<|endoftext|>\"", "\"content\": \"\"", "no content"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         mla_tokenizer *tokenizer;
         char *json = changed_json(*state, wrong[i][0], wrong[i][1]);
-        check_error(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)),
-                    MLA_ERROR_FORMAT, wrong[i][2]);
+        check_error(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)), MLA_ERROR_FORMAT,
+                    wrong[i][2]);
         assert_null(tokenizer);
         free(json);
     }
@@ -241,8 +235,7 @@ static void accepts_files_made_elsewhere(void **state) {
     };
     char warning[1024] = "";
     mla_context *context;
-    assert_int_equal(
-        mla_context_create(&context, &(mla_context_options){.warn = note_warning, .user = warning}), 0);
+    assert_int_equal(mla_context_create(&context, &(mla_context_options){.warn = note_warning, .user = warning}), 0);
     for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
         mla_tokenizer *tokenizer;
         char *json = changed_json(*state, other[i][0], other[i][1]);
@@ -284,9 +277,8 @@ static void ignores_merges_if_told(void **state) {
 static void merging_never_makes_a_special_token(void **state) {
     for (int i = 0; i < 2; i++) {
         mla_tokenizer *tokenizer;
-        char *json =
-            changed_json(*state, "\"added_tokens\": [",
-                         "\"added_tokens\": [{\"id\": 262, \"content\": \"qz\", \"special\": true},");
+        char *json = changed_json(*state, "\"added_tokens\": [",
+                                  "\"added_tokens\": [{\"id\": 262, \"content\": \"qz\", \"special\": true},");
         json = replace(json, "\"vocab\": {", "\"vocab\": {\"qz\": 262,");
         json = replace(json, "\"merges\": [", "\"merges\": [\"q z\",");
         if (i) json = replace(json, "\"ignore_merges\": false", "\"ignore_merges\": true");
@@ -307,8 +299,7 @@ static void matches_the_longest_added_token(void **state) {
         *state, "\"added_tokens\": [",
         "\"added_tokens\": [{\"id\": 262, \"content\": \"<t>\"}, {\"id\": 263, \"content\": \"<t>2\"},");
     check_ok(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)));
-    check_ok(*state,
-             mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}));
+    check_ok(*state, mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}));
     check_ok(*state, mla_encoder_encode(*state, encoder, "<t>2<t>3", 8, &ids));
     assert_int_equal(ids.count, 3);
     assert_int_equal(ids.ids[0], 263);
@@ -325,8 +316,7 @@ static void does_not_match_what_it_cannot(void **state) {
     mla_encoder *encoder;
     char *json = changed_json(*state, "\"lstrip\": false", "\"lstrip\": true");
     check_ok(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)));
-    check_error(*state,
-                mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}),
+    check_error(*state, mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}),
                 MLA_ERROR_ARGUMENT, "lstrip");
     free(json);
     mla_tokenizer_destroy(tokenizer);
@@ -334,8 +324,7 @@ static void does_not_match_what_it_cannot(void **state) {
 
 /* Files are read by others too: bytes are named as GPT-2 names them. */
 static void names_bytes_as_others_do(void **state) {
-    static const char *const names[] = {"\"A\": 65,", "\"Ġ\": 32,", "\"Ċ\": 10,", "\"Ń\": 173,",
-                                        "\"ÿ\": 255,"};
+    static const char *const names[] = {"\"A\": 65,", "\"Ġ\": 32,", "\"Ċ\": 10,", "\"Ń\": 173,", "\"ÿ\": 255,"};
     char *json = changed_json(*state, "{", "{");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_non_null(strstr(json, names[i]));
     free(json);
@@ -349,13 +338,13 @@ static void refuses_ids_and_sizes(void **state) {
     check_ok(*state, mla_tokenizer_bytes(*state, &tokenizer));
     check_error(*state, mla_tokenizer_token(*state, tokenizer, 257, &bytes, &length), MLA_ERROR_ARGUMENT,
                 "token id 257 is not in the vocabulary of 257");
-    check_error(*state, mla_tokenizer_decode(*state, tokenizer, (int32_t[]){'a', -1}, 2, &out),
-                MLA_ERROR_ARGUMENT, "token id -1");
+    check_error(*state, mla_tokenizer_decode(*state, tokenizer, (int32_t[]){'a', -1}, 2, &out), MLA_ERROR_ARGUMENT,
+                "token id -1");
     assert_int_equal(out.count, 0);
-    check_error(*state, mla_tokenizer_train(*state, &none, &(mla_bpe_options){256, NULL}, NULL, 0),
-                MLA_ERROR_ARGUMENT, "a vocabulary of 256 is too small");
-    check_error(*state, mla_tokenizer_train(*state, &none, &(mla_bpe_options){300, "\\w+"}, NULL, 0),
-                MLA_ERROR_FORMAT, "\\w");
+    check_error(*state, mla_tokenizer_train(*state, &none, &(mla_bpe_options){256, NULL}, NULL, 0), MLA_ERROR_ARGUMENT,
+                "a vocabulary of 256 is too small");
+    check_error(*state, mla_tokenizer_train(*state, &none, &(mla_bpe_options){300, "\\w+"}, NULL, 0), MLA_ERROR_FORMAT,
+                "\\w");
     free(out.bytes);
     mla_tokenizer_destroy(tokenizer);
 }

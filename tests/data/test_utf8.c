@@ -49,8 +49,7 @@ static void only_what_may_be_finished_is_held_back(void **state) {
                  {"\x80\x80\x80\x80", 4, 0},
                  {"\xE2\x82\xAC\x82", 4, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (mla_utf8_unfinished(cases[i].bytes, cases[i].count) != cases[i].unfinished)
-            fail_msg("case %zu", i);
+        if (mla_utf8_unfinished(cases[i].bytes, cases[i].count) != cases[i].unfinished) fail_msg("case %zu", i);
 }
 
 int main(void) {

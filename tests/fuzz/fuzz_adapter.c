@@ -1,4 +1,5 @@
-/* Any text as PEFT's adapter_config.json: refused, or every projection gets a rank and an alpha above 0, or an error. */
+/* Any text as PEFT's adapter_config.json: refused, or every projection gets a rank and an alpha above 0, or an error.
+ */
 #include "autograd/schema/fields.h"
 #include "train/adapter/adapter_internal.h"
 

@@ -40,8 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!status) check_round_trip(context, &config, text);
     mla_clear_error(context);
     mla_list ignored = {0};
-    if (!mla_model_config_parse_json(context, "", text, &config, &ignored))
-        check_same(context, &config, &config);
+    if (!mla_model_config_parse_json(context, "", text, &config, &ignored)) check_same(context, &config, &config);
     mla_list_free(&ignored);
     mla_context_destroy(context);
     free(text);

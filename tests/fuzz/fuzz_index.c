@@ -15,8 +15,7 @@ static void remove_folder(void) {
 }
 
 static void make_folder(mla_context *context) {
-    static const char *const names[] = {"a", "b", "model.safetensors.index.json"}, *const tensors[] = {"x",
-                                                                                                       "y"};
+    static const char *const names[] = {"a", "b", "model.safetensors.index.json"}, *const tensors[] = {"x", "y"};
     if (!mkdtemp(folder) || atexit(remove_folder)) abort();
     for (int i = 0; i < 3; i++) snprintf(paths[i], sizeof paths[i], "%s/%s", folder, names[i]);
     for (int i = 0; i < 2; i++) {

@@ -1,6 +1,6 @@
 /* Any bytes as the YAML of a recipe: refused, or what is saved of it is read again as the same. */
-#include "layers/parts/config.h"
 #include "autograd/schema/yaml.h"
+#include "layers/parts/config.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -111,7 +111,8 @@ static void what_needs_f32_says_so(void **state) {
     check_ok(*state, mla_tape_create(*state, &tape, NULL));
     for (int i = 0; i < 2 && !mla_error_status(*state); i++) { /* the second position is decoded in the absorbed form */
         mla_tape_begin(tape, &(mla_step){.inference = true, .precision = MLA_F32});
-        mla_decoder_hidden(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, 1}, &id), &(mla_pass){.cache = cache});
+        mla_decoder_hidden(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, 1}, &id),
+                           &(mla_pass){.cache = cache});
     }
     check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "is kept in bf16");
     mla_tape_destroy(tape);

@@ -240,7 +240,10 @@ static void create_pair(mla_context *context, pair *p, const char *settings) {
     check_ok(context, mla_params_create(context, &params));
     const mla_rope_table *rope = &p->decoder->rope;
     p->layer = calloc(1, p->config.attention->size);
-    const mla_builder builder = {.context = context, .params = params, .config = &p->config, .prefix = "",
+    const mla_builder builder = {.context = context,
+                                 .params = params,
+                                 .config = &p->config,
+                                 .prefix = "",
                                  .rope = p->config.position == MLA_POSITION_ROPE ? rope : NULL};
     check_ok(context, p->config.attention->build(&builder, p->layer));
     check_ok(context, mla_params_allocate(params, true));
@@ -277,21 +280,27 @@ static void compare(mla_context *context, const char *settings) {
     destroy_pair(&p);
 }
 
-#define YARN                                                                                                           \
-    "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "                    \
+#define YARN                                                                                        \
+    "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 " \
     "rope_scaling.beta_fast=2 rope_scaling.beta_slow=0.1 rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7"
 
 static void latent_attention_equals_its_composition(void **state) {
-    static const char *const settings[] = {
-        "", "q_lora_rank=6", "q_lora_rank=6 latent_norm=false attention_bias=true", "rope_interleave=false",
-        "causal=false", YARN, YARN " q_lora_rank=6 rope_interleave=false attention_bias=true causal=false",
-        "position=none causal=false latent_norm=false", "position=learned attention_bias=true"};
+    static const char *const settings[] = {"",
+                                           "q_lora_rank=6",
+                                           "q_lora_rank=6 latent_norm=false attention_bias=true",
+                                           "rope_interleave=false",
+                                           "causal=false",
+                                           YARN,
+                                           YARN " q_lora_rank=6 rope_interleave=false attention_bias=true causal=false",
+                                           "position=none causal=false latent_norm=false",
+                                           "position=learned attention_bias=true"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) compare(*state, settings[i]);
 }
 
 static void multi_head_attention_equals_its_composition(void **state) {
     static const char *const settings[] = {
-        "attention=multi_head", "attention=multi_head rope_interleave=false attention_bias=true",
+        "attention=multi_head",
+        "attention=multi_head rope_interleave=false attention_bias=true",
         "attention=multi_head num_key_value_heads=2 position=none causal=false",
         "attention=multi_head num_key_value_heads=1 attention_bias=true",
         "attention=multi_head num_key_value_heads=2 position=learned head_dim=5",
@@ -346,9 +355,9 @@ static void mask_hides_what_follows(void **state) {
  * order. */
 static void encoder_without_positions_knows_no_order(void **state) {
     int32_t ids[T], reversed[T];
-    mla_decoder *model =
-        small_decoder(*state, "norm_position=post norm=layernorm gated=false hidden_act=relu mlp_bias=true "
-                              "latent_norm=false position=none causal=false final_norm=false dropout=0.1");
+    mla_decoder *model = small_decoder(*state,
+                                       "norm_position=post norm=layernorm gated=false hidden_act=relu mlp_bias=true "
+                                       "latent_norm=false position=none causal=false final_norm=false dropout=0.1");
     fill_ids(T, ids);
     for (int t = 0; t < T; t++) reversed[t] = ids[T - 1 - t];
     float *a = hidden_of(*state, model, ids), *b = hidden_of(*state, model, reversed);
@@ -376,10 +385,9 @@ static void positions_make_order_matter(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(latent_attention_equals_its_composition),
-                                       cmocka_unit_test(multi_head_attention_equals_its_composition),
-                                       cmocka_unit_test(mask_hides_what_follows),
-                                       cmocka_unit_test(encoder_without_positions_knows_no_order),
-                                       cmocka_unit_test(positions_make_order_matter)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(latent_attention_equals_its_composition),
+        cmocka_unit_test(multi_head_attention_equals_its_composition), cmocka_unit_test(mask_hides_what_follows),
+        cmocka_unit_test(encoder_without_positions_knows_no_order), cmocka_unit_test(positions_make_order_matter)};
     return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

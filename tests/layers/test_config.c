@@ -1,8 +1,8 @@
 /* Model configurations: defaults, what 0 stands for, bounds, JSON as Hugging Face writes it, unknown keys. */
+#include "autograd/schema/nearest.h"
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
 #include "layers/parts/config.h"
-#include "autograd/schema/nearest.h"
 #include "tests/support/check.h"
 
 #include <jansson.h>
@@ -39,9 +39,7 @@ static void refuses_what_does_not_fit(void **state) {
     } cases[] = {
         {{"num_attention_heads"}, {"3"}, "m.num_attention_heads: 3 heads do not divide hidden_size 256"},
         {{"attention", "num_attention_heads"}, {"multi_head", "3"}, "do not divide hidden_size 256"},
-        {{"attention", "num_key_value_heads"},
-         {"multi_head", "3"},
-         "3 does not divide num_attention_heads 4"},
+        {{"attention", "num_key_value_heads"}, {"multi_head", "3"}, "3 does not divide num_attention_heads 4"},
         {{"qk_rope_head_dim"}, {"7"}, "m.qk_rope_head_dim: 7, but rotary pairs need an even width"},
         {{"qk_rope_head_dim"}, {"0"}, "set position to learned or none"},
         {{"position"}, {"learned"}, "m.qk_rope_head_dim: 32, but position is learned"},
@@ -55,17 +53,14 @@ static void refuses_what_does_not_fit(void **state) {
          "high_freq_factor: 1 must be larger than low_freq_factor 1"},
         {{"kv_lora_ranks"}, {"64,32,16"}, "m.kv_lora_ranks: 3 ranks for 4 layers; give one for each"},
         {{"attention", "kv_lora_ranks"}, {"multi_head", "1,2,3,4"}, "kv_lora_ranks: attention is multi_head"},
-        {{"rope_scaling.type", "position", "qk_rope_head_dim"},
-         {"yarn", "none", "0"},
-         "yarn, but position is none"},
+        {{"rope_scaling.type", "position", "qk_rope_head_dim"}, {"yarn", "none", "0"}, "yarn, but position is none"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mla_model_config config = valid(context);
         for (int j = 0; j < 3 && cases[i].keys[j]; j++)
-            check_ok(context, mla_fields_set(context, "", &mla_model_fields, &config, cases[i].keys[j],
-                                             cases[i].values[j]));
-        check_error(context, mla_model_config_check(context, "m.", &config), MLA_ERROR_ARGUMENT,
-                    cases[i].message);
+            check_ok(context,
+                     mla_fields_set(context, "", &mla_model_fields, &config, cases[i].keys[j], cases[i].values[j]));
+        check_error(context, mla_model_config_check(context, "m.", &config), MLA_ERROR_ARGUMENT, cases[i].message);
     }
     mla_model_config config = valid(context);
     config.vocab_size = 0;
@@ -111,8 +106,7 @@ static void set_parses_what_users_write(void **state) {
         {"rope_scaling.zzzzzz", "1", "known here are: type, factor, original"},
         {"causal.x", "1", "unknown key \"causal.x\""},
         {"kv_lora_ranks", "16, 32,8", NULL},
-        {"kv_lora_ranks", "16;32",
-         "kv_lora_ranks: expected whole numbers with commas between, got \"16;32\""},
+        {"kv_lora_ranks", "16;32", "kv_lora_ranks: expected whole numbers with commas between, got \"16;32\""},
         {"kv_lora_ranks", "16,", "got \"16,\""},
         {"kv_lora_ranks", ",16", "got \",16\""},
         {"kv_lora_ranks", "16,,8", "got \"16,,8\""},
@@ -120,12 +114,9 @@ static void set_parses_what_users_write(void **state) {
         {"kv_lora_ranks", "99999999999999999999", "expected whole numbers"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        mla_status status =
-            mla_fields_set(context, "w ", &mla_model_fields, &config, cases[i].key, cases[i].text);
-        if (cases[i].message)
-            check_error(context, status, MLA_ERROR_ARGUMENT, cases[i].message);
-        else
-            check_ok(context, status);
+        mla_status status = mla_fields_set(context, "w ", &mla_model_fields, &config, cases[i].key, cases[i].text);
+        if (cases[i].message) check_error(context, status, MLA_ERROR_ARGUMENT, cases[i].message);
+        else check_ok(context, status);
     }
     assert_int_equal(config.hidden_size, 256);
     assert_int_equal(config.hidden_act, MLA_ACT_GELU_NEW);
@@ -146,8 +137,7 @@ static void ranks_of_layers(void **state) {
     check_ok(context, mla_model_config_parse_json(context, "", text, &again, NULL));
     free(text);
     assert_int_equal(mla_model_config_latent_rank(&again, 3), 24);
-    check_ok(context,
-             mla_fields_set(context, "", &mla_model_fields, &config, "kv_lora_ranks", "32,32,32,32"));
+    check_ok(context, mla_fields_set(context, "", &mla_model_fields, &config, "kv_lora_ranks", "32,32,32,32"));
     check_ok(context, mla_model_config_check(context, "", &config));
     assert_int_equal(config.kv_lora_ranks.count, 0); /* equal ranks are one */
     assert_int_equal(mla_model_config_latent_rank(&config, 3), 32);
@@ -244,15 +234,14 @@ static void refuses_wrong_json(void **state) {
         {"{\"kv_lora_ranks\": [8, 1.5]}", "kv_lora_ranks: expected whole numbers", MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_ranks\": [8, -4]}", "kv_lora_ranks: -4 is too small", MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_ranks\": \"8,4\"}", "kv_lora_ranks: expected whole numbers", MLA_ERROR_ARGUMENT},
-        {"{\"vocab_size\": 9, \"kv_lora_ranks\": [8, 4]}", "kv_lora_ranks: 2 ranks for 4 layers",
-         MLA_ERROR_ARGUMENT},
+        {"{\"vocab_size\": 9, \"kv_lora_ranks\": [8, 4]}", "kv_lora_ranks: 2 ranks for 4 layers", MLA_ERROR_ARGUMENT},
         {"[1]", "expected a JSON object", MLA_ERROR_FORMAT},
         {"{\"hidden_size\": 1,\n \"hidden_size\": 2}", "not valid JSON: line 2", MLA_ERROR_FORMAT},
         {"{", "not valid JSON", MLA_ERROR_FORMAT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_error(context, mla_model_config_parse_json(context, "", cases[i].text, &config, NULL),
-                    cases[i].status, cases[i].message);
+        check_error(context, mla_model_config_parse_json(context, "", cases[i].text, &config, NULL), cases[i].status,
+                    cases[i].message);
 }
 
 static void tables_are_sound(void **state) {
@@ -309,12 +298,17 @@ static void reads_huge_numbers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(derives_head_widths),   cmocka_unit_test(refuses_what_does_not_fit),
-        cmocka_unit_test(checks_bounds),         cmocka_unit_test(set_parses_what_users_write),
-        cmocka_unit_test(json_returns_the_same), cmocka_unit_test(reads_huge_numbers), cmocka_unit_test(reads_hugging_face_files),
-        cmocka_unit_test(refuses_wrong_json),    cmocka_unit_test(tables_are_sound),
-        cmocka_unit_test(measures_distances),    cmocka_unit_test(ranks_of_layers),
-        cmocka_unit_test(longest_lists_fit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(derives_head_widths),
+                                       cmocka_unit_test(refuses_what_does_not_fit),
+                                       cmocka_unit_test(checks_bounds),
+                                       cmocka_unit_test(set_parses_what_users_write),
+                                       cmocka_unit_test(json_returns_the_same),
+                                       cmocka_unit_test(reads_huge_numbers),
+                                       cmocka_unit_test(reads_hugging_face_files),
+                                       cmocka_unit_test(refuses_wrong_json),
+                                       cmocka_unit_test(tables_are_sound),
+                                       cmocka_unit_test(measures_distances),
+                                       cmocka_unit_test(ranks_of_layers),
+                                       cmocka_unit_test(longest_lists_fit)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -1,5 +1,6 @@
-/* A decoder that learns from another: without a share of the teacher nothing changes, not even dropout; a teacher that is
- * the same model has nothing to teach; the teacher itself is left alone; a loss that falls brings the two together. */
+/* A decoder that learns from another: without a share of the teacher nothing changes, not even dropout; a teacher that
+ * is the same model has nothing to teach; the teacher itself is left alone; a loss that falls brings the two together.
+ */
 #include "layers/objective.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
@@ -90,8 +91,10 @@ static void recompute_changes_nothing(void **state) {
 
 static void following_the_gradient_comes_closer(void **state) {
     mla_decoder *model = decoder(*state, "kv_lora_rank=3", 1, true), *teacher = decoder(*state, "", 2, false);
-    const int64_t length = mla_params_gradients_length(model->params), taught = mla_params_values_length(teacher->params);
-    float *before = memcpy(malloc((size_t)taught * sizeof(float)), mla_params_values(teacher->params), (size_t)taught * sizeof(float));
+    const int64_t length = mla_params_gradients_length(model->params),
+                  taught = mla_params_values_length(teacher->params);
+    float *before = memcpy(malloc((size_t)taught * sizeof(float)), mla_params_values(teacher->params),
+                           (size_t)taught * sizeof(float));
     double first = 0, last = 0;
     for (int i = 0; i < 60; i++) {
         last = 0;

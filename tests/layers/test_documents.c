@@ -111,8 +111,7 @@ static void need_relative_positions(void **state) {
     const int64_t shape[] = {1, T};
     check_ok(context, mla_tape_create(context, &s.tape, NULL));
     mla_tape_begin(s.tape, &(mla_step){0});
-    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, shape, q.ids),
-                       &(mla_pass){.starts = q.starts});
+    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, shape, q.ids), &(mla_pass){.starts = q.starts});
     check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "learned positions");
     mla_tape_destroy(s.tape);
     mla_decoder_destroy(s.model);

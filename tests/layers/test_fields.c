@@ -77,8 +77,10 @@ static void check_list(const mla_list *list, const char *const *expected) {
     assert_null(expected[i]);
 }
 
-#define LIST(...) (const char *const[]){__VA_ARGS__, NULL}
-#define NONE      (const char *const[]){NULL}
+#define LIST(...) \
+    (const char *const[]) { __VA_ARGS__, NULL }
+#define NONE \
+    (const char *const[]) { NULL }
 
 static void words_stand_between_commas_and_spaces(void **state) {
     mla_context *context = *state;
@@ -136,8 +138,9 @@ static void paths_are_taken_as_they_are(void **state) {
 static void json_is_read_alike(void **state) {
     mla_context *context = *state;
     thing t = fresh(context);
-    check_ok(context, set_json(context, &t, "{\"words\": [\"a,b\", \"c d\"], \"paths\": [\"a,b\"], \"ints\": [1, 2],"
-                                            " \"group\": {\"words\": \"x, y\", \"entire\": 5}, \"flag\": false}"));
+    check_ok(context, set_json(context, &t,
+                               "{\"words\": [\"a,b\", \"c d\"], \"paths\": [\"a,b\"], \"ints\": [1, 2],"
+                               " \"group\": {\"words\": \"x, y\", \"entire\": 5}, \"flag\": false}"));
     check_list(&t.words, LIST("a", "b", "c", "d"));
     check_list(&t.paths, LIST("a,b"));
     check_list(&t.group.words, LIST("x", "y"));
@@ -196,9 +199,11 @@ static void lists_are_for_fields_of_lists(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_stand_between_commas_and_spaces), cmocka_unit_test(whole_numbers_as_well),
-        cmocka_unit_test(paths_are_taken_as_they_are), cmocka_unit_test(json_is_read_alike),
-        cmocka_unit_test(what_is_empty_is_not_given), cmocka_unit_test(lists_are_for_fields_of_lists)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(words_stand_between_commas_and_spaces),
+                                       cmocka_unit_test(whole_numbers_as_well),
+                                       cmocka_unit_test(paths_are_taken_as_they_are),
+                                       cmocka_unit_test(json_is_read_alike),
+                                       cmocka_unit_test(what_is_empty_is_not_given),
+                                       cmocka_unit_test(lists_are_for_fields_of_lists)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

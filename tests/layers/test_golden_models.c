@@ -66,7 +66,7 @@ static void compare_model(mla_context *context, const char *fixture) {
 
     mla_tape_begin(tape, &(mla_step){.training = true});
     mla_tensor *result = language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                                          mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (float)(B * (T - 1)), NULL);
+                                       mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (float)(B * (T - 1)), NULL);
     check_ok(context, mla_backward(tape, result));
     check_close((double)*(float *)result->data, loss, value_error);
     check_gradients(file, model->params);
@@ -76,8 +76,10 @@ static void compare_model(mla_context *context, const char *fixture) {
 }
 
 static void models_of_transformers(void **state) {
-    static const char *const fixtures[] = {"v2", "v2-noq", "v2-yarn", "v2-noq-yarn", "v3", "v3-noq", "v3-yarn",
-                                           "v3-noq-yarn", "v3-half-bias-tied", "llama", "llama3-tied", "qwen2", "qwen3", "gpt2-gelu", "gpt2-gelu-new"};
+    static const char *const fixtures[] = {
+        "v2",          "v2-noq",  "v2-yarn",     "v2-noq-yarn",       "v3",
+        "v3-noq",      "v3-yarn", "v3-noq-yarn", "v3-half-bias-tied", "llama",
+        "llama3-tied", "qwen2",   "qwen3",       "gpt2-gelu",         "gpt2-gelu-new"};
     for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++) compare_model(*state, fixtures[i]);
 }
 
@@ -104,8 +106,7 @@ static void compare_article(mla_context *context, const char *fixture, apply f, 
     golden_fill(dy, count, "dy", 1);
     check_ok(context, mla_params_create(context, &params));
     const mla_builder builder = {.context = context, .params = params, .config = &config, .prefix = prefix};
-    if (f == attention_only)
-        check_ok(context, config.attention->build(&builder, block.attention));
+    if (f == attention_only) check_ok(context, config.attention->build(&builder, block.attention));
     else {
         free(block.attention);
         check_ok(context, mla_block_build(&builder, &block));

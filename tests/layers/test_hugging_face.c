@@ -1,8 +1,8 @@
 /* config.json of transformers: what is read, what is refused by name, and that what is written reads back. */
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
-#include "train/hugging_face/model_config.h"
 #include "tests/support/check.h"
+#include "train/hugging_face/model_config.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -43,16 +43,12 @@ static void families_are_told_apart(void **state) {
     mla_model_config c = read(context, latent, "{\"model_type\": \"deepseek_v2\", \"mlp_bias\": true}");
     assert_true(c.attention == &mla_latent_kind && c.rope_interleave && c.latent_norm && c.mlp_bias);
     assert_true(c.q_lora_rank == 0 && c.kv_lora_rank == 24 && c.v_head_dim == 12 && c.head_dim == 0);
-    c = read(context, latent,
-             "{\"model_type\": \"deepseek_v3\", \"rope_interleave\": false, \"mlp_bias\": true}");
+    c = read(context, latent, "{\"model_type\": \"deepseek_v3\", \"rope_interleave\": false, \"mlp_bias\": true}");
     assert_true(c.attention == &mla_latent_kind && !c.rope_interleave && !c.mlp_bias);
-    c = read(context, multi_head,
-             "{\"model_type\": \"llama\", \"attention_bias\": true, \"head_dim\": null}");
-    assert_true(c.attention == &mla_multi_head_kind && !c.rope_interleave && c.attention_bias &&
-                c.head_dim == 16);
+    c = read(context, multi_head, "{\"model_type\": \"llama\", \"attention_bias\": true, \"head_dim\": null}");
+    assert_true(c.attention == &mla_multi_head_kind && !c.rope_interleave && c.attention_bias && c.head_dim == 16);
     assert_true(c.num_key_value_heads == 2 && !c.qkv_bias && !c.qk_norm);
-    c = read(context, multi_head,
-             "{\"architectures\": [\"Qwen2ForCausalLM\"], \"tie_word_embeddings\": true}");
+    c = read(context, multi_head, "{\"architectures\": [\"Qwen2ForCausalLM\"], \"tie_word_embeddings\": true}");
     assert_true(c.qkv_bias && !c.attention_bias && !c.qk_norm && c.tie_word_embeddings);
     c = read(context, multi_head, "{\"model_type\": \"qwen3\"}");
     assert_true(!c.qkv_bias && c.qk_norm && c.head_dim == 128);
@@ -89,15 +85,13 @@ static void both_forms_of_rope_are_read(void **state) {
         check_close(c.rope_scaling.mscale_all_dim, 0.5, 0);
         check_close(c.rope_scaling.beta_fast, 32, 0);
     }
-    mla_model_config c =
-        read(context, multi_head,
-             "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
-             " \"low_freq_factor\": 2, \"high_freq_factor\": 3}}");
+    mla_model_config c = read(context, multi_head,
+                              "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+                              " \"low_freq_factor\": 2, \"high_freq_factor\": 3}}");
     assert_int_equal(c.rope_scaling.type, MLA_ROPE_SCALING_LLAMA3);
     assert_int_equal(c.rope_scaling.original_max_position_embeddings, 128);
     check_close(c.rope_scaling.high_freq_factor, 3, 0);
-    c = read(context, multi_head,
-             "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"default\"}}");
+    c = read(context, multi_head, "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"default\"}}");
     assert_int_equal(c.rope_scaling.type, MLA_ROPE_SCALING_NONE);
     check_close(c.rope_theta, 10000, 0);
 }
@@ -113,23 +107,19 @@ static void unsupported_features_are_named(void **state) {
          "architecture LlamaForSequenceClassification: not supported"},
         {latent, "{\"model_type\": \"deepseek_v3\", \"first_k_dense_replace\": 1}",
          "n_routed_experts: the layers from 1 on (first_k_dense_replace) are mixtures of experts"},
-        {multi_head, "{\"model_type\": \"qwen3\", \"num_experts\": 8}",
-         "mixtures of experts are not supported"},
+        {multi_head, "{\"model_type\": \"qwen3\", \"num_experts\": 8}", "mixtures of experts are not supported"},
         {multi_head,
          "{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"sliding_window\": 64, "
          "\"max_window_layers\": 1}",
          "c: sliding_window: sliding windows are not supported"},
-        {multi_head,
-         "{\"model_type\": \"qwen3\", \"layer_types\": [\"full_attention\", \"sliding_attention\"]}",
+        {multi_head, "{\"model_type\": \"qwen3\", \"layer_types\": [\"full_attention\", \"sliding_attention\"]}",
          "c: layer_types: sliding windows are not supported"},
         {multi_head, "{\"model_type\": \"llama\", \"sliding_window\": 64}", "sliding windows"},
         {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}",
          "rope_type: \"linear\" is not supported; default, yarn and llama3 are"},
-        {multi_head,
-         "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"dynamic\", \"factor\": 2}}",
+        {multi_head, "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"dynamic\", \"factor\": 2}}",
          "rope_type: \"dynamic\" is not supported"},
-        {multi_head, "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": 3}}",
-         "rope_type: \"\""},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": 3}}", "rope_type: \"\""},
         {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"yarn\"}}",
          "rope_scaling.factor: is missing"},
         {multi_head,
@@ -140,8 +130,7 @@ static void unsupported_features_are_named(void **state) {
          "{\"model_type\": \"llama\", \"rope_parameters\": {\"full_attention\": {\"rope_type\": "
          "\"default\"}}}",
          "full_attention: a RoPE of its own for each kind of layer"},
-        {multi_head, "{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.5}",
-         "partial_rotary_factor: only 1"},
+        {multi_head, "{\"model_type\": \"llama\", \"partial_rotary_factor\": 0.5}", "partial_rotary_factor: only 1"},
         {latent,
          "{\"model_type\": \"deepseek_v2\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 2,"
          " \"mscale_all_dim\": 1}}",
@@ -150,13 +139,11 @@ static void unsupported_features_are_named(void **state) {
          "attn_logit_softcapping: not supported"},
         {multi_head, "{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}",
          "quantization_config: quantized weights are not supported"},
-        {multi_head, "{\"model_type\": \"llama\", \"hidden_act\": \"swish\"}",
-         "hidden_act: expected one of silu"},
+        {multi_head, "{\"model_type\": \"llama\", \"hidden_act\": \"swish\"}", "hidden_act: expected one of silu"},
         {multi_head, "{\"model_type\": \"llama\", \"num_key_value_heads\": 3}",
          "num_key_value_heads: 3 does not divide"},
         {multi_head, "{\"model_type\": \"llama\", \"hidden_size\": -64}", "hidden_size: -64 is too small"},
-        {multi_head, "{\"model_type\": \"llama\", \"hidden_size\": \"64\"}",
-         "hidden_size: expected a whole number"},
+        {multi_head, "{\"model_type\": \"llama\", \"hidden_size\": \"64\"}", "hidden_size: expected a whole number"},
         {multi_head, "{\"model_type\": \"deepseek_v2\"}", "q_lora_rank: is missing"},
         {multi_head, "{\"model_type\": \"mistral\"}", "c: sliding_window: is missing"},
         {multi_head,
@@ -196,8 +183,7 @@ static void unsupported_features_are_named(void **state) {
 /* What says no to a feature is not a use of it. */
 static void unused_features_are_accepted(void **state) {
     mla_context *context = *state;
-    read(context, multi_head,
-         "{\"model_type\": \"qwen2\", \"use_sliding_window\": false, \"sliding_window\": 32768}");
+    read(context, multi_head, "{\"model_type\": \"qwen2\", \"use_sliding_window\": false, \"sliding_window\": 32768}");
     read(context, multi_head,
          "{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"sliding_window\": 9,"
          " \"max_window_layers\": 2}");
@@ -240,16 +226,15 @@ static void written_configurations_read_back(void **state) {
     static const struct {
         const char *base, *changes, *type, *without; /* with and without the origin */
     } cases[] = {
-        {latent, "{\"model_type\": \"deepseek_v3\", \"q_lora_rank\": 16, \"attention_bias\": true}",
-         "deepseek_v3", "deepseek_v3"},
+        {latent, "{\"model_type\": \"deepseek_v3\", \"q_lora_rank\": 16, \"attention_bias\": true}", "deepseek_v3",
+         "deepseek_v3"},
         {latent, "{\"model_type\": \"deepseek_v2\"}", "deepseek_v2", "deepseek_v3"},
         {latent,
          "{\"model_type\": \"deepseek_v3\", \"rope_interleave\": false, \"rope_scaling\": {\"type\": "
          "\"yarn\","
          " \"factor\": 4.5, \"mscale\": 0.7, \"mscale_all_dim\": 0.3, \"attention_factor\": 1.25}}",
          "deepseek_v3", "deepseek_v3"},
-        {multi_head,
-         "{\"model_type\": \"llama\", \"mlp_bias\": true, \"head_dim\": 20, \"rope_theta\": 12345.5}",
+        {multi_head, "{\"model_type\": \"llama\", \"mlp_bias\": true, \"head_dim\": 20, \"rope_theta\": 12345.5}",
          "llama", "llama"},
         {multi_head,
          "{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
@@ -274,9 +259,9 @@ static void written_configurations_read_back(void **state) {
 /* What the origin says beside the computation stays; what is no longer true goes. */
 static void the_origin_is_kept(void **state) {
     mla_context *context = *state;
-    json_t *origin = json_pack("{s:s, s:i, s:[i,i], s:{s:s}, s:{s:s}, s:i}", "model_type", "llama",
-                               "bos_token_id", 7, "eos_token_id", 8, 9, "auto_map", "AutoConfig", "x.py",
-                               "rope_parameters", "rope_type", "default", "hidden_size", 1);
+    json_t *origin = json_pack("{s:s, s:i, s:[i,i], s:{s:s}, s:{s:s}, s:i}", "model_type", "llama", "bos_token_id", 7,
+                               "eos_token_id", 8, 9, "auto_map", "AutoConfig", "x.py", "rope_parameters", "rope_type",
+                               "default", "hidden_size", 1);
     mla_model_config config = read(context, multi_head, "{\"model_type\": \"llama\"}");
     json_t *json = mla_hugging_face_write(context, &config, origin);
     assert_int_equal(json_integer_value(json_object_get(json, "bos_token_id")), 7);
@@ -309,22 +294,19 @@ static void models_of_no_architecture_are_refused(void **state) {
     } cases[] = {
         {latent, "latent_norm", "false", "DeepseekV3ForCausalLM has no latent_norm: false"},
         {latent, "norm", "layernorm", "has no norm: layernorm"},
-        {latent, "kv_lora_ranks", "8,16",
-         "has no kv_lora_ranks, one for each layer: give all the largest of them"},
+        {latent, "kv_lora_ranks", "8,16", "has no kv_lora_ranks, one for each layer: give all the largest of them"},
         {latent, "norm_position", "post", "has no norm_position: post"},
         {latent, "gated", "false", "has no gated: false"},
         {latent, "causal", "false", "has no causal: false"},
         {latent, "final_norm", "false", "has no final_norm: false"},
         {latent, "position", "learned", "has no position other than rope"},
         {multi_head, "rope_interleave", "true", "LlamaForCausalLM has no rope_interleave: true"},
-        {multi_head, "num_attention_heads", "6",
-         "LlamaForCausalLM has no heads that do not divide hidden_size"},
+        {multi_head, "num_attention_heads", "6", "LlamaForCausalLM has no heads that do not divide hidden_size"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const bool is_latent = cases[i].base == latent;
-        mla_model_config c =
-            read(context, cases[i].base,
-                 is_latent ? "{\"model_type\": \"deepseek_v3\"}" : "{\"model_type\": \"llama\"}");
+        mla_model_config c = read(context, cases[i].base,
+                                  is_latent ? "{\"model_type\": \"deepseek_v3\"}" : "{\"model_type\": \"llama\"}");
         check_ok(context, mla_fields_set(context, "", &mla_model_fields, &c, cases[i].key, cases[i].value));
         assert_null(mla_hugging_face_write(context, &c, NULL));
         check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, cases[i].words);

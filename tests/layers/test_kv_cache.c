@@ -59,8 +59,8 @@ static void refuses_what_does_not_fit(void **state) {
     const mla_tensor longer = {.ndim = 3, .shape = {1, 2, 4}}, pair = {.ndim = 3, .shape = {2, 1, 4}};
     const struct {
         const mla_tensor *first, *second;
-    } cases[] = {{&two, &pair}, {&narrow, &second}, {&first, &longer}, {&first, NULL}, {&half, &second},
-                 {&first, &half_second}};
+    } cases[] = {{&two, &pair},  {&narrow, &second}, {&first, &longer},
+                 {&first, NULL}, {&half, &second},   {&first, &half_second}};
     mla_kv_cache *cache;
     check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -182,7 +182,8 @@ static void refuses_other_uses(void **state) {
     sequence s;
     create_sequence(*state, &s, "", T);
     mla_tape_begin(s.tape, &(mla_step){.inference = true});
-    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){2, 3}, s.ids), &(mla_pass){.cache = s.cache});
+    mla_decoder_hidden(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){2, 3}, s.ids),
+                       &(mla_pass){.cache = s.cache});
     check_error(*state, status_of(&s), MLA_ERROR_SHAPE,
                 "with a cache, ids must be (1,T) at first, then (1,1); got (2,3)");
     logits_of(&s, 0, 3, s.cache);
@@ -197,10 +198,13 @@ static void refuses_other_uses(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bytes_per_token), cmocka_unit_test(rows_stand_side_by_side),
-        cmocka_unit_test(refuses_what_does_not_fit), cmocka_unit_test(refuses_impossible_capacities),
-        cmocka_unit_test(token_by_token_is_as_the_whole), cmocka_unit_test(sequences_end_with_the_cache),
-        cmocka_unit_test(sequences_end_with_the_model), cmocka_unit_test(refuses_other_uses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_per_token),
+                                       cmocka_unit_test(rows_stand_side_by_side),
+                                       cmocka_unit_test(refuses_what_does_not_fit),
+                                       cmocka_unit_test(refuses_impossible_capacities),
+                                       cmocka_unit_test(token_by_token_is_as_the_whole),
+                                       cmocka_unit_test(sequences_end_with_the_cache),
+                                       cmocka_unit_test(sequences_end_with_the_model),
+                                       cmocka_unit_test(refuses_other_uses)};
     return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

@@ -12,8 +12,7 @@
 enum { T = 16, BATCH = 8, TOKENS = BATCH * T };
 
 /* With every kind of layer. */
-static const char *const kinds[] = {"", "latent_norm=false position=learned",
-                                    "q_lora_rank=6 attention_bias=true"};
+static const char *const kinds[] = {"", "latent_norm=false position=learned", "q_lora_rank=6 attention_bias=true"};
 enum { KINDS = 3 };
 
 typedef struct {
@@ -28,8 +27,7 @@ static mla_latent_layer *layer(const mla_decoder *model) { return mla_latent_lay
 static void copy_params(const mla_decoder *from, const mla_decoder *to) {
     for (int64_t i = 0; i < mla_params_count(to->params); i++) {
         const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
-        if (p->count == old->count)
-            memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
+        if (p->count == old->count) memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
     }
 }
 
@@ -121,8 +119,7 @@ static void lower_rank(const setting *s) {
     float *w = kv_a->weight->data, *b = kv_a->bias ? kv_a->bias->data : NULL;
     for (int i = 3; i < 7; i++) {
         for (int j = 0; j < SMALL_WIDTH; j++)
-            w[i * SMALL_WIDTH + j] =
-                0.5f * w[(i % 3) * SMALL_WIDTH + j] - 0.25f * w[(i + 1) % 3 * SMALL_WIDTH + j];
+            w[i * SMALL_WIDTH + j] = 0.5f * w[(i % 3) * SMALL_WIDTH + j] - 0.25f * w[(i + 1) % 3 * SMALL_WIDTH + j];
         if (b) b[i] = 0.5f * b[i % 3] - 0.25f * b[(i + 1) % 3];
     }
 }
@@ -153,8 +150,7 @@ static void measured(setting *s, mla_latent_sample *sample, mla_latent_direction
 }
 
 static void resize(setting *s, const mla_latent_directions *directions, const mla_latent_sample *sample) {
-    check_ok(s->context,
-             mla_latent_layer_resize(s->context, layer(s->model), directions, sample, layer(s->changed)));
+    check_ok(s->context, mla_latent_layer_resize(s->context, layer(s->model), directions, sample, layer(s->changed)));
 }
 
 static void what_is_not_there_is_not_lost(void **state) {
@@ -230,8 +226,7 @@ static void check_directions(const mla_latent_directions *d) {
         for (int j = 0; j < 7; j++) {
             double orthonormal = 0, restored = 0;
             for (int k = 0; k < 7; k++) orthonormal += d->basis[i * 7 + k] * d->basis[j * 7 + k];
-            for (int k = 0; k < 49; k++)
-                restored += d->basis[k / 7 * 7 + i] * d->turn[k] * d->kept[k % 7 * 7 + j];
+            for (int k = 0; k < 49; k++) restored += d->basis[k / 7 * 7 + i] * d->turn[k] * d->kept[k % 7 * 7 + j];
             check_close(orthonormal, i == j, 1e-9);
             check_close(restored, i == j, 1e-6);
             if (j < i) check_close(d->turn[i * 7 + j], 0, 1e-9);
@@ -272,8 +267,7 @@ static void least_squares_helps(void **state) {
         const double without = error_of(&s);
         resize(&s, &directions, &sample);
         const double with = error_of(&s);
-        if (!(with < 0.98 * without))
-            fail_msg("%s: %g with least squares, %g without", kinds[i], with, without);
+        if (!(with < 0.98 * without)) fail_msg("%s: %g with least squares, %g without", kinds[i], with, without);
         mla_latent_directions_free(&directions);
         mla_latent_sample_free(&sample);
         destroy(&s);

@@ -27,7 +27,10 @@ struct subject {
 
 static mla_status build(mla_context *context, subject *s) {
     const mla_model_config *c = &s->config;
-    const mla_builder builder = {.context = context, .params = s->params, .config = c, .prefix = "",
+    const mla_builder builder = {.context = context,
+                                 .params = s->params,
+                                 .config = c,
+                                 .prefix = "",
                                  .rope = c->position == MLA_POSITION_ROPE ? &s->decoder->rope : NULL};
     switch (s->kind) {
     case LATENT:
@@ -110,27 +113,26 @@ static void check_each(mla_context *context, layer_kind kind, int count, const c
 }
 #define CHECK_EACH(context, kind, settings) check_each(context, kind, sizeof settings / sizeof *settings, settings)
 
-#define YARN                                                                                                           \
-    "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 "                    \
+#define YARN                                                                                        \
+    "rope_scaling.type=yarn rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=4 " \
     "rope_scaling.beta_fast=2 rope_scaling.beta_slow=0.1 rope_scaling.mscale=1 rope_scaling.mscale_all_dim=0.7"
 
-#define LLAMA3                                                                                                         \
-    "rope_scaling.type=llama3 rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=64 "                 \
+#define LLAMA3                                                                                         \
+    "rope_scaling.type=llama3 rope_scaling.factor=4 rope_scaling.original_max_position_embeddings=64 " \
     "rope_scaling.low_freq_factor=1 rope_scaling.high_freq_factor=4"
 
 static void latent_attention(void **state) {
-    static const char *const settings[] = {
-        "",
-        "latent_norm=false",
-        "q_lora_rank=6",
-        "q_lora_rank=6 latent_norm=false",
-        "q_lora_rank=6 attention_bias=true",
-        "rope_interleave=false",
-        "causal=false",
-        YARN,
-        YARN " q_lora_rank=6 rope_interleave=false attention_bias=true causal=false",
-        "position=learned",
-        "position=none causal=false latent_norm=false"};
+    static const char *const settings[] = {"",
+                                           "latent_norm=false",
+                                           "q_lora_rank=6",
+                                           "q_lora_rank=6 latent_norm=false",
+                                           "q_lora_rank=6 attention_bias=true",
+                                           "rope_interleave=false",
+                                           "causal=false",
+                                           YARN,
+                                           YARN " q_lora_rank=6 rope_interleave=false attention_bias=true causal=false",
+                                           "position=learned",
+                                           "position=none causal=false latent_norm=false"};
     CHECK_EACH(*state, LATENT, settings);
 }
 
@@ -152,16 +154,15 @@ static void multi_head_attention(void **state) {
 }
 
 static void feed_forward(void **state) {
-    static const char *const settings[] = {
-        "hidden_act=silu",
-        "hidden_act=silu mlp_bias=true dropout=0.3",
-        "hidden_act=relu mlp_bias=true",
-        "hidden_act=gelu",
-        "hidden_act=gelu_new dropout=0.3",
-        "gated=false hidden_act=silu",
-        "gated=false hidden_act=relu mlp_bias=true dropout=0.3",
-        "gated=false hidden_act=gelu mlp_bias=true",
-        "gated=false hidden_act=gelu_new"};
+    static const char *const settings[] = {"hidden_act=silu",
+                                           "hidden_act=silu mlp_bias=true dropout=0.3",
+                                           "hidden_act=relu mlp_bias=true",
+                                           "hidden_act=gelu",
+                                           "hidden_act=gelu_new dropout=0.3",
+                                           "gated=false hidden_act=silu",
+                                           "gated=false hidden_act=relu mlp_bias=true dropout=0.3",
+                                           "gated=false hidden_act=gelu mlp_bias=true",
+                                           "gated=false hidden_act=gelu_new"};
     CHECK_EACH(*state, FEED_FORWARD, settings);
 }
 
@@ -172,12 +173,8 @@ static void norm(void **state) {
 
 static void block(void **state) {
     static const char *const settings[] = {
-        "",
-        "q_lora_rank=6 dropout=0.2",
-        "norm=layernorm dropout=0.2",
-        "norm_position=post",
-        "norm_position=post dropout=0.2",
-        "attention=multi_head num_key_value_heads=2 dropout=0.2",
+        "", "q_lora_rank=6 dropout=0.2", "norm=layernorm dropout=0.2", "norm_position=post",
+        "norm_position=post dropout=0.2", "attention=multi_head num_key_value_heads=2 dropout=0.2",
         "attention=multi_head norm_position=post norm=layernorm gated=false hidden_act=gelu",
         /* the article's TransformerLayer */
         "norm_position=post norm=layernorm gated=false hidden_act=relu mlp_bias=true latent_norm=false "
@@ -193,7 +190,7 @@ static mla_tensor *loss_of(mla_tape *tape, const void *user) {
     fill_ids(B * T, ids);
     for (int i = 0; i < B * T; i++) targets[i] = i % T == T - 1 ? -1 : ids[i + 1];
     return language_loss(tape, user, mla_input(tape, MLA_I32, 2, ids_shape, ids),
-                            mla_input(tape, MLA_I32, 2, ids_shape, targets), 1.0f / (B * (T - 1)), NULL);
+                         mla_input(tape, MLA_I32, 2, ids_shape, targets), 1.0f / (B * (T - 1)), NULL);
 }
 
 static void decoder(void **state) {
@@ -242,8 +239,8 @@ static void pass_back_wrongly(const mla_node *n) {
     }
 }
 
-static const mla_op faulty_op = {.name = "faulty", .forward = pass_on, .backward = pass_back_wrongly,
-                                 .attributes = sizeof(fault)};
+static const mla_op faulty_op = {
+    .name = "faulty", .forward = pass_on, .backward = pass_back_wrongly, .attributes = sizeof(fault)};
 
 static mla_tensor *faulty(mla_tape *tape, mla_tensor *x, fault f) {
     mla_node *n = mla_op_begin_f32(tape, &faulty_op, 1, &x);
@@ -262,8 +259,8 @@ enum { PLACES = 10 };
 
 static mla_tensor **member(mla_latent_layer *l, int place) {
     mla_tensor **const all[PLACES] = {
-        &l->q_a_proj.weight,  &l->q_a_proj.bias,  &l->q_a_norm.gain,  &l->q_b_proj.weight, &l->kv_a_proj.weight,
-        &l->kv_a_proj.bias,   &l->kv_a_norm.gain, &l->kv_b_proj.weight, &l->o_proj.weight, &l->o_proj.bias};
+        &l->q_a_proj.weight, &l->q_a_proj.bias,  &l->q_a_norm.gain,    &l->q_b_proj.weight, &l->kv_a_proj.weight,
+        &l->kv_a_proj.bias,  &l->kv_a_norm.gain, &l->kv_b_proj.weight, &l->o_proj.weight,   &l->o_proj.bias};
     return all[place];
 }
 
@@ -291,8 +288,7 @@ static void faults_behind_parameters_are_found(void **state) {
         for (fault f = FLIPPED; f <= RIGHT; f++) {
             char why[GRADCHECK_WORDS] = "";
             const spoilt_layer spoilt = {&s, place, f};
-            const bool right =
-                layer_is_right(*state, &(layercheck){s.params, apply_spoilt_to_own_input, &spoilt}, why);
+            const bool right = layer_is_right(*state, &(layercheck){s.params, apply_spoilt_to_own_input, &spoilt}, why);
             if (right != (f == RIGHT)) fail_msg("fault %d at place %d: %s", (int)f, place, right ? "not found" : why);
             if (!right && !strstr(why, (*member(s.block.attention, place))->name))
                 fail_msg("fault %d at place %d gave: %s", (int)f, place, why);
@@ -306,8 +302,7 @@ static void faults_behind_the_input_are_found(void **state) {
     for (fault f = FLIPPED; f <= RIGHT; f++) {
         char why[GRADCHECK_WORDS] = "";
         const spoilt_layer spoilt = {&s, -1, f};
-        const gradcheck check = {apply_spoilt, &spoilt, {{3, {B, T, SMALL_WIDTH}}}, .tolerance = 5e-4,
-                                 .step = 0x1p-8f};
+        const gradcheck check = {apply_spoilt, &spoilt, {{3, {B, T, SMALL_WIDTH}}}, .tolerance = 5e-4, .step = 0x1p-8f};
         const bool right = gradients_are_right(*state, &check, why);
         if (right != (f == RIGHT)) fail_msg("fault %d: %s", (int)f, right ? "not found" : why);
     }

@@ -124,7 +124,8 @@ static void every_allocation_may_fail(void **state) {
     for (int k = 0; k < 2; k++) {
         mla_lora_options lora = options_of(context, k ? "targets=* rank=2 init=pissa" : "targets=* rank=2 dora=true");
         bool failed = allocations_can_be_watched();
-        check_ok(context, create_adapted(context, &config, &lora)); /* oneDNN may lack what it tries at its first product */
+        check_ok(context,
+                 create_adapted(context, &config, &lora)); /* oneDNN may lack what it tries at its first product */
         for (int64_t n = 1; failed; n++) {
             allocations_watch(n);
             const mla_status status = create_adapted(context, &config, &lora);
@@ -161,8 +162,8 @@ static void logits_in_form(const mla_decoder *model, form f, float *out) {
     if (f == EXPANDED) mla_kv_cache_expand(cache);
     for (int64_t t = 0, count = f == FULL ? T : 5; t < T; t += count, count = 1) {
         mla_tape_begin(tape, &(mla_step){.inference = true});
-        const mla_tensor *logits =
-            mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, count}, ids + t), &(mla_pass){.cache = cache});
+        const mla_tensor *logits = mla_decoder_logits(
+            tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, count}, ids + t), &(mla_pass){.cache = cache});
         check_ok(context, mla_error_status(context));
         memcpy(out + t * SMALL_VOCABULARY, logits->data, (size_t)mla_size(logits));
     }
@@ -295,7 +296,7 @@ static mla_tensor *loss_of(mla_tape *tape, const void *user) {
     fill_ids(2 * 6 + 1, ids);
     const int64_t shape[] = {2, 6};
     return language_loss(tape, user, mla_input(tape, MLA_I32, 2, shape, ids),
-                            mla_input(tape, MLA_I32, 2, shape, ids + 1), 1, NULL);
+                         mla_input(tape, MLA_I32, 2, shape, ids + 1), 1, NULL);
 }
 
 static mla_tensor *hidden_of(mla_tape *tape, const mla_decoder *model, int64_t batch) {
@@ -319,8 +320,8 @@ static void adapters_have_right_gradients(void **state) {
         for (int k = 0; k < 3; k++) {
             char why[GRADCHECK_WORDS] = "";
             mla_decoder *model = adapted(*state, models[m], cases[k].lora);
-            const layercheck check = {.params = model->params, .apply = cases[k].apply, .user = model,
-                                      .tolerance = 3e-3};
+            const layercheck check = {
+                .params = model->params, .apply = cases[k].apply, .user = model, .tolerance = 3e-3};
             if (!layer_is_right(*state, &check, why)) fail_msg("\"%s\", case %d: %s", models[m], k, why);
             mla_decoder_destroy(model);
         }
@@ -419,12 +420,19 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(patterns_choose_projections), cmocka_unit_test(what_cannot_be_is_named),
-        cmocka_unit_test(every_allocation_may_fail),   cmocka_unit_test(only_adapters_are_trained),   cmocka_unit_test(all_forms_have_all_adapters),
-        cmocka_unit_test(a_dropped_adapter_shows),     cmocka_unit_test(merged_is_unmerged),
-        cmocka_unit_test(stacks_add_up_by_their_shares), cmocka_unit_test(pissa_begins_with_the_model), cmocka_unit_test(adapters_have_right_gradients),
-        cmocka_unit_test(a_weight_below_an_adapter_may_be_trained),
-        cmocka_unit_test(recompute_changes_nothing), cmocka_unit_test(dropout_acts_on_latents),     cmocka_unit_test(bf16_is_f32_but_for_rounding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(patterns_choose_projections),
+                                       cmocka_unit_test(what_cannot_be_is_named),
+                                       cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(only_adapters_are_trained),
+                                       cmocka_unit_test(all_forms_have_all_adapters),
+                                       cmocka_unit_test(a_dropped_adapter_shows),
+                                       cmocka_unit_test(merged_is_unmerged),
+                                       cmocka_unit_test(stacks_add_up_by_their_shares),
+                                       cmocka_unit_test(pissa_begins_with_the_model),
+                                       cmocka_unit_test(adapters_have_right_gradients),
+                                       cmocka_unit_test(a_weight_below_an_adapter_may_be_trained),
+                                       cmocka_unit_test(recompute_changes_nothing),
+                                       cmocka_unit_test(dropout_acts_on_latents),
+                                       cmocka_unit_test(bf16_is_f32_but_for_rounding)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,5 @@
-/* A step that computes its blocks again gives the bits of one that keeps everything, dropout included, in less memory. */
+/* A step that computes its blocks again gives the bits of one that keeps everything, dropout included, in less memory.
+ */
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -25,8 +26,13 @@ static outcome train(mla_context *context, mla_decoder *model, mla_tape *tape, b
     fill_ids(B * T, ids);
     mla_params_clear_gradients(model->params);
     for (int sample = 0; sample < B; sample++) {
-        mla_tape_begin(tape, &(mla_step){.seed = 5, .step = 2, .first_sample = sample, .training = true, .precision = precision,
-                                         .gradient_final = count_final, .user = &o.finals});
+        mla_tape_begin(tape, &(mla_step){.seed = 5,
+                                         .step = 2,
+                                         .first_sample = sample,
+                                         .training = true,
+                                         .precision = precision,
+                                         .gradient_final = count_final,
+                                         .user = &o.finals});
         mla_tensor *in = mla_input(tape, MLA_I32, 2, (int64_t[]){1, T}, ids + sample * T);
         mla_tensor *loss = language_loss(tape, model, in, in, 1.0f / (B * T), &(mla_pass){.recompute = recompute});
         check_ok(context, mla_backward(tape, loss));

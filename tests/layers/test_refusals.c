@@ -80,7 +80,8 @@ static void names_are_taken_once(void **state) {
     check_ok(context, mla_params_create(context, &params));
     const mla_builder builder = {.context = context, .params = params, .config = &config, .prefix = "model.layers.0."};
     check_ok(context, mla_block_build(&builder, &one));
-    check_error(context, mla_block_build(&builder, &other), MLA_ERROR_ARGUMENT, "model.layers.0.input_layernorm.weight");
+    check_error(context, mla_block_build(&builder, &other), MLA_ERROR_ARGUMENT,
+                "model.layers.0.input_layernorm.weight");
     mla_block_free(&one);
     mla_block_free(&other);
     mla_params_destroy(params);
@@ -114,13 +115,15 @@ static void ids_must_fit(void **state) {
         int64_t shape[3];
         mla_status status;
         const char *message;
-    } cases[] = {
-        {good, 2, {B, SMALL_LENGTH + 1}, MLA_ERROR_SHAPE,
-         "a sequence of 17 tokens is longer than max_position_embeddings 16"},
-        {good, 1, {T}, MLA_ERROR_SHAPE, "ids must be (B,T); got (5) i32"},
-        {good, 3, {1, T, 1}, MLA_ERROR_SHAPE, "ids must be (B,T); got (1,5,1) i32"},
-        {large, 2, {1, T}, MLA_ERROR_ARGUMENT, "23"},
-        {negative, 2, {1, T}, MLA_ERROR_ARGUMENT, "-1"}};
+    } cases[] = {{good,
+                  2,
+                  {B, SMALL_LENGTH + 1},
+                  MLA_ERROR_SHAPE,
+                  "a sequence of 17 tokens is longer than max_position_embeddings 16"},
+                 {good, 1, {T}, MLA_ERROR_SHAPE, "ids must be (B,T); got (5) i32"},
+                 {good, 3, {1, T, 1}, MLA_ERROR_SHAPE, "ids must be (B,T); got (1,5,1) i32"},
+                 {large, 2, {1, T}, MLA_ERROR_ARGUMENT, "23"},
+                 {negative, 2, {1, T}, MLA_ERROR_ARGUMENT, "-1"}};
     static const char *const settings[] = {"", "position=learned", "attention=multi_head position=none"};
     for (size_t i = 0; i < 3 * sizeof cases / sizeof *cases; i++) {
         setting s = create_setting(context, settings[i % 3]);
@@ -152,8 +155,8 @@ static void targets_must_fit(void **state) {
     for (int i = 0; i < 2; i++) {
         setting s = create_setting(context, "");
         mla_tensor *targets = mla_input(s.tape, MLA_I32, 2, (int64_t[]){1, cases[i].length}, cases[i].targets);
-        mla_tensor *loss =
-            language_loss(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){1, T}, ids), targets, 1, NULL);
+        mla_tensor *loss = language_loss(s.tape, s.model, mla_input(s.tape, MLA_I32, 2, (int64_t[]){1, T}, ids),
+                                         targets, 1, NULL);
         check_error(context, mla_backward(s.tape, loss), cases[i].status, cases[i].message);
         destroy_setting(&s);
     }
@@ -173,7 +176,8 @@ static void refuse(mla_context *context, const misfit *c) {
     mla_tensor *x = mla_input(s.tape, MLA_F32, c->ndim, c->shape, numbers);
     mla_tensor *y = mla_block_apply(s.tape, &s.model->blocks[1], x, &(mla_pass){0}, NULL);
     assert_ptr_equal(y, mla_inert(s.tape));
-    y = mla_block_apply(s.tape, &s.model->blocks[0], y, &(mla_pass){0}, NULL); /* a second layer on what failed does nothing */
+    y = mla_block_apply(s.tape, &s.model->blocks[0], y, &(mla_pass){0},
+                        NULL); /* a second layer on what failed does nothing */
     check_error(context, mla_backward(s.tape, mla_sum(s.tape, y)), MLA_ERROR_SHAPE, c->message);
     destroy_setting(&s);
 }
@@ -205,10 +209,14 @@ static void inputs_have_three_dimensions(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_check_their_configuration), cmocka_unit_test(models_derive_what_is_left_out),
-        cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(names_are_taken_once),
-        cmocka_unit_test(ids_must_fit), cmocka_unit_test(ids_must_be_whole_numbers), cmocka_unit_test(targets_must_fit),
-        cmocka_unit_test(inputs_must_fit), cmocka_unit_test(inputs_have_three_dimensions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(models_check_their_configuration),
+                                       cmocka_unit_test(models_derive_what_is_left_out),
+                                       cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(names_are_taken_once),
+                                       cmocka_unit_test(ids_must_fit),
+                                       cmocka_unit_test(ids_must_be_whole_numbers),
+                                       cmocka_unit_test(targets_must_fit),
+                                       cmocka_unit_test(inputs_must_fit),
+                                       cmocka_unit_test(inputs_have_three_dimensions)};
     return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }

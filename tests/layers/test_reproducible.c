@@ -124,8 +124,10 @@ static const char *const larger[] = {
 /* A decoder large enough that every op shares its work. */
 static mla_decoder *larger_decoder(mla_context *context, const char *settings) {
     char text[512];
-    snprintf(text, sizeof text, "%s hidden_size=96 intermediate_size=200 kv_lora_rank=40 qk_nope_head_dim=24 "
-             "qk_rope_head_dim=8 v_head_dim=24 vocab_size=300 max_position_embeddings=128", settings);
+    snprintf(text, sizeof text,
+             "%s hidden_size=96 intermediate_size=200 kv_lora_rank=40 qk_nope_head_dim=24 "
+             "qk_rope_head_dim=8 v_head_dim=24 vocab_size=300 max_position_embeddings=128",
+             settings);
     return small_decoder(context, text);
 }
 
@@ -141,7 +143,7 @@ static mla_tensor *larger_loss(mla_tape *tape, const mla_decoder *model) {
     fill_ids(ROWS, ids);
     for (int i = 0; i + 1 < ROWS; i++) targets[i] = ids[i + 1];
     return language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                            mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / ROWS, NULL);
+                         mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / ROWS, NULL);
 }
 
 /* The gradients of a step, the loss behind them; the caller frees. */

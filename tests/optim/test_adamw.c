@@ -32,8 +32,8 @@ static mla_params *make_set(mla_context *context) {
     check_ok(context, mla_params_create(context, &params));
     for (int i = 0; i < SET; i++) {
         assert_non_null(mla_params_add(params, &set[i].spec));
-        if (i == 1) mla_params_add(params, &(mla_param_spec){.name = "frozen", .ndim = 1, .shape = {3},
-                                                               .frozen = true});
+        if (i == 1)
+            mla_params_add(params, &(mla_param_spec){.name = "frozen", .ndim = 1, .shape = {3}, .frozen = true});
     }
     check_ok(context, mla_params_allocate(params, true));
     for (int64_t i = 0; i < mla_params_count(params); i++) {

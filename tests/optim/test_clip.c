@@ -98,7 +98,6 @@ static void scales(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(norm_is_of_all), cmocka_unit_test(threads_do_not_matter),
                                        cmocka_unit_test(large_and_small_survive),
-                                       cmocka_unit_test(not_a_number_is_seen),
-                                       cmocka_unit_test(scales)};
+                                       cmocka_unit_test(not_a_number_is_seen), cmocka_unit_test(scales)};
     return cmocka_run_group_tests(tests, create, destroy);
 }

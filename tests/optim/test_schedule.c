@@ -43,13 +43,17 @@ static void equals_transformers(void **state) {
 /* DeepSeek-V2: times 0.316 after 60 % of the tokens, and again after 90 %. */
 static void deepseek_drops_twice(void **state) {
     (void)state;
-    const mla_schedule s = {.kind = MLA_SCHEDULE_DEEPSEEK, .warmup_steps = 20, .total_steps = 1000, .drop_at = 0.6,
-                            .drop_again_at = 0.9, .drop_factor = 0.316};
+    const mla_schedule s = {.kind = MLA_SCHEDULE_DEEPSEEK,
+                            .warmup_steps = 20,
+                            .total_steps = 1000,
+                            .drop_at = 0.6,
+                            .drop_again_at = 0.9,
+                            .drop_factor = 0.316};
     static const struct {
         int64_t step;
         double factor;
-    } expected[] = {{0, 0}, {5, 0.25}, {19, 0.95}, {20, 1}, {599, 1}, {600, 0.316}, {899, 0.316}, {900, 0.099856},
-                    {999, 0.099856}, {5000, 0.099856}};
+    } expected[] = {{0, 0},       {5, 0.25},    {19, 0.95},      {20, 1},         {599, 1},
+                    {600, 0.316}, {899, 0.316}, {900, 0.099856}, {999, 0.099856}, {5000, 0.099856}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
         check_close(mla_schedule_factor(&s, expected[i].step), expected[i].factor, 1e-15);
 }
@@ -59,8 +63,14 @@ static const mla_schedule_kind kinds[] = {MLA_SCHEDULE_CONSTANT, MLA_SCHEDULE_CO
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 static mla_schedule of_kind(int i, int64_t warmup, int64_t total) {
-    return (mla_schedule){.kind = kinds[i], .warmup_steps = warmup, .total_steps = total, .decay_steps = total / 5,
-                          .drop_at = 0.6, .drop_again_at = 0.9, .drop_factor = 0.316, .min_ratio = 0.2};
+    return (mla_schedule){.kind = kinds[i],
+                          .warmup_steps = warmup,
+                          .total_steps = total,
+                          .decay_steps = total / 5,
+                          .drop_at = 0.6,
+                          .drop_again_at = 0.9,
+                          .drop_factor = 0.316,
+                          .min_ratio = 0.2};
 }
 
 /* Without warm-up the first update has the full rate, even where it is the only one. */
@@ -104,9 +114,8 @@ static void falls_within_bounds(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equals_transformers), cmocka_unit_test(deepseek_drops_twice),
-        cmocka_unit_test(starts_at_once_without_warmup), cmocka_unit_test(warmup_may_be_all),
-        cmocka_unit_test(falls_within_bounds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_transformers), cmocka_unit_test(deepseek_drops_twice),
+                                       cmocka_unit_test(starts_at_once_without_warmup),
+                                       cmocka_unit_test(warmup_may_be_all), cmocka_unit_test(falls_within_bounds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

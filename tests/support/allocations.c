@@ -50,7 +50,7 @@ allocation_count allocations_stop(void) {
 }
 
 static bool is_ours(const void *caller) {
-    static const char *const libraries[] = {"libdnnl",    "libgomp", "libstdc++", "ld-linux", "libmpi",
+    static const char *const libraries[] = {"libdnnl",  "libgomp", "libstdc++", "ld-linux", "libmpi",
                                             "libopen-", "openmpi", "libpmix",   "libevent"};
     Dl_info place;
     if (!watching) return false;

@@ -52,11 +52,11 @@ void check_ok_at(const mla_context *context, mla_status status, const char *what
     _fail(file, line);
 }
 
-void check_error_at(mla_context *context, mla_status status, mla_status expected, const char *words,
-                    const char *what, const char *file, int line) {
+void check_error_at(mla_context *context, mla_status status, mla_status expected, const char *words, const char *what,
+                    const char *file, int line) {
     if (status != expected || !strstr(mla_error(context), words)) {
-        print_error("%s: got \"%s\" (%s), expected \"%s\" (%s)\n", what, mla_error(context),
-                    mla_status_name(status), words, mla_status_name(expected));
+        print_error("%s: got \"%s\" (%s), expected \"%s\" (%s)\n", what, mla_error(context), mla_status_name(status),
+                    words, mla_status_name(expected));
         _fail(file, line);
     }
     mla_clear_error(context);

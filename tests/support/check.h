@@ -38,7 +38,7 @@ void check_ok_at(const mla_context *context, mla_status status, const char *what
 /* Fails the test unless the call failed with `expected` and its message contains `words`; clears the error. */
 #define check_error(context, status, expected, words) \
     check_error_at((context), (status), (expected), (words), #status, __FILE__, __LINE__)
-void check_error_at(mla_context *context, mla_status status, mla_status expected, const char *words,
-                    const char *what, const char *file, int line);
+void check_error_at(mla_context *context, mla_status status, mla_status expected, const char *words, const char *what,
+                    const char *file, int line);
 
 #endif

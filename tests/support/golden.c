@@ -29,9 +29,7 @@ static void fill(float *out, int64_t count, const char *name, float offset, floa
     }
 }
 
-void golden_fill(float *out, int64_t count, const char *name, float scale) {
-    fill(out, count, name, 0, scale);
-}
+void golden_fill(float *out, int64_t count, const char *name, float scale) { fill(out, count, name, 0, scale); }
 
 hid_t golden_open(const char *name) {
     char path[4096];
@@ -149,8 +147,7 @@ static double distance(int64_t stored, const float *want, const float *got, cons
 double golden_error(hid_t file, const char *path, int64_t count, const float *got) {
     int64_t stored;
     if (golden_count(file, path) != count)
-        fail_msg("%s holds %lld numbers, not %lld", path, (long long)golden_count(file, path),
-                 (long long)count);
+        fail_msg("%s holds %lld numbers, not %lld", path, (long long)golden_count(file, path), (long long)count);
     float *want = read_all(file, path, H5T_NATIVE_FLOAT, &stored);
     int64_t *at = positions(file, stored, count);
     double whole = attribute(file, path, "norm"), scale = attribute(file, path, "scale");

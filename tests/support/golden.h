@@ -30,7 +30,7 @@ int64_t golden_count(hid_t file, const char *path);
 
 /* Fails the test unless `got` agrees with the result at `path`, in its norm and in the entries the fixture
  * holds (all, or 512 sampled ones): Euclidean error <= tolerance * scale. NaN fails. */
-#define golden_check(file, path, count, got, tolerance)                                                      \
+#define golden_check(file, path, count, got, tolerance) \
     golden_check_at((file), (path), (count), (got), (tolerance), __FILE__, __LINE__)
 void golden_check_at(hid_t file, const char *path, int64_t count, const float *got, double tolerance,
                      const char *source, int line);

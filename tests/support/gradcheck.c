@@ -1,7 +1,7 @@
 #include "tests/support/gradcheck.h"
 
-#include "autograd/params.h"
 #include "autograd/base/random.h"
+#include "autograd/params.h"
 #include "autograd/tape_state.h"
 
 #include <math.h>
@@ -155,8 +155,7 @@ static double derivative(run *r, int input, float h) {
 static void choose_direction(run *r, int input, int number) {
     const mla_stream stream = mla_random_stream(3, "directions", (uint64_t)input, (uint64_t)number, 0);
     mla_random_uniform(stream, 0, r->count[input], r->direction);
-    for (int64_t j = 0; j < r->count[input]; j++)
-        r->direction[j] = roundf(28 * (2 * r->direction[j] - 1)) * 0x1p-4f;
+    for (int64_t j = 0; j < r->count[input]; j++) r->direction[j] = roundf(28 * (2 * r->direction[j] - 1)) * 0x1p-4f;
 }
 
 static bool matches_differences(run *r, int input, int number) {

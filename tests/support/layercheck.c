@@ -17,7 +17,7 @@ typedef struct {
     const layercheck *check;
     mla_tape *tape;
     float *weights, *kept, *direction;
-    double norm; /* of all gradients */
+    double norm;    /* of all gradients */
     const char *op; /* the layer's last one */
     char *why;
 } run;

@@ -1,7 +1,6 @@
 #include "tests/support/model_folder.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/tokenizer.h"
-#include "train/hugging_face/model_config.h"
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
 #include "tests/support/check.h"
@@ -10,6 +9,7 @@
 #include "train/hugging_face/export.h"
 #include "train/hugging_face/import.h"
 #include "train/hugging_face/jinja.h"
+#include "train/hugging_face/model_config.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -70,8 +70,7 @@ mla_decoder *model_folder_model(mla_context *context, const mla_model_config *co
     check_ok(context, mla_decoder_create(context, &model, config));
     check_ok(context, mla_params_allocate(model->params, false));
     mla_params_initialise(model->params, 7);
-    for (int64_t i = 0; i < mla_params_values_length(model->params);
-         i++) /* gains and biases are to differ, too */
+    for (int64_t i = 0; i < mla_params_values_length(model->params); i++) /* gains and biases are to differ, too */
         mla_params_values(model->params)[i] += 0.1f * sinf((float)i);
     return model;
 }
@@ -82,8 +81,7 @@ mla_safetensors_item *model_folder_items(const mla_decoder *model, int64_t *coun
     mla_safetensors_item *items = calloc((size_t)*count + 1, sizeof *items);
     for (int64_t i = 0; i < *count; i++) {
         const mla_param *p = mla_params_at(model->params, i);
-        items[i] =
-            (mla_safetensors_item){.name = p->spec.name, .ndim = p->spec.ndim, .values = p->tensor.data};
+        items[i] = (mla_safetensors_item){.name = p->spec.name, .ndim = p->spec.ndim, .values = p->tensor.data};
         memcpy(items[i].shape, p->spec.shape, sizeof p->spec.shape);
     }
     return items;
@@ -107,7 +105,7 @@ void model_folder_write_config(model_folder *f, const mla_model_config *config) 
 
 /* in/ becomes the model's folder, without a tokenizer. */
 void model_folder_write(model_folder *f, const mla_model_config *config, mla_safetensors_type type,
-                         int64_t shard_bytes) {
+                        int64_t shard_bytes) {
     int64_t count;
     mla_decoder *model = model_folder_model(f->context, config);
     mla_safetensors_item *items = model_folder_items(model, &count);

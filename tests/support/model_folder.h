@@ -22,7 +22,7 @@ mla_safetensors_item *model_folder_items(const mla_decoder *model, int64_t *coun
 void model_folder_write_text(const char *folder, const char *name, const char *text);
 void model_folder_write_config(model_folder *f, const mla_model_config *config);
 void model_folder_write(model_folder *f, const mla_model_config *config, mla_safetensors_type type,
-                         int64_t shard_bytes);
+                        int64_t shard_bytes);
 void check_same_tensors(mla_context *context, const char *a, const char *b);
 json_t *load_json(const char *folder, const char *name);
 void forget_folder(const char *path);

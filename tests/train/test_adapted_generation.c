@@ -62,10 +62,13 @@ static mla_status keep(void *user, int32_t id, const float *logits) {
 static void generate(mla_decoder *model, mla_decode_form form, text *out) {
     mla_generation result;
     out->count = 0;
-    check_ok(model->context,
-             mla_generate(model->context, model,
-                          &(mla_generation_options){.prompt = prompt, .prompt_count = PROMPT, .tokens = TOKENS,
-                                                    .form = form, .token = keep, .user = out}, &result));
+    check_ok(
+        model->context,
+        mla_generate(
+            model->context, model,
+            &(mla_generation_options){
+                .prompt = prompt, .prompt_count = PROMPT, .tokens = TOKENS, .form = form, .token = keep, .user = out},
+            &result));
     assert_int_equal(out->count, TOKENS);
 }
 

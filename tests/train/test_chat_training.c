@@ -32,9 +32,9 @@ typedef struct {
 static const example examples[] = {
     {"Hi", "Hello."},
     {"2+2?", "4"},
-    {"Say nothing", ""},                                                /* no answer: left out */
+    {"Say nothing", ""},                                               /* no answer: left out */
     {"Tell me more", "It is a long story that does not end in time."}, /* cut */
-    {"A very long question that takes more than all of it", "no"},      /* its answer is cut away: left out */
+    {"A very long question that takes more than all of it", "no"},     /* its answer is cut away: left out */
     {"Bye", "See you"},
 };
 enum { EXAMPLES = sizeof examples / sizeof *examples };
@@ -68,8 +68,8 @@ static double loss_of(mla_context *context, const mla_decoder *model, mla_tape *
     ids[length] = SEPARATOR;
     const int inputs = length < T ? length : T;
     mla_tape_begin(tape, &(mla_step){.inference = true});
-    const mla_tensor *logits =
-        mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, inputs}, ids), NULL);
+    const mla_tensor *logits = mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, inputs}, ids),
+                                                  NULL);
     check_ok(context, mla_error_status(context));
     for (int t = 0; t < inputs && e->completion[0]; t++) {
         if (t + 1 < before) continue;
@@ -106,7 +106,9 @@ static double loss_by_hand(mla_context *context, const mla_recipe *recipe, const
     check_ok(context, mla_tape_create(context, &tape, NULL));
     for (int i = 0; i < EXAMPLES; i++)
         if (!stream || has(stream, &examples[i])) sum += loss_of(context, model, tape, &examples[i], &count);
-    if (!stream) assert_int_equal(count, 8 + 3 + 9 + 35); /* " Hello." and the end; " 4"; " See you"; what is left of the story */
+    if (!stream)
+        assert_int_equal(count,
+                         8 + 3 + 9 + 35); /* " Hello." and the end; " 4"; " See you"; what is left of the story */
     mla_tape_destroy(tape);
     mla_decoder_destroy(model);
     return sum / (double)count;
@@ -114,9 +116,18 @@ static double loss_by_hand(mla_context *context, const mla_recipe *recipe, const
 
 static void chat_recipe(mla_context *context, mla_recipe *recipe, const char *const *more) {
     char source[256];
-    const char *sets[24] = {source, "data.format=chat", "data.tokenizer=bytes", "data.held_out=0", "data.synthetic.tokens=0",
-                            "train.sequence=64", "model.max_position_embeddings=64", "model.dropout=0", "train.batch=3",
-                            "train.microbatch=0", "train.steps=1", "train.precision=f32"};
+    const char *sets[24] = {source,
+                            "data.format=chat",
+                            "data.tokenizer=bytes",
+                            "data.held_out=0",
+                            "data.synthetic.tokens=0",
+                            "train.sequence=64",
+                            "model.max_position_embeddings=64",
+                            "model.dropout=0",
+                            "train.batch=3",
+                            "train.microbatch=0",
+                            "train.steps=1",
+                            "train.precision=f32"};
     char *path = write_examples();
     snprintf(source, sizeof source, "data.source=%s", path);
     int count = 12;
@@ -153,8 +164,11 @@ static void evaluation_is_of_answers_alone(void **state) {
     mla_prepare_report report;
     mla_token_file *file;
     char *tokens = path_in(folder, "half.h5"), *source = write_examples(), *out = path_in(folder, "half");
-    const mla_prepare_options options = {.sources = (const char *const[]){source}, .source_count = 1, .tokenizer = "bytes",
-                                         .chat = true, .held_out = 0.8};
+    const mla_prepare_options options = {.sources = (const char *const[]){source},
+                                         .source_count = 1,
+                                         .tokenizer = "bytes",
+                                         .chat = true,
+                                         .held_out = 0.8};
     check_ok(context, mla_prepare(context, &options, tokens, &report));
     assert_int_equal(report.left_out, 1);
     assert_int_equal(report.train.documents + report.held_out.documents, EXAMPLES - 1);
@@ -211,8 +225,13 @@ static void runs_are_as_others(void **state) {
     const char *const eight[] = {"train.steps=8", "train.batch=2", "optim.schedule=constant", "model.dropout=0.1",
                                  NULL};
     const char *const four[] = {"train.steps=4", "train.batch=2", "optim.schedule=constant", "model.dropout=0.1", NULL};
-    const char *const again[] = {"train.steps=8",     "train.batch=2",         "optim.schedule=constant",
-                                 "model.dropout=0.1", "train.recompute=block", "train.microbatch=1", NULL};
+    const char *const again[] = {"train.steps=8",
+                                 "train.batch=2",
+                                 "optim.schedule=constant",
+                                 "model.dropout=0.1",
+                                 "train.recompute=block",
+                                 "train.microbatch=1",
+                                 NULL};
     const record whole = run(*state, "whole", false, eight), recomputed = run(*state, "again", false, again);
     run(*state, "parts", false, four);
     const record rest = run(*state, "parts", true, eight);

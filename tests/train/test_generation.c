@@ -18,33 +18,29 @@ enum { PROMPT = sizeof prompt / sizeof *prompt };
 /* ---- models: small, and with weights so large that every part matters to the result */
 
 /* As JSON: `sizes`, one of `latent` and `heads`, and what else the variant says. */
-static const char sizes[] =
-    "'vocab_size': 97, 'hidden_size': 32, 'intermediate_size': 48, 'num_hidden_layers': 2,"
-    "'num_attention_heads': 4, 'max_position_embeddings': 512, 'initializer_range': 0.25,";
-static const char latent[] =
-    "'kv_lora_rank': 12, 'qk_nope_head_dim': 8, 'qk_rope_head_dim': 4, 'v_head_dim': 6,";
-static const char unturned[] =
-    "'kv_lora_rank': 12, 'qk_nope_head_dim': 8, 'qk_rope_head_dim': 0, 'v_head_dim': 6,";
+static const char sizes[] = "'vocab_size': 97, 'hidden_size': 32, 'intermediate_size': 48, 'num_hidden_layers': 2,"
+                            "'num_attention_heads': 4, 'max_position_embeddings': 512, 'initializer_range': 0.25,";
+static const char latent[] = "'kv_lora_rank': 12, 'qk_nope_head_dim': 8, 'qk_rope_head_dim': 4, 'v_head_dim': 6,";
+static const char unturned[] = "'kv_lora_rank': 12, 'qk_nope_head_dim': 8, 'qk_rope_head_dim': 0, 'v_head_dim': 6,";
 static const char heads[] = "'attention': 'multi_head', 'head_dim': 8,";
 
-#define YARN                                                                                                 \
-    "'rope_scaling': {'type': 'yarn', 'factor': 8, 'original_max_position_embeddings': 64, 'mscale': 1,"     \
+#define YARN                                                                                             \
+    "'rope_scaling': {'type': 'yarn', 'factor': 8, 'original_max_position_embeddings': 64, 'mscale': 1," \
     "'mscale_all_dim': 0.8}"
 
 static const struct {
     const char *name, *kind, *rest;
-} variants[] = {
-    {"latent, no position, no norm", unturned, "'position': 'none', 'latent_norm': false"},
-    {"latent, no position, norm", unturned, "'position': 'none'"},
-    {"latent, learned positions", unturned, "'position': 'learned', 'norm': 'layernorm'"},
-    {"latent, rope", latent, "'latent_norm': false"},
-    {"latent, rope by halves, norm", latent, "'rope_interleave': false"},
-    {"latent, query rank, rope", latent, "'q_lora_rank': 10"},
-    {"latent, query rank, YaRN, biases", latent, "'q_lora_rank': 10, 'attention_bias': true, " YARN},
-    {"latent, YaRN, tied", latent, "'tie_word_embeddings': true, " YARN},
-    {"multi-head, rope", heads, "'num_key_value_heads': 4"},
-    {"grouped, YaRN", heads, "'num_key_value_heads': 2, " YARN},
-    {"one key head, learned positions", heads, "'num_key_value_heads': 1, 'position': 'learned'"}};
+} variants[] = {{"latent, no position, no norm", unturned, "'position': 'none', 'latent_norm': false"},
+                {"latent, no position, norm", unturned, "'position': 'none'"},
+                {"latent, learned positions", unturned, "'position': 'learned', 'norm': 'layernorm'"},
+                {"latent, rope", latent, "'latent_norm': false"},
+                {"latent, rope by halves, norm", latent, "'rope_interleave': false"},
+                {"latent, query rank, rope", latent, "'q_lora_rank': 10"},
+                {"latent, query rank, YaRN, biases", latent, "'q_lora_rank': 10, 'attention_bias': true, " YARN},
+                {"latent, YaRN, tied", latent, "'tie_word_embeddings': true, " YARN},
+                {"multi-head, rope", heads, "'num_key_value_heads': 4"},
+                {"grouped, YaRN", heads, "'num_key_value_heads': 2, " YARN},
+                {"one key head, learned positions", heads, "'num_key_value_heads': 1, 'position': 'learned'"}};
 enum { VARIANTS = sizeof variants / sizeof *variants, WITH_ROPE = 3, WITH_ALL = 6 };
 
 static mla_model_config config_of(mla_context *context, int i) {
@@ -87,9 +83,8 @@ static void train(mla_context *context, mla_decoder *model, int steps) {
         mla_params_clear_gradients(model->params);
         mla_tape_begin(tape, &(mla_step){.training = true});
         check_ok(context,
-                 mla_backward(tape,
-                              language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
-                                               mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (B * T), NULL)));
+                 mla_backward(tape, language_loss(tape, model, mla_input(tape, MLA_I32, 2, shape, ids),
+                                                  mla_input(tape, MLA_I32, 2, shape, targets), 1.0f / (B * T), NULL)));
         mla_adamw_step(&moments, model->params, &options, 3e-3f, 1);
     }
     mla_tape_destroy(tape);
@@ -140,8 +135,7 @@ static void compare(const char *name, const char *form, const text *a, const tex
     for (int i = 0; i < TOKENS; i++) {
         const double error = relative_error(V, a->logits[i], b->logits[i]);
         if (!(error < 1e-4)) fail_msg("%s, %s: the logits of token %d are off by %g", name, form, i, error);
-        if (a->ids[i] != b->ids[i])
-            fail_msg("%s, %s: token %d is %d, not %d", name, form, i, a->ids[i], b->ids[i]);
+        if (a->ids[i] != b->ids[i]) fail_msg("%s, %s: token %d is %d, not %d", name, form, i, a->ids[i], b->ids[i]);
     }
 }
 
@@ -173,8 +167,7 @@ static void compare_forms(mla_context *context, const char *name, const mla_deco
     compare(name, "one full pass", other, absorbed);
     generate(context, model, (mla_generation_options){.tokens = TOKENS, .form = MLA_DECODE_EXPANDED}, other);
     compare(name, "expanded", other, absorbed);
-    if (each_full)
-        generate(context, model, (mla_generation_options){.tokens = TOKENS, .form = MLA_DECODE_FULL}, other);
+    if (each_full) generate(context, model, (mla_generation_options){.tokens = TOKENS, .form = MLA_DECODE_FULL}, other);
     compare(name, "a full pass for each", other, absorbed);
     free(absorbed);
     free(other);
@@ -207,13 +200,12 @@ static void it_ends_where_it_should(void **state) {
     assert_int_equal(result.tokens, 20);
     int64_t place = 0;
     while (first->ids[place] != first->ids[7]) place++;
-    result =
-        generate(context, model, (mla_generation_options){.tokens = 20, .ending = &first->ids[7]}, again);
+    result = generate(context, model, (mla_generation_options){.tokens = 20, .ending = &first->ids[7]}, again);
     assert_int_equal(result.end, MLA_END_SEPARATOR);
     assert_int_equal(result.tokens, place);
-    result = generate(
-        context, model,
-        (mla_generation_options){.prompt = long_prompt, .prompt_count = POSITIONS - 5, .tokens = 20}, again);
+    result = generate(context, model,
+                      (mla_generation_options){.prompt = long_prompt, .prompt_count = POSITIONS - 5, .tokens = 20},
+                      again);
     assert_int_equal(result.end, MLA_END_POSITIONS);
     assert_int_equal(result.tokens, 5);
     result = generate(context, model, (mla_generation_options){.tokens = 0}, again);
@@ -230,24 +222,23 @@ static void a_seed_means_one_text(void **state) {
     const mla_sampling sampling = {.temperature = 5, .top_p = 0.9, .seed = 3};
     generate(context, model, (mla_generation_options){.tokens = 60, .sampling = sampling}, first);
     assert_true(distinct(first) > 10);
-    generate(context, model,
-             (mla_generation_options){.tokens = 60, .sampling = sampling, .form = MLA_DECODE_FULL}, again);
+    generate(context, model, (mla_generation_options){.tokens = 60, .sampling = sampling, .form = MLA_DECODE_FULL},
+             again);
     assert_memory_equal(first->ids, again->ids, 60 * sizeof *first->ids);
 
     /* the same from its middle on */
     int32_t longer[PROMPT + 30];
     memcpy(longer, prompt, sizeof prompt);
     memcpy(longer + PROMPT, first->ids, 30 * sizeof *longer);
-    generate(context, model,
-             (mla_generation_options){
-                 .prompt = longer, .prompt_count = PROMPT + 30, .tokens = 30, .sampling = sampling},
-             again);
+    generate(
+        context, model,
+        (mla_generation_options){.prompt = longer, .prompt_count = PROMPT + 30, .tokens = 30, .sampling = sampling},
+        again);
     assert_memory_equal(first->ids + 30, again->ids, 30 * sizeof *first->ids);
 
     generate(context, model, (mla_generation_options){.tokens = 60, .sampling = {5, 0, 0.9, 4}}, again);
     assert_memory_not_equal(first->ids, again->ids, 60 * sizeof *first->ids);
-    generate(context, model,
-             (mla_generation_options){.tokens = 60, .sampling = {5, 0, 1, 3}, .vocabulary = 10}, again);
+    generate(context, model, (mla_generation_options){.tokens = 60, .sampling = {5, 0, 1, 3}, .vocabulary = 10}, again);
     for (int i = 0; i < 60; i++) assert_true(again->ids[i] < 10);
 
     /* so hot that the logits do not matter: what varies is the randomness of each position */
@@ -279,12 +270,10 @@ static void wrong_use_is_refused(void **state) {
         const char *words;
     } cases[] = {
         {{.prompt = prompt, .tokens = 5}, "the prompt has no token"},
-        {{.prompt = long_prompt, .prompt_count = POSITIONS, .tokens = 5},
-         "has 512 tokens, and the model has 512"},
+        {{.prompt = long_prompt, .prompt_count = POSITIONS, .tokens = 5}, "has 512 tokens, and the model has 512"},
         {{.prompt = prompt, .prompt_count = PROMPT, .tokens = -1}, "-1 tokens"},
         {{.prompt = prompt, .prompt_count = PROMPT, .tokens = 5, .vocabulary = V + 1}, "a vocabulary of 98"},
-        {{.prompt = prompt, .prompt_count = PROMPT, .tokens = 5, .sampling = {.temperature = -1}},
-         "temperature"},
+        {{.prompt = prompt, .prompt_count = PROMPT, .tokens = 5, .sampling = {.temperature = -1}}, "temperature"},
         {{.prompt = wrong, .prompt_count = 2, .tokens = 5}, "97"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_error(context, mla_generate(context, model, &cases[i].options, &result), MLA_ERROR_ARGUMENT,
@@ -298,8 +287,7 @@ static void wrong_use_is_refused(void **state) {
     model = make_model(context, &open_config);
     check_error(context,
                 mla_generate(context, model,
-                             &(mla_generation_options){.prompt = prompt, .prompt_count = 1, .tokens = 1},
-                             &result),
+                             &(mla_generation_options){.prompt = prompt, .prompt_count = 1, .tokens = 1}, &result),
                 MLA_ERROR_ARGUMENT, "without a mask");
     mla_decoder_destroy(model);
 }

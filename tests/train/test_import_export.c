@@ -1,8 +1,7 @@
 /* Import and export: the same numbers, the same texts. */
-#include "data/tokenizer/bpe.h"
 #include "data/formats/safetensors.h"
+#include "data/tokenizer/bpe.h"
 #include "data/tokenizer/tokenizer.h"
-#include "train/hugging_face/model_config.h"
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
 #include "tests/support/check.h"
@@ -12,6 +11,7 @@
 #include "train/hugging_face/export.h"
 #include "train/hugging_face/import.h"
 #include "train/hugging_face/jinja.h"
+#include "train/hugging_face/model_config.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -31,8 +31,8 @@ static void check_round_trip(model_folder *f, const mla_model_config *config, ml
     check_ok(f->context, mla_import(f->context, f->in, f->file, &in));
     assert_string_equal(in.type, mla_safetensors_type_name(type));
     assert_false(in.tokenizer);
-    check_ok(f->context, mla_export(f->context, f->file, f->out,
-                                    &(mla_export_options){.shard_bytes = shard_bytes / 2}, &out));
+    check_ok(f->context,
+             mla_export(f->context, f->file, f->out, &(mla_export_options){.shard_bytes = shard_bytes / 2}, &out));
     check_same_tensors(f->context, f->in, f->out);
     assert_int_equal(in.parameters, out.parameters);
     json_t *written = load_json(f->out, "config.json");
@@ -149,8 +149,7 @@ static void types_can_be_changed(void **state) {
     mla_safetensors *file;
     model_folder_write(f, &config, MLA_SAFETENSORS_BF16, 1 << 30);
     check_ok(f->context, mla_import(f->context, f->in, f->file, &in));
-    check_ok(f->context,
-             mla_export(f->context, f->file, f->out, &(mla_export_options){.type = MLA_EXPORT_F32}, &out));
+    check_ok(f->context, mla_export(f->context, f->file, f->out, &(mla_export_options){.type = MLA_EXPORT_F32}, &out));
     assert_string_equal(out.type, "F32");
     assert_string_equal(out.architecture, "DeepseekV3ForCausalLM");
     json_t *written = load_json(f->out, "config.json");
@@ -192,7 +191,8 @@ static void tokenizers_come_along(void **state) {
     forget_folder(f->out);
 
     /* those of the folder have precedence */
-    model_folder_write_text(f->in, "tokenizer_config.json", "{\"eos_token\": \"<end>\", \"chat_template\": \"{{ x }}\"}");
+    model_folder_write_text(f->in, "tokenizer_config.json",
+                            "{\"eos_token\": \"<end>\", \"chat_template\": \"{{ x }}\"}");
     model_folder_write_text(f->in, "generation_config.json", "{\"temperature\": 0.5}");
     model_folder_write_text(f->in, "chat_template.jinja", "{{ y }}");
     check_ok(f->context, mla_import(f->context, f->in, f->file, &in));
@@ -235,8 +235,7 @@ static void infer(const mla_decoder *model, float *logits) {
     for (int i = 0; i < T; i++) ids[i] = i * 37 % 256;
     check_ok(model->context, mla_tape_create(model->context, &tape, NULL));
     mla_tape_begin(tape, &(mla_step){.inference = true});
-    const mla_tensor *y =
-        mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, T}, ids), NULL);
+    const mla_tensor *y = mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, T}, ids), NULL);
     check_ok(model->context, mla_error_status(model->context));
     memcpy(logits, y->data, (size_t)mla_count(y) * sizeof(float));
     mla_tape_destroy(tape);
@@ -254,8 +253,8 @@ static void neighbours_become_halves(void **state) {
     mla_decoder *model = model_folder_model(f->context, &config), *again;
     mla_checkpoint *checkpoint;
     infer(model, before);
-    check_ok(f->context, mla_checkpoint_save(f->context, f->file, &(mla_checkpoint_content){.model = model},
-                                             (mla_step_hook){0}));
+    check_ok(f->context,
+             mla_checkpoint_save(f->context, f->file, &(mla_checkpoint_content){.model = model}, (mla_step_hook){0}));
     check_ok(f->context, mla_export(f->context, f->file, f->out, &(mla_export_options){0}, &out));
     assert_string_equal(out.architecture, "Qwen3ForCausalLM");
     check_ok(f->context, mla_import(f->context, f->out, f->file, &in));
@@ -271,10 +270,8 @@ static void neighbours_become_halves(void **state) {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, model_folder_create, model_folder_destroy)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {CASE(tensors_come_back_bit_by_bit),
-                                       CASE(types_can_be_changed),
-                                       CASE(fused_tensors_are_split_and_joined),
-                                       CASE(tokenizers_come_along),
+    const struct CMUnitTest tests[] = {CASE(tensors_come_back_bit_by_bit), CASE(types_can_be_changed),
+                                       CASE(fused_tensors_are_split_and_joined), CASE(tokenizers_come_along),
                                        CASE(neighbours_become_halves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* Import and export: every way in which a folder can be wrong. */
-#include "data/tokenizer/bpe.h"
 #include "data/formats/safetensors.h"
+#include "data/tokenizer/bpe.h"
 #include "data/tokenizer/tokenizer.h"
-#include "train/hugging_face/model_config.h"
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
 #include "tests/support/check.h"
@@ -12,6 +11,7 @@
 #include "train/hugging_face/export.h"
 #include "train/hugging_face/import.h"
 #include "train/hugging_face/jinja.h"
+#include "train/hugging_face/model_config.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -90,14 +90,12 @@ static void wrong_tensors_are_named(void **state) {
         mla_import_report report;
         c.items = model_folder_items(c.model, &c.count);
         cases[i].change(&c);
-        check_ok(f->context, mla_safetensors_write_model(f->context, f->in, MLA_SAFETENSORS_F32, c.items,
-                                                         c.count, 1 << 30));
+        check_ok(f->context,
+                 mla_safetensors_write_model(f->context, f->in, MLA_SAFETENSORS_F32, c.items, c.count, 1 << 30));
         model_folder_write_config(f, cases[i].config);
         const mla_status status = mla_import(f->context, f->in, f->file, &report);
-        if (cases[i].status)
-            check_error(f->context, status, cases[i].status, cases[i].words);
-        else
-            check_ok(f->context, status);
+        if (cases[i].status) check_error(f->context, status, cases[i].status, cases[i].words);
+        else check_ok(f->context, status);
         assert_int_equal(file_exists(f->file), cases[i].status == MLA_OK);
         unlink(f->file);
         free(c.items);
@@ -133,8 +131,8 @@ static void wrong_folders_are_named(void **state) {
 static void save(model_folder *f, const mla_model_config *config, float first) {
     mla_decoder *model = model_folder_model(f->context, config);
     mla_params_values(model->params)[0] = first;
-    check_ok(f->context, mla_checkpoint_save(f->context, f->file, &(mla_checkpoint_content){.model = model},
-                                             (mla_step_hook){0}));
+    check_ok(f->context,
+             mla_checkpoint_save(f->context, f->file, &(mla_checkpoint_content){.model = model}, (mla_step_hook){0}));
     mla_decoder_destroy(model);
 }
 
@@ -179,8 +177,7 @@ static void full_disks_are_left_clean(void **state) {
     if (!disk) return;
     char *out = path_in(disk, "out"), *temporary = path_in(disk, "out.tmp");
     save(f, &config, 1);
-    check_error(f->context,
-                mla_export(f->context, f->file, out, &(mla_export_options){.shard_bytes = 10000}, &report),
+    check_error(f->context, mla_export(f->context, f->file, out, &(mla_export_options){.shard_bytes = 10000}, &report),
                 MLA_ERROR_IO, "No space left");
     assert_false(file_exists(out) || file_exists(temporary));
     free(out);
@@ -191,9 +188,7 @@ static void full_disks_are_left_clean(void **state) {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, model_folder_create, model_folder_destroy)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {CASE(wrong_tensors_are_named),
-                                       CASE(wrong_folders_are_named),
-                                       CASE(exports_are_refused),
-                                       CASE(full_disks_are_left_clean)};
+    const struct CMUnitTest tests[] = {CASE(wrong_tensors_are_named), CASE(wrong_folders_are_named),
+                                       CASE(exports_are_refused), CASE(full_disks_are_left_clean)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,10 +122,12 @@ static void a_run_killed_at_any_step_of_a_save_goes_on(void **state) {
     int64_t kills = 0;
     long long save;
     for (int64_t i = 1; fscanf(steps, "%lld %31s", &save, name) == 2; i++) {
-        const bool first_save = save == 1 && strcmp(name, "write"); /* nothing to fall back to yet */
+        const bool first_save = save == 1 && strcmp(name, "write");           /* nothing to fall back to yet */
         const bool last_save = save == CHECKPOINTS && !strcmp(name, "fsync"); /* nothing is left to do but `latest` */
-        if (!first_save && !last_save && (save != KILLED_SAVE || (!all_writes && !strcmp(name, "write") && i % SOME))) continue;
-        if (!all_writes && *more && !last_save && i % 3) continue; /* a save beside training goes through the same steps */
+        if (!first_save && !last_save && (save != KILLED_SAVE || (!all_writes && !strcmp(name, "write") && i % SOME)))
+            continue;
+        if (!all_writes && *more && !last_save && i % 3)
+            continue; /* a save beside training goes through the same steps */
         check_kill(context, folder, whole, more, i, name);
         kills++;
     }

@@ -18,14 +18,13 @@ static const int32_t ids[N * T] = {0, 1, 2, 3, 4, 5, 6, 49, 48, 47, 46, 45, 44, 
 static mla_decoder *make_model(mla_context *context) {
     mla_model_config config;
     mla_decoder *model;
-    check_ok(context,
-             mla_model_config_parse_json(
-                 context, "test",
-                 "{\"vocab_size\": 50, \"hidden_size\": 16, "
-                 "\"intermediate_size\": 24, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
-                 "\"kv_lora_rank\": 6, \"qk_nope_head_dim\": 4, \"qk_rope_head_dim\": 4, \"v_head_dim\": 4, "
-                 "\"max_position_embeddings\": 8, \"initializer_range\": 0.3}",
-                 &config, NULL));
+    check_ok(context, mla_model_config_parse_json(
+                          context, "test",
+                          "{\"vocab_size\": 50, \"hidden_size\": 16, "
+                          "\"intermediate_size\": 24, \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
+                          "\"kv_lora_rank\": 6, \"qk_nope_head_dim\": 4, \"qk_rope_head_dim\": 4, \"v_head_dim\": 4, "
+                          "\"max_position_embeddings\": 8, \"initializer_range\": 0.3}",
+                          &config, NULL));
     check_ok(context, mla_decoder_create(context, &model, &config));
     check_ok(context, mla_params_allocate(model->params, false));
     mla_params_initialise(model->params, 1);
@@ -64,8 +63,8 @@ static void logits_are_those_of_the_model(void **state) {
     mla_h5_close(file);
     check_ok(context, mla_tape_create(context, &tape, NULL));
     mla_tape_begin(tape, &(mla_step){.inference = true});
-    const mla_tensor *logits =
-        mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){N, T}, ids), NULL);
+    const mla_tensor *logits = mla_decoder_logits(tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){N, T}, ids),
+                                                  NULL);
     check_ok(context, mla_error_status(context));
     assert_true(relative_error(N * T * V, written, logits->data) < 1e-6);
     mla_tape_destroy(tape);
@@ -94,8 +93,7 @@ static void ids_that_do_not_fit_are_refused(void **state) {
     check_error(context, mla_logits_write(context, model, in, out, shape), MLA_ERROR_ARGUMENT,
                 "sequences of 9 ids; the model has 8 positions");
     write_ids(in, 0, 9, NULL);
-    check_error(context, mla_logits_write(context, model, in, out, shape), MLA_ERROR_FORMAT,
-                "at least one id");
+    check_error(context, mla_logits_write(context, model, in, out, shape), MLA_ERROR_FORMAT, "at least one id");
     write_foreign(in, "ids", H5T_NATIVE_INT64, 2, (hsize_t[]){1, 2}, (int64_t[]){1, 2});
     check_error(context, mla_logits_write(context, model, in, out, shape), MLA_ERROR_FORMAT,
                 "it is i64 of 2 dimensions");
@@ -125,17 +123,15 @@ static void copy_without_seal(const char *from, const char *to) {
 
 static void a_checkpoint_without_seal_is_taken_on_demand_only(void **state) {
     mla_context *context = *state;
-    char *folder = folder_create(), *ours = path_in(folder, "ours.h5"),
-         *theirs = path_in(folder, "theirs.h5");
+    char *folder = folder_create(), *ours = path_in(folder, "ours.h5"), *theirs = path_in(folder, "theirs.h5");
     mla_decoder *model = make_model(context), *again;
     mla_checkpoint *checkpoint;
-    check_ok(context, mla_checkpoint_save(context, ours, &(mla_checkpoint_content){.model = model},
-                                          (mla_step_hook){0}));
+    check_ok(context,
+             mla_checkpoint_save(context, ours, &(mla_checkpoint_content){.model = model}, (mla_step_hook){0}));
     copy_without_seal(ours, theirs);
     check_error(context, mla_checkpoint_open(context, &checkpoint, theirs), MLA_ERROR_FORMAT, "--unsealed");
     assert_null(checkpoint);
-    check_error(context, mla_checkpoint_load(context, theirs, &checkpoint, &again), MLA_ERROR_FORMAT,
-                "--unsealed");
+    check_error(context, mla_checkpoint_load(context, theirs, &checkpoint, &again), MLA_ERROR_FORMAT, "--unsealed");
     check_ok(context, mla_checkpoint_open_any(context, &checkpoint, theirs));
     assert_false(mla_checkpoint_is_sealed(checkpoint));
     assert_false(mla_checkpoint_has_state(checkpoint));

@@ -12,7 +12,13 @@ enum { M = 64, N = 48, K = 32, PLANS = 4 };
 static const mla_gemm_shape shapes[PLANS] = {
     {.m = M, .n = N, .k = K, .b_transposed = true, .b_packed = true, .bias = true},
     {.m = M, .n = N, .k = K, .b_transposed = true, .bias = true},
-    {.m = M, .n = N, .k = K, .a_transposed = true, .lda = M + 8, .ldc = N + 8, .accumulate = true,
+    {.m = M,
+     .n = N,
+     .k = K,
+     .a_transposed = true,
+     .lda = M + 8,
+     .ldc = N + 8,
+     .accumulate = true,
      .single_thread = true},
     {.m = M, .n = N, .k = 2 * K, .b_transposed = true, .b_packed = true}};
 

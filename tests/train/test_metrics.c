@@ -122,8 +122,7 @@ static void a_torn_last_line_is_left_out(void **state) {
     check_ok(context, mla_metrics_read(context, path, &lines, &count));
     assert_int_equal(count, 2);
     free(lines);
-    check_error(context, mla_metrics_read(context, "/nonexistent", &lines, &count), MLA_ERROR_IO,
-                "/nonexistent");
+    check_error(context, mla_metrics_read(context, "/nonexistent", &lines, &count), MLA_ERROR_IO, "/nonexistent");
     assert_null(lines);
 }
 
@@ -189,9 +188,8 @@ static void progress_prints_plain_lines(void **state) {
     mla_progress *progress;
     FILE *out = fopen(path, "w");
     assert_non_null(out);
-    check_ok(context,
-             mla_progress_create(context, &progress,
-                                 &(mla_progress_options){.out = out, .steps = 100, .log_every = 10}));
+    check_ok(context, mla_progress_create(context, &progress,
+                                          &(mla_progress_options){.out = out, .steps = 100, .log_every = 10}));
     for (int64_t step = 1; step <= 100; step++) {
         mla_metrics line = line_of(step);
         line.held_out_loss = step == 15 ? 0.75 : NAN;
@@ -205,9 +203,8 @@ static void progress_prints_plain_lines(void **state) {
     int lines = 0;
     for (const char *c = text; *c; c++) lines += *c == '\n';
     assert_int_equal(lines, 13); /* 10, 20 ... 100, the evaluation, the skipped step, the note */
-    assert_non_null(strstr(text,
-                           "step 20/100  loss 0.0455  held-out 0.7500  400 tokens/s  50 % of peak  1.05 MB  "
-                           "ETA 0:20\n"));
+    assert_non_null(strstr(text, "step 20/100  loss 0.0455  held-out 0.7500  400 tokens/s  50 % of peak  1.05 MB  "
+                                 "ETA 0:20\n"));
     assert_non_null(strstr(text, "step 17/100  loss 0.0526 (skipped)"));
     assert_non_null(strstr(text, "saved x\n"));
     assert_null(strchr(text, '\r'));

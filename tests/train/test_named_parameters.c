@@ -65,12 +65,15 @@ static void others_keep_every_bit(void **state) {
     assert_int_equal(named.plan.memory.moments, 2 * named.plan.memory.gradients);
     assert_true(named.plan.memory.cost.backward_flops < 0.8 * whole.plan.memory.cost.backward_flops);
 
-    run(context, "half", false, (const char *const[]){base, "finetune.train=kv_b_proj", "train.steps=2",
-        "optim.schedule=constant", NULL}, &named);
-    run(context, "half", true, (const char *const[]){base, "finetune.train=kv_b_proj", "train.steps=4",
-        "optim.schedule=constant", NULL}, &named);
-    run(context, "once", false, (const char *const[]){base, "finetune.train=kv_b_proj", "train.steps=4",
-        "optim.schedule=constant", NULL}, &named);
+    run(context, "half", false,
+        (const char *const[]){base, "finetune.train=kv_b_proj", "train.steps=2", "optim.schedule=constant", NULL},
+        &named);
+    run(context, "half", true,
+        (const char *const[]){base, "finetune.train=kv_b_proj", "train.steps=4", "optim.schedule=constant", NULL},
+        &named);
+    run(context, "once", false,
+        (const char *const[]){base, "finetune.train=kv_b_proj", "train.steps=4", "optim.schedule=constant", NULL},
+        &named);
     assert_int_equal(count_changed(context, "half", "once", "nothing"), 0);
     assert_int_equal(count_changed(context, "half", "base", "kv_b_proj"), 2);
 }
@@ -141,9 +144,11 @@ static void recipes_say_what_they_mean(void **state) {
                 "finetune.train: needs a model to begin with");
     mla_finetune_close(&finetune);
     mla_recipe_free(&recipe);
-    check_error(context, tiny_recipe(context, &recipe, (const char *const[]){"finetune.train=norm", "lora.targets=q_proj",
-                                                                            "finetune.base=a", NULL}),
-                MLA_ERROR_ARGUMENT, "only one of lora.targets");
+    check_error(
+        context,
+        tiny_recipe(context, &recipe,
+                    (const char *const[]){"finetune.train=norm", "lora.targets=q_proj", "finetune.base=a", NULL}),
+        MLA_ERROR_ARGUMENT, "only one of lora.targets");
 }
 
 static int set_up(void **state) {

@@ -69,8 +69,8 @@ static int set_up(void **state) {
     read_content(f, f->path, &c);
     float *weight = mla_params_find(c.model->params, "model.norm.weight")->tensor.data;
     for (int i = 0; i < 32; i++) weight[i] = 3e38f;
-    const mla_checkpoint_content saved = {.model = c.model, .moments = &c.moments, .state = &c.state,
-                                          .recipe = mla_checkpoint_recipe(c.checkpoint)};
+    const mla_checkpoint_content saved = {
+        .model = c.model, .moments = &c.moments, .state = &c.state, .recipe = mla_checkpoint_recipe(c.checkpoint)};
     check_ok(f->context, mla_checkpoint_save(f->context, f->path, &saved, (mla_step_hook){0}));
     free_content(&c);
     return 0;

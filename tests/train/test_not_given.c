@@ -1,9 +1,9 @@
 /* What is empty is not given: every text of a recipe, however it comes, and every option of every command. */
+#include "autograd/schema/yaml.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "train/commands/arguments.h"
 #include "train/recipe/recipe.h"
-#include "autograd/schema/yaml.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -12,9 +12,7 @@
 
 static char *folder, *path;
 
-static bool is_text(const mla_field *field) {
-    return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_INTS;
-}
+static bool is_text(const mla_field *field) { return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_INTS; }
 
 /* A member as text: that it equals its default is that the texts are the same. */
 static char *text_of(mla_context *context, const mla_field_table *table, const void *object) {

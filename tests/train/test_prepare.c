@@ -1,7 +1,7 @@
 /* From text to a token file: every document is in it once, on its side, and decodes to its bytes. */
 #include "data/tokenizer/bpe.h"
-#include "data/tokens/token_file.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokens/token_file.h"
 #include "tests/support/check.h"
 #include "train/run/prepare.h"
 
@@ -65,8 +65,7 @@ static void find_documents(mla_context *context, const mla_token_file *file, con
 
 static void every_document_is_on_its_side(void **state) {
     mla_context *context = *state;
-    mla_recipe_data data = {
-        .format = MLA_RECIPE_AUTO, .field = "text", .tokenizer = "bpe", .vocab_size = 280};
+    mla_recipe_data data = {.format = MLA_RECIPE_AUTO, .field = "text", .tokenizer = "bpe", .vocab_size = 280};
     char pattern[160], tokens[160];
     char *sources[] = {pattern};
     mla_prepare_report report;
@@ -108,8 +107,7 @@ static void needs_a_separator(void **state) {
     assert_non_null(file);
     assert_true(fputs(text, file) >= 0);
     assert_int_equal(fclose(file), 0);
-    const mla_prepare_options options = {
-        .sources = sources, .source_count = 1, .tokenizer = json, .held_out = 0.1};
+    const mla_prepare_options options = {.sources = sources, .source_count = 1, .tokenizer = json, .held_out = 0.1};
     check_error(context, mla_prepare(context, &options, path_in("none.h5"), NULL), MLA_ERROR_ARGUMENT,
                 "has no token that ends a document");
     assert_int_not_equal(access(path_in("none.h5"), F_OK), 0);

@@ -3,8 +3,8 @@
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
-#include "train/run/evaluate.h"
 #include "train/convert/latent_rank.h"
+#include "train/run/evaluate.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -134,8 +134,7 @@ static void the_text_serves_better_than_the_weights(void **state) {
 }
 
 static void models_that_stay_what_they_are_do_so_exactly(void **state) {
-    static const char *const kinds[] = {"q_lora_rank=6 attention_bias=true",
-                                        "latent_norm=false position=learned",
+    static const char *const kinds[] = {"q_lora_rank=6 attention_bias=true", "latent_norm=false position=learned",
                                         "norm_position=post causal=false dropout=0.5"};
     for (int i = 0; i < 3; i++) {
         mla_decoder *model = small_decoder(*state, kinds[i]);
@@ -169,8 +168,7 @@ static void refuses_what_does_not_fit(void **state) {
     } cases[] = {
         {"attention=multi_head", "4", "has no latent (attention: multi_head)"},
         {"", "4,4,4", "3 ranks for 2 layers; give one for all, or one for each"},
-        {"", "4,17",
-         "a latent of rank 17: it must be 1 to 16, the width of what it is made of (hidden_size)"},
+        {"", "4,17", "a latent of rank 17: it must be 1 to 16, the width of what it is made of (hidden_size)"},
         {"num_attention_heads=1", "12", "it must be 1 to 11, the width of its keys and values"},
         {"max_position_embeddings=8", "4", "sequence 16: the model has 8 positions"},
         {"", "", "give the ranks, or a budget"},
@@ -201,8 +199,7 @@ static void refuses_too_little_text(void **state) {
     const mla_token_stream little = {.count = 3 * 16, .wide = tokens};
     mla_latent_rank_options o = options_of(*state, "4");
     o.text = &little;
-    refuse(*state, "", &o,
-           "has 48 tokens, of which at most 500 are used, but at least 3 sequences of 16 are needed");
+    refuse(*state, "", &o, "has 48 tokens, of which at most 500 are used, but at least 3 sequences of 16 are needed");
     o = options_of(*state, "4");
     o.tokens = 40;
     refuse(*state, "", &o, "of which at most 40 are used");

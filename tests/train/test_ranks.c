@@ -34,8 +34,13 @@ static void make_params(fixture *f) {
     check_ok(f->context, mla_params_create(f->context, &f->params));
     for (int64_t i = 0; i < PARAMETERS; i++) {
         snprintf(name, sizeof name, "p%d", (int)i);
-        mla_params_add(f->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {sizes[i]}, .init = MLA_INIT_NORMAL,
-                                                     .scale = 1, .decay = i % 2 == 0, .frozen = frozen[i]});
+        mla_params_add(f->params, &(mla_param_spec){.name = name,
+                                                    .ndim = 1,
+                                                    .shape = {sizes[i]},
+                                                    .init = MLA_INIT_NORMAL,
+                                                    .scale = 1,
+                                                    .decay = i % 2 == 0,
+                                                    .frozen = frozen[i]});
     }
     check_ok(f->context, mla_params_allocate(f->params, true));
     mla_params_initialise(f->params, 1);
@@ -251,7 +256,9 @@ static void share_what_one_knows(fixture *f, const mla_recipe *recipe) {
 /* A number that is none, a wish to stop, other parameters: however the sums are taken. */
 static void what_one_rank_knows_all_know(void **state) {
     for (int i = 0; i < 4; i++) {
-        const mla_recipe recipe = {.train = {.batch = 8, .bucket_mb = 0.001, .verify_every = 10,
+        const mla_recipe recipe = {.train = {.batch = 8,
+                                             .bucket_mb = 0.001,
+                                             .verify_every = 10,
                                              .reduce = i / 2 ? MLA_REDUCE_BF16 : MLA_REDUCE_F32},
                                    .optim = {.shard = i % 2}};
         share_what_one_knows(*state, &recipe);

@@ -31,11 +31,10 @@ static mla_status load(mla_context *context, mla_recipe *recipe, const char *tex
 static void loads_values_and_keeps_defaults(void **state) {
     mla_context *context = *state;
     mla_recipe recipe;
-    check_ok(context,
-             load(context, &recipe,
-                  "# comment\nmodel:\n  hidden_size: 128\n  rope_scaling:\n    type: yarn\n    factor: 4\n"
-                  "data:\n  source: [a, 'b c']\n  tokenizer: \"bytes\"\noptim:\n" TRAIN
-                  "  batch: 12\n  microbatch: 4\n"));
+    check_ok(context, load(context, &recipe,
+                           "# comment\nmodel:\n  hidden_size: 128\n  rope_scaling:\n    type: yarn\n    factor: 4\n"
+                           "data:\n  source: [a, 'b c']\n  tokenizer: \"bytes\"\noptim:\n" TRAIN
+                           "  batch: 12\n  microbatch: 4\n"));
     assert_int_equal(recipe.model.hidden_size, 128);
     assert_int_equal(recipe.model.rope_scaling.type, MLA_ROPE_SCALING_YARN);
     check_close(recipe.model.rope_scaling.factor, 4, 0);
@@ -87,14 +86,12 @@ static void names_what_is_wrong(void **state) {
         const char *text, *message;
         mla_status status;
     } cases[] = {
-        {"optim:\n  warmup: 1\n",
-         "line 2: unknown key \"optim.warmup\"; did you mean \"optim.warmup_steps\"?", MLA_ERROR_ARGUMENT},
+        {"optim:\n  warmup: 1\n", "line 2: unknown key \"optim.warmup\"; did you mean \"optim.warmup_steps\"?",
+         MLA_ERROR_ARGUMENT},
         {"optim:\n  weigth_decay: 1\n", "did you mean \"optim.weight_decay\"?", MLA_ERROR_ARGUMENT},
         {"optim:\n  steps: 1\n", "did you mean \"train.steps\"?", MLA_ERROR_ARGUMENT},
-        {"optimizer:\n  lr: 1\n", "line 1: unknown key \"optimizer\"; did you mean \"optim\"?",
-         MLA_ERROR_ARGUMENT},
-        {"model:\n  rope_scaling:\n    facto: 1\n", "did you mean \"model.rope_scaling.factor\"?",
-         MLA_ERROR_ARGUMENT},
+        {"optimizer:\n  lr: 1\n", "line 1: unknown key \"optimizer\"; did you mean \"optim\"?", MLA_ERROR_ARGUMENT},
+        {"model:\n  rope_scaling:\n    facto: 1\n", "did you mean \"model.rope_scaling.factor\"?", MLA_ERROR_ARGUMENT},
         {"train:\n  xyzzy: 1\n", "known here are: steps, epochs, tokens, batch", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: fast\n", "optim.lr: expected a number, got \"fast\"", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: nan\n", "optim.lr: nan is not a finite number", MLA_ERROR_ARGUMENT},
@@ -103,16 +100,13 @@ static void names_what_is_wrong(void **state) {
         {"optim:\n  lr: [1, 2]\n", "line 2: optim.lr: expected a number, got a list", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: {a: 1}\n", "optim.lr: expected a number, got a group of keys", MLA_ERROR_ARGUMENT},
         {"optim: 5\n", "optim: expected a group of keys, got a single value", MLA_ERROR_ARGUMENT},
-        {"data:\n  source:\n    a: b\n", "data.source: expected text or a list, got a group",
-         MLA_ERROR_ARGUMENT},
+        {"data:\n  source:\n    a: b\n", "data.source: expected text or a list, got a group", MLA_ERROR_ARGUMENT},
         {"data:\n  source: [[a]]\n", "data.source: expected text or a list, got a list", MLA_ERROR_ARGUMENT},
-        {"data:\n  source: a\noptim:\n  lr: [1]\n", "optim.lr: expected a number, got a list",
-         MLA_ERROR_ARGUMENT},
+        {"data:\n  source: a\noptim:\n  lr: [1]\n", "optim.lr: expected a number, got a list", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: 1\n  lr: 2\n", "optim.lr is given twice", MLA_ERROR_ARGUMENT},
         {"model:\n  kv_lora_rank: 0\n", "model.kv_lora_rank: 0 is too small", MLA_ERROR_ARGUMENT},
         {"model:\n  kv_lora_rank: -1\n", "model.kv_lora_rank: -1 is too small", MLA_ERROR_ARGUMENT},
-        {"model:\n  num_attention_heads: 3\n", "model.num_attention_heads: 3 heads do not divide",
-         MLA_ERROR_ARGUMENT},
+        {"model:\n  num_attention_heads: 3\n", "model.num_attention_heads: 3 heads do not divide", MLA_ERROR_ARGUMENT},
         {"- a\n", "a recipe is sections of", MLA_ERROR_ARGUMENT},
         {"just words\n", "a recipe is sections of", MLA_ERROR_ARGUMENT},
         {"optim:\n\tlr: 1\n", "not valid YAML", MLA_ERROR_FORMAT},
@@ -125,17 +119,14 @@ static void names_what_is_wrong(void **state) {
         {DATA, "give one of steps, epochs and tokens", MLA_ERROR_ARGUMENT},
         {DATA TRAIN "  epochs: 2\n", "give only one of steps", MLA_ERROR_ARGUMENT},
         {DATA TRAIN "  microbatch: 3\n", "train.microbatch: 3 does not divide batch 8", MLA_ERROR_ARGUMENT},
-        {DATA TRAIN "  sequence: 4096\n", "train.sequence: 4096 is longer than model.max_position",
-         MLA_ERROR_ARGUMENT},
-        {DATA TRAIN "optim:\n  warmup_steps: 11\n", "optim.warmup_steps: 11 is more than",
-         MLA_ERROR_ARGUMENT},
+        {DATA TRAIN "  sequence: 4096\n", "train.sequence: 4096 is longer than model.max_position", MLA_ERROR_ARGUMENT},
+        {DATA TRAIN "optim:\n  warmup_steps: 11\n", "optim.warmup_steps: 11 is more than", MLA_ERROR_ARGUMENT},
         {DATA TRAIN "optim:\n  drop_at: 0.95\n", "optim.drop_at: 0.95 comes after", MLA_ERROR_ARGUMENT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mla_recipe recipe;
         mla_status status = load(context, &recipe, cases[i].text);
-        assert_int_equal(strncmp(mla_error(context), path, strlen(path)),
-                         0); /* every message names the file */
+        assert_int_equal(strncmp(mla_error(context), path, strlen(path)), 0); /* every message names the file */
         check_error(context, status, cases[i].status, cases[i].message);
     }
 }
@@ -146,8 +137,7 @@ static void names_files_that_cannot_be_read(void **state) {
     check_error(context, mla_recipe_load(context, &recipe, "/nonexistent.yaml", NULL, 0), MLA_ERROR_IO,
                 "/nonexistent.yaml");
     check_error(context, mla_recipe_load(context, &recipe, folder, NULL, 0), MLA_ERROR_FORMAT, folder);
-    check_error(context, mla_recipe_load(context, &recipe, "/dev/zero", NULL, 0), MLA_ERROR_FORMAT,
-                "/dev/zero");
+    check_error(context, mla_recipe_load(context, &recipe, "/dev/zero", NULL, 0), MLA_ERROR_FORMAT, "/dev/zero");
 }
 
 static void sets_are_applied_and_checked(void **state) {
@@ -188,10 +178,9 @@ static void assert_same_json(mla_context *context, const mla_recipe *a, const ml
 static void saves_what_it_loaded(void **state) {
     mla_context *context = *state;
     mla_recipe recipe, again;
-    check_ok(context,
-             load(context, &recipe,
-                  "data:\n  source: ['true', 'a: b', '#c', ' d', 'é\"\\']\n  held_out: 0.1\n"
-                  "optim:\n  lr: 0.00030000000000000003\nmodel:\n  rope_scaling: {type: yarn}\n" TRAIN));
+    check_ok(context, load(context, &recipe,
+                           "data:\n  source: ['true', 'a: b', '#c', ' d', 'é\"\\']\n  held_out: 0.1\n"
+                           "optim:\n  lr: 0.00030000000000000003\nmodel:\n  rope_scaling: {type: yarn}\n" TRAIN));
     char saved[80];
     snprintf(saved, sizeof saved, "%s/saved.yaml", folder);
     check_ok(context, mla_recipe_save(context, &recipe, saved));
@@ -212,8 +201,7 @@ static void writes_nothing_where_it_may_not(void **state) {
     mla_context *context = *state;
     mla_recipe recipe;
     check_ok(context, load(context, &recipe, DATA TRAIN));
-    check_error(context, mla_recipe_save(context, &recipe, "/nonexistent/r.yaml"), MLA_ERROR_IO,
-                "/nonexistent/r.yaml");
+    check_error(context, mla_recipe_save(context, &recipe, "/nonexistent/r.yaml"), MLA_ERROR_IO, "/nonexistent/r.yaml");
     check_error(context, mla_recipe_save(context, &recipe, "/dev/full/r"), MLA_ERROR_IO, "/dev/full/r");
     mla_recipe_free(&recipe);
 }
@@ -239,8 +227,7 @@ static int64_t parameters_of(mla_context *context, const char *name) {
     recipe.model.vocab_size = recipe.data.vocab_size;
     check_ok(context, mla_model_config_check(context, "", &recipe.model));
     check_ok(context, mla_decoder_create(context, &model, &recipe.model));
-    for (int64_t i = 0; i < mla_params_count(model->params); i++)
-        count += mla_params_at(model->params, i)->count;
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) count += mla_params_at(model->params, i)->count;
     mla_decoder_destroy(model);
     mla_recipe_free(&recipe);
     return count;

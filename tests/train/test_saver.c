@@ -61,8 +61,8 @@ static mla_status train(fixture *f, const char *run, bool background, const char
     mla_status status = tiny_recipe(f->context, &recipe, more);
     if (status) return status;
     recipe.checkpoint.keep = 20;
-    const mla_train_options options = {.out = f->run, .stepped = after_step, .saved = after_save, .user = f,
-                                       .save_hook = {in_save, f}};
+    const mla_train_options options = {
+        .out = f->run, .stepped = after_step, .saved = after_save, .user = f, .save_hook = {in_save, f}};
     status = mla_train(f->context, &recipe, &options, &result);
     mla_recipe_free(&recipe);
     return status;

@@ -45,8 +45,9 @@ static void count_run(const char *name, int threads, const char *const *more) {
     check_ok(context, mla_train(context, &recipe, &options, &result));
     int64_t ours = 0;
     for (int i = 2; i <= STEPS; i++) ours += c.step[i].made;
-    print_message("%-22s steps 2 to %d: %lld allocations of ours; of oneDNN and OpenMP %lld in step 2, %lld in step %d\n",
-                  name, STEPS, (long long)ours, (long long)c.step[2].others, (long long)c.step[STEPS].others, STEPS);
+    print_message(
+        "%-22s steps 2 to %d: %lld allocations of ours; of oneDNN and OpenMP %lld in step 2, %lld in step %d\n", name,
+        STEPS, (long long)ours, (long long)c.step[2].others, (long long)c.step[STEPS].others, STEPS);
     assert_int_equal(ours, 0);
     assert_int_equal(c.step[STEPS].others, c.step[2].others);
     /* On a busy machine a thread may first come to touch its scratch in a later step. */
@@ -62,9 +63,10 @@ static void later_steps_allocate_nothing(void **state) {
     static const char *const query_rank[] = {"model.q_lora_rank=16", "model.num_hidden_layers=2", "train.batch=4",
                                              "train.microbatch=2", NULL};
     static const char *const multi_head[] = {"model.attention=multi_head", NULL};
-    static const char *const article[] = {"model.norm=layernorm",      "model.norm_position=post", "model.gated=false",
-                                          "model.position=learned",    "model.qk_rope_head_dim=0", "model.hidden_act=relu",
-                                          "model.mlp_bias=true",       "model.tie_word_embeddings=true", NULL};
+    static const char *const article[] = {
+        "model.norm=layernorm",   "model.norm_position=post",       "model.gated=false",
+        "model.position=learned", "model.qk_rope_head_dim=0",       "model.hidden_act=relu",
+        "model.mlp_bias=true",    "model.tie_word_embeddings=true", NULL};
     count_run("latent attention", 2, NULL);
     count_run("with a query rank", 1, query_rank);
     count_run("in bf16", 2, (const char *const[]){"train.precision=bf16", NULL});
@@ -111,30 +113,38 @@ static void check_prediction(const char *name, const char *const *more) {
 static void memory_is_as_predicted(void **state) {
     (void)state;
     if (!allocations_can_be_watched()) skip(); /* the sanitizer takes memory of its own */
-    check_prediction("d256 x 2", (const char *const[]){
-        "model.hidden_size=256", "model.num_hidden_layers=2", "model.num_attention_heads=4", "model.kv_lora_rank=64",
-        "model.qk_nope_head_dim=64", "model.qk_rope_head_dim=32", "model.v_head_dim=64", "model.intermediate_size=704",
-        "model.vocab_size=2048", "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=4",
-        "train.microbatch=4", "train.sequence=256", NULL});
+    check_prediction("d256 x 2", (const char *const[]){"model.hidden_size=256", "model.num_hidden_layers=2",
+                                                       "model.num_attention_heads=4", "model.kv_lora_rank=64",
+                                                       "model.qk_nope_head_dim=64", "model.qk_rope_head_dim=32",
+                                                       "model.v_head_dim=64", "model.intermediate_size=704",
+                                                       "model.vocab_size=2048", "model.max_position_embeddings=256",
+                                                       "data.synthetic.tokens=5000", "train.batch=4",
+                                                       "train.microbatch=4", "train.sequence=256", NULL});
     check_prediction("in bf16", (const char *const[]){
-        "model.hidden_size=256", "model.num_hidden_layers=2", "model.num_attention_heads=4", "model.kv_lora_rank=64",
-        "model.qk_nope_head_dim=64", "model.qk_rope_head_dim=32", "model.v_head_dim=64", "model.intermediate_size=704",
-        "model.vocab_size=2048", "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=4",
-        "train.microbatch=4", "train.sequence=256", "train.precision=bf16", NULL});
-    check_prediction("long, without dropout", (const char *const[]){
-        "model.hidden_size=128", "model.num_hidden_layers=4", "model.kv_lora_rank=32", "model.intermediate_size=352",
-        "model.dropout=0", "model.max_position_embeddings=2048", "data.synthetic.tokens=10000", "train.batch=1",
-        "train.sequence=2048", NULL});
-    check_prediction("wide, many parameters", (const char *const[]){
-        "model.hidden_size=512", "model.num_hidden_layers=2", "model.num_attention_heads=8", "model.intermediate_size=2048",
-        "model.vocab_size=8192", "train.batch=2", NULL});
-    check_prediction("saved from a copy", (const char *const[]){
-        "model.hidden_size=512", "model.num_hidden_layers=2", "model.num_attention_heads=8", "model.intermediate_size=2048",
-        "model.vocab_size=8192", "train.batch=2", "checkpoint.background=true", NULL});
-    check_prediction("multi-head attention", (const char *const[]){
-        "model.attention=multi_head", "model.hidden_size=192", "model.num_hidden_layers=3", "model.num_attention_heads=6",
-        "model.intermediate_size=512", "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=8",
-        "train.microbatch=8", "train.sequence=256", NULL});
+                                    "model.hidden_size=256", "model.num_hidden_layers=2", "model.num_attention_heads=4",
+                                    "model.kv_lora_rank=64", "model.qk_nope_head_dim=64", "model.qk_rope_head_dim=32",
+                                    "model.v_head_dim=64", "model.intermediate_size=704", "model.vocab_size=2048",
+                                    "model.max_position_embeddings=256", "data.synthetic.tokens=5000", "train.batch=4",
+                                    "train.microbatch=4", "train.sequence=256", "train.precision=bf16", NULL});
+    check_prediction("long, without dropout",
+                     (const char *const[]){"model.hidden_size=128", "model.num_hidden_layers=4",
+                                           "model.kv_lora_rank=32", "model.intermediate_size=352", "model.dropout=0",
+                                           "model.max_position_embeddings=2048", "data.synthetic.tokens=10000",
+                                           "train.batch=1", "train.sequence=2048", NULL});
+    check_prediction("wide, many parameters",
+                     (const char *const[]){"model.hidden_size=512", "model.num_hidden_layers=2",
+                                           "model.num_attention_heads=8", "model.intermediate_size=2048",
+                                           "model.vocab_size=8192", "train.batch=2", NULL});
+    check_prediction("saved from a copy", (const char *const[]){"model.hidden_size=512", "model.num_hidden_layers=2",
+                                                                "model.num_attention_heads=8",
+                                                                "model.intermediate_size=2048", "model.vocab_size=8192",
+                                                                "train.batch=2", "checkpoint.background=true", NULL});
+    check_prediction("multi-head attention",
+                     (const char *const[]){"model.attention=multi_head", "model.hidden_size=192",
+                                           "model.num_hidden_layers=3", "model.num_attention_heads=6",
+                                           "model.intermediate_size=512", "model.max_position_embeddings=256",
+                                           "data.synthetic.tokens=5000", "train.batch=8", "train.microbatch=8",
+                                           "train.sequence=256", NULL});
 }
 
 /* ---- failing allocations ---- */

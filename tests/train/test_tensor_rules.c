@@ -68,8 +68,7 @@ static void check_exported(mla_context *context, const mla_tensor_map *map, int6
     check_ok(context, mla_tensor_export(map, t, values));
     if (folded)
         for (int64_t k = 0; k < count; k++) check_close(values[k], expected[k], 1e-6);
-    else
-        assert_memory_equal(values, expected, (size_t)count * sizeof *values);
+    else assert_memory_equal(values, expected, (size_t)count * sizeof *values);
     free(expected);
     free(values);
 }

@@ -1,10 +1,10 @@
 /* YAML by tables: what is saved is read again as the same, keys come in one way, and no file does harm. */
+#include "autograd/schema/yaml.h"
 #include "tests/support/allocations.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "train/commands/arguments.h"
 #include "train/recipe/recipe.h"
-#include "autograd/schema/yaml.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -56,11 +56,79 @@ static void check_round_trip(mla_context *context, const mla_field_table *table,
 }
 
 static const char *const awkward[] = {
-    "a: b", "a:", ":", "#c", "a #b", "a#b", " a", "a ", " ", "  \n", "'", "''", "\"", "it's", "\\", "\\n", "-", "- a",
-    "---", "...", "?", "? a", "[a]", "{a: b}", ",", "&a", "*a", "!a", "|", ">", "|\n a", "%a", "@a", "`a", "null",
-    "Null", "NULL", "~", "true", "no", "1e5", "0x1F", "1_000", ".inf", ".nan", "12:30", "2001-01-01", "=", "<<",
-    "a\nb", "a\n\nb", "\na", "a\n", "a\n b", " a\nb ", "\t", "a\tb", "\ta", "a\r\nb", "\r", "\x01", "\x7f", "é", "水",
-    "😀", "\xc2\x85", "a\u2028b", "\ufeff", "\ufeff" "a", "\uffff", "\U0010ffff", "a,b c",
+    "a: b",
+    "a:",
+    ":",
+    "#c",
+    "a #b",
+    "a#b",
+    " a",
+    "a ",
+    " ",
+    "  \n",
+    "'",
+    "''",
+    "\"",
+    "it's",
+    "\\",
+    "\\n",
+    "-",
+    "- a",
+    "---",
+    "...",
+    "?",
+    "? a",
+    "[a]",
+    "{a: b}",
+    ",",
+    "&a",
+    "*a",
+    "!a",
+    "|",
+    ">",
+    "|\n a",
+    "%a",
+    "@a",
+    "`a",
+    "null",
+    "Null",
+    "NULL",
+    "~",
+    "true",
+    "no",
+    "1e5",
+    "0x1F",
+    "1_000",
+    ".inf",
+    ".nan",
+    "12:30",
+    "2001-01-01",
+    "=",
+    "<<",
+    "a\nb",
+    "a\n\nb",
+    "\na",
+    "a\n",
+    "a\n b",
+    " a\nb ",
+    "\t",
+    "a\tb",
+    "\ta",
+    "a\r\nb",
+    "\r",
+    "\x01",
+    "\x7f",
+    "é",
+    "水",
+    "😀",
+    "\xc2\x85",
+    "a\u2028b",
+    "\ufeff",
+    "\ufeff"
+    "a",
+    "\uffff",
+    "\U0010ffff",
+    "a,b c",
     "a text that is longer than eighty characters, for then it could be broken into lines by whoever writes it"};
 enum { AWKWARD = sizeof awkward / sizeof *awkward };
 
@@ -69,23 +137,15 @@ static const char *value_of(const mla_field *field, int n, char out[64]) {
     const double third = field->min + (field->max - field->min) / 3;
     int kinds = 0;
     switch (field->type) {
-    case MLA_FIELD_INT:
-        snprintf(out, 64, "%lld", (long long)(n % 2 ? field->max : field->min));
-        return out;
-    case MLA_FIELD_FLOAT:
-        snprintf(out, 64, "%.17g", n % 3 ? third : n % 2 ? field->max : field->min);
-        return out;
-    case MLA_FIELD_BOOL:
-        return n % 2 ? "true" : "false";
+    case MLA_FIELD_INT: snprintf(out, 64, "%lld", (long long)(n % 2 ? field->max : field->min)); return out;
+    case MLA_FIELD_FLOAT: snprintf(out, 64, "%.17g", n % 3 ? third : n % 2 ? field->max : field->min); return out;
+    case MLA_FIELD_BOOL: return n % 2 ? "true" : "false";
     case MLA_FIELD_ENUM:
         while (field->names[kinds]) kinds++;
         return field->names[n % kinds];
-    case MLA_FIELD_INTS:
-        return n % 2 ? "1" : "3,2 1";
-    case MLA_FIELD_GROUP:
-        return NULL;
-    default:
-        return awkward[n % AWKWARD];
+    case MLA_FIELD_INTS: return n % 2 ? "1" : "3,2 1";
+    case MLA_FIELD_GROUP: return NULL;
+    default: return awkward[n % AWKWARD];
     }
 }
 
@@ -125,10 +185,11 @@ static uint32_t draw(uint32_t *seed, uint32_t limit) {
 
 /* Pieces of YAML, of words and of white space in any order. */
 static void strings_of_any_kind_come_back(void **state) {
-    static const char *const pieces[] = {
-        " ", "  ", "\n", "\t", "\r", ": ", ":", " #", "#", "'", "\"", "\\", "- ", "-", "?", "[", "]", "{", "}", ",", "&",
-        "*", "!", "|", ">", "%", "@", "`", "~", "null", "a", "bc", "é", "水", "😀", "\x01", "\x7f", "\xc2\x85", "\u00a0",
-        "\u2028", "\ufeff", "\n\n", "0", "..."};
+    static const char *const pieces[] = {" ",    "  ",       "\n",     "\t",     "\r",     ": ",   ":",  " #", "#",
+                                         "'",    "\"",       "\\",     "- ",     "-",      "?",    "[",  "]",  "{",
+                                         "}",    ",",        "&",      "*",      "!",      "|",    ">",  "%",  "@",
+                                         "`",    "~",        "null",   "a",      "bc",     "é",    "水", "😀",  "\x01",
+                                         "\x7f", "\xc2\x85", "\u00a0", "\u2028", "\ufeff", "\n\n", "0",  "..."};
     mla_context *context = *state;
     uint32_t seed = 1;
     for (int round = 0; round < 4; round++) {
@@ -148,8 +209,8 @@ static void strings_of_any_kind_come_back(void **state) {
 
 static void writes_only_what_it_can_read(void **state) {
     mla_context *context = *state;
-    static const char *const wrong[] = {"\xff",         "a\xc3",           "\xc3(",           "\xc0\x80",
-                                        "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf7\xbf\xbf\xbf"};
+    static const char *const wrong[] = {
+        "\xff", "a\xc3", "\xc3(", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf7\xbf\xbf\xbf"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         void *recipe = fresh(context, &mla_recipe_fields);
         file_write(path, "old", 3);
@@ -214,8 +275,10 @@ static void names_what_is_wrong(void **state) {
         {"model:\n  rope_scaling: {type: yarn, rope_type: yarn}\n",
          "model.rope_scaling.rope_type is given twice (type and rope_type are the same)", MLA_ERROR_ARGUMENT},
         {"optim:\n\n  lr: x\n", "line 3: optim.lr: expected a number, got \"x\"", MLA_ERROR_ARGUMENT},
-        {"model:\n  kv_lora_ranks: [8,\n    x,\n    9]\n", "line 2: model.kv_lora_ranks: expected whole numbers with "
-         "commas between, got \"x\"", MLA_ERROR_ARGUMENT},
+        {"model:\n  kv_lora_ranks: [8,\n    x,\n    9]\n",
+         "line 2: model.kv_lora_ranks: expected whole numbers with "
+         "commas between, got \"x\"",
+         MLA_ERROR_ARGUMENT},
         {"model:\n  kv_lora_ranks: [8, [9]]\n",
          "model.kv_lora_ranks: expected whole numbers with commas between, got a list", MLA_ERROR_ARGUMENT},
         {"data: {source: [{a: b}]}", "data.source: expected text or a list, got a group of keys", MLA_ERROR_ARGUMENT},
@@ -330,10 +393,12 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_value_of_every_table_comes_back), cmocka_unit_test(strings_of_any_kind_come_back),
-        cmocka_unit_test(writes_only_what_it_can_read), cmocka_unit_test(takes_what_others_take),
-        cmocka_unit_test(names_what_is_wrong), cmocka_unit_test(no_size_does_harm),
-        cmocka_unit_test(every_allocation_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_value_of_every_table_comes_back),
+                                       cmocka_unit_test(strings_of_any_kind_come_back),
+                                       cmocka_unit_test(writes_only_what_it_can_read),
+                                       cmocka_unit_test(takes_what_others_take),
+                                       cmocka_unit_test(names_what_is_wrong),
+                                       cmocka_unit_test(no_size_does_harm),
+                                       cmocka_unit_test(every_allocation_may_fail)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,5 +1,5 @@
-#include "train/adapter/adapter_internal.h"
 #include "autograd/base/file.h"
+#include "train/adapter/adapter_internal.h"
 #include "train/adapter/base.h"
 #include "train/hugging_face/families/rotary_rows.h"
 
@@ -71,8 +71,7 @@ static mla_status open_own(mla_adapter *a, const char *path) {
     if (status) return status;
     snprintf(a->path, sizeof a->path, "%s", mla_checkpoint_path(a->checkpoint));
     const char *config = mla_checkpoint_adapter(a->checkpoint);
-    if (!config)
-        return mla_fail(a->context, MLA_ERROR_ARGUMENT, "%s: is a model, not an adapter", a->path);
+    if (!config) return mla_fail(a->context, MLA_ERROR_ARGUMENT, "%s: is a model, not an adapter", a->path);
     status = parse_config(a, config);
     return status ? status : list_checkpoint(a);
 }
@@ -136,8 +135,7 @@ int64_t mla_adapter_elements(const mla_adapter *a) {
 static mla_status assign(const mla_adapter *a, const char *projection, const char *ending, const mla_tensor *to) {
     mla_adapter_tensor *t = find(a, projection, ending);
     char expected[MLA_SHAPE_TEXT], found[MLA_SHAPE_TEXT];
-    if (!t)
-        return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s%s%s is missing", a->path, prefix, projection, ending);
+    if (!t) return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s%s%s is missing", a->path, prefix, projection, ending);
     mla_tensor shape = {.dtype = to->dtype, .ndim = t->ndim};
     memcpy(shape.shape, t->shape, sizeof shape.shape);
     t->to = to;
@@ -154,8 +152,10 @@ static mla_status settings_of(const mla_adapter *a, const char *projection, mla_
         status = mla_adapter_setting(a->context, a->path, a->config, "alpha_pattern", "lora_alpha", projection,
                                      &spec->alpha);
     if (!status && rank != (double)spec->rank)
-        status = mla_fail(a->context, MLA_ERROR_FORMAT, "%s: the adapter of %s has rank %lld, by its configuration it should be "
-                          "%g", a->path, projection, (long long)spec->rank, rank);
+        status = mla_fail(a->context, MLA_ERROR_FORMAT,
+                          "%s: the adapter of %s has rank %lld, by its configuration it should be "
+                          "%g",
+                          a->path, projection, (long long)spec->rank, rank);
     spec->rslora = json_is_true(json_object_get(a->config, "use_rslora"));
     spec->dora = json_is_true(json_object_get(a->config, "use_dora"));
     return status;

@@ -1,5 +1,5 @@
-/* Adapters in files: our own checkpoints of them (train/checkpoint/checkpoint.h), and PEFT's folders of adapter_config.json and
- * adapter_model.safetensors. Several can be put on one model, each with its share.
+/* Adapters in files: our own checkpoints of them (train/checkpoint/checkpoint.h), and PEFT's folders of
+ * adapter_config.json and adapter_model.safetensors. Several can be put on one model, each with its share.
  *
  *     if (!status) status = mla_adapter_open(context, &adapter, "runs/legal");
  *     if (!status) status = mla_adapter_attach(adapter, model, "legal", 1);      // before mla_params_allocate

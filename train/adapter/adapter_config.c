@@ -33,15 +33,27 @@ static mla_status check_init(mla_context *context, const char *where, const json
     if (!value || json_is_boolean(value) || json_is_null(value)) return MLA_OK;
     for (int i = 0; text && i < 4; i++)
         if (!strcmp(text, known[i])) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_FORMAT, "%s: init_lora_weights: \"%s\" changes the base as well; convert the adapter "
-                    "first (PEFT: save_pretrained with path_initial_model_for_weight_conversion)", where, text ? text : "?");
+    return mla_fail(context, MLA_ERROR_FORMAT,
+                    "%s: init_lora_weights: \"%s\" changes the base as well; convert the adapter "
+                    "first (PEFT: save_pretrained with path_initial_model_for_weight_conversion)",
+                    where, text ? text : "?");
 }
 
 mla_status mla_adapter_check_config(mla_context *context, const char *where, const json_t *config) {
-    static const char *const unsupported[] = {
-        "modules_to_save", "layer_replication", "trainable_token_indices", "alora_invocation_tokens",
-        "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "bias", "kasa_config", "monteclora_config",
-        "velora_config", "arrow_config", "megatron_config"};
+    static const char *const unsupported[] = {"modules_to_save",
+                                              "layer_replication",
+                                              "trainable_token_indices",
+                                              "alora_invocation_tokens",
+                                              "use_qalora",
+                                              "use_bdlora",
+                                              "lora_bias",
+                                              "fan_in_fan_out",
+                                              "bias",
+                                              "kasa_config",
+                                              "monteclora_config",
+                                              "velora_config",
+                                              "arrow_config",
+                                              "megatron_config"};
     const char *type = json_string_value(json_object_get(config, "peft_type"));
     if (!type || strcmp(type, "LORA"))
         return mla_fail(context, MLA_ERROR_FORMAT, "%s: peft_type: \"%s\"; only LORA is supported", where,
@@ -102,15 +114,17 @@ static void set_pattern(json_t *config, const char *pattern, const char *key, co
                             value == floor(value) ? json_integer((json_int_t)value) : json_real(value));
 }
 
-static json_t *number(double value) { return value == floor(value) ? json_integer((json_int_t)value) : json_real(value); }
+static json_t *number(double value) {
+    return value == floor(value) ? json_integer((json_int_t)value) : json_real(value);
+}
 
 static const char *init_word(mla_lora_init init) { return init == MLA_LORA_PISSA ? "mla-pissa" : "gaussian"; }
 
 static json_t *new_config(const mla_lora_options *o, const char *base) {
-    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:b, s:s, s:b, s:o, s:[], s:{}, s:{}, s:b, s:n}",
-                     "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "r",
-                     (json_int_t)o->rank, "lora_alpha", number(o->alpha), "lora_dropout", o->dropout, "use_rslora",
-                     (int)o->rslora, "use_dora", (int)o->dora, "bias", "none", "fan_in_fan_out", 0, "init_lora_weights",
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:b, s:s, s:b, s:o, s:[], s:{}, s:{}, s:b, s:n}", "peft_type",
+                     "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "r", (json_int_t)o->rank,
+                     "lora_alpha", number(o->alpha), "lora_dropout", o->dropout, "use_rslora", (int)o->rslora,
+                     "use_dora", (int)o->dora, "bias", "none", "fan_in_fan_out", 0, "init_lora_weights",
                      o->init == MLA_LORA_UNIFORM ? json_true() : json_string(init_word(o->init)), "target_modules",
                      "rank_pattern", "alpha_pattern", "inference_mode", 1, "modules_to_save");
 }

@@ -44,8 +44,8 @@ static mla_status read_rows(const job *j, const mla_adapter_tensor *t, float *ou
     memcpy(to.shape, t->shape, sizeof to.shape);
     const mla_status status = mla_adapter_read_tensor(j->adapter, t, &to);
     if (status || strstr(t->name, ".lora_A.") || !mla_rotary_rows_differ(j->config, t->name)) return status;
-    return mla_rotary_rows_reorder(j->adapter->context, j->config->head_dim, t->shape[0],
-                                   t->ndim > 1 ? t->shape[1] : 1, MLA_TO_HALVES, out);
+    return mla_rotary_rows_reorder(j->adapter->context, j->config->head_dim, t->shape[0], t->ndim > 1 ? t->shape[1] : 1,
+                                   MLA_TO_HALVES, out);
 }
 
 /* A' = [A; A0] and B' = [B, -B0], so that B' A' = B A - B0 A0. `values` holds both, one behind the other. */
@@ -137,8 +137,10 @@ static void warn_of_experts(const mla_adapter *a) {
     bool found = false;
     for (int64_t i = 0; i < a->count; i++) found |= strstr(a->tensors[i].name, ".mlp.") != NULL;
     if (found && mla_checkpoint_config(a->checkpoint)->attention == &mla_latent_kind)
-        mla_warn(a->context, "%s: has adapters on the feed-forward, which PEFT may leave out for DeepSeek's architectures: "
-                 "merge it (mla merge) and export the model instead", a->path);
+        mla_warn(a->context,
+                 "%s: has adapters on the feed-forward, which PEFT may leave out for DeepSeek's architectures: "
+                 "merge it (mla merge) and export the model instead",
+                 a->path);
 }
 
 static mla_status write_folder(mla_adapter *a, const char *folder) {

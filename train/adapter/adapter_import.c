@@ -6,10 +6,10 @@
 static mla_status save(mla_adapter *a, const mla_checkpoint *base, const mla_decoder *model, const char *path) {
     char *config = mla_json_text(a->context, a->config),
          *text = mla_base_text(a->context, mla_checkpoint_path(base), model);
-    const mla_checkpoint_content content = {.model = model, .adapter = config, .base = text,
-                                            .tokenizer = mla_checkpoint_tokenizer(base)};
-    const mla_status status =
-        config && text ? mla_checkpoint_save(a->context, path, &content, (mla_step_hook){0}) : MLA_ERROR_MEMORY;
+    const mla_checkpoint_content content = {
+        .model = model, .adapter = config, .base = text, .tokenizer = mla_checkpoint_tokenizer(base)};
+    const mla_status status = config && text ? mla_checkpoint_save(a->context, path, &content, (mla_step_hook){0})
+                                             : MLA_ERROR_MEMORY;
     free(config);
     free(text);
     return status;

@@ -21,7 +21,7 @@ struct mla_adapter {
     mla_context *context;
     char path[PATH_MAX]; /* the file or folder */
     json_t *config;
-    mla_checkpoint *checkpoint;    /* or */
+    mla_checkpoint *checkpoint; /* or */
     mla_safetensors *safetensors;
     mla_adapter_tensor *tensors;
     int64_t count;

@@ -52,8 +52,10 @@ mla_status mla_base_check(mla_context *context, const char *where, const char *t
     const char *wanted = json_string_value(json_object_get(json, "hash"));
     mla_base_hash(model, hash);
     if (!wanted || strcmp(wanted, hash))
-        status = mla_fail(context, MLA_ERROR_ARGUMENT, "%s: is an adapter for another base, %s: the weights of this one are "
-                          "others (hash %s, not %s)", where, path ? path : "unknown", hash, wanted ? wanted : "unknown");
+        status = mla_fail(context, MLA_ERROR_ARGUMENT,
+                          "%s: is an adapter for another base, %s: the weights of this one are "
+                          "others (hash %s, not %s)",
+                          where, path ? path : "unknown", hash, wanted ? wanted : "unknown");
     json_decref(json);
     return status;
 }

@@ -1,6 +1,6 @@
-#include "train/checkpoint/checkpoint_internal.h"
 #include "autograd/kernels/rows.h"
 #include "layers/adapt/adapters.h"
+#include "train/checkpoint/checkpoint_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -83,8 +83,11 @@ static mla_status read_optional_texts(mla_checkpoint *c, mla_h5_info *all, int64
     const struct {
         const char *name;
         char **text;
-    } texts[] = {{"/config/recipe", &c->recipe},   {"/tokenizer", &c->tokenizer}, {"/config/hugging_face", &c->hugging_face},
-                 {"/config/adapter", &c->adapter}, {"/config/base", &c->base}};
+    } texts[] = {{"/config/recipe", &c->recipe},
+                 {"/tokenizer", &c->tokenizer},
+                 {"/config/hugging_face", &c->hugging_face},
+                 {"/config/adapter", &c->adapter},
+                 {"/config/base", &c->base}};
     mla_status status = MLA_OK;
     for (int i = 0; i < 5 && !status; i++)
         if (has(all, count, texts[i].name)) status = mla_h5_read_text(c->file, texts[i].name, texts[i].text);
@@ -113,8 +116,10 @@ static mla_status read_texts(mla_checkpoint *c) {
 
 static mla_status check_seal(const mla_checkpoint *c, mla_h5_origin origin) {
     if (origin == MLA_H5_ANY || mla_h5_is_sealed(c->file)) return MLA_OK;
-    return mla_fail(c->context, MLA_ERROR_FORMAT, "%s: was written by another program and has no seal, so damage in it "
-                    "would not be found; --unsealed accepts it all the same", c->path);
+    return mla_fail(c->context, MLA_ERROR_FORMAT,
+                    "%s: was written by another program and has no seal, so damage in it "
+                    "would not be found; --unsealed accepts it all the same",
+                    c->path);
 }
 
 static mla_status open_file(mla_context *context, mla_checkpoint **out, const char *path, mla_h5_origin origin) {
@@ -244,8 +249,10 @@ static mla_status check_no_others(mla_checkpoint *c, const mla_params *params) {
 
 mla_status mla_checkpoint_read_params(mla_checkpoint *c, mla_params *params) {
     if (c->adapter)
-        return mla_fail(c->context, MLA_ERROR_ARGUMENT, "%s: is an adapter, not a model: name the model it is for, and this "
-                        "with --adapter", c->path);
+        return mla_fail(c->context, MLA_ERROR_ARGUMENT,
+                        "%s: is an adapter, not a model: name the model it is for, and this "
+                        "with --adapter",
+                        c->path);
     mla_status status = check_no_others(c, params);
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);

@@ -46,7 +46,7 @@ typedef struct {
     const mla_run_state *state;
     const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
     const char *adapter, *base;                    /* JSON texts: of the model only the adapter is saved */
-    mla_distant_moments *distant; /* instead of moments; or NULL */
+    mla_distant_moments *distant;                  /* instead of moments; or NULL */
 } mla_checkpoint_content;
 
 /* Writes a file; what was at `path` is replaced only when the new one is whole and verified. */

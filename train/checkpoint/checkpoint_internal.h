@@ -1,4 +1,5 @@
-/* What train/checkpoint/checkpoint.c (reading) and train/checkpoint/checkpoint_save.c (writing) share; not for others. */
+/* What train/checkpoint/checkpoint.c (reading) and train/checkpoint/checkpoint_save.c (writing) share; not for others.
+ */
 #ifndef MLA_TRAIN_CHECKPOINT_CHECKPOINT_INTERNAL_H
 #define MLA_TRAIN_CHECKPOINT_CHECKPOINT_INTERNAL_H
 

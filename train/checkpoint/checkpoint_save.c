@@ -1,5 +1,5 @@
-#include "train/checkpoint/checkpoint_internal.h"
 #include "layers/adapt/adapters.h"
+#include "train/checkpoint/checkpoint_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -40,8 +40,10 @@ const mla_state_member mla_state_members[] = {{"/state/step", offsetof(mla_run_s
 
 /* ---- what goes into a file ---- */
 
-static mla_status add(mla_checkpoint_copy *c, const char *group, const char *name, int ndim, const int64_t *shape, dataset set) {
-    const mla_status status = mla_grow(c->context, &c->sets, &c->capacity, c->count + 1, sizeof set, "the list of what is saved");
+static mla_status add(mla_checkpoint_copy *c, const char *group, const char *name, int ndim, const int64_t *shape,
+                      dataset set) {
+    const mla_status status = mla_grow(c->context, &c->sets, &c->capacity, c->count + 1, sizeof set,
+                                       "the list of what is saved");
     if (status) return status;
     snprintf(set.name, sizeof set.name, "%s/%s", group, name);
     set.ndim = ndim;
@@ -71,8 +73,9 @@ static mla_status add_moments(mla_checkpoint_copy *c, const mla_params *params, 
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);
         if (p->spec.frozen) continue;
-        status = add(c, which ? "/optim/v" : "/optim/m", p->spec.name, p->spec.ndim, p->spec.shape,
-                     (dataset){.values = block ? block + p->grad_offset : NULL, .which = which, .begin = p->grad_offset});
+        status = add(
+            c, which ? "/optim/v" : "/optim/m", p->spec.name, p->spec.ndim, p->spec.shape,
+            (dataset){.values = block ? block + p->grad_offset : NULL, .which = which, .begin = p->grad_offset});
     }
     return status;
 }

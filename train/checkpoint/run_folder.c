@@ -56,7 +56,8 @@ static mla_status refuse_used(const mla_run_folder *folder) {
     if (status || !count) return status;
     return mla_fail(folder->context, MLA_ERROR_ARGUMENT,
                     "%s: has checkpoints of a run already: go on with it by --resume %s, or choose another folder with "
-                    "--out", folder->path, folder->path);
+                    "--out",
+                    folder->path, folder->path);
 }
 
 /* Whether a file is one of ours that was not finished. Others are left alone. */

@@ -15,8 +15,8 @@ struct mla_saver {
     mla_checkpoint_copy *copy;
     pthread_t thread;
     bool in_flight;
-    int written;      /* by the thread, atomically: all that it has to say is said */
-    mla_context *own; /* the thread's, while one is in flight, */
+    int written;       /* by the thread, atomically: all that it has to say is said */
+    mla_context *own;  /* the thread's, while one is in flight, */
     mla_status status; /* and this too */
 };
 

@@ -13,8 +13,8 @@ typedef struct {
 
 /* Reads `--key value`, `--key=value`, switches and operands, in any order. Unknown options are errors that
  * name the nearest known one. The caller frees in any case. MLA_ERROR_ARGUMENT for wrong use. */
-mla_status mla_arguments_parse(mla_context *context, const mla_command *command, int count,
-                               char *const *words, mla_arguments *out);
+mla_status mla_arguments_parse(mla_context *context, const mla_command *command, int count, char *const *words,
+                               mla_arguments *out);
 void mla_arguments_free(const mla_command *command, mla_arguments *arguments);
 
 /* The subcommand of this name. Error: MLA_ERROR_ARGUMENT names the nearest. */

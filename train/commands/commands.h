@@ -17,7 +17,7 @@ typedef struct {
     const void *options; /* the struct of the command's table */
     const mla_list *operands;
     mla_comm **comm; /* set by a command that works on several ranks; the caller ends it */
-    FILE *out; /* for results; the library itself prints nowhere */
+    FILE *out;       /* for results; the library itself prints nowhere */
 } mla_call;
 
 typedef struct {

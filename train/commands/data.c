@@ -35,8 +35,10 @@ static const mla_field fields[] = {
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bytes", .help = "of text: bytes, bpe, or a tokenizer.json"},
     {"format", MLA_FIELD_ENUM, AT(format), MLA_RECIPE_CHAT, .names = formats,
      .help = "of text, as in mla prepare; chat: lines of messages, or prompt and completion"},
-    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names, .help = "of text, as in mla prepare"},
-    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL that is not chat: the key that holds the text"},
+    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+     .help = "of text, as in mla prepare"},
+    {"field", MLA_FIELD_STRING, AT(field), .text = "text",
+     .help = "JSONL that is not chat: the key that holds the text"},
     {"set", MLA_FIELD_LIST, AT(set), .help = "of a recipe: section.key=value instead; may be repeated"},
 };
 #undef AT
@@ -45,7 +47,7 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 /* What is shown, from wherever it comes. */
 typedef struct {
     const mla_call *call;
-    char folder[PATH_MAX]; /* for text that is prepared; "": none */
+    char folder[PATH_MAX];     /* for text that is prepared; "": none */
     mla_recipe loaded, recipe; /* recipe: completed by the base; shares its strings with the other */
     mla_finetune base;
     mla_dataset data;
@@ -174,8 +176,8 @@ static mla_status show_part(const material *m, sequence *s, int64_t number, int6
     for (int64_t t = begin; t < end; t++) s->learned[t] = t > begin && s->targets[t - 1] >= 0;
     if (last >= 0) s->ids[end] = last;
     s->learned[end] = last >= 0;
-    const mla_status status =
-        print_document(m, "sequence", number, begin, end - begin + (last >= 0), s->ids + begin, s->learned + begin);
+    const mla_status status = print_document(m, "sequence", number, begin, end - begin + (last >= 0), s->ids + begin,
+                                             s->learned + begin);
     s->ids[end] = after; /* the first id of the next part */
     return status;
 }
@@ -257,8 +259,10 @@ static mla_status open_files(material *m, bool is_tokens) {
     const mla_prepare_options prepare = {.sources = (const char *const *)m->call->operands->items + 1,
                                          .source_count = m->call->operands->count - 1,
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
-                                         .chat = o->format == MLA_RECIPE_CHAT, .chat_template = o->chat_template,
-                                         .tokenizer = o->tokenizer, .vocab_size = 4096};
+                                         .chat = o->format == MLA_RECIPE_CHAT,
+                                         .chat_template = o->chat_template,
+                                         .tokenizer = o->tokenizer,
+                                         .vocab_size = 4096};
     mla_status status = mla_recipe_default(context, &m->loaded);
     if (!status && !is_tokens) status = make_folder(m);
     if (status) return status;

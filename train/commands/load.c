@@ -16,8 +16,7 @@ static mla_status load_tokenizer(mla_context *context, mla_loaded *l) {
     const int64_t size = status ? 0 : mla_tokenizer_vocab_size(l->tokenizer);
     if (size <= l->model->config.vocab_size) return status;
     return mla_fail(context, MLA_ERROR_FORMAT, "%s: its tokenizer has %lld tokens, its model %lld",
-                    mla_checkpoint_path(l->checkpoint), (long long)size,
-                    (long long)l->model->config.vocab_size);
+                    mla_checkpoint_path(l->checkpoint), (long long)size, (long long)l->model->config.vocab_size);
 }
 
 /* ---- adapters ---- */
@@ -33,8 +32,8 @@ static mla_status open_adapter(mla_context *context, const char *text, mla_adapt
         return mla_fail(context, MLA_ERROR_ARGUMENT, "--adapter %s: the share must be a number", text);
     snprintf(path, sizeof path, "%.*s", has_share ? (int)(colon - text) : (int)strlen(text), text);
     if (strpbrk(path, ", ") && access(path, F_OK))
-        return mla_fail(context, MLA_ERROR_IO, "there is no adapter %s: it is read as one path, give several one by one",
-                        path);
+        return mla_fail(context, MLA_ERROR_IO,
+                        "there is no adapter %s: it is read as one path, give several one by one", path);
     return mla_adapter_open(context, out, path);
 }
 
@@ -68,10 +67,9 @@ static mla_status build(mla_context *context, mla_loaded *l, const mla_list *lis
 
 mla_status mla_load_model(mla_context *context, mla_loaded *l, const mla_load_options *o) {
     *l = (mla_loaded){0};
-    if (!o->checkpoint)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");
-    mla_status status =
-        (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(context, &l->checkpoint, o->checkpoint);
+    if (!o->checkpoint) return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");
+    mla_status status = (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(context, &l->checkpoint,
+                                                                                      o->checkpoint);
     if (!status) status = build(context, l, &o->adapter);
     if (!status) status = load_tokenizer(context, l);
     return status;
@@ -91,16 +89,15 @@ mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *l
                         "means nothing to it",
                         path);
     if (mla_tokenizer_separator(l->tokenizer) < 0)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%s: its tokenizer has no token that separates documents", path);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: its tokenizer has no token that separates documents", path);
     return MLA_OK;
 }
 
 /* ---- texts ---- */
 
 static mla_status append_id(mla_context *context, mla_id_list *list, int32_t id) {
-    const mla_status status =
-        mla_grow(context, &list->ids, &list->capacity, list->count + 1, sizeof *list->ids, "the tokens");
+    const mla_status status = mla_grow(context, &list->ids, &list->capacity, list->count + 1, sizeof *list->ids,
+                                       "the tokens");
     if (!status) list->ids[list->count++] = id;
     return status;
 }
@@ -117,8 +114,8 @@ static mla_status encode_documents(mla_context *context, mla_text_source *source
     return status;
 }
 
-mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const mla_list *paths,
-                             const char *field, mla_id_list *out, int64_t *bytes) {
+mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const mla_list *paths, const char *field,
+                             mla_id_list *out, int64_t *bytes) {
     const mla_text_options options = {
         .paths = (const char *const *)paths->items, .count = paths->count, .jsonl_field = field};
     mla_text_source *source = NULL;
@@ -126,8 +123,7 @@ mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const ml
     mla_status status = mla_loaded_expect_tokenizer(context, l);
     if (!status) status = mla_text_open(context, &source, &options);
     if (!status) status = mla_encoder_create(context, &encoder, l->tokenizer, NULL);
-    if (!status)
-        status = encode_documents(context, source, encoder, mla_tokenizer_separator(l->tokenizer), out);
+    if (!status) status = encode_documents(context, source, encoder, mla_tokenizer_separator(l->tokenizer), out);
     *bytes = status ? 0 : mla_text_bytes(source);
     mla_encoder_destroy(encoder);
     mla_text_close(source);
@@ -146,8 +142,7 @@ static mla_status check_tokens(mla_context *context, const mla_loaded *l, const 
                     path, (long long)size, (long long)known);
 }
 
-mla_status mla_loaded_open_tokens(mla_context *context, const mla_loaded *l, const char *path,
-                                  mla_token_file **out) {
+mla_status mla_loaded_open_tokens(mla_context *context, const mla_loaded *l, const char *path, mla_token_file **out) {
     const mla_status status = mla_token_file_open(context, out, path);
     return status ? status : check_tokens(context, l, *out, path);
 }

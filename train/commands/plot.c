@@ -11,8 +11,7 @@ typedef struct {
 } options;
 
 static const mla_field fields[] = {
-    {"out", MLA_FIELD_STRING, offsetof(options, out),
-     .help = "the picture, a PNG; default: loss.png in the first DIR"},
+    {"out", MLA_FIELD_STRING, offsetof(options, out), .help = "the picture, a PNG; default: loss.png in the first DIR"},
     {"terminal", MLA_FIELD_BOOL, offsetof(options, terminal), .help = "draw with characters instead"},
 };
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};

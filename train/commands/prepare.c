@@ -44,11 +44,9 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
     const int64_t bytes = t->bytes + h->bytes, tokens = t->tokens + h->tokens;
     fprintf(out, "documents        %lld, %lld of them held out\n", (long long)(t->documents + h->documents),
             (long long)h->documents);
-    fprintf(out, "bytes            %lld, %.2f %% of them held out\n", (long long)bytes,
-            100 * ratio(h->bytes, bytes));
+    fprintf(out, "bytes            %lld, %.2f %% of them held out\n", (long long)bytes, 100 * ratio(h->bytes, bytes));
     fprintf(out, "vocabulary       %lld tokens\n", (long long)r->vocabulary_size);
-    fprintf(out, "tokens           %lld for training, %lld held out\n", (long long)t->tokens,
-            (long long)h->tokens);
+    fprintf(out, "tokens           %lld for training, %lld held out\n", (long long)t->tokens, (long long)h->tokens);
     if (r->chat_template != MLA_CHAT_AUTO) print_chat(out, r);
     else fprintf(out, "bytes per token  %.3f\n", ratio(bytes, tokens));
     fprintf(out, "token file       %s\n", path);
@@ -57,8 +55,7 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
     if (!o->out)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "prepare needs --out FILE.h5, the token file to write");
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "prepare needs --out FILE.h5, the token file to write");
     const mla_prepare_options prepare = {.sources = (const char *const *)call->operands->items,
                                          .source_count = call->operands->count,
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,

@@ -35,14 +35,13 @@ static mla_status choose_windows(job *j) {
     const int64_t all = there < wanted ? there : wanted;
     if (o->sequence > j->model->config.max_position_embeddings)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "sequence %lld: the model has %lld positions (max_position_embeddings)",
-                        (long long)o->sequence, (long long)j->model->config.max_position_embeddings);
+                        "sequence %lld: the model has %lld positions (max_position_embeddings)", (long long)o->sequence,
+                        (long long)j->model->config.max_position_embeddings);
     if (all < FEWEST_WINDOWS)
-        return mla_fail(
-            j->context, MLA_ERROR_ARGUMENT,
-            "the text to calibrate on has %lld tokens, of which at most %lld are used, but at least %d "
-            "sequences of %lld are needed: give more, or a shorter --sequence",
-            (long long)o->text->count, (long long)o->tokens, FEWEST_WINDOWS, (long long)o->sequence);
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "the text to calibrate on has %lld tokens, of which at most %lld are used, but at least %d "
+                        "sequences of %lld are needed: give more, or a shorter --sequence",
+                        (long long)o->text->count, (long long)o->tokens, FEWEST_WINDOWS, (long long)o->sequence);
     j->windows_there = there;
     j->windows[LEFT_OUT] = all / 3;
     j->windows[CALIBRATION] = all - all / 3;
@@ -66,9 +65,10 @@ static mla_tensor *loss_of(job *j, const mla_decoder *model, part p, int64_t fir
         mla_window_get(j->options->text, NULL, length, window(j, p, first + i), j->ids + i * length,
                        j->targets + i * length, NULL);
     const int64_t shape[] = {*count, length};
-    return mla_decoder_loss(j->tape, model, &(mla_batch){.ids = mla_input(j->tape, MLA_I32, 2, shape, j->ids),
-                                                         .targets = mla_input(j->tape, MLA_I32, 2, shape, j->targets),
-                                                         .scale = 1});
+    return mla_decoder_loss(j->tape, model,
+                            &(mla_batch){.ids = mla_input(j->tape, MLA_I32, 2, shape, j->ids),
+                                         .targets = mla_input(j->tape, MLA_I32, 2, shape, j->targets),
+                                         .scale = 1});
 }
 
 static void set_probe(const job *j, const mla_latent_probe *probe) {
@@ -77,8 +77,8 @@ static void set_probe(const job *j, const mla_latent_probe *probe) {
 
 static mla_status check_loss(const job *j, double loss) {
     if (isfinite(loss)) return mla_error_status(j->context);
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                    "the loss of the model on the text is %g, no number to go by", loss);
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "the loss of the model on the text is %g, no number to go by",
+                    loss);
 }
 
 /* The mean loss of a part. */
@@ -96,8 +96,8 @@ static mla_status measure_loss(job *j, const mla_decoder *model, part p, double 
 
 /* ---- calibration ---- */
 
-static mla_tensor *see_latents(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x,
-                               mla_tensor *h, mla_tensor *c) {
+static mla_tensor *see_latents(void *user, mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, mla_tensor *h,
+                               mla_tensor *c) {
     job *j = user;
     (void)x;
     if (mla_error_status(j->context)) return c;
@@ -110,8 +110,7 @@ static mla_tensor *see_latents(void *user, mla_tape *tape, const mla_latent_laye
 static mla_status add_gradients(job *j) {
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < j->report->layers && !status; i++)
-        status = mla_latent_sample_add_gradients(j->context, &j->samples[i], mla_rows(j->nudge[i]),
-                                                 j->nudge[i]->grad);
+        status = mla_latent_sample_add_gradients(j->context, &j->samples[i], mla_rows(j->nudge[i]), j->nudge[i]->grad);
     return status;
 }
 
@@ -161,9 +160,8 @@ static mla_status check_rank(const job *j, int64_t before, int64_t rank) {
     const int64_t made_for = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const int64_t most = c->hidden_size < made_for ? c->hidden_size : made_for;
     if (rank >= 1 && (rank <= most || rank <= before)) return MLA_OK;
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                    "a latent of rank %lld: it must be 1 to %lld, the width of %s", (long long)rank,
-                    (long long)most,
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a latent of rank %lld: it must be 1 to %lld, the width of %s",
+                    (long long)rank, (long long)most,
                     most == c->hidden_size ? "what it is made of (hidden_size)" : "its keys and values");
 }
 
@@ -171,8 +169,7 @@ static mla_status given_ranks(job *j) {
     const mla_ints *ranks = &j->options->latent;
     mla_status status = MLA_OK;
     if (ranks->count > 1 && ranks->count != j->report->layers)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "%lld ranks for %lld layers; give one for all, or one for each",
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT, "%lld ranks for %lld layers; give one for all, or one for each",
                         (long long)ranks->count, (long long)j->report->layers);
     for (int64_t i = 0; i < j->report->layers && !status; i++) {
         j->report->layer[i].after = ranks->items[ranks->count > 1 ? i : 0];
@@ -192,11 +189,10 @@ static int64_t step_of(const job *j) {
 static mla_status check_budget(const job *j, int64_t least) {
     const int64_t budget = j->options->budget, now = j->report->bytes_per_token[0];
     if (budget >= least && budget < now) return MLA_OK;
-    return mla_fail(
-        j->context, MLA_ERROR_ARGUMENT,
-        "a budget of %lld bytes: the cache of this model takes %lld per token now, and %lld with ranks of "
-        "%lld; choose one between",
-        (long long)budget, (long long)now, (long long)least, (long long)step_of(j));
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                    "a budget of %lld bytes: the cache of this model takes %lld per token now, and %lld with ranks of "
+                    "%lld; choose one between",
+                    (long long)budget, (long long)now, (long long)least, (long long)step_of(j));
 }
 
 /* What the next elements of a layer are worth each; they descend, so that no layer waits for its better ones.
@@ -230,8 +226,7 @@ static mla_status budget_ranks(job *j) {
     }
     const mla_status status = check_budget(j, used * (int64_t)sizeof(float));
     const int64_t all = j->options->budget / (int64_t)sizeof(float);
-    for (; !status && (best = neediest(j, all - used, &more)) >= 0; used += more)
-        r->layer[best].after += more;
+    for (; !status && (best = neediest(j, all - used, &more)) >= 0; used += more) r->layer[best].after += more;
     return status;
 }
 
@@ -246,8 +241,7 @@ static bool shrinks(const job *j) {
 static void copy_params(const mla_decoder *from, const mla_decoder *to) {
     for (int64_t i = 0; i < mla_params_count(to->params); i++) {
         const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
-        if (p->count == old->count)
-            memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
+        if (p->count == old->count) memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
     }
 }
 
@@ -297,8 +291,7 @@ static mla_status measure(job *j) {
     mla_status status = measure_loss(j, j->model, LEFT_OUT, &r->loss[0]);
     set_probe(j, NULL);
     for (int64_t i = 0; i < r->layers; i++) r->layer[i].error = sqrt(j->squares[i][0] / j->squares[i][1]);
-    if (!status && !j->samples[0].count)
-        status = measure_loss(j, j->model, CALIBRATION, &r->calibration_loss[0]);
+    if (!status && !j->samples[0].count) status = measure_loss(j, j->model, CALIBRATION, &r->calibration_loss[0]);
     if (!status) status = measure_loss(j, j->changed, LEFT_OUT, &r->loss[1]);
     return status ? status : measure_loss(j, j->changed, CALIBRATION, &r->calibration_loss[1]);
 }
@@ -309,13 +302,11 @@ static mla_status check(const job *j) {
     const mla_model_config *c = &j->model->config;
     const mla_latent_rank_options *o = j->options;
     if (!mla_latent_layer_at(j->model, 0))
-        return mla_fail(
-            j->context, MLA_ERROR_ARGUMENT,
-            "the model has no latent (attention: %s), so that there is no rank to change",
-            c->attention->name);
-    if (c->num_hidden_layers > MLA_MOST_INTS)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "a model of %lld layers; ranks can be changed in at most %d",
+                        "the model has no latent (attention: %s), so that there is no rank to change",
+                        c->attention->name);
+    if (c->num_hidden_layers > MLA_MOST_INTS)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a model of %lld layers; ranks can be changed in at most %d",
                         (long long)c->num_hidden_layers, MLA_MOST_INTS);
     if (!o->latent.count == !o->budget)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
@@ -333,17 +324,16 @@ static mla_status prepare(job *j) {
     mla_status status = mla_tape_create(j->context, &j->tape, NULL);
     j->ids = mla_alloc(j->context, 2 * tokens, sizeof *j->ids, "a batch");
     j->targets = j->ids ? j->ids + tokens : NULL;
-    j->zeros =
-        mla_alloc(j->context, tokens, (size_t)j->model->config.kv_lora_rank * sizeof *j->zeros, "a batch");
+    j->zeros = mla_alloc(j->context, tokens, (size_t)j->model->config.kv_lora_rank * sizeof *j->zeros, "a batch");
     return status || !j->ids || !j->zeros ? MLA_ERROR_MEMORY : MLA_OK;
 }
 
 static void begin_report(job *j) {
     const mla_model_config *c = &j->model->config;
     *j->report = (mla_latent_rank_report){.layers = c->num_hidden_layers,
-                                   .loss = {NAN, NAN},
-                                   .calibration_loss = {NAN, NAN},
-                                   .bytes_per_token = {mla_kv_cache_bytes_per_token(c), 0}};
+                                          .loss = {NAN, NAN},
+                                          .calibration_loss = {NAN, NAN},
+                                          .bytes_per_token = {mla_kv_cache_bytes_per_token(c), 0}};
     for (int64_t i = 0; i < j->report->layers; i++)
         j->report->layer[i] = (mla_latent_rank_change){.before = mla_model_config_latent_rank(c, i), .error = NAN};
 }
@@ -377,7 +367,7 @@ static void free_job(job *j) {
 }
 
 mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_options *options, mla_decoder **out,
-                    mla_latent_rank_report *report) {
+                                  mla_latent_rank_report *report) {
     job *j = mla_alloc(model->context, 1, sizeof *j, "a change of ranks");
     *out = NULL;
     if (!j) return MLA_ERROR_MEMORY;
@@ -385,10 +375,8 @@ mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_opti
     mla_status status = check(j);
     if (!status) begin_report(j);
     if (!status) status = change(j);
-    if (status)
-        mla_decoder_destroy(j->changed);
-    else
-        *out = j->changed;
+    if (status) mla_decoder_destroy(j->changed);
+    else *out = j->changed;
     free_job(j);
     return status;
 }

@@ -12,19 +12,18 @@
 typedef enum { MLA_LATENT_RANK_MOMENTS, MLA_LATENT_RANK_SVD } mla_latent_rank_method;
 
 typedef struct {
-    mla_ints latent; /* ranks: one for all layers, or one for each; or none, and */
-    int64_t budget;  /* bytes of cache a token may take (f32): ranks go where the loss needs them most */
+    mla_ints latent;               /* ranks: one for all layers, or one for each; or none, and */
+    int64_t budget;                /* bytes of cache a token may take (f32): ranks go where the loss needs them most */
     mla_latent_rank_method method; /* of shrinking; SVD: by the weights alone, to compare with */
-    const mla_token_stream
-        *text;        /* to calibrate and measure on; NULL where layers only grow, or SVD does without */
-    int64_t sequence; /* tokens that are seen together */
-    int64_t tokens;   /* of the text at most */
+    const mla_token_stream *text;  /* to calibrate and measure on; NULL where layers only grow, or SVD does without */
+    int64_t sequence;              /* tokens that are seen together */
+    int64_t tokens;                /* of the text at most */
 } mla_latent_rank_options;
 
 typedef struct {
     int64_t before, after; /* ranks */
-    double error; /* of the attention's output given the old model's input, relative to its size; NaN without
-                     text */
+    double error;          /* of the attention's output given the old model's input, relative to its size; NaN without
+                              text */
 } mla_latent_rank_change;
 
 typedef struct {
@@ -39,6 +38,6 @@ typedef struct {
 /* A new model like `model` but for the ranks; the caller owns it. The model is only read. MLA_ERROR_ARGUMENT
  * for ranks, a budget or a text that do not fit it. */
 mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_options *options, mla_decoder **out,
-                    mla_latent_rank_report *report);
+                                  mla_latent_rank_report *report);
 
 #endif

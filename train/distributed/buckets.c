@@ -24,7 +24,7 @@ struct mla_buckets {
     bucket *items;
     void *received[ON_THE_WAY];
     mla_bf16 *sending[ON_THE_WAY]; /* in bf16: whole buckets, what goes and then the sums */
-    int64_t sent, summed, done; /* buckets, in order, that have come so far */
+    int64_t sent, summed, done;    /* buckets, in order, that have come so far */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -77,8 +77,12 @@ mla_status mla_buckets_create(mla_context *context, mla_comm *comm, mla_params *
                               const mla_buckets_options *options, mla_buckets **out) {
     mla_buckets *b = *out = mla_alloc(context, 1, sizeof *b, "the buckets of gradients");
     if (!b) return MLA_ERROR_MEMORY;
-    *b = (mla_buckets){.context = context, .comm = comm, .params = params, .options = *options,
-                       .gradients = mla_params_gradients(params), .length = mla_params_gradients_length(params)};
+    *b = (mla_buckets){.context = context,
+                       .comm = comm,
+                       .params = params,
+                       .options = *options,
+                       .gradients = mla_params_gradients(params),
+                       .length = mla_params_gradients_length(params)};
     b->size = size_of(b->length, options->bytes);
     b->count = (b->length + b->size - 1) / b->size;
     b->items = mla_alloc(context, b->count, sizeof *b->items, "the buckets of gradients");

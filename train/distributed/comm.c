@@ -31,8 +31,8 @@ typedef struct {
     double heard;
     int sent, received;
     MPI_Request sending, receiving;
-    bool left;    /* the one before has said goodbye */
-    int lost;     /* read and written atomically; -1: nobody */
+    bool left; /* the one before has said goodbye */
+    int lost;  /* read and written atomically; -1: nobody */
 } life;
 
 struct mla_comm {
@@ -40,7 +40,7 @@ struct mla_comm {
     int rank, world;
     char (*names)[NAME_LENGTH];
     MPI_Comm main, deal, collect, life_lane; /* what is begun on one lane is begun in one order by all ranks */
-    pthread_mutex_t mpi; /* two threads use MPI, never at once */
+    pthread_mutex_t mpi;                     /* two threads use MPI, never at once */
     double waited, timeout;
     helper helper; /* looks after the start, then the signs of life, then the end */
     life life;
@@ -218,7 +218,8 @@ static mla_status check_alive(const mla_comm *comm) {
     if (lost < 0) return mla_error_status(comm->context);
     return mla_fail(comm->context, MLA_ERROR_LIBRARY,
                     "%s has given no sign of life for %g s (train.comm_timeout): it is stopped, dead or cut off; go on "
-                    "with the run by --resume", mla_comm_name(comm, lost), comm->timeout);
+                    "with the run by --resume",
+                    mla_comm_name(comm, lost), comm->timeout);
 }
 
 /* ---- waiting ---- */
@@ -381,7 +382,9 @@ mla_status mla_link_create(mla_comm *comm, int64_t count, mla_link **out) {
     mla_link *link = *out = mla_alloc(comm->context, 1, sizeof *link, "a link between the ranks");
     if (!link) return MLA_ERROR_MEMORY;
     const int64_t unit = (int64_t)world * SEGMENT_ALIGNMENT;
-    *link = (mla_link){.comm = comm, .count = count, .segment = (count + unit - 1) / unit * SEGMENT_ALIGNMENT,
+    *link = (mla_link){.comm = comm,
+                       .count = count,
+                       .segment = (count + unit - 1) / unit * SEGMENT_ALIGNMENT,
                        .request = MPI_REQUEST_NULL};
     int *numbers = link->lengths = mla_alloc(comm->context, 5 * world, sizeof *numbers, "a link between the ranks");
     if (!numbers) return MLA_ERROR_MEMORY;
@@ -453,9 +456,10 @@ int mla_comm_threads(mla_comm *comm, mla_context *context, int wanted) {
     if (wanted <= 0 && getenv("OMP_NUM_THREADS")) wanted = omp_get_max_threads();
     const int threads = wanted > 0 ? wanted : cores / (sharing ? sharing : 1) > 0 ? cores / (sharing ? sharing : 1) : 1;
     if (threads > cores && (comm->rank == 0 || cores == 1))
-        mla_warn(context, "%s has %d threads, but may run on %d core%s only: start with mpirun --bind-to none, or with "
-                 "--map-by slot:PE=%d; or set train.threads=%d", mla_comm_name(comm, comm->rank), threads, cores,
-                 cores == 1 ? "" : "s", threads, cores);
+        mla_warn(context,
+                 "%s has %d threads, but may run on %d core%s only: start with mpirun --bind-to none, or with "
+                 "--map-by slot:PE=%d; or set train.threads=%d",
+                 mla_comm_name(comm, comm->rank), threads, cores, cores == 1 ? "" : "s", threads, cores);
     return threads;
 }
 

@@ -33,7 +33,10 @@ mla_status mla_shard_create(mla_context *context, mla_comm *comm, mla_params *pa
                             mla_shard **out) {
     mla_shard *s = *out = mla_alloc(context, 1, sizeof *s, "the shard of the optimizer");
     if (!s) return MLA_ERROR_MEMORY;
-    *s = (mla_shard){.context = context, .comm = comm, .params = params, .buckets = buckets,
+    *s = (mla_shard){.context = context,
+                     .comm = comm,
+                     .params = params,
+                     .buckets = buckets,
                      .distant = {.read = read_distant, .write = write_distant, .user = s}};
     return mla_adamw_state_allocate_part(context, &s->moments, own_length(buckets));
 }
@@ -118,8 +121,9 @@ static mla_status move_run(const mla_shard *s, const request *r, int owner, int6
     float *here = me == owner ? place_of(s, r->which, at) : NULL, *there = me == 0 ? buffer + (at - r->begin) : NULL;
     if (owner == 0)
         return memcpy(r->action == READ ? there : here, r->action == READ ? here : there, (size_t)bytes), MLA_OK;
-    if (me == 0) return r->action == READ ? mla_comm_receive(s->comm, owner, there, bytes)
-                                          : mla_comm_send(s->comm, owner, there, bytes);
+    if (me == 0)
+        return r->action == READ ? mla_comm_receive(s->comm, owner, there, bytes)
+                                 : mla_comm_send(s->comm, owner, there, bytes);
     return r->action == READ ? mla_comm_send(s->comm, 0, here, bytes) : mla_comm_receive(s->comm, 0, here, bytes);
 }
 

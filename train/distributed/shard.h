@@ -4,8 +4,8 @@
 #define MLA_TRAIN_DISTRIBUTED_SHARD_H
 
 #include "optim/adamw.h"
-#include "train/distributed/buckets.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/distributed/buckets.h"
 
 typedef struct mla_shard mla_shard;
 

@@ -13,9 +13,9 @@
 /* What each rank tells all others once a step. */
 typedef struct {
     double loss, divergence, squared_norm; /* squared_norm: of its shard */
-    double seconds;            /* of computing, a sample */
+    double seconds;                        /* of computing, a sample */
     int64_t valid, stop;
-    uint64_t hash; /* of the parameters, in some steps; else 0 */
+    uint64_t hash;             /* of the parameters, in some steps; else 0 */
     mla_statistics statistics; /* the names are read from one's own */
 } report;
 
@@ -49,8 +49,10 @@ mla_range mla_team_share(const mla_comm *comm, int64_t total) {
 
 mla_status mla_team_check(mla_context *context, const mla_comm *comm, const mla_recipe *recipe) {
     if (recipe->train.batch >= mla_comm_world(comm)) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "train.batch: %lld sequences are too few for %d ranks: raise it to at "
-                    "least one a rank, or start fewer", (long long)recipe->train.batch, mla_comm_world(comm));
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "train.batch: %lld sequences are too few for %d ranks: raise it to at "
+                    "least one a rank, or start fewer",
+                    (long long)recipe->train.batch, mla_comm_world(comm));
 }
 
 static int64_t bucket_bytes(const mla_recipe *recipe) { return (int64_t)(recipe->train.bucket_mb * 1e6); }
@@ -71,7 +73,8 @@ static mla_status join(mla_team *t) {
     t->pace.seconds = mla_alloc(t->context, 2 * world, sizeof(double), "the pace of the ranks");
     if (!t->reports || !t->pace.seconds) return MLA_ERROR_MEMORY;
     t->pace.sorted = t->pace.seconds + world;
-    const mla_buckets_options options = {.bytes = bucket_bytes(t->recipe), .shard = shard,
+    const mla_buckets_options options = {.bytes = bucket_bytes(t->recipe),
+                                         .shard = shard,
                                          .wire = t->recipe->train.reduce == MLA_REDUCE_BF16 ? MLA_BF16 : MLA_F32};
     mla_status status = mla_buckets_create(t->context, t->comm, t->params, &options, &t->buckets);
     if (!status && shard) status = mla_shard_create(t->context, t->comm, t->params, t->buckets, &t->shard);
@@ -82,7 +85,10 @@ mla_status mla_team_create(mla_context *context, mla_comm *comm, const mla_recip
                            mla_team **out) {
     mla_team *t = *out = mla_alloc(context, 1, sizeof *t, "the team");
     if (!t) return MLA_ERROR_MEMORY;
-    *t = (mla_team){.context = context, .comm = comm, .recipe = recipe, .params = params,
+    *t = (mla_team){.context = context,
+                    .comm = comm,
+                    .recipe = recipe,
+                    .params = params,
                     .samples = mla_team_share(comm, recipe->train.batch).count};
     mla_status status = comm ? join(t) : MLA_OK;
     if (!status && !t->shard) status = mla_adamw_state_allocate(context, &t->moments, params);
@@ -187,8 +193,12 @@ mla_status mla_team_sum(mla_team *t, int64_t step, mla_team_sums *sums) {
     mla_status status = mla_buckets_finish(t->buckets);
     if (status) return status;
     t->waited = mla_comm_waited(t->comm);
-    const report mine = {.loss = sums->loss, .divergence = sums->divergence, .valid = sums->valid, .stop = sums->stop,
-                         .statistics = sums->statistics, .hash = hash_if_due(t, step),
+    const report mine = {.loss = sums->loss,
+                         .divergence = sums->divergence,
+                         .valid = sums->valid,
+                         .stop = sums->stop,
+                         .statistics = sums->statistics,
+                         .hash = hash_if_due(t, step),
                          .squared_norm = t->shard ? mla_shard_squared_norm(t->shard) : 0,
                          .seconds = (mla_seconds() - t->begin - t->waited) / (double)t->samples};
     status = mla_comm_share(t->comm, &mine, sizeof mine, t->reports);
@@ -235,8 +245,7 @@ mla_status mla_team_save(mla_team *t, mla_saver *saver, mla_checkpoint_content c
 
 static mla_status read_moments(mla_team *t, mla_checkpoint *checkpoint) {
     if (!t->shard) return mla_checkpoint_read_moments(checkpoint, t->params, &t->moments);
-    const mla_status status =
-        mla_checkpoint_read_distant_moments(checkpoint, t->params, mla_shard_moments(t->shard));
+    const mla_status status = mla_checkpoint_read_distant_moments(checkpoint, t->params, mla_shard_moments(t->shard));
     return status ? status : mla_shard_release(t->shard);
 }
 

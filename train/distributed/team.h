@@ -8,9 +8,9 @@
 #define MLA_TRAIN_DISTRIBUTED_TEAM_H
 
 #include "layers/parts/pass.h"
+#include "train/checkpoint/saver.h"
 #include "train/distributed/comm.h"
 #include "train/recipe/recipe.h"
-#include "train/checkpoint/saver.h"
 
 typedef struct mla_team mla_team;
 
@@ -38,11 +38,11 @@ void mla_team_destroy(mla_team *team);
 
 /* In: of this rank's samples. Out: of all ranks'. */
 typedef struct {
-    double loss, divergence; /* divergence: from a teacher */
+    double loss, divergence;   /* divergence: from a teacher */
     mla_statistics statistics; /* of the same names on all ranks */
-    int64_t valid; /* targets that count */
-    bool stop;     /* asked to stop by a signal */
-    double grad_norm; /* out only */
+    int64_t valid;             /* targets that count */
+    bool stop;                 /* asked to stop by a signal */
+    double grad_norm;          /* out only */
 } mla_team_sums;
 
 void mla_team_begin(mla_team *team);

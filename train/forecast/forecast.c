@@ -89,8 +89,11 @@ static double reduced(const layout *l, const mla_forecast_pass *last) {
 /* ---- a row ---- */
 
 static layout lay_out(const mla_forecast_basis *b, int64_t hosts) {
-    return (layout){.basis = b, .ranks = (double)(hosts * b->ranks_per_host), .neighbours = (double)b->ranks_per_host,
-                    .network = b->network, .message = b->message};
+    return (layout){.basis = b,
+                    .ranks = (double)(hosts * b->ranks_per_host),
+                    .neighbours = (double)b->ranks_per_host,
+                    .network = b->network,
+                    .message = b->message};
 }
 
 /* What the network's delay and then its bandwidth add is found by leaving them out. */

@@ -62,11 +62,11 @@ typedef struct {
     int64_t hosts, ranks;
     int64_t samples; /* in a step, of the rank that has most */
     double seconds;
-    double compute;   /* forward and backward */
+    double compute; /* forward and backward */
     double update;
-    double reduction; /* sums and copies of gradients, and of parameters where the optimizer is sharded */
-    double bandwidth; /* waiting for the network that no backward pass hides */
-    double latency;   /* and for its delay, with what each message costs */
+    double reduction;  /* sums and copies of gradients, and of parameters where the optimizer is sharded */
+    double bandwidth;  /* waiting for the network that no backward pass hides */
+    double latency;    /* and for its delay, with what each message costs */
     double efficiency; /* of this many hosts, against one */
     int64_t memory;    /* bytes a rank */
     const char *bound; /* by what: a few words */

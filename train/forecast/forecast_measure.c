@@ -17,7 +17,7 @@ typedef struct {
     mla_comm *comm;
     mla_forecast_basis *basis;
     mla_rehearsal rehearsal;
-    double *every; /* a value of each rank */
+    double *every;        /* a value of each rank */
     double begin, *final; /* of the pass that runs; sums over all of one kind */
 } measurement;
 
@@ -63,8 +63,8 @@ static void note_final(void *user, mla_tensor *parameter) {
 
 static mla_status run_pass(measurement *m, int64_t rows) {
     mla_rehearsal *r = &m->rehearsal;
-    const mla_step step = {.seed = 1, .training = true, .precision = r->precision, .gradient_final = note_final,
-                           .user = m};
+    const mla_step step = {
+        .seed = 1, .training = true, .precision = r->precision, .gradient_final = note_final, .user = m};
     double loss;
     mla_params_clear_gradients(r->model->params);
     mla_params_changed(r->model->params); /* as after an update: copies in bf16 are made again */
@@ -206,8 +206,10 @@ static mla_status check_hosts(measurement *m) {
     const mla_status status = slowest(m, &most);
     if (status) return status;
     if (world > 1 && (b->ranks_per_host ? b->ranks_per_host : here) != here)
-        return mla_fail(m->context, MLA_ERROR_ARGUMENT, "--ranks-per-node %lld: there are %d ranks on this host now; "
-                        "start as many as the nodes will have", (long long)b->ranks_per_host, here);
+        return mla_fail(m->context, MLA_ERROR_ARGUMENT,
+                        "--ranks-per-node %lld: there are %d ranks on this host now; "
+                        "start as many as the nodes will have",
+                        (long long)b->ranks_per_host, here);
     if (most > here || world % here)
         return mla_fail(m->context, MLA_ERROR_ARGUMENT,
                         "%s: the hosts have different numbers of ranks: start as many on each",

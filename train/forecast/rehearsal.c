@@ -39,7 +39,9 @@ static mla_status build(mla_rehearsal *r) {
 
 mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_recipe *recipe, int64_t rows,
                               int processes) {
-    *out = (mla_rehearsal){.context = context, .recipe = recipe, .rows = rows,
+    *out = (mla_rehearsal){.context = context,
+                           .recipe = recipe,
+                           .rows = rows,
                            .precision = mla_precision_choose(context, recipe->train.precision)};
     mla_status status = MLA_OK;
     if (begins_elsewhere(&recipe->finetune)) status = mla_finetune_open(context, &out->base, recipe, NULL);
@@ -66,9 +68,10 @@ mla_status mla_rehearsal_pass(mla_rehearsal *r, int64_t rows, const mla_step *st
     const mla_objective objective = mla_teacher_objective(&r->base.teacher, &r->recipe->finetune, NULL);
     mla_tape_begin(r->tape, step);
     mla_tensor *ids = mla_input(r->tape, MLA_I32, 2, shape, r->ids);
-    const mla_batch batch = {.ids = ids, .targets = ids, .scale = 1.0f / (float)(train->batch * train->sequence),
-                             .pass = {.recompute = train->recompute,
-                                      .loss_share = (float)rows / (float)train->batch}};
+    const mla_batch batch = {.ids = ids,
+                             .targets = ids,
+                             .scale = 1.0f / (float)(train->batch * train->sequence),
+                             .pass = {.recompute = train->recompute, .loss_share = (float)rows / (float)train->batch}};
     mla_tensor *result = mla_objective_loss(r->tape, r->model, &batch, &objective);
     const mla_status status = mla_backward(r->tape, result);
     if (!status) *loss = (double)*(const float *)result->data;

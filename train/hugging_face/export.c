@@ -2,11 +2,11 @@
 #include "autograd/base/file.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
+#include "train/adapter/adapter.h"
+#include "train/checkpoint/checkpoint.h"
 #include "train/hugging_face/families/family.h"
 #include "train/hugging_face/families/rotary_rows.h"
 #include "train/hugging_face/model_config.h"
-#include "train/adapter/adapter.h"
-#include "train/checkpoint/checkpoint.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -158,13 +158,11 @@ static mla_status write_tokenizer_config(const job *j) {
     const char *bytes;
     int64_t length;
     const int32_t separator = mla_tokenizer_separator(j->tokenizer);
-    json_t *config =
-        json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
-                  (json_int_t)j->model->config.max_position_embeddings, "clean_up_tokenization_spaces", 0);
+    json_t *config = json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
+                               (json_int_t)j->model->config.max_position_embeddings, "clean_up_tokenization_spaces", 0);
     mla_status status = MLA_OK;
     if (separator >= 0) status = mla_tokenizer_token(j->context, j->tokenizer, separator, &bytes, &length);
-    if (separator >= 0 && !status)
-        json_object_set_new(config, "eos_token", json_stringn(bytes, (size_t)length));
+    if (separator >= 0 && !status) json_object_set_new(config, "eos_token", json_stringn(bytes, (size_t)length));
     if (!status) status = write_json(j->context, j->folder, "tokenizer_config.json", config);
     json_decref(config);
     return status;
@@ -176,8 +174,7 @@ static mla_status write_tokenizer(const job *j) {
     if (!text) return MLA_OK;
     mla_status status = write_text(j->context, j->folder, "tokenizer.json", text);
     if (status) return status;
-    return config ? write_json(j->context, j->folder, "tokenizer_config.json", config)
-                  : write_tokenizer_config(j);
+    return config ? write_json(j->context, j->folder, "tokenizer_config.json", config) : write_tokenizer_config(j);
 }
 
 static mla_status write_generation_config(const job *j) {
@@ -249,15 +246,14 @@ static mla_status export_adapter(mla_context *context, const char *path, const c
     return status ? status : mla_adapter_export(context, path, folder);
 }
 
-mla_status mla_export(mla_context *context, const char *path, const char *folder,
-                      const mla_export_options *options, mla_export_report *report) {
+mla_status mla_export(mla_context *context, const char *path, const char *folder, const mla_export_options *options,
+                      mla_export_report *report) {
     char name[PATH_MAX - 8];
     mla_checkpoint *checkpoint = NULL;
     job j = {.context = context};
     size_t length = strlen(folder);
     while (length > 1 && folder[length - 1] == '/') length--;
-    if (length >= sizeof name)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
+    if (length >= sizeof name) return mla_fail(context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
     snprintf(name, sizeof name, "%.*s", (int)length, folder);
     *report = (mla_export_report){0};
     mla_status status = check_folder(context, name);

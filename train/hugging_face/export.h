@@ -23,7 +23,7 @@ typedef struct {
  * halves, has the rows of q_proj and k_proj reordered for that: the same function. MLA_ERROR_ARGUMENT:
  * transformers has no such model, or the folder is in use. MLA_ERROR_NUMERIC: a weight is too large for the
  * type. The checkpoint of an adapter becomes PEFT's adapter_config.json and adapter_model.safetensors, in f32. */
-mla_status mla_export(mla_context *context, const char *path, const char *folder,
-                      const mla_export_options *options, mla_export_report *report);
+mla_status mla_export(mla_context *context, const char *path, const char *folder, const mla_export_options *options,
+                      mla_export_report *report);
 
 #endif

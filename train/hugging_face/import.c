@@ -1,11 +1,11 @@
 #include "train/hugging_face/import.h"
-#include "autograd/base/memory.h"
 #include "autograd/base/file.h"
+#include "autograd/base/memory.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
+#include "train/checkpoint/checkpoint.h"
 #include "train/hugging_face/families/family.h"
 #include "train/hugging_face/model_config.h"
-#include "train/checkpoint/checkpoint.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -27,8 +27,7 @@ typedef struct {
 
 static void name_add(name_list *list, const char *name) {
     const size_t used = strlen(list->text);
-    if (list->count < NAMED)
-        snprintf(list->text + used, sizeof list->text - used, "%s%.120s", used ? ", " : "", name);
+    if (list->count < NAMED) snprintf(list->text + used, sizeof list->text - used, "%s%.120s", used ? ", " : "", name);
     if (list->count == NAMED) snprintf(list->text + used, sizeof list->text - used, ", ...");
     list->count++;
 }
@@ -45,10 +44,8 @@ static mla_status check_names(const mla_tensor_map *map, const mla_safetensors *
         if (!mla_safetensors_find(file, map->tensors[i].name)) name_add(&missing, map->tensors[i].name);
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
         const char *name = mla_safetensors_at(file, i)->name;
-        const bool computed =
-            mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
-        if (!mla_tensor_map_find(map, name) && !computed && !is_tied_output(map->model, name))
-            name_add(&extra, name);
+        const bool computed = mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
+        if (!mla_tensor_map_find(map, name) && !computed && !is_tied_output(map->model, name)) name_add(&extra, name);
     }
     if (missing.count)
         return mla_fail(map->model->context, MLA_ERROR_FORMAT,
@@ -56,8 +53,8 @@ static mla_status check_names(const mla_tensor_map *map, const mla_safetensors *
                         (long long)missing.count, missing.text);
     if (extra.count)
         return mla_fail(map->model->context, MLA_ERROR_FORMAT,
-                        "%s: %lld tensors are not of the model of its config.json: %s", folder,
-                        (long long)extra.count, extra.text);
+                        "%s: %lld tensors are not of the model of its config.json: %s", folder, (long long)extra.count,
+                        extra.text);
     return MLA_OK;
 }
 
@@ -67,11 +64,10 @@ static mla_status check_shape(mla_context *context, const mla_tensor *shape, con
     if (same) return MLA_OK;
     char found[128] = "";
     for (int i = 0; i < t->ndim && strlen(found) < 100; i++)
-        snprintf(found + strlen(found), sizeof found - strlen(found), "%s%lld", i ? "," : "",
-                 (long long)t->shape[i]);
+        snprintf(found + strlen(found), sizeof found - strlen(found), "%s%lld", i ? "," : "", (long long)t->shape[i]);
     char expected[MLA_SHAPE_TEXT];
-    return mla_fail(context, MLA_ERROR_SHAPE, "%s: tensor %s has shape (%s); by config.json it should be %s",
-                    t->file, t->name, found, mla_shape_text(shape, expected));
+    return mla_fail(context, MLA_ERROR_SHAPE, "%s: tensor %s has shape (%s); by config.json it should be %s", t->file,
+                    t->name, found, mla_shape_text(shape, expected));
 }
 
 static mla_status check_shapes(const mla_tensor_map *map, const mla_safetensors *file) {
@@ -85,9 +81,8 @@ static mla_status check_shapes(const mla_tensor_map *map, const mla_safetensors 
 static mla_status check_finite(mla_context *context, const mla_safetensors_info *t, const float *values) {
     for (int64_t i = 0; i < t->count; i++)
         if (!isfinite(values[i]))
-            return mla_fail(context, MLA_ERROR_NUMERIC,
-                            "%s: tensor %s: element %lld is %g, not a finite number", t->file, t->name,
-                            (long long)i, (double)values[i]);
+            return mla_fail(context, MLA_ERROR_NUMERIC, "%s: tensor %s: element %lld is %g, not a finite number",
+                            t->file, t->name, (long long)i, (double)values[i]);
     return MLA_OK;
 }
 
@@ -115,8 +110,8 @@ static mla_status read_values(const mla_tensor_map *map, const mla_safetensors *
 static mla_status check_tied_output(const mla_tensor_map *map, const mla_safetensors *file) {
     const mla_decoder *model = map->model;
     const mla_safetensors_info *output = mla_safetensors_find(file, "lm_head.weight");
-    const mla_safetensors_info *input =
-        mla_safetensors_find(file, mla_tensor_map_of(map, "model.embed_tokens.weight")->name);
+    const mla_safetensors_info *input = mla_safetensors_find(file,
+                                                             mla_tensor_map_of(map, "model.embed_tokens.weight")->name);
     if (!model->config.tie_word_embeddings || !output) return MLA_OK;
     if (output->type == input->type && output->count == input->count &&
         !memcmp(output->data, input->data, (size_t)(input->end - input->begin)))
@@ -131,8 +126,8 @@ static mla_status check_memory(const mla_decoder *model) {
     const int64_t available = mla_memory_available();
     if (!available || needed <= available) return MLA_OK;
     return mla_fail(model->context, MLA_ERROR_MEMORY,
-                    "the model takes %.1f GiB in f32, and the machine has %.1f GiB left",
-                    (double)needed / (1 << 30), (double)available / (1 << 30));
+                    "the model takes %.1f GiB in f32, and the machine has %.1f GiB left", (double)needed / (1 << 30),
+                    (double)available / (1 << 30));
 }
 
 static mla_status read_mapped(const mla_tensor_map *map, const mla_safetensors *file, const char *folder) {
@@ -162,8 +157,7 @@ static const char *type_of(const mla_safetensors *file) {
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
         const mla_safetensors_info *t = mla_safetensors_at(file, i);
         if (mla_ends_with(t->name, "rotary_emb.inv_freq")) continue;
-        if (type != MLA_SAFETENSORS_OTHER && type != t->type)
-            return mla_safetensors_type_name(MLA_SAFETENSORS_F32);
+        if (type != MLA_SAFETENSORS_OTHER && type != t->type) return mla_safetensors_type_name(MLA_SAFETENSORS_F32);
         type = t->type;
     }
     return mla_safetensors_type_name(type);
@@ -172,8 +166,7 @@ static const char *type_of(const mla_safetensors *file) {
 /* ---- the texts ---- */
 
 /* A text of the folder; *text is NULL where there is no such file and it is not needed. */
-static mla_status read_text(mla_context *context, const char *folder, const char *name, bool needed,
-                            char **text) {
+static mla_status read_text(mla_context *context, const char *folder, const char *name, bool needed, char **text) {
     char path[PATH_MAX];
     int64_t length;
     *text = NULL;
@@ -244,11 +237,9 @@ static mla_status read_tokenizer(mla_context *context, const char *folder, int64
     }
     mla_status status = MLA_OK;
     if (mla_tokenizer_vocab_size(tokenizer) > vocab_size)
-        status =
-            mla_fail(context, MLA_ERROR_FORMAT, "%s has %d tokens, but the model has only %lld (vocab_size)",
-                     path, (int)mla_tokenizer_vocab_size(tokenizer), (long long)vocab_size);
-    else if (!(*out = mla_tokenizer_json(context, tokenizer)))
-        status = mla_error_status(context);
+        status = mla_fail(context, MLA_ERROR_FORMAT, "%s has %d tokens, but the model has only %lld (vocab_size)", path,
+                          (int)mla_tokenizer_vocab_size(tokenizer), (long long)vocab_size);
+    else if (!(*out = mla_tokenizer_json(context, tokenizer))) status = mla_error_status(context);
     mla_tokenizer_destroy(tokenizer);
     return status;
 }

@@ -8,11 +8,10 @@
 /* ---- what transformers has ---- */
 
 /* Keys that mean the same in all files and here. */
-static const char *const common_keys[] = {
-    "vocab_size",        "hidden_size",         "intermediate_size",
-    "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
-    "rms_norm_eps",      "tie_word_embeddings", "attention_dropout",
-    "initializer_range", "hidden_act",          NULL};
+static const char *const common_keys[] = {"vocab_size",        "hidden_size",         "intermediate_size",
+                                          "num_hidden_layers", "num_attention_heads", "max_position_embeddings",
+                                          "rms_norm_eps",      "tie_word_embeddings", "attention_dropout",
+                                          "initializer_range", "hidden_act",          NULL};
 static const char *const yarn_keys[] = {"factor",           "original_max_position_embeddings",
                                         "beta_fast",        "beta_slow",
                                         "mscale",           "mscale_all_dim",
@@ -54,7 +53,10 @@ static void list_architectures(char *text, size_t size) {
     size_t used = 0;
     for (int i = 0; i < mla_family_count && used < size; i++)
         used += (size_t)snprintf(text + used, size - used, "%s%s",
-                                 i == 0 ? "" : i < mla_family_count - 1 ? ", " : " and ", names[i]);
+                                 i == 0                     ? ""
+                                 : i < mla_family_count - 1 ? ", "
+                                                            : " and ",
+                                 names[i]);
 }
 
 static mla_status find_family(reader *r) {
@@ -125,8 +127,7 @@ static mla_status check_rope(const reader *r, const json_t *rope, const char *ty
         r, key, "a RoPE of its own for each kind of layer is not supported");
     if (!says_no(partial) && (json_number_value(partial) < 1 || json_number_value(partial) > 1))
         return refuse(r, "partial_rotary_factor", "only 1 is supported");
-    if (json_is_false(json_object_get(rope, "truncate")))
-        return refuse(r, "truncate", "only true is supported");
+    if (json_is_false(json_object_get(rope, "truncate"))) return refuse(r, "truncate", "only true is supported");
     if (!strcmp(type, "default")) return MLA_OK;
     if (r->family->plain_rope || (strcmp(type, "yarn") && strcmp(type, "llama3")))
         return mla_fail(r->file.context, MLA_ERROR_FORMAT, "%srope_type: \"%.100s\" is not supported; %s",
@@ -137,9 +138,7 @@ static mla_status check_rope(const reader *r, const json_t *rope, const char *ty
     return json_object_get(rope, "factor") ? MLA_OK : refuse(r, "rope_scaling.factor", "is missing");
 }
 
-static const char *const *scaling_keys(const char *type) {
-    return strcmp(type, "yarn") ? llama3_keys : yarn_keys;
-}
+static const char *const *scaling_keys(const char *type) { return strcmp(type, "yarn") ? llama3_keys : yarn_keys; }
 
 /* transformers 5 has rope_parameters with rope_theta inside, older ones rope_scaling and rope_theta beside
  * it. */
@@ -190,14 +189,12 @@ static mla_status read_file(reader *r, mla_model_config *out) {
     return status ? status : mla_model_config_check(r->file.context, r->file.where, out);
 }
 
-mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text,
-                                 mla_model_config *out) {
+mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text, mla_model_config *out) {
     json_t *file;
     mla_status status = mla_json_parse(context, where, text, &file);
     if (status) return status;
     reader r = {.file = {context, where, file}, .ours = json_object()};
-    status =
-        r.ours ? read_file(&r, out) : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
+    status = r.ours ? read_file(&r, out) : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
     json_decref(r.ours);
     json_decref(file);
     return status;
@@ -274,10 +271,8 @@ json_t *mla_hugging_face_write(mla_context *context, const mla_model_config *con
     json_t *ours = mla_fields_write_json(context, &mla_model_fields, config);
     if (!ours) return NULL;
     json_t *file = type && !strcmp(type, f->model_type) ? json_deep_copy(origin) : json_object();
-    if (file)
-        write_keys(file, f, ours);
-    else
-        mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
+    if (file) write_keys(file, f, ours);
+    else mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
     json_decref(ours);
     return file;
 }

@@ -14,8 +14,7 @@
 /* Reads the text of a config.json, of transformers 4 or 5. `where` begins every message ("DIR/config.json:
  * "). Errors: MLA_ERROR_FORMAT (no such JSON, a key missing, a feature that is not supported),
  * MLA_ERROR_ARGUMENT (a value out of its bounds). */
-mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text,
-                                 mla_model_config *out);
+mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text, mla_model_config *out);
 
 /* A new config.json that transformers reads as the same model. `origin`, or NULL, is the one the model was
  * read from: its architecture is kept where the model still is one, and so are its keys that say nothing

@@ -44,7 +44,8 @@ static mla_status decode(runner *r, int first) {
         const int32_t id = (int32_t)(i % r->model->config.vocab_size);
         const double begin = mla_seconds();
         mla_tape_begin(r->tape, &(mla_step){.inference = true});
-        mla_decoder_logits(r->tape, r->model, mla_input(r->tape, MLA_I32, 2, (int64_t[]){1, 1}, &id), &(mla_pass){.cache = r->cache});
+        mla_decoder_logits(r->tape, r->model, mla_input(r->tape, MLA_I32, 2, (int64_t[]){1, 1}, &id),
+                           &(mla_pass){.cache = r->cache});
         r->seconds[i] = mla_seconds() - begin;
     }
     return mla_error_status(r->model->context);

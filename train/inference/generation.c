@@ -28,8 +28,8 @@ static mla_status check(mla_context *context, const mla_model_config *c, const m
                         (long long)o->prompt_count, (long long)c->max_position_embeddings);
     if (o->vocabulary < 0 || o->vocabulary > c->vocab_size || o->tokens < 0)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%lld tokens of a vocabulary of %lld were asked of a model of %lld",
-                        (long long)o->tokens, (long long)o->vocabulary, (long long)c->vocab_size);
+                        "%lld tokens of a vocabulary of %lld were asked of a model of %lld", (long long)o->tokens,
+                        (long long)o->vocabulary, (long long)c->vocab_size);
     return mla_sampling_check(context, &o->sampling);
 }
 
@@ -46,8 +46,7 @@ static mla_status set_up(generator *g) {
     if (!g->ids || !g->candidates) return MLA_ERROR_MEMORY;
     memcpy(g->ids, o->prompt, (size_t)g->length * sizeof *g->ids);
     status = mla_tape_create(g->context, &g->tape, NULL);
-    if (!status && o->form != MLA_DECODE_FULL)
-        status = mla_kv_cache_create(g->context, &g->cache, c, g->capacity);
+    if (!status && o->form != MLA_DECODE_FULL) status = mla_kv_cache_create(g->context, &g->cache, c, g->capacity);
     if (!status && o->form == MLA_DECODE_EXPANDED) mla_kv_cache_expand(g->cache);
     return status;
 }
@@ -75,8 +74,7 @@ static mla_status extend(generator *g, const float *logits, bool *ended) {
     const mla_generation_options *o = g->options;
     const int64_t vocabulary = o->vocabulary ? o->vocabulary : g->model->config.vocab_size;
     int32_t id;
-    const mla_status status =
-        mla_sample(g->context, &o->sampling, logits, vocabulary, g->length, g->candidates, &id);
+    const mla_status status = mla_sample(g->context, &o->sampling, logits, vocabulary, g->length, g->candidates, &id);
     *ended = !status && o->ending && id == *o->ending;
     if (status || *ended) return status;
     g->ids[g->length++] = id;
@@ -95,9 +93,7 @@ static mla_status generate(generator *g, mla_generation *out) {
     }
     out->seconds = mla_seconds() - begin - out->prompt_seconds;
     out->tokens = g->length - g->options->prompt_count;
-    out->end = ended                               ? MLA_END_SEPARATOR
-               : out->tokens == g->options->tokens ? MLA_END_TOKENS
-                                                   : MLA_END_POSITIONS;
+    out->end = ended ? MLA_END_SEPARATOR : out->tokens == g->options->tokens ? MLA_END_TOKENS : MLA_END_POSITIONS;
     return MLA_OK;
 }
 

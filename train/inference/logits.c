@@ -17,8 +17,7 @@ static mla_status read_shape(mla_context *context, mla_h5_file *file, const char
     return MLA_OK;
 }
 
-static mla_status check_length(mla_context *context, const char *path, int64_t length,
-                               const mla_decoder *model) {
+static mla_status check_length(mla_context *context, const char *path, int64_t length, const mla_decoder *model) {
     if (length <= model->config.max_position_embeddings) return MLA_OK;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
                     "%s: sequences of %lld ids; the model has %lld positions "
@@ -63,8 +62,8 @@ static mla_status convert(mla_context *context, const mla_decoder *model, mla_h5
     return status;
 }
 
-mla_status mla_logits_write(mla_context *context, const mla_decoder *model, const char *ids_path,
-                            const char *out_path, int64_t shape[3]) {
+mla_status mla_logits_write(mla_context *context, const mla_decoder *model, const char *ids_path, const char *out_path,
+                            int64_t shape[3]) {
     mla_h5_file *in = NULL, *out = NULL;
     shape[2] = model->config.vocab_size;
     mla_status status = mla_h5_open(context, &in, ids_path, MLA_H5_ANY);

@@ -9,8 +9,7 @@ mla_status mla_sampling_check(mla_context *context, const mla_sampling *s) {
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the temperature is %g; it must be 0 (greedy) or above",
                         s->temperature);
     if (s->top_k < 0)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "top-k is %lld; it must be 0 (all) or above",
-                        (long long)s->top_k);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "top-k is %lld; it must be 0 (all) or above", (long long)s->top_k);
     if (!(s->top_p >= 0 && s->top_p <= 1))
         return mla_fail(context, MLA_ERROR_ARGUMENT, "top-p is %g; it must be from 0 (all) to 1", s->top_p);
     return MLA_OK;
@@ -64,8 +63,8 @@ static int32_t draw(const mla_candidate *candidates, int64_t count, double share
     return candidates[last].id;
 }
 
-mla_status mla_sample(mla_context *context, const mla_sampling *s, const float *logits, int64_t count,
-                      int64_t position, mla_candidate *candidates, int32_t *id) {
+mla_status mla_sample(mla_context *context, const mla_sampling *s, const float *logits, int64_t count, int64_t position,
+                      mla_candidate *candidates, int32_t *id) {
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(logits[i]))
             return mla_fail(context, MLA_ERROR_NUMERIC,

@@ -56,10 +56,8 @@ static bool parse_line(const char *line, size_t length, mla_metrics *out) {
 
 /* JSON has no NaN. */
 static const char *number_text(double value, size_t size, char *out) {
-    if (isfinite(value))
-        mla_float_text(value, size, out);
-    else
-        snprintf(out, size, "null");
+    if (isfinite(value)) mla_float_text(value, size, out);
+    else snprintf(out, size, "null");
     return out;
 }
 
@@ -87,25 +85,24 @@ static const char *statistics_text(const mla_statistics *s, size_t size, char *o
 
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
-    char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
+    char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH],
+        paused[2 * WIDTH], written[2 * WIDTH];
     return snprintf(
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
         "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
         optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
-        optional_text("held_out_loss", m->held_out_loss, held_out),
-        number_text(m->lr, WIDTH, lr), number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
-        number_text(m->seconds, WIDTH, seconds), optional_text("waited", m->waited, waited),
-        optional_text("paused", m->paused, paused), optional_text("written", m->written, written),
-        number_text(m->tokens_per_second, WIDTH, speed), number_text(m->share_of_peak, WIDTH, share),
-        (long long)m->memory);
+        optional_text("held_out_loss", m->held_out_loss, held_out), number_text(m->lr, WIDTH, lr),
+        number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
+        optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
+        optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),
+        number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
 }
 
 /* ---- the whole file */
 
-static mla_status read_all(mla_context *context, const char *path, int descriptor, char **text,
-                           int64_t *length) {
+static mla_status read_all(mla_context *context, const char *path, int descriptor, char **text, int64_t *length) {
     struct stat info;
     if (fstat(descriptor, &info)) return failed(context, "read", path);
     *text = mla_alloc(context, info.st_size, 1, path);
@@ -144,16 +141,11 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
     mla_metrics_log *log = *out = mla_alloc(context, 1, sizeof *log, "the metrics");
     if (!log) return MLA_ERROR_MEMORY;
     mla_status status = MLA_OK;
-    *log =
-        (mla_metrics_log){context, open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666), strdup(path)};
-    if (!log->path)
-        status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
-    else if (log->descriptor < 0)
-        status = failed(context, "open", path);
-    else
-        status = read_all(context, path, log->descriptor, &text, &length);
-    if (!status && ftruncate(log->descriptor, kept_length(text, length, step)))
-        status = failed(context, "cut", path);
+    *log = (mla_metrics_log){context, open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666), strdup(path)};
+    if (!log->path) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
+    else if (log->descriptor < 0) status = failed(context, "open", path);
+    else status = read_all(context, path, log->descriptor, &text, &length);
+    if (!status && ftruncate(log->descriptor, kept_length(text, length, step))) status = failed(context, "cut", path);
     free(text);
     if (!status) return MLA_OK;
     mla_metrics_close(log);
@@ -169,8 +161,7 @@ mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
     if (written == length) return MLA_OK;
     if (written >= 0) errno = ENOSPC; /* a part is written only where there is no more room */
     mla_status status = failed(log->context, "write", log->path);
-    if (ftruncate(log->descriptor, before))
-        return status; /* what is torn is cut when the file is opened again */
+    if (ftruncate(log->descriptor, before)) return status; /* what is torn is cut when the file is opened again */
     return status;
 }
 
@@ -185,8 +176,8 @@ void mla_metrics_close(mla_metrics_log *log) {
     free(log);
 }
 
-static mla_status parse_all(mla_context *context, const char *path, const char *text, int64_t length,
-                            mla_metrics **out, int64_t *count) {
+static mla_status parse_all(mla_context *context, const char *path, const char *text, int64_t length, mla_metrics **out,
+                            int64_t *count) {
     int64_t capacity = 0, size;
     mla_status status = MLA_OK;
     for (int64_t at = 0; !status && (size = line_length(text + at, length - at)) > 0; at += size) {

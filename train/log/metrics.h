@@ -8,11 +8,11 @@
 #include "layers/parts/pass.h"
 
 typedef struct {
-    int64_t step;         /* from 1 */
-    int64_t tokens;       /* trained on so far */
-    double loss;          /* nats per token; not finite in a skipped step (null in the file) */
-    double divergence;    /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
-    double held_out_loss; /* NaN: not evaluated after this step (absent in the file) */
+    int64_t step;              /* from 1 */
+    int64_t tokens;            /* trained on so far */
+    double loss;               /* nats per token; not finite in a skipped step (null in the file) */
+    double divergence;         /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
+    double held_out_loss;      /* NaN: not evaluated after this step (absent in the file) */
     mla_statistics statistics; /* of layers that have some, as means by name; not read back */
     double lr, grad_norm;
     bool skipped; /* loss or gradient were not finite: nothing was changed */

@@ -23,10 +23,8 @@ static void write_quoted(FILE *script, const char *text) {
 }
 
 static void write_value(FILE *script, double value) {
-    if (isfinite(value))
-        fprintf(script, " %.9g", value);
-    else
-        fputs(" NaN", script);
+    if (isfinite(value)) fprintf(script, " %.9g", value);
+    else fputs(" NaN", script);
 }
 
 static mla_status write_data(mla_context *context, FILE *script, const char *folder, int64_t run) {
@@ -57,9 +55,8 @@ static void write_curves(FILE *script, const mla_list *folders) {
         const long long run = i;
         fprintf(script, "%s$run%lld using 1:2 with lines lc %lld title ", run ? ", " : "", run, 2 * run + 1);
         write_quoted(script, folders->items[i]);
-        fprintf(script,
-                ", $run%lld using 1:($3 == $3 ? $3 : 1/0) with linespoints pt 7 lc %lld title 'held out'",
-                run, 2 * run + 2);
+        fprintf(script, ", $run%lld using 1:($3 == $3 ? $3 : 1/0) with linespoints pt 7 lc %lld title 'held out'", run,
+                2 * run + 2);
     }
     fputc('\n', script);
 }
@@ -71,15 +68,13 @@ static mla_status run_gnuplot(mla_context *context, const char *script, int out)
     posix_spawn_file_actions_t actions;
     pid_t child;
     int result;
-    if (posix_spawn_file_actions_init(&actions))
-        return mla_fail(context, MLA_ERROR_MEMORY, "no memory for gnuplot");
+    if (posix_spawn_file_actions_init(&actions)) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for gnuplot");
     int error = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
     if (!error) error = posix_spawnp(&child, "gnuplot", &actions, NULL, words, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (error == ENOENT)
-        return mla_fail(
-            context, MLA_ERROR_LIBRARY,
-            "gnuplot is not installed; it is in Debian's package gnuplot-nox (apt install gnuplot-nox)");
+        return mla_fail(context, MLA_ERROR_LIBRARY,
+                        "gnuplot is not installed; it is in Debian's package gnuplot-nox (apt install gnuplot-nox)");
     if (error) return mla_fail(context, MLA_ERROR_LIBRARY, "cannot run gnuplot: %s", strerror(error));
     while (waitpid(child, &result, 0) < 0)
         if (errno != EINTR) return mla_fail(context, MLA_ERROR_LIBRARY, "lost gnuplot: %s", strerror(errno));
@@ -95,8 +90,7 @@ static mla_status draw(mla_context *context, const mla_list *folders, const char
     mla_status status = MLA_OK;
     if (!script) return mla_fail(context, MLA_ERROR_IO, "cannot write to /tmp: %s", strerror(errno));
     fprintf(script, "%s\n", terminal);
-    for (int64_t i = 0; i < folders->count && !status; i++)
-        status = write_data(context, script, folders->items[i], i);
+    for (int64_t i = 0; i < folders->count && !status; i++) status = write_data(context, script, folders->items[i], i);
     write_curves(script, folders);
     const bool torn = ferror(script);
     if ((fclose(script) || torn) && !status)

@@ -24,10 +24,8 @@ void mla_duration_text(double seconds, size_t size, char *out) {
         return;
     }
     const long long s = llround(seconds);
-    if (s >= 3600)
-        snprintf(out, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
-    else
-        snprintf(out, size, "%lld:%02lld", s / 60, s % 60);
+    if (s >= 3600) snprintf(out, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+    else snprintf(out, size, "%lld:%02lld", s / 60, s % 60);
 }
 
 /* Three digits and a unit: divided by `base` until it is below it. */
@@ -93,12 +91,10 @@ static bool worth_a_line(const mla_progress *p, const mla_metrics *m) {
            isfinite(m->held_out_loss);
 }
 
-mla_status mla_progress_create(mla_context *context, mla_progress **out,
-                               const mla_progress_options *options) {
+mla_status mla_progress_create(mla_context *context, mla_progress **out, const mla_progress_options *options) {
     *out = mla_alloc(context, 1, sizeof **out, "the progress line");
     if (!*out) return MLA_ERROR_MEMORY;
-    **out = (mla_progress){
-        .options = *options, .terminal = isatty(fileno(options->out)) == 1, .held_out_loss = NAN};
+    **out = (mla_progress){.options = *options, .terminal = isatty(fileno(options->out)) == 1, .held_out_loss = NAN};
     if ((*out)->options.log_every < 1) (*out)->options.log_every = 1;
     return MLA_OK;
 }
@@ -108,10 +104,8 @@ void mla_progress_step(mla_progress *progress, const mla_metrics *metrics) {
     progress->speed = running_mean(progress->speed, metrics->tokens_per_second);
     if (isfinite(metrics->held_out_loss)) progress->held_out_loss = metrics->held_out_loss;
     compose(progress, metrics);
-    if (progress->terminal)
-        rewrite(progress);
-    else if (worth_a_line(progress, metrics))
-        fprintf(progress->options.out, "%s\n", progress->line);
+    if (progress->terminal) rewrite(progress);
+    else if (worth_a_line(progress, metrics)) fprintf(progress->options.out, "%s\n", progress->line);
 }
 
 void mla_progress_note(mla_progress *progress, const char *format, ...) {

@@ -1,6 +1,6 @@
 #include "train/recipe/recipe.h"
-#include "train/recipe/recipe_path.h"
 #include "autograd/schema/yaml.h"
+#include "train/recipe/recipe_path.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -22,8 +22,7 @@ static const mla_field synthetic_fields[] = {
     {"tokens", MLA_FIELD_INT, AT(tokens), 0, 0, 1e12, .help = "tokens to draw from a Markov chain; 0: none"},
     {"vocabulary", MLA_FIELD_INT, AT(vocabulary), 32, 2, 16384, .help = "different tokens"},
     {"order", MLA_FIELD_INT, AT(order), 1, 1, 2, .help = "tokens that decide on the next one"},
-    {"sharpness", MLA_FIELD_FLOAT, AT(sharpness), 2, 1e-3, 8,
-     .help = "how far from even the probabilities are"},
+    {"sharpness", MLA_FIELD_FLOAT, AT(sharpness), 2, 1e-3, 8, .help = "how far from even the probabilities are"},
 };
 #undef AT
 static const mla_field_table synthetic_table = {synthetic_fields, COUNT(synthetic_fields),
@@ -62,12 +61,10 @@ static const mla_field optim_fields[] = {
     {"warmup_steps", MLA_FIELD_INT, AT(warmup_steps), 0, 0, 1e12, .help = "steps from 0 to the highest lr"},
     {"decay_fraction", MLA_FIELD_FLOAT, AT(decay_fraction), 0.1, 0, 1,
      .help = "wsd: the last share of the steps, in which lr falls"},
-    {"drop_at", MLA_FIELD_FLOAT, AT(drop_at), 0.8, 0, 1,
-     .help = "deepseek: share of the steps at the first drop"},
+    {"drop_at", MLA_FIELD_FLOAT, AT(drop_at), 0.8, 0, 1, .help = "deepseek: share of the steps at the first drop"},
     {"drop_again_at", MLA_FIELD_FLOAT, AT(drop_again_at), 0.9, 0, 1,
      .help = "deepseek: share of the steps at the second drop"},
-    {"drop_factor", MLA_FIELD_FLOAT, AT(drop_factor), 0.316, 1e-6, 1,
-     .help = "deepseek: lr is multiplied by it"},
+    {"drop_factor", MLA_FIELD_FLOAT, AT(drop_factor), 0.316, 1e-6, 1, .help = "deepseek: lr is multiplied by it"},
     {"shard", MLA_FIELD_BOOL, AT(shard), .help = "several ranks: each keeps its part of AdamW's memory only"},
 };
 #undef AT
@@ -145,8 +142,7 @@ static const mla_field recipe_fields[] = {
     {"data", MLA_FIELD_GROUP, AT(data), .group = &data_table, .help = "what to train on"},
     {"optim", MLA_FIELD_GROUP, AT(optim), .group = &optim_table, .help = "AdamW and its schedule"},
     {"train", MLA_FIELD_GROUP, AT(train), .group = &train_table, .help = "how long, in which batches"},
-    {"checkpoint", MLA_FIELD_GROUP, AT(checkpoint), .group = &checkpoint_table,
-     .help = "when and where to save"},
+    {"checkpoint", MLA_FIELD_GROUP, AT(checkpoint), .group = &checkpoint_table, .help = "when and where to save"},
 };
 #undef AT
 const mla_field_table mla_recipe_fields = {recipe_fields, COUNT(recipe_fields), sizeof(mla_recipe)};
@@ -178,17 +174,15 @@ static mla_status check_data(mla_context *context, const char *where, const mla_
 static mla_status check_length(mla_context *context, const char *where, const mla_recipe_train *train) {
     const int given = (train->steps > 0) + (train->epochs > 0) + (train->tokens > 0);
     if (given == 1) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%strain: give %s of steps, epochs and tokens, to say how long", where,
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%strain: give %s of steps, epochs and tokens, to say how long", where,
                     given ? "only one" : "one");
 }
 
 static mla_status check_batch(mla_context *context, const char *where, mla_recipe_train *train) {
     if (train->microbatch == 0) train->microbatch = train->batch;
     if (train->batch % train->microbatch == 0) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%strain.microbatch: %lld does not divide batch %lld; use a divisor", where,
-                    (long long)train->microbatch, (long long)train->batch);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%strain.microbatch: %lld does not divide batch %lld; use a divisor",
+                    where, (long long)train->microbatch, (long long)train->batch);
 }
 
 static mla_status check_train(mla_context *context, const char *where, mla_recipe *recipe) {
@@ -204,19 +198,20 @@ static mla_status check_train(mla_context *context, const char *where, mla_recip
 static mla_status check_optim(mla_context *context, const char *where, const mla_recipe *recipe) {
     const mla_recipe_optim *optim = &recipe->optim;
     if (recipe->train.steps > 0 && optim->warmup_steps > recipe->train.steps)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "%soptim.warmup_steps: %lld is more than train.steps %lld", where,
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%soptim.warmup_steps: %lld is more than train.steps %lld", where,
                         (long long)optim->warmup_steps, (long long)recipe->train.steps);
     if (optim->drop_at > optim->drop_again_at)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%soptim.drop_at: %g comes after drop_again_at %g",
-                        where, optim->drop_at, optim->drop_again_at);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%soptim.drop_at: %g comes after drop_again_at %g", where,
+                        optim->drop_at, optim->drop_again_at);
     return MLA_OK;
 }
 
 static mla_status check_finetune(mla_context *context, const char *where, const mla_recipe *recipe) {
     if (!recipe->lora.targets.count || !recipe->finetune.train.count) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "%sgive only one of lora.targets (adapters, the model stays as it is) and "
-                    "finetune.train (parameters of the model)", where);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%sgive only one of lora.targets (adapters, the model stays as it is) and "
+                    "finetune.train (parameters of the model)",
+                    where);
 }
 
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe) {
@@ -234,8 +229,8 @@ mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe 
 mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *assignment) {
     const char *sign = strchr(assignment, '=');
     if (!sign)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "--set %s: expected section.key=value, for example optim.lr=3e-4", assignment);
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "--set %s: expected section.key=value, for example optim.lr=3e-4",
+                        assignment);
     char *key = strndup(assignment, (size_t)(sign - assignment));
     if (!key) return mla_fail(context, MLA_ERROR_MEMORY, "no memory for --set %s", assignment);
     mla_status status = mla_fields_set(context, "--set ", &mla_recipe_fields, recipe, key, sign + 1);
@@ -243,8 +238,8 @@ mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *
     return status;
 }
 
-mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name,
-                           const char *const *sets, int64_t count) {
+mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name, const char *const *sets,
+                           int64_t count) {
     char path[PATH_MAX], where[PATH_MAX + 2] = "";
     mla_status status = mla_recipe_default(context, recipe);
     if (!status && name) status = mla_recipe_path(context, name, sizeof path, path);
@@ -267,8 +262,7 @@ char *mla_recipe_json(mla_context *context, const mla_recipe *recipe) {
     return text;
 }
 
-mla_status mla_recipe_parse_json(mla_context *context, const char *where, const char *text,
-                                 mla_recipe *recipe) {
+mla_status mla_recipe_parse_json(mla_context *context, const char *where, const char *text, mla_recipe *recipe) {
     json_t *json;
     mla_status status = mla_json_parse(context, where, text, &json);
     if (status) return status;

@@ -33,11 +33,11 @@ typedef struct {
     mla_list source;          /* files, folders, globs */
     mla_recipe_format format; /* AUTO: files named .jsonl are JSONL; TEXT: none is; CHAT: all are, of conversations */
     mla_chat_template chat_template; /* of conversations */
-    char *field;              /* of the objects of JSONL */
-    char *tokens;             /* a token file of `mla prepare`; NULL: none */
-    char *tokenizer;          /* "bytes", "bpe" or a tokenizer.json */
-    int64_t vocab_size;       /* of a new BPE */
-    double held_out;          /* share of the documents */
+    char *field;                     /* of the objects of JSONL */
+    char *tokens;                    /* a token file of `mla prepare`; NULL: none */
+    char *tokenizer;                 /* "bytes", "bpe" or a tokenizer.json */
+    int64_t vocab_size;              /* of a new BPE */
+    double held_out;                 /* share of the documents */
     mla_recipe_packing packing; /* STREAM: cut where a sequence ends; WHOLE: documents whole and apart; AUTO: chat is */
     mla_recipe_synthetic synthetic;
 } mla_recipe_data;
@@ -67,26 +67,26 @@ typedef struct {
     mla_recipe_recompute recompute;
     int64_t eval_every, eval_batches; /* in steps; 0: only at the end */
     int64_t log_every;
-    double comm_timeout;  /* seconds */
+    double comm_timeout; /* seconds */
     mla_recipe_reduce reduce;
     bool overlap;         /* of the exchange of gradients with the backward pass */
     double bucket_mb;     /* megabytes of gradients that ranks exchange at once */
     int64_t verify_every; /* steps between comparisons of the ranks' parameters; 0: never */
-    int64_t max_skipped; /* non-finite steps in a row before the run stops */
+    int64_t max_skipped;  /* non-finite steps in a row before the run stops */
 } mla_recipe_train;
 
 typedef struct {
-    int64_t every; /* in steps; 0: only at the end */
-    int64_t keep;  /* the last ones that stay */
+    int64_t every;   /* in steps; 0: only at the end */
+    int64_t keep;    /* the last ones that stay */
     bool background; /* a copy is written while training goes on */
-    char *out;     /* the run folder; NULL: the command line says */
+    char *out;       /* the run folder; NULL: the command line says */
 } mla_recipe_checkpoint;
 
 /* Training that begins with a model that is there. */
 typedef struct {
-    char *base;     /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
-    mla_list train; /* patterns of the parameters that are trained (layers/names); none: all */
-    char *distil;   /* checkpoint or run folder of a teacher; NULL: none */
+    char *base;        /* its checkpoint, or a run folder; then `model` is that model's; NULL: a new model */
+    mla_list train;    /* patterns of the parameters that are trained (layers/names); none: all */
+    char *distil;      /* checkpoint or run folder of a teacher; NULL: none */
     char *distil_hash; /* of its weights, by the run itself; NULL: not known yet */
     double distil_weight, distil_temperature;
 } mla_recipe_finetune;
@@ -111,8 +111,8 @@ void mla_recipe_free(mla_recipe *recipe);
  * assignments "section.key=value" in their order, and checks the whole. After an error nothing needs to be freed.
  * MLA_ERROR_IO if the file cannot be read, MLA_ERROR_FORMAT if it is not YAML, MLA_ERROR_ARGUMENT for a wrong key or
  * value, or a name of nothing. */
-mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name,
-                           const char *const *sets, int64_t count);
+mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name, const char *const *sets,
+                           int64_t count);
 
 /* Applies one assignment, without the check of the whole. */
 mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *assignment);
@@ -125,7 +125,6 @@ mla_status mla_recipe_save(mla_context *context, const mla_recipe *recipe, const
 
 /* The same as JSON text for a checkpoint, and back. free() the text; NULL after an error. */
 char *mla_recipe_json(mla_context *context, const mla_recipe *recipe);
-mla_status mla_recipe_parse_json(mla_context *context, const char *where, const char *text,
-                                 mla_recipe *recipe);
+mla_status mla_recipe_parse_json(mla_context *context, const char *where, const char *text, mla_recipe *recipe);
 
 #endif

@@ -32,5 +32,6 @@ mla_status mla_recipe_path(mla_context *context, const char *name, size_t size, 
     if (access(path, F_OK) == 0) return MLA_OK;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
                     "%s: no file of this name, and no recipe that came with mla (such as quickstart, mla-small, "
-                    "article); write a path, or the name of one of those", name);
+                    "article); write a path, or the name of one of those",
+                    name);
 }

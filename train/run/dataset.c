@@ -30,7 +30,9 @@ static mla_status open_synthetic(mla_context *context, mla_dataset *d, const mla
     const mla_recipe_synthetic *s = &recipe->data.synthetic;
     const int64_t held_out = (int64_t)((double)s->tokens * recipe->data.held_out);
     mla_status status = mla_synthetic_create(context, &d->synthetic,
-                                             &(mla_synthetic_options){.vocabulary = s->vocabulary, .order = (int)s->order, .sharpness = s->sharpness,
+                                             &(mla_synthetic_options){.vocabulary = s->vocabulary,
+                                                                      .order = (int)s->order,
+                                                                      .sharpness = s->sharpness,
                                                                       .seed = (uint64_t)recipe->train.seed});
     if (!status) status = generate(context, d, 0, s->tokens, &d->train);
     if (!status) status = generate(context, d, 1, held_out, &d->held_out);
@@ -48,8 +50,10 @@ static mla_status open_text(mla_context *context, mla_dataset *d, const mla_reci
     const mla_prepare_options options = mla_prepare_options_of(&recipe->data);
     const bool prepared = text != MLA_TEXT_PREPARE && !access(path, F_OK);
     if (!prepared && text == MLA_TEXT_PREPARED)
-        return mla_fail(context, MLA_ERROR_IO, "%s: cannot be seen here, but on the host of rank 0: the run folder must be "
-                        "in a file system that all hosts share", path);
+        return mla_fail(context, MLA_ERROR_IO,
+                        "%s: cannot be seen here, but on the host of rank 0: the run folder must be "
+                        "in a file system that all hosts share",
+                        path);
     mla_status status = prepared ? MLA_OK : mla_prepare(context, &options, path, NULL);
     return status ? status : open_file(context, d, path);
 }

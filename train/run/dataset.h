@@ -2,13 +2,13 @@
 #ifndef MLA_TRAIN_RUN_DATASET_H
 #define MLA_TRAIN_RUN_DATASET_H
 
-#include "data/tokens/packing.h"
 #include "data/text/synthetic.h"
+#include "data/tokens/packing.h"
 #include "data/tokens/token_file.h"
 #include "train/recipe/recipe.h"
 
 typedef struct {
-    mla_token_file *file;        /* or */
+    mla_token_file *file; /* or */
     mla_synthetic *synthetic;
     mla_token_stream train, held_out;
     mla_packing *packed_train, *packed_held_out; /* NULL: the streams are cut where a sequence ends */

@@ -31,7 +31,8 @@ mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const 
     for (int64_t i = first; i < end && !mla_error_status(context); i += batch) {
         *tokens += load(stream, packing, i, end, batch, length, ids, targets, starts);
         mla_tape_begin(tape, &(mla_step){.inference = true, .precision = precision});
-        const mla_batch batch_of_ids = {.ids = mla_input(tape, MLA_I32, 2, shape, ids), .scale = 1,
+        const mla_batch batch_of_ids = {.ids = mla_input(tape, MLA_I32, 2, shape, ids),
+                                        .scale = 1,
                                         .targets = mla_input(tape, MLA_I32, 2, shape, targets),
                                         .pass = {.starts = packing ? starts : NULL}};
         const mla_tensor *loss = mla_decoder_loss(tape, model, &batch_of_ids);

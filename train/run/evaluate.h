@@ -10,9 +10,9 @@ typedef struct {
     int64_t tokens; /* how many */
 } mla_evaluation;
 
-/* Goes through the stream in windows of `sequence` tokens (or as it is packed into such, data/tokens/packing.h), `batch` at a
- * time, at most `batches` times (0: all of it), in products of `precision`, with a tape that is free to be used.
- * Errors: of the graph, or a stream too short for one token. */
+/* Goes through the stream in windows of `sequence` tokens (or as it is packed into such, data/tokens/packing.h),
+ * `batch` at a time, at most `batches` times (0: all of it), in products of `precision`, with a tape that is free to be
+ * used. Errors: of the graph, or a stream too short for one token. */
 mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,
                         const mla_packing *packing, int64_t batch, int64_t sequence, int64_t batches,
                         mla_dtype precision, mla_evaluation *out);

@@ -2,8 +2,8 @@
 #include "autograd/base/file.h"
 #include "train/adapter/adapter.h"
 #include "train/adapter/base.h"
-#include "train/run/trained_model.h"
 #include "train/hugging_face/jinja.h"
+#include "train/run/trained_model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +40,10 @@ static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) 
 static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
     const int64_t longest = mla_checkpoint_config(f->checkpoint)->max_position_embeddings;
     if (mla_checkpoint_adapter(f->checkpoint))
-        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "finetune.base: %s is an adapter: name a model, or make one of both "
-                        "by mla merge", f->path);
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                        "finetune.base: %s is an adapter: name a model, or make one of both "
+                        "by mla merge",
+                        f->path);
     if (recipe->train.sequence > longest)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of %s",
                         (long long)recipe->train.sequence, (long long)longest, f->path);
@@ -99,8 +101,10 @@ mla_status mla_finetune_check_tokenizer(const mla_finetune *f, const char *token
     const char *wanted = f->checkpoint ? mla_checkpoint_tokenizer(f->checkpoint) : NULL;
     if (!wanted || !tokenizer || !strcmp(wanted, tokenizer))
         return mla_teacher_check(&f->teacher, f->recipe->model.vocab_size, tokenizer);
-    return mla_fail(f->context, MLA_ERROR_ARGUMENT, "the tokens were made by another tokenizer than that of %s: prepare the "
-                    "text with its tokenizer.json (mla prepare --tokenizer), or give data.source", f->path);
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                    "the tokens were made by another tokenizer than that of %s: prepare the "
+                    "text with its tokenizer.json (mla prepare --tokenizer), or give data.source",
+                    f->path);
 }
 
 /* ---- values ---- */
@@ -126,8 +130,10 @@ static mla_status read_tensor(void *checkpoint, const char *name, const mla_tens
 mla_status mla_finetune_read(mla_finetune *f, mla_checkpoint *checkpoint, mla_decoder *model) {
     if (!f->recipe->lora.targets.count) return mla_checkpoint_read_params(checkpoint, model->params);
     if (!mla_checkpoint_adapter(checkpoint) || !mla_checkpoint_base(checkpoint))
-        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%s: is no adapter, as the recipe of the run says: start a new run "
-                        "with --out instead", mla_checkpoint_path(checkpoint));
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                        "%s: is no adapter, as the recipe of the run says: start a new run "
+                        "with --out instead",
+                        mla_checkpoint_path(checkpoint));
     mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
     if (!status)
         status = mla_base_check(f->context, mla_checkpoint_path(checkpoint), mla_checkpoint_base(checkpoint), model);

@@ -98,8 +98,8 @@ mla_status mla_measure_products(mla_context *context, double *out) {
 
 mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out) {
     enum { SIZE = 1024, RUNS = 8 };
-    const mla_gemm_shape shape =
-        {.m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
+    const mla_gemm_shape shape = {
+        .m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
     const mla_gemm *gemm = mla_gemm_plan(context, &shape);
     mla_pool *pool = NULL;
     operands o;
@@ -117,6 +117,8 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
 mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {
     const bool native = mla_gemm_has_bf16();
     if (wanted == MLA_PRECISION_BF16 && !native)
-        mla_warn(context, "this processor does not multiply bf16: train.precision=bf16 takes less memory here, but more time than f32");
+        mla_warn(
+            context,
+            "this processor does not multiply bf16: train.precision=bf16 takes less memory here, but more time than f32");
     return wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
 }

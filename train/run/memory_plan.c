@@ -1,6 +1,6 @@
 #include "train/run/memory_plan.h"
-#include "autograd/kernels/gemm.h"
 #include "autograd/base/memory.h"
+#include "autograd/kernels/gemm.h"
 #include "layers/objective.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/run/trained_model.h"
@@ -93,9 +93,10 @@ mla_status mla_memory_check(mla_context *context, const mla_memory_plan *plan, i
     char each[64] = "";
     if (!available || needed - plan->copy <= (available - plan->copy) / processes) return MLA_OK;
     if (processes > 1) snprintf(each, sizeof each, " for each of the %d ranks on it", processes);
-    return mla_fail(context, MLA_ERROR_MEMORY,
-                    "this run needs %.1f GiB%s (model, optimizer and copies %.1f, a step %.1f), and the machine has %.1f GiB "
-                    "left: lower train.microbatch, train.sequence or the model's size",
-                    (double)needed / (1 << 30), each, (double)(needed - plan->step) / (1 << 30),
-                    (double)plan->step / (1 << 30), (double)available / (1 << 30));
+    return mla_fail(
+        context, MLA_ERROR_MEMORY,
+        "this run needs %.1f GiB%s (model, optimizer and copies %.1f, a step %.1f), and the machine has %.1f GiB "
+        "left: lower train.microbatch, train.sequence or the model's size",
+        (double)needed / (1 << 30), each, (double)(needed - plan->step) / (1 << 30), (double)plan->step / (1 << 30),
+        (double)available / (1 << 30));
 }

@@ -6,12 +6,12 @@
 
 typedef struct {
     int64_t parameters, gradients,
-        moments; /* the model's blocks; parameters with their bf16 copies, if any, and a teacher's */
-    int64_t reduction;                      /* gradients of other ranks on their way; 0 for one rank */
-    int64_t copy;                           /* of what a background save writes; 0 without one */
-    int64_t step;                           /* activations, gradients of activations and scratch, at their peak */
-    int64_t products;                       /* what oneDNN generates and sets aside for the products of a model */
-    mla_cost cost;                          /* of one microbatch */
+        moments;       /* the model's blocks; parameters with their bf16 copies, if any, and a teacher's */
+    int64_t reduction; /* gradients of other ranks on their way; 0 for one rank */
+    int64_t copy;      /* of what a background save writes; 0 without one */
+    int64_t step;      /* activations, gradients of activations and scratch, at their peak */
+    int64_t products;  /* what oneDNN generates and sets aside for the products of a model */
+    mla_cost cost;     /* of one microbatch */
 } mla_memory_plan;
 
 /* Runs one training step of the recipe's model (with a teacher, if it is not NULL) on `rows` sequences, and one

@@ -1,9 +1,9 @@
 #include "train/run/prepare.h"
-#include "data/tokenizer/bpe.h"
 #include "autograd/base/file.h"
 #include "data/text/text_source.h"
-#include "data/tokens/token_file.h"
+#include "data/tokenizer/bpe.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokens/token_file.h"
 #include "train/hugging_face/jinja.h"
 
 #include <errno.h>
@@ -39,8 +39,7 @@ static void free_sample(sample *s) {
 }
 
 static mla_status add_to_sample(mla_context *context, sample *s, const char *bytes, int64_t length) {
-    mla_status status =
-        mla_grow(context, &s->chunks, &s->capacity, s->count + 1, sizeof *s->chunks, "a sample");
+    mla_status status = mla_grow(context, &s->chunks, &s->capacity, s->count + 1, sizeof *s->chunks, "a sample");
     if (status || !length) return status;
     char *copy = mla_alloc(context, length, 1, "a sample of the text");
     if (!copy) return MLA_ERROR_MEMORY;
@@ -88,20 +87,16 @@ static mla_status train_tokenizer(mla_context *context, mla_text_source *source,
     return status;
 }
 
-static mla_status make_tokenizer(mla_context *context, mla_text_source *source,
-                                 const mla_prepare_options *options, mla_tokenizer **out) {
+static mla_status make_tokenizer(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
+                                 mla_tokenizer **out) {
     mla_status status;
-    if (!strcmp(options->tokenizer, "bytes"))
-        status = mla_tokenizer_bytes(context, out);
-    else if (!strcmp(options->tokenizer, "bpe"))
-        status = train_tokenizer(context, source, options, out);
-    else
-        status = mla_tokenizer_load(context, out, options->tokenizer);
+    if (!strcmp(options->tokenizer, "bytes")) status = mla_tokenizer_bytes(context, out);
+    else if (!strcmp(options->tokenizer, "bpe")) status = train_tokenizer(context, source, options, out);
+    else status = mla_tokenizer_load(context, out, options->tokenizer);
     if (status || mla_tokenizer_separator(*out) >= 0) return status;
-    return mla_fail(
-        context, MLA_ERROR_ARGUMENT,
-        "%s: the tokenizer has no token that ends a document; add <|endoftext|> to its added_tokens",
-        options->tokenizer);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%s: the tokenizer has no token that ends a document; add <|endoftext|> to its added_tokens",
+                    options->tokenizer);
 }
 
 static mla_status choose_template(mla_context *context, const mla_prepare_options *options,
@@ -157,8 +152,7 @@ static mla_status encode_chat(encoding *e, const mla_document *document) {
     int64_t answers = 0;
     e->ids.count = e->answers.count = 0;
     mla_status status = mla_chat_parse(e->context, document->name, document->bytes, document->length, &e->chat);
-    if (!status)
-        status = mla_chat_encode(e->context, e->chat_encoder, document->name, &e->chat, &e->ids, &e->answers);
+    if (!status) status = mla_chat_encode(e->context, e->chat_encoder, document->name, &e->chat, &e->ids, &e->answers);
     if (status) return status;
     for (int64_t i = 0; i < e->answers.count; i++) answers += e->answers.bytes[i];
     if (!answers) return e->report->left_out++, MLA_OK;

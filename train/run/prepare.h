@@ -11,9 +11,9 @@ typedef struct {
     const char *jsonl_field; /* NULL: .jsonl files are plain text */
     bool chat;               /* every line of every file is a conversation (data/text/chat.h) */
     mla_chat_template chat_template;
-    const char *tokenizer;   /* "bytes", "bpe", or the path of a tokenizer.json */
-    int64_t vocab_size;      /* of a new BPE */
-    double held_out;         /* share of the documents, chosen by their content */
+    const char *tokenizer;     /* "bytes", "bpe", or the path of a tokenizer.json */
+    int64_t vocab_size;        /* of a new BPE */
+    double held_out;           /* share of the documents, chosen by their content */
     const char *held_out_text; /* a file that gets the bytes of the held-out documents, one after the other; or NULL */
 } mla_prepare_options;
 

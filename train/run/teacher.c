@@ -13,8 +13,10 @@ mla_status mla_teacher_open(mla_context *context, mla_teacher *t, mla_recipe *re
         snprintf(t->path, sizeof t->path, "%s", mla_checkpoint_path(t->checkpoint));
     recipe->finetune.distil = t->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
     if (mla_checkpoint_adapter(t->checkpoint))
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "finetune.distil: %s is an adapter: name a model, or make one of both by "
-                        "mla merge", t->path);
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "finetune.distil: %s is an adapter: name a model, or make one of both by "
+                        "mla merge",
+                        t->path);
     const int64_t longest = mla_checkpoint_config(t->checkpoint)->max_position_embeddings;
     if (recipe->train.sequence <= longest) return MLA_OK;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
@@ -37,11 +39,15 @@ mla_status mla_teacher_check(const mla_teacher *t, int64_t vocabulary, const cha
     const char *own = mla_checkpoint_tokenizer(t->checkpoint);
     const int64_t size = mla_teacher_config(t)->vocab_size;
     if (size != vocabulary)
-        return mla_fail(t->context, MLA_ERROR_ARGUMENT, "finetune.distil: the teacher %s has a vocabulary of %lld, the model "
-                        "one of %lld: they must be the same", t->path, (long long)size, (long long)vocabulary);
+        return mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                        "finetune.distil: the teacher %s has a vocabulary of %lld, the model "
+                        "one of %lld: they must be the same",
+                        t->path, (long long)size, (long long)vocabulary);
     if (!own || !tokenizer || !strcmp(own, tokenizer)) return MLA_OK;
-    return mla_fail(t->context, MLA_ERROR_ARGUMENT, "finetune.distil: the teacher %s has another tokenizer than the model: "
-                    "its probabilities are those of other tokens", t->path);
+    return mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                    "finetune.distil: the teacher %s has another tokenizer than the model: "
+                    "its probabilities are those of other tokens",
+                    t->path);
 }
 
 mla_status mla_teacher_build(mla_teacher *t, mla_dtype precision) {
@@ -61,7 +67,8 @@ mla_status mla_teacher_remember(mla_teacher *t, mla_recipe_finetune *options, bo
     if (goes_on && had && strcmp(had, t->hash))
         return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                         "finetune.distil: the weights of %s are not those that the run began with (hash %s, not %s): "
-                        "bring them back, or start a new run with --out", t->path, t->hash, had);
+                        "bring them back, or start a new run with --out",
+                        t->path, t->hash, had);
     options->distil_hash = t->hash;
     return MLA_OK;
 }

@@ -36,9 +36,8 @@ mla_status mla_teacher_build(mla_teacher *teacher, mla_dtype precision);
  * MLA_ERROR_ARGUMENT where the run goes on and had another one. */
 mla_status mla_teacher_remember(mla_teacher *teacher, mla_recipe_finetune *options, bool goes_on);
 
-/* What is learned with it (the head's loss alone where there is none); *divergence, if it is not NULL, will get the sums
- * of KL(teacher || model) over the targets added. */
-mla_objective mla_teacher_objective(const mla_teacher *teacher, const mla_recipe_finetune *options,
-                                    double *divergence);
+/* What is learned with it (the head's loss alone where there is none); *divergence, if it is not NULL, will get the
+ * sums of KL(teacher || model) over the targets added. */
+mla_objective mla_teacher_objective(const mla_teacher *teacher, const mla_recipe_finetune *options, double *divergence);
 
 #endif

@@ -1,16 +1,16 @@
 #include "train/run/trainer.h"
 #include "autograd/base/clock.h"
 #include "autograd/base/memory.h"
-#include "data/tokens/sampler.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokens/sampler.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
+#include "train/checkpoint/run_folder.h"
+#include "train/distributed/team.h"
 #include "train/run/dataset.h"
 #include "train/run/evaluate.h"
 #include "train/run/finetune.h"
 #include "train/run/machine.h"
-#include "train/checkpoint/run_folder.h"
-#include "train/distributed/team.h"
 #include "train/run/trained_model.h"
 
 #include <float.h>
@@ -33,13 +33,13 @@ typedef struct {
     int64_t rows;   /* samples of its microbatches, the last one may have fewer */
     mla_tape *tape;
     mla_metrics_log *log;
-    mla_saver *saver; /* rank 0's */
+    mla_saver *saver;       /* rank 0's */
     double paused, written; /* by saves since the last line of the log; NaN: none */
     mla_run_state state;
     mla_run_plan plan;
     char *recipe_json;
     int32_t *ids, *targets, *starts; /* (rows, sequence) */
-    bool stopping;          /* some rank was asked to stop */
+    bool stopping;                   /* some rank was asked to stop */
 } trainer;
 
 /* ---- setting up ---- */
@@ -61,13 +61,15 @@ static mla_status complete_model(trainer *t) {
     if (config->vocab_size >= t->data.vocabulary_size) return mla_model_config_check(t->context, "model.", config);
     return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                     "model.vocab_size is %lld, but the tokens need %lld: leave it out, or prepare the text with a "
-                    "smaller vocabulary", (long long)config->vocab_size, (long long)t->data.vocabulary_size);
+                    "smaller vocabulary",
+                    (long long)config->vocab_size, (long long)t->data.vocabulary_size);
 }
 
 /* The first rank prepares what the others then open. */
 static mla_status open_dataset(trainer *t) {
-    const mla_dataset_text text = !is_first(t) ? MLA_TEXT_PREPARED
-                                  : t->options->resume ? MLA_TEXT_PREPARE_MISSING : MLA_TEXT_PREPARE;
+    const mla_dataset_text text = !is_first(t)         ? MLA_TEXT_PREPARED
+                                  : t->options->resume ? MLA_TEXT_PREPARE_MISSING
+                                                       : MLA_TEXT_PREPARE;
     mla_status status = is_first(t) ? MLA_OK : mla_comm_meet(t->options->comm);
     if (!status) status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out, text);
     return !status && is_first(t) ? mla_comm_meet(t->options->comm) : status;
@@ -78,8 +80,7 @@ static mla_status open_data(trainer *t) {
     mla_status status = open_dataset(t);
     if (!status) status = complete_model(t);
     if (!status) status = mla_finetune_check_tokenizer(&t->base, t->data.tokenizer);
-    if (!status)
-        status = mla_dataset_pack(t->context, &t->data, t->recipe.data.packing, r->sequence);
+    if (!status) status = mla_dataset_pack(t->context, &t->data, t->recipe.data.packing, r->sequence);
     if (!status)
         status = mla_sampler_init(t->context, &t->sampler, &t->data.train, t->data.packed_train, r->sequence,
                                   (uint64_t)r->seed);
@@ -131,8 +132,10 @@ static mla_status same_model(trainer *t, const mla_checkpoint *checkpoint) {
     char *wanted = mla_model_config_json(t->context, &t->recipe.model);
     mla_status status = saved && wanted ? MLA_OK : MLA_ERROR_MEMORY;
     if (!status && strcmp(saved, wanted))
-        status = mla_fail(t->context, MLA_ERROR_ARGUMENT, "%s: has another model than the recipe of the run: start a new "
-                          "run with --out instead", mla_checkpoint_path(checkpoint));
+        status = mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                          "%s: has another model than the recipe of the run: start a new "
+                          "run with --out instead",
+                          mla_checkpoint_path(checkpoint));
     free(saved);
     free(wanted);
     return status;
@@ -143,8 +146,10 @@ static mla_status same_data(trainer *t, const mla_checkpoint *checkpoint) {
     const char *saved = mla_checkpoint_tokenizer(checkpoint), *wanted = t->data.tokenizer;
     const bool same_tokenizer = saved && wanted ? !strcmp(saved, wanted) : saved == wanted;
     if (same_tokenizer && t->state.data_tokens == t->data.train.count) return MLA_OK;
-    return mla_fail(t->context, MLA_ERROR_ARGUMENT, "%s: was trained on other data: %s; bring back the data of the run, or "
-                    "start a new run with --out", mla_checkpoint_path(checkpoint),
+    return mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                    "%s: was trained on other data: %s; bring back the data of the run, or "
+                    "start a new run with --out",
+                    mla_checkpoint_path(checkpoint),
                     same_tokenizer ? "the number of tokens has changed" : "the tokenizer has changed");
 }
 
@@ -194,9 +199,14 @@ static void on_saved(void *user, const mla_saved *saved) {
 static mla_status open_log(trainer *t) {
     const mla_status status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
     if (status) return status;
-    return mla_saver_create(t->context, &t->saver, &(mla_saver_options){
-        .dir = t->options->out, .log = t->log, .keep = t->recipe.checkpoint.keep, .hook = t->options->save_hook,
-        .background = t->recipe.checkpoint.background, .saved = on_saved, .user = t});
+    return mla_saver_create(t->context, &t->saver,
+                            &(mla_saver_options){.dir = t->options->out,
+                                                 .log = t->log,
+                                                 .keep = t->recipe.checkpoint.keep,
+                                                 .hook = t->options->save_hook,
+                                                 .background = t->recipe.checkpoint.background,
+                                                 .saved = on_saved,
+                                                 .user = t});
 }
 
 static mla_status set_up(trainer *t) {
@@ -235,10 +245,14 @@ static void tear_down(trainer *t) {
 static double learning_rate(const trainer *t) {
     const mla_recipe_optim *o = &t->recipe.optim;
     const int64_t steps = t->plan.steps;
-    const mla_schedule schedule = {.kind = o->schedule, .warmup_steps = o->warmup_steps, .total_steps = steps,
+    const mla_schedule schedule = {.kind = o->schedule,
+                                   .warmup_steps = o->warmup_steps,
+                                   .total_steps = steps,
                                    .decay_steps = (int64_t)(o->decay_fraction * (double)steps),
-                                   .drop_at = o->drop_at, .drop_again_at = o->drop_again_at,
-                                   .drop_factor = o->drop_factor, .min_ratio = o->min_lr_ratio};
+                                   .drop_at = o->drop_at,
+                                   .drop_again_at = o->drop_again_at,
+                                   .drop_factor = o->drop_factor,
+                                   .min_ratio = o->min_lr_ratio};
     return o->lr * mla_schedule_factor(&schedule, t->state.step);
 }
 
@@ -259,8 +273,11 @@ static mla_status microbatch(trainer *t, int64_t sample, mla_team_sums *sums) {
     const int64_t end = t->mine.first + t->mine.count, rows = end - sample < t->rows ? end - sample : t->rows;
     const int64_t shape[] = {rows, r->sequence};
     const float scale = 1.0f / (float)(r->batch * r->sequence);
-    mla_step step = {.seed = (uint64_t)r->seed, .step = (uint64_t)t->state.step, .first_sample = sample,
-                     .precision = t->plan.precision, .training = true};
+    mla_step step = {.seed = (uint64_t)r->seed,
+                     .step = (uint64_t)t->state.step,
+                     .first_sample = sample,
+                     .precision = t->plan.precision,
+                     .training = true};
     if (sample + rows == end) mla_team_follow(t->team, &step);
     const int64_t valid = load(t, t->state.samples + sample, rows);
     const mla_objective objective = mla_teacher_objective(&t->base.teacher, &t->recipe.finetune, &sums->divergence);
@@ -268,8 +285,10 @@ static mla_status microbatch(trainer *t, int64_t sample, mla_team_sums *sums) {
     const mla_batch batch = {.ids = mla_input(t->tape, MLA_I32, 2, shape, t->ids),
                              .targets = mla_input(t->tape, MLA_I32, 2, shape, t->targets),
                              .scale = scale,
-                             .pass = {.starts = t->data.packed_train ? t->starts : NULL, .recompute = r->recompute,
-                                      .loss_share = scale * (float)valid, .statistics = &sums->statistics}};
+                             .pass = {.starts = t->data.packed_train ? t->starts : NULL,
+                                      .recompute = r->recompute,
+                                      .loss_share = scale * (float)valid,
+                                      .statistics = &sums->statistics}};
     mla_tensor *result = mla_objective_loss(t->tape, t->model, &batch, &objective);
     const mla_status status = mla_backward(t->tape, result);
     sums->valid += valid;
@@ -358,9 +377,13 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
 }
 
 static mla_status save(trainer *t) {
-    const mla_checkpoint_content content = {.model = t->model, .state = &t->state, .recipe = t->recipe_json,
-                                            .tokenizer = t->data.tokenizer, .adapter = t->base.adapter,
-                                            .base = t->base.text, .hugging_face = t->base.hugging_face};
+    const mla_checkpoint_content content = {.model = t->model,
+                                            .state = &t->state,
+                                            .recipe = t->recipe_json,
+                                            .tokenizer = t->data.tokenizer,
+                                            .adapter = t->base.adapter,
+                                            .base = t->base.text,
+                                            .hugging_face = t->base.hugging_face};
     const double begin = mla_seconds();
     const mla_status status = mla_team_save(t->team, t->saver, content);
     t->paused = mla_seconds() - begin;
@@ -381,8 +404,11 @@ static mla_status log_step(trainer *t, mla_metrics *m) {
 static mla_status stop(trainer *t, bool saved) {
     mla_status status = saved ? MLA_OK : save(t);
     if (!status) status = mla_saver_wait(t->saver);
-    return status ? status : mla_fail(t->context, MLA_ERROR_STOPPED, "stopped after step %lld, which is saved; go on "
-                                      "with: mla train --resume %s", (long long)t->state.step, t->options->out);
+    return status ? status
+                  : mla_fail(t->context, MLA_ERROR_STOPPED,
+                             "stopped after step %lld, which is saved; go on "
+                             "with: mla train --resume %s",
+                             (long long)t->state.step, t->options->out);
 }
 
 /* All ranks after the same step: the signal is known to all one step later than to one. */
@@ -411,8 +437,8 @@ mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_t
                      mla_train_result *result) {
     trainer t = {.context = context, .recipe = *recipe, .options = options, .paused = NAN, .written = NAN};
     const double begin = mla_seconds();
-    *result = (mla_train_result){.loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN,
-                                  .source_loss = NAN};
+    *result = (mla_train_result){
+        .loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN, .source_loss = NAN};
     mla_status status = set_up(&t);
     if (!status) status = train(&t, result);
     if (!status) status = evaluate(&t, 0, &result->held_out_loss);

@@ -6,11 +6,11 @@
 #define MLA_TRAIN_RUN_TRAINER_H
 
 #include "autograd/base/atomic_file.h"
+#include "train/checkpoint/saver.h"
 #include "train/distributed/comm.h"
-#include "train/run/memory_plan.h"
 #include "train/log/metrics.h"
 #include "train/recipe/recipe.h"
-#include "train/checkpoint/saver.h"
+#include "train/run/memory_plan.h"
 
 #include <signal.h>
 
@@ -30,9 +30,9 @@ typedef struct {
     const char *out; /* the run folder; made where it is missing */
     bool resume;     /* go on from the newest good checkpoint in it */
     const volatile sig_atomic_t *stop; /* not 0: save after this step and return MLA_ERROR_STOPPED. NULL: never */
-    void (*started)(void *user, const mla_run_plan *plan);      /* before the first step; may be NULL */
-    void (*stepped)(void *user, const mla_metrics *metrics);    /* after each step; may be NULL */
-    void (*saved)(void *user, const mla_saved *saved);          /* after each checkpoint; may be NULL */
+    void (*started)(void *user, const mla_run_plan *plan);   /* before the first step; may be NULL */
+    void (*stepped)(void *user, const mla_metrics *metrics); /* after each step; may be NULL */
+    void (*saved)(void *user, const mla_saved *saved);       /* after each checkpoint; may be NULL */
     void *user;
     mla_step_hook save_hook; /* for tests that stop a save; called by the thread that writes */
 } mla_train_options;

@@ -5,9 +5,9 @@
  *     expand_values:  o_h  = W_v (sum over s of p_s c_s)            C -> V
  *
  * Inference only. */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -60,10 +60,10 @@ static void expand_values_forward(const mla_node *n) {
                 (const float *)n->in[0]->data + h * at->latent, (float *)n->out->data + h * at->value);
 }
 
-static const mla_op absorb_query = {.name = "absorb_query", .forward = absorb_query_forward,
-                                    .attributes = sizeof(attributes)};
-static const mla_op expand_values = {.name = "expand_values", .forward = expand_values_forward,
-                                     .attributes = sizeof(attributes)};
+static const mla_op absorb_query = {
+    .name = "absorb_query", .forward = absorb_query_forward, .attributes = sizeof(attributes)};
+static const mla_op expand_values = {
+    .name = "expand_values", .forward = expand_values_forward, .attributes = sizeof(attributes)};
 
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope) {
     mla_node *n = mla_op_begin_f32(tape, &absorb_query, 2, (mla_tensor *[]){q, kv_b});

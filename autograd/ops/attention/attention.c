@@ -31,18 +31,23 @@ static void attention_forward(const mla_node *n) {
 static void attention_backward(const mla_node *n) {
     const mla_tensor *q = n->in[Q], *k = n->in[K], *v = n->in[V];
     const mla_flash_operands x = operands_of(n);
-    const mla_flash_gradients d = {
-        .dout = out_heads(n, n->out->grad),
-        .q = heads_of(q, n->mode[Q] ? n->grad[Q] : NULL), .add_q = n->mode[Q] == MLA_ADD,
-        .k = heads_of(k, n->mode[K] ? n->grad[K] : NULL), .add_k = n->mode[K] == MLA_ADD,
-        .v = heads_of(v, n->mode[V] ? n->grad[V] : NULL), .add_v = n->mode[V] == MLA_ADD};
+    const mla_flash_gradients d = {.dout = out_heads(n, n->out->grad),
+                                   .q = heads_of(q, n->mode[Q] ? n->grad[Q] : NULL),
+                                   .add_q = n->mode[Q] == MLA_ADD,
+                                   .k = heads_of(k, n->mode[K] ? n->grad[K] : NULL),
+                                   .add_k = n->mode[K] == MLA_ADD,
+                                   .v = heads_of(v, n->mode[V] ? n->grad[V] : NULL),
+                                   .add_v = n->mode[V] == MLA_ADD};
     mla_flash_backward(mla_tape_context(n->tape), n->attributes, &x, &d, n->scratch);
 }
 
 static mla_cost attention_cost(const mla_node *n) { return mla_flash_cost(n->attributes); }
 
-static const mla_op attention = {.name = "attention", .forward = attention_forward, .backward = attention_backward,
-                                 .cost = attention_cost, .attributes = sizeof(mla_flash),
+static const mla_op attention = {.name = "attention",
+                                 .forward = attention_forward,
+                                 .backward = attention_backward,
+                                 .cost = attention_cost,
+                                 .attributes = sizeof(mla_flash),
                                  .keeps = MLA_INPUT(Q) | MLA_INPUT(K) | MLA_INPUT(V) | MLA_OUTPUT};
 
 static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_tensor *v,
@@ -66,10 +71,16 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
     const char *why = misfit(q, k, v, options);
     if (why) return mla_op_refuse(n, "%s", why);
     mla_flash *a = n->attributes;
-    *a = (mla_flash){.batch = q->shape[0], .heads = q->shape[2], .key_heads = k->shape[2], .queries = q->shape[1],
-                         .keys = k->shape[1], .key_width = q->shape[3], .value_width = v->shape[3],
-                         .mask = options->mask, .type = q->dtype,
-                         .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)q->shape[3])};
+    *a = (mla_flash){.batch = q->shape[0],
+                     .heads = q->shape[2],
+                     .key_heads = k->shape[2],
+                     .queries = q->shape[1],
+                     .keys = k->shape[1],
+                     .key_width = q->shape[3],
+                     .value_width = v->shape[3],
+                     .mask = options->mask,
+                     .type = q->dtype,
+                     .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)q->shape[3])};
     mla_op_save(n, 0, a->batch * a->heads * a->queries * (int64_t)sizeof(float));
     n->forward_scratch = (int64_t)sizeof(float) * mla_flash_forward_scratch(mla_tape_context(tape), a);
     n->backward_scratch = (int64_t)sizeof(float) * mla_flash_backward_scratch(mla_tape_context(tape), a);

@@ -4,10 +4,10 @@
  * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
  * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, a whole chunk's values
  * are weighed by a matrix product, of as many rows as there are heads. */
+#include "autograd/base/vecmath.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <omp.h>
 #include <string.h>
@@ -163,16 +163,20 @@ static void cached_attention_forward(const mla_node *n) {
     for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
 }
 
-static const mla_op cached_attention = {.name = "cached_attention", .forward = cached_attention_forward,
-                                        .attributes = sizeof(attributes)};
+static const mla_op cached_attention = {
+    .name = "cached_attention", .forward = cached_attention_forward, .attributes = sizeof(attributes)};
 
 /* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
 static void plan_product(mla_context *context, attributes *at) {
     const mla_cache_view *c = &at->cache;
     const int64_t shared = shared_heads(at);
     if (shared == 1 || c->length < CHUNK) return;
-    at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared, .n = c->value_width, .k = CHUNK, .ldb = c->value_row,
-                                                         .ldc = c->value_width + 2, .single_thread = true});
+    at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared,
+                                                         .n = c->value_width,
+                                                         .k = CHUNK,
+                                                         .ldb = c->value_row,
+                                                         .ldc = c->value_width + 2,
+                                                         .single_thread = true});
 }
 
 static const char *misfit(const mla_tensor *q, const mla_cache_view *c) {
@@ -192,7 +196,8 @@ mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_
     attributes *at = n->attributes;
     *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
     plan_product(mla_tape_context(tape), at);
-    n->forward_scratch = (int64_t)sizeof(float) * (chunks_of(at) * at->heads * (cache->value_width + 2) +
-                         mla_context_threads(mla_tape_context(tape)) * shared_heads(at) * CHUNK);
+    n->forward_scratch = (int64_t)sizeof(float) *
+                         (chunks_of(at) * at->heads * (cache->value_width + 2) +
+                          mla_context_threads(mla_tape_context(tape)) * shared_heads(at) * CHUNK);
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, q->shape[2] * cache->value_width});
 }

@@ -75,8 +75,14 @@ static char *expanded_at(const attributes *w, expansion e, int64_t row, int64_t 
 static void expand(const mla_node *n, expansion e) {
     const attributes *w = n->attributes;
     const mla_dtype type = w->a.type;
-    const mla_gemm_shape shape = {.m = w->rows, .n = kv_width(w), .k = w->latent, .b_transposed = true,
-                                  .ldc = kv_stride(w), .a_type = type, .b_type = type, .c_type = type};
+    const mla_gemm_shape shape = {.m = w->rows,
+                                  .n = kv_width(w),
+                                  .k = w->latent,
+                                  .b_transposed = true,
+                                  .ldc = kv_stride(w),
+                                  .a_type = type,
+                                  .b_type = type,
+                                  .c_type = type};
     const void *weight = mla_op_operand(n, KV_B, type);
     if (!weight) return;
     mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[LATENT]->data, weight, e.kv, NULL);
@@ -96,8 +102,8 @@ static void *scratch_behind(const mla_node *n, int64_t used) { return (char *)n-
 
 static mla_flash_operands operands_of(const mla_node *n, expansion e) {
     const attributes *w = n->attributes;
-    return (mla_flash_operands){queries_of(w, n->in[Q]->data), keys_of(w, e), values_of(w, e),
-                                out_of(w, n->out->data), n->saved[0]};
+    return (mla_flash_operands){queries_of(w, n->in[Q]->data), keys_of(w, e), values_of(w, e), out_of(w, n->out->data),
+                                n->saved[0]};
 }
 
 static void latent_attention_forward(const mla_node *n) {
@@ -138,10 +144,22 @@ static void collect(const mla_node *n, expansion d, float *sums) {
     const attributes *w = n->attributes;
     mla_context *context = mla_tape_context(n->tape);
     const mla_dtype type = w->a.type;
-    const mla_gemm_shape dc = {.m = w->rows, .n = w->latent, .k = kv_width(w), .lda = kv_stride(w), .a_type = type,
-                               .b_type = type, .c_type = type, .accumulate = n->mode[LATENT] == MLA_ADD};
-    const mla_gemm_shape dkv_b = {.m = kv_width(w), .n = w->latent, .k = w->rows, .a_transposed = true,
-                                  .lda = kv_stride(w), .a_type = type, .b_type = type, .c_type = n->in[KV_B]->dtype,
+    const mla_gemm_shape dc = {.m = w->rows,
+                               .n = w->latent,
+                               .k = kv_width(w),
+                               .lda = kv_stride(w),
+                               .a_type = type,
+                               .b_type = type,
+                               .c_type = type,
+                               .accumulate = n->mode[LATENT] == MLA_ADD};
+    const mla_gemm_shape dkv_b = {.m = kv_width(w),
+                                  .n = w->latent,
+                                  .k = w->rows,
+                                  .a_transposed = true,
+                                  .lda = kv_stride(w),
+                                  .a_type = type,
+                                  .b_type = type,
+                                  .c_type = n->in[KV_B]->dtype,
                                   .accumulate = n->mode[KV_B] == MLA_ADD};
     if (w->rope) collect_keys(n, d, sums);
     if (n->mode[LATENT]) mla_gemm_now(context, &dc, d.kv, mla_op_operand(n, KV_B, type), n->grad[LATENT], NULL);
@@ -156,9 +174,9 @@ static void latent_attention_backward(const mla_node *n) {
     float *work = scratch_behind(n, 2 * expansion_size(w) + 64);
     const mla_flash_gradients gradients = {.dout = out_of(w, n->out->grad),
                                            .q = queries_of(w, n->mode[Q] ? n->grad[Q] : NULL),
-                                               .add_q = n->mode[Q] == MLA_ADD,
-                                               .k = keys_of(w, d),
-                                               .v = values_of(w, d)};
+                                           .add_q = n->mode[Q] == MLA_ADD,
+                                           .k = keys_of(w, d),
+                                           .v = values_of(w, d)};
     expand(n, e);
     const mla_flash_operands x = operands_of(n, e);
     mla_flash_backward(mla_tape_context(n->tape), &w->a, &x, &gradients, work);
@@ -180,11 +198,13 @@ static mla_cost latent_attention_cost(const mla_node *n) {
     return cost;
 }
 
-static const mla_op latent_attention = {
-    .name = "latent_attention", .forward = latent_attention_forward, .backward = latent_attention_backward,
-    .cost = latent_attention_cost, .attributes = sizeof(attributes),
-    .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) | MLA_INPUT(KV_B) | MLA_INPUT(A) |
-             MLA_INPUT(B) | MLA_OUTPUT};
+static const mla_op latent_attention = {.name = "latent_attention",
+                                        .forward = latent_attention_forward,
+                                        .backward = latent_attention_backward,
+                                        .cost = latent_attention_cost,
+                                        .attributes = sizeof(attributes),
+                                        .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) |
+                                                 MLA_INPUT(KV_B) | MLA_INPUT(A) | MLA_INPUT(B) | MLA_OUTPUT};
 
 static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_tensor *r, const mla_tensor *w,
                           int64_t heads) {
@@ -221,17 +241,27 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     mla_context *context = mla_tape_context(tape);
     const int64_t positions = q->shape[1], rope = k_rope ? k_rope->shape[2] : 0, nope = q->shape[3] - rope;
     attributes *w = n->attributes;
-    *w = (attributes){.rows = q->shape[0] * positions, .latent = latent->shape[2], .nope = nope, .rope = rope,
+    *w = (attributes){.rows = q->shape[0] * positions,
+                      .latent = latent->shape[2],
+                      .nope = nope,
+                      .rope = rope,
                       .adapter_scale = options->kv_b_scale,
-                      .a = {.batch = q->shape[0], .heads = heads, .key_heads = heads, .queries = positions,
-                            .keys = positions, .key_width = nope + rope, .value_width = kv_b->shape[0] / heads - nope,
-                            .mask = options->mask, .type = q->dtype,
+                      .a = {.batch = q->shape[0],
+                            .heads = heads,
+                            .key_heads = heads,
+                            .queries = positions,
+                            .keys = positions,
+                            .key_width = nope + rope,
+                            .value_width = kv_b->shape[0] / heads - nope,
+                            .mask = options->mask,
+                            .type = q->dtype,
                             .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
-    n->forward_scratch = expansion_size(w) + 64 +
-                         (int64_t)sizeof(float) * mla_flash_forward_scratch(context, &w->a);
+    n->forward_scratch = expansion_size(w) + 64 + (int64_t)sizeof(float) * mla_flash_forward_scratch(context, &w->a);
     n->backward_scratch = 2 * expansion_size(w) + 128 + mla_thread_rows_size(mla_tape_context(tape), 2, rope) +
                           (int64_t)sizeof(float) * mla_flash_backward_scratch(context, &w->a);
-    if (in[A]) n->backward_scratch += mla_lora_product_size(in[A], w->rows) + mla_lora_product_scratch(tape, in[A], in[B], w->rows);
+    if (in[A])
+        n->backward_scratch += mla_lora_product_size(in[A], w->rows) +
+                               mla_lora_product_scratch(tape, in[A], in[B], w->rows);
     return mla_op_finish(n, q->dtype, 3, (int64_t[]){q->shape[0], positions, heads * w->a.value_width});
 }

@@ -1,8 +1,8 @@
 /* A pair (a, b) of a head turns by its position's angle:  a' = a cos - b sin,  b' = a sin + b cos.
  * The turn is orthogonal: the gradient turns back, by the opposite angle. */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -67,8 +67,8 @@ static void rope_backward(const mla_node *n) {
     turn_all(n, -1, mla_out_gradient(n), n->mode[0], mla_in_gradient(n, 0));
 }
 
-static const mla_op rope = {.name = "rope", .forward = rope_forward, .backward = rope_backward,
-                            .attributes = sizeof(attributes)};
+static const mla_op rope = {
+    .name = "rope", .forward = rope_forward, .backward = rope_backward, .attributes = sizeof(attributes)};
 
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position) {
     mla_node *n = mla_op_begin_real(tape, &rope, 1, &x);
@@ -78,11 +78,10 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
         return mla_op_refuse(n, "the rotary width %lld must be even and at most the width of x",
                              (long long)table->rotary);
     if (first_position < 0 || first_position > table->positions - x->shape[1])
-        return mla_op_refuse(n, "positions %lld to %lld are not all within the table's %lld",
-                             (long long)first_position, (long long)(first_position + x->shape[1] - 1),
-                             (long long)table->positions);
+        return mla_op_refuse(n, "positions %lld to %lld are not all within the table's %lld", (long long)first_position,
+                             (long long)(first_position + x->shape[1] - 1), (long long)table->positions);
     *(attributes *)n->attributes = (attributes){*table, first_position};
-    n->forward_scratch = n->backward_scratch =
-        mla_thread_rows_size(mla_tape_context(tape), 2, x->shape[2] * x->shape[3]);
+    n->forward_scratch = n->backward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2,
+                                                                    x->shape[2] * x->shape[3]);
     return mla_op_finish(n, x->dtype, 4, x->shape);
 }

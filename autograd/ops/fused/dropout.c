@@ -1,9 +1,9 @@
 /* y = x m / (1-p),  m = 0 with probability p, else 1               Srivastava et al. 2014, in inverted form
  * dx = dy m / (1-p) */
 #include "autograd/ops/fused/dropout.h"
-#include "autograd/ops.h"
 #include "autograd/base/random.h"
 #include "autograd/base/vecmath.h"
+#include "autograd/ops.h"
 
 MLA_VECTOR static void drop_piece(int64_t count, const float *uniform, float p, const float *base, const float *x,
                                   float *y) {
@@ -38,8 +38,8 @@ static void dropout_backward(const mla_node *n) {
     mla_drop(n, *(float *)n->attributes, NULL, mla_out_gradient(n), n->mode[0], mla_in_gradient(n, 0));
 }
 
-static const mla_op dropout = {.name = "dropout", .forward = dropout_forward, .backward = dropout_backward,
-                               .attributes = sizeof(float)};
+static const mla_op dropout = {
+    .name = "dropout", .forward = dropout_forward, .backward = dropout_backward, .attributes = sizeof(float)};
 
 mla_tensor *mla_dropout(mla_tape *tape, mla_tensor *x, float p) {
     mla_node *n = mla_op_begin_real(tape, &dropout, 1, &x);

@@ -1,8 +1,8 @@
 /* y = g xhat + b,  xhat = (x - mean) r,  r = 1 / sqrt(variance + eps)                    Ba et al. 2016
  * dx = r (g dy - mean(g dy) - xhat mean(g dy xhat)),  dg = sum over rows of dy xhat,  db = sum over rows of dy */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -56,8 +56,7 @@ MLA_VECTOR static void x_gradient_row(int64_t width, const float *x, moments m, 
     }
     const float shift = sum / (float)width, pull = m.r * m.r * product / (float)width;
     MLA_SIMD
-    for (int64_t j = 0; j < width; j++)
-        dx[j] = m.r * (g[j] * dy[j] - shift - (x[j] - m.mean) * pull);
+    for (int64_t j = 0; j < width; j++) dx[j] = m.r * (g[j] * dy[j] - shift - (x[j] - m.mean) * pull);
 }
 
 MLA_VECTOR static void gain_gradient_row(int64_t width, const float *x, moments m, const float *dy, float *dg,
@@ -94,19 +93,21 @@ static void layernorm_backward(const mla_node *n) {
     float *dg = n->scratch, *db = dg + chunks * width, *buffers = db + chunks * width;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < chunks; i++)
-        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
-                      mla_thread_rows(buffers, 3, width), dg + i * width, db + i * width);
+        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows, mla_thread_rows(buffers, 3, width),
+                      dg + i * width, db + i * width);
     if (n->mode[GAIN])
         mla_sum_rows(context, n->mode[GAIN], chunks, width, (mla_values){dg, MLA_F32}, NULL, n->grad[GAIN]);
     if (n->mode[BIAS])
         mla_sum_rows(context, n->mode[BIAS], chunks, width, (mla_values){db, MLA_F32}, NULL, n->grad[BIAS]);
 }
 
-static const mla_op layernorm = {.name = "layernorm", .forward = layernorm_forward, .backward = layernorm_backward,
-                                 .attributes = sizeof(float), .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
+static const mla_op layernorm = {.name = "layernorm",
+                                 .forward = layernorm_forward,
+                                 .backward = layernorm_backward,
+                                 .attributes = sizeof(float),
+                                 .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
 
-mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps,
-                          mla_dtype out) {
+mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps, mla_dtype out) {
     mla_node *n = mla_op_begin_real(tape, &layernorm, 3, (mla_tensor *[]){x, gain, bias});
     if (!n) return mla_inert(tape);
     if (!mla_is_row_of(gain, x) || (bias && !mla_is_row_of(bias, x)))

@@ -18,8 +18,14 @@ static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ?
 static void linear_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
     const mla_dtype type = n->out->dtype;
-    const mla_gemm_shape shape = {.m = mla_rows(x), .n = w->shape[0], .k = w->shape[1], .b_transposed = true,
-                                  .a_type = type, .b_type = type, .c_type = type, .bias = b != NULL};
+    const mla_gemm_shape shape = {.m = mla_rows(x),
+                                  .n = w->shape[0],
+                                  .k = w->shape[1],
+                                  .b_transposed = true,
+                                  .a_type = type,
+                                  .b_type = type,
+                                  .c_type = type,
+                                  .bias = b != NULL};
     mla_context *context = mla_tape_context(n->tape);
     if (!mla_op_operand(n, W, type)) return;
     void *rounded = n->saved[ROUNDED] ? n->saved[ROUNDED] : n->scratch;
@@ -31,10 +37,21 @@ static void linear_backward(const mla_node *n) {
     mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *x = n->in[X], *w = n->in[W], *y = n->out;
     const int64_t rows = mla_rows(x), in = w->shape[1], out = w->shape[0];
-    const mla_gemm_shape dx = {.m = rows, .n = in, .k = out, .a_type = y->dtype, .b_type = y->dtype,
-                               .c_type = x->dtype, .accumulate = n->mode[X] == MLA_ADD};
-    const mla_gemm_shape dw = {.m = out, .n = in, .k = rows, .a_transposed = true, .a_type = y->dtype,
-                               .b_type = y->dtype, .c_type = w->dtype, .accumulate = n->mode[W] == MLA_ADD};
+    const mla_gemm_shape dx = {.m = rows,
+                               .n = in,
+                               .k = out,
+                               .a_type = y->dtype,
+                               .b_type = y->dtype,
+                               .c_type = x->dtype,
+                               .accumulate = n->mode[X] == MLA_ADD};
+    const mla_gemm_shape dw = {.m = out,
+                               .n = in,
+                               .k = rows,
+                               .a_transposed = true,
+                               .a_type = y->dtype,
+                               .b_type = y->dtype,
+                               .c_type = w->dtype,
+                               .accumulate = n->mode[W] == MLA_ADD};
     if (n->mode[X]) mla_multiply_by_weight(context, &dx, y->grad, w, n->grad[X], NULL);
     if (n->mode[W]) mla_gemm_now(context, &dw, y->grad, product_input(n), n->grad[W], NULL);
     if (n->mode[B]) mla_sum_rows(context, n->mode[B], rows, out, mla_out_gradient(n), NULL, n->grad[B]);
@@ -45,14 +62,23 @@ static mla_cost linear_cost(const mla_node *n) {
     const double bytes = (double)(mla_size(n->in[X]) + mla_size(n->in[W]) + mla_size(n->out));
     const int gradients = mla_op_differentiates(n, X) + mla_op_differentiates(n, W);
     const int64_t elements = mla_count(n->in[X]) + mla_count(n->in[W]) + mla_count(n->out);
-    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
-                      .backward_bytes = bytes * gradients, .widened_bytes = (double)elements * sizeof(float)};
+    return (mla_cost){.forward_flops = product,
+                      .backward_flops = product * gradients,
+                      .forward_bytes = bytes,
+                      .backward_bytes = bytes * gradients,
+                      .widened_bytes = (double)elements * sizeof(float)};
 }
 
-static const mla_op linear = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
-                              .cost = linear_cost, .keeps = MLA_INPUT(X) | MLA_INPUT(W)};
-static const mla_op without_x = {.name = "linear", .forward = linear_forward, .backward = linear_backward,
-                                 .cost = linear_cost, .keeps = MLA_INPUT(W)};
+static const mla_op linear = {.name = "linear",
+                              .forward = linear_forward,
+                              .backward = linear_backward,
+                              .cost = linear_cost,
+                              .keeps = MLA_INPUT(X) | MLA_INPUT(W)};
+static const mla_op without_x = {.name = "linear",
+                                 .forward = linear_forward,
+                                 .backward = linear_backward,
+                                 .cost = linear_cost,
+                                 .keeps = MLA_INPUT(W)};
 
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
     const mla_dtype type = mla_tape_step(tape)->precision;

@@ -12,11 +12,11 @@
  * refuses any other.
  *
  * The products are of the step's precision; the logits and the softmax are f32 in any case. */
+#include "autograd/base/vecmath.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 #include "autograd/packed_weight.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -56,8 +56,12 @@ static workspace workspace_at(const mla_node *n, void *scratch, int64_t *size) {
     const int64_t stride = stride_of(n), logits = at->chunk * stride * (int64_t)sizeof(float);
     const int64_t losses = at->chunk * (int64_t)sizeof(double);
     const mla_tensor *teacher = n->in[TEACHER_W];
-    const int64_t bytes[] = {losses, losses, logits, teacher ? logits : 0,
-                             half * n->in[W]->shape[1], teacher ? half * teacher->shape[1] : 0,
+    const int64_t bytes[] = {losses,
+                             losses,
+                             logits,
+                             teacher ? logits : 0,
+                             half * n->in[W]->shape[1],
+                             teacher ? half * teacher->shape[1] : 0,
                              mla_gemm_intermediate(at->type) == MLA_BF16 ? half * stride : 0};
     char *part[8] = {scratch};
     *size = 0;
@@ -65,7 +69,8 @@ static workspace workspace_at(const mla_node *n, void *scratch, int64_t *size) {
         *size += bytes[i];
         part[i + 1] = scratch ? part[0] + *size : NULL;
     }
-    return (workspace){(double *)part[0], (double *)part[1], (float *)part[2], (float *)part[3], part[4], part[5], part[6]};
+    return (workspace){(double *)part[0], (double *)part[1], (float *)part[2], (float *)part[3],
+                       part[4],           part[5],           part[6]};
 }
 
 /* A row of logits to its loss and, in place, to its gradient. */
@@ -149,7 +154,8 @@ static bool targets_fit(const mla_node *n) {
         if (targets[i] < -1 || targets[i] >= vocabulary) {
             mla_fail(mla_tape_context(n->tape), MLA_ERROR_ARGUMENT,
                      "output_loss: target %d at place %lld is not in the vocabulary of %lld (or -1): is the token file "
-                     "made with another tokenizer?", targets[i], (long long)i, (long long)vocabulary);
+                     "made with another tokenizer?",
+                     targets[i], (long long)i, (long long)vocabulary);
             return false;
         }
     return true;
@@ -161,8 +167,13 @@ static const void *project(const mla_node *n, int input, int64_t begin, int64_t 
     mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *w = n->in[input + 1];
     const mla_dtype type = ((const attributes *)n->attributes)->type;
-    const mla_gemm_shape shape = {.m = rows, .n = w->shape[0], .k = w->shape[1], .b_transposed = true, .ldc = stride_of(n),
-                                  .a_type = type, .b_type = type};
+    const mla_gemm_shape shape = {.m = rows,
+                                  .n = w->shape[0],
+                                  .k = w->shape[1],
+                                  .b_transposed = true,
+                                  .ldc = stride_of(n),
+                                  .a_type = type,
+                                  .b_type = type};
     const mla_values x = mla_beyond(mla_data(n->in[input]), begin * w->shape[1]);
     if (x.type != type) mla_narrow_all(context, rows * w->shape[1], x.data, rounded);
     const void *in = x.type == type ? x.data : rounded;
@@ -176,10 +187,21 @@ static void chunk_gradients(const mla_node *n, int64_t begin, int64_t rows, cons
     const attributes *at = n->attributes;
     const int64_t vocabulary = n->in[W]->shape[0], width = n->in[W]->shape[1];
     const mla_dtype type = at->type, dz_type = mla_gemm_intermediate(type), x_type = n->in[X]->dtype;
-    const mla_gemm_shape dx =
-        {.m = rows, .n = width, .k = vocabulary, .lda = stride_of(n), .a_type = dz_type, .b_type = type, .c_type = x_type};
-    const mla_gemm_shape dw = {.m = vocabulary, .n = width, .k = rows, .a_transposed = true, .lda = stride_of(n),
-                               .a_type = dz_type, .b_type = type, .accumulate = begin > 0 || at->dw == MLA_ADD};
+    const mla_gemm_shape dx = {.m = rows,
+                               .n = width,
+                               .k = vocabulary,
+                               .lda = stride_of(n),
+                               .a_type = dz_type,
+                               .b_type = type,
+                               .c_type = x_type};
+    const mla_gemm_shape dw = {.m = vocabulary,
+                               .n = width,
+                               .k = rows,
+                               .a_transposed = true,
+                               .lda = stride_of(n),
+                               .a_type = dz_type,
+                               .b_type = type,
+                               .accumulate = begin > 0 || at->dw == MLA_ADD};
     if (!n->saved[0] && !at->dw) return;
     if (dz_type == MLA_BF16) mla_narrow_all(context, rows * stride_of(n), w->z, w->dz);
     const void *dz = dz_type == MLA_BF16 ? w->dz : w->z;
@@ -211,8 +233,9 @@ static void output_loss_backward(const mla_node *n) {
     const int64_t rows = mla_rows(n->in[X]), width = mla_width(n->in[X]);
     const mla_values from = {n->saved[0], n->in[X]->dtype};
     if (*(const float *)n->out->grad != 1)
-        mla_fail(mla_tape_context(n->tape), MLA_ERROR_ARGUMENT,
-                 "output_loss: its result was scaled; its gradients are computed already, so set options.scale instead");
+        mla_fail(
+            mla_tape_context(n->tape), MLA_ERROR_ARGUMENT,
+            "output_loss: its result was scaled; its gradients are computed already, so set options.scale instead");
     const mla_block_move all = {rows, width, width, width};
     mla_move_blocks(mla_tape_context(n->tape), n->mode[X], &all, from, mla_in_gradient(n, X));
 }
@@ -224,16 +247,22 @@ static mla_cost output_loss_cost(const mla_node *n) {
     const double teacher = n->in[TEACHER] ? 2 * (double)mla_rows(n->in[X]) * (double)mla_count(n->in[TEACHER_W]) : 0;
     const int64_t chunk = ((const attributes *)n->attributes)->chunk, width = n->in[W]->shape[1];
     const int64_t elements = mla_count(n->in[W]) + chunk * width; /* logits are f32 already */
-    return (mla_cost){.forward_flops = product * products + teacher, .forward_bytes = bytes * products,
+    return (mla_cost){.forward_flops = product * products + teacher,
+                      .forward_bytes = bytes * products,
                       .widened_bytes = (double)elements * sizeof(float)};
 }
 
-static const mla_op output_loss = {.name = "output_loss", .forward = output_loss_forward,
-                                   .backward = output_loss_backward, .cost = output_loss_cost,
+static const mla_op output_loss = {.name = "output_loss",
+                                   .forward = output_loss_forward,
+                                   .backward = output_loss_backward,
+                                   .cost = output_loss_cost,
                                    .attributes = sizeof(attributes)};
-static const mla_op with_dw = {.name = "output_loss", .forward = output_loss_forward,
-                               .backward = output_loss_backward, .cost = output_loss_cost,
-                               .attributes = sizeof(attributes), .early = true};
+static const mla_op with_dw = {.name = "output_loss",
+                               .forward = output_loss_forward,
+                               .backward = output_loss_backward,
+                               .cost = output_loss_cost,
+                               .attributes = sizeof(attributes),
+                               .early = true};
 
 /* dW is written by forward: the engine is told so by has_grad, and finds nothing left to do in backward. */
 static mla_grad_mode claim_weight_gradient(const mla_node *n) {
@@ -280,8 +309,13 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
     if (!why) why = teacher_misfit(n, o);
     if (why) return mla_op_refuse(n, "%s", why);
     attributes *at = n->attributes;
-    *at = (attributes){o->scale, o->share, o->temperature, o->divergence, claim_weight_gradient(n),
-                       mla_tape_step(tape)->precision, chunk_rows(mla_rows(x), weight->shape[0])};
+    *at = (attributes){o->scale,
+                       o->share,
+                       o->temperature,
+                       o->divergence,
+                       claim_weight_gradient(n),
+                       mla_tape_step(tape)->precision,
+                       chunk_rows(mla_rows(x), weight->shape[0])};
     if (at->dw) n->op = &with_dw;
     if (mla_op_differentiates(n, X) && !mla_tape_is_inference(tape)) mla_op_save(n, 0, mla_size(x));
     workspace_at(n, NULL, &n->forward_scratch);

@@ -1,8 +1,8 @@
 /* z = x + dropout(y, p),  x and z f32
  * dx = dz, shared and not copied;  dy = dz m / (1-p), or dz where nothing is dropped (shared, too, where y is f32) */
+#include "autograd/base/vecmath.h"
 #include "autograd/ops.h"
 #include "autograd/ops/fused/dropout.h"
-#include "autograd/base/vecmath.h"
 
 enum { X, Y };
 
@@ -40,16 +40,28 @@ static void dropping_backward(const mla_node *n) {
     if (n->mode[Y]) mla_drop(n, *(float *)n->attributes, NULL, mla_out_gradient(n), n->mode[Y], mla_in_gradient(n, Y));
 }
 
-static const mla_op plain = {.name = "residual_add", .forward = plain_forward, .attributes = sizeof(float),
+static const mla_op plain = {.name = "residual_add",
+                             .forward = plain_forward,
+                             .attributes = sizeof(float),
                              .passes = MLA_INPUT(X) | MLA_INPUT(Y)};
-static const mla_op narrowing = {.name = "residual_add", .forward = plain_forward, .backward = narrowing_backward,
-                                 .attributes = sizeof(float), .passes = MLA_INPUT(X)};
-static const mla_op dropping = {.name = "residual_add", .forward = dropping_forward,
-                                .backward = dropping_backward, .attributes = sizeof(float), .passes = MLA_INPUT(X)};
+static const mla_op narrowing = {.name = "residual_add",
+                                 .forward = plain_forward,
+                                 .backward = narrowing_backward,
+                                 .attributes = sizeof(float),
+                                 .passes = MLA_INPUT(X)};
+static const mla_op dropping = {.name = "residual_add",
+                                .forward = dropping_forward,
+                                .backward = dropping_backward,
+                                .attributes = sizeof(float),
+                                .passes = MLA_INPUT(X)};
 
 mla_tensor *mla_residual_add(mla_tape *tape, mla_tensor *x, mla_tensor *y, float p) {
     const bool drops = p != 0 && mla_tape_step(tape)->training;
-    mla_node *n = mla_op_begin_real(tape, drops ? &dropping : y->dtype == MLA_F32 ? &plain : &narrowing, 2, (mla_tensor *[]){x, y});
+    mla_node *n = mla_op_begin_real(tape,
+                                    drops                 ? &dropping
+                                    : y->dtype == MLA_F32 ? &plain
+                                                          : &narrowing,
+                                    2, (mla_tensor *[]){x, y});
     if (!n) return mla_inert(tape);
     if (!mla_same_shape(x, y)) return mla_op_refuse(n, "x and y must have one shape");
     if (x->dtype != MLA_F32) return mla_op_refuse(n, "x must be f32");

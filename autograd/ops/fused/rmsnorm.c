@@ -1,8 +1,8 @@
 /* y = g x r,  r = 1 / sqrt(mean(x²) + eps)                             Zhang & Sennrich 2019, eq. 4
  * dx = r (g dy - x r² mean(g dy x)),  dg = sum over rows of dy x r */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -72,15 +72,18 @@ static void rmsnorm_backward(const mla_node *n) {
     float *dg = n->scratch, *buffers = dg + chunks * width;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < chunks; i++)
-        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
-                      mla_thread_rows(buffers, 3, width), dg + i * width);
+        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows, mla_thread_rows(buffers, 3, width),
+                      dg + i * width);
     if (n->mode[GAIN])
         mla_sum_rows(mla_tape_context(n->tape), n->mode[GAIN], chunks, width, (mla_values){dg, MLA_F32}, NULL,
                      n->grad[GAIN]);
 }
 
-static const mla_op rmsnorm = {.name = "rmsnorm", .forward = rmsnorm_forward, .backward = rmsnorm_backward,
-                               .attributes = sizeof(float), .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
+static const mla_op rmsnorm = {.name = "rmsnorm",
+                               .forward = rmsnorm_forward,
+                               .backward = rmsnorm_backward,
+                               .attributes = sizeof(float),
+                               .keeps = MLA_INPUT(X) | MLA_INPUT(GAIN)};
 
 mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float eps, mla_dtype out) {
     mla_node *n = mla_op_begin_real(tape, &rmsnorm, 2, (mla_tensor *[]){x, gain});

@@ -1,8 +1,8 @@
 /* y = silu(gate) up,  silu(x) = x s,  s = 1 / (1 + exp(-x))                      Shazeer 2020, eq. 6
  * dgate = dy up s (1 + gate (1 - s)),  dup = dy gate s */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 enum { GATE, UP };
 
@@ -23,8 +23,8 @@ static void swiglu_forward(const mla_node *n) {
     }
 }
 
-MLA_VECTOR static void gradient_piece(int64_t count, const float *gate, const float *up, const float *dy,
-                                      float *dgate, float *dup) {
+MLA_VECTOR static void gradient_piece(int64_t count, const float *gate, const float *up, const float *dy, float *dgate,
+                                      float *dup) {
     MLA_SIMD
     for (int64_t j = 0; j < count; j++) {
         const float s = 1 / (1 + expf(-gate[j]));
@@ -50,8 +50,8 @@ static void swiglu_backward(const mla_node *n) {
     }
 }
 
-static const mla_op swiglu = {.name = "swiglu", .forward = swiglu_forward, .backward = swiglu_backward,
-                              .keeps = MLA_INPUT(GATE) | MLA_INPUT(UP)};
+static const mla_op swiglu = {
+    .name = "swiglu", .forward = swiglu_forward, .backward = swiglu_backward, .keeps = MLA_INPUT(GATE) | MLA_INPUT(UP)};
 
 mla_tensor *mla_swiglu(mla_tape *tape, mla_tensor *gate, mla_tensor *up) {
     mla_node *n = mla_op_begin_real(tape, &swiglu, 2, (mla_tensor *[]){gate, up});

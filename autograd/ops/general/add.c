@@ -1,8 +1,8 @@
 /* z = a + b, where b has a's shape or is one row for all rows of a
  * da = dz, shared and not copied;  db = dz, or its sum over rows */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 enum { A, B };
 
@@ -32,8 +32,7 @@ static void row_backward(const mla_node *n) {
 }
 
 static const mla_op add_same = {.name = "add", .forward = same_forward, .passes = MLA_INPUT(A) | MLA_INPUT(B)};
-static const mla_op add_row = {.name = "add", .forward = row_forward, .backward = row_backward,
-                               .passes = MLA_INPUT(A)};
+static const mla_op add_row = {.name = "add", .forward = row_forward, .backward = row_backward, .passes = MLA_INPUT(A)};
 
 mla_tensor *mla_add(mla_tape *tape, mla_tensor *a, mla_tensor *b) {
     mla_node *n = mla_op_begin_f32(tape, &add_same, 2, (mla_tensor *[]){a, b});

@@ -42,8 +42,8 @@ static void concat_backward(const mla_node *n) {
                     mla_beyond(dy, l.a_length), mla_in_gradient(n, B));
 }
 
-static const mla_op concat = {.name = "concat", .forward = concat_forward, .backward = concat_backward,
-                              .attributes = sizeof(int)};
+static const mla_op concat = {
+    .name = "concat", .forward = concat_forward, .backward = concat_backward, .attributes = sizeof(int)};
 
 mla_tensor *mla_concat(mla_tape *tape, mla_tensor *a, mla_tensor *b, int dimension) {
     mla_node *n = mla_op_begin_real(tape, &concat, 2, (mla_tensor *[]){a, b});

@@ -1,7 +1,7 @@
 /* y = f(x), element by element:  dx = dy f'(x), where f' is computed from the x or the y that was kept. */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 /* ---- the functions: a value, and a slope in terms of what is kept ---- */
 
@@ -16,7 +16,9 @@ static inline float tanh_value(float x) {
     const float a = fabsf(x), z = x * x;
     const float far = copysignf(1 - 2 / (expf(2 * a) + 1), x);
     const float slope = (((-5.70498872745e-3f * z + 2.06390887954e-2f) * z - 5.37397155531e-2f) * z +
-                         1.33314422036e-1f) * z - 3.33332819422e-1f;
+                         1.33314422036e-1f) *
+                            z -
+                        3.33332819422e-1f;
     return a < 0.625f ? x + x * z * slope : far;
 }
 static inline float tanh_slope(float y) { return 1 - y * y; }
@@ -36,9 +38,14 @@ static inline float silu_slope(float x) {
 /* Φ(x) = erfc(-x/√2) / 2, by a fit with a relative error below 1.2e-7 (Numerical Recipes, erfcc). */
 static inline float normal_below(float x) {
     const float z = fabsf(x) * (float)M_SQRT1_2, t = 1 / (1 + 0.5f * z);
-    const float fit = -1.26551223f + t * (1.00002368f + t * (0.37409196f + t * (0.09678418f + t * (-0.18628806f +
-                      t * (0.27886807f + t * (-1.13520398f + t * (1.48851587f + t * (-0.82215223f +
-                      t * 0.17087277f))))))));
+    const float fit =
+        -1.26551223f +
+        t * (1.00002368f +
+             t * (0.37409196f +
+                  t * (0.09678418f +
+                       t * (-0.18628806f +
+                            t * (0.27886807f +
+                                 t * (-1.13520398f + t * (1.48851587f + t * (-0.82215223f + t * 0.17087277f))))))));
     const float tail = 0.5f * t * expf(fit - z * z);
     return x > 0 ? 1 - tail : tail;
 }
@@ -97,19 +104,18 @@ static mla_tensor *apply(mla_tape *tape, const elementwise *e, mla_tensor *x) {
     return n ? mla_op_finish(n, x->dtype, x->ndim, x->shape) : mla_inert(tape);
 }
 
-#define ELEMENTWISE(NAME, KEPT)                                                                                \
-    MLA_VECTOR static void NAME##_values(int64_t count, const float *x, float *y) {                            \
-        MLA_SIMD                                                                                               \
-        for (int64_t j = 0; j < count; j++) y[j] = NAME##_value(x[j]);                                         \
-    }                                                                                                          \
-    MLA_VECTOR static void NAME##_gradients(int64_t count, const float *kept, const float *dy,                 \
-                                            float *dx) {                                                       \
-        MLA_SIMD                                                                                               \
-        for (int64_t j = 0; j < count; j++) dx[j] = dy[j] * NAME##_slope(kept[j]);                             \
-    }                                                                                                          \
-    static const elementwise NAME##_elementwise = {                                                            \
-        {.name = #NAME, .forward = elementwise_forward, .backward = elementwise_backward, .keeps = (KEPT)},    \
-        NAME##_values,                                                                                         \
+#define ELEMENTWISE(NAME, KEPT)                                                                             \
+    MLA_VECTOR static void NAME##_values(int64_t count, const float *x, float *y) {                         \
+        MLA_SIMD                                                                                            \
+        for (int64_t j = 0; j < count; j++) y[j] = NAME##_value(x[j]);                                      \
+    }                                                                                                       \
+    MLA_VECTOR static void NAME##_gradients(int64_t count, const float *kept, const float *dy, float *dx) { \
+        MLA_SIMD                                                                                            \
+        for (int64_t j = 0; j < count; j++) dx[j] = dy[j] * NAME##_slope(kept[j]);                          \
+    }                                                                                                       \
+    static const elementwise NAME##_elementwise = {                                                         \
+        {.name = #NAME, .forward = elementwise_forward, .backward = elementwise_backward, .keeps = (KEPT)}, \
+        NAME##_values,                                                                                      \
         NAME##_gradients};
 
 ELEMENTWISE(exp, MLA_OUTPUT)

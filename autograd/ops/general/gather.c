@@ -51,8 +51,8 @@ static void gather_backward(const mla_node *n) {
                         dtable + ids[i] * width + from);
 }
 
-static const mla_op gather = {.name = "gather", .forward = gather_forward, .backward = gather_backward,
-                              .keeps = MLA_INPUT(IDS)};
+static const mla_op gather = {
+    .name = "gather", .forward = gather_forward, .backward = gather_backward, .keeps = MLA_INPUT(IDS)};
 
 mla_tensor *mla_gather(mla_tape *tape, mla_tensor *table, mla_tensor *ids) {
     mla_node *n = mla_op_begin(tape, &gather, 2, (mla_tensor *[]){table, ids});

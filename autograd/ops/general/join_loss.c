@@ -14,8 +14,11 @@ static mla_cost join_loss_cost(const mla_node *n) {
     return (mla_cost){0};
 }
 
-static const mla_op join_loss = {.name = "join_loss", .backward = join_loss_backward, .cost = join_loss_cost,
-                                 .passes = MLA_INPUT(X), .aliases = true};
+static const mla_op join_loss = {.name = "join_loss",
+                                 .backward = join_loss_backward,
+                                 .cost = join_loss_cost,
+                                 .passes = MLA_INPUT(X),
+                                 .aliases = true};
 
 mla_tensor *mla_join_loss(mla_tape *tape, mla_tensor *x, mla_tensor *loss) {
     mla_node *n = mla_op_begin_real(tape, &join_loss, 2, (mla_tensor *[]){x, loss});

@@ -31,9 +31,15 @@ static void matmul_forward(const mla_node *n) {
 
 static void matmul_backward(const mla_node *n) {
     const mla_tensor *a = n->in[A], *b = n->in[B], *c = n->out;
-    const mla_gemm_shape da = {.m = rows_of(a), .n = columns_of(a), .k = columns_of(c), .b_transposed = true,
+    const mla_gemm_shape da = {.m = rows_of(a),
+                               .n = columns_of(a),
+                               .k = columns_of(c),
+                               .b_transposed = true,
                                .accumulate = n->mode[A] == MLA_ADD};
-    const mla_gemm_shape db = {.m = rows_of(b), .n = columns_of(b), .k = rows_of(c), .a_transposed = true,
+    const mla_gemm_shape db = {.m = rows_of(b),
+                               .n = columns_of(b),
+                               .k = rows_of(c),
+                               .a_transposed = true,
                                .accumulate = n->mode[B] == MLA_ADD};
     if (n->mode[A]) multiply(n, da, c->grad, b->data, n->grad[A]);
     if (n->mode[B]) multiply(n, db, a->data, c->grad, n->grad[B]);
@@ -43,12 +49,17 @@ static mla_cost matmul_cost(const mla_node *n) {
     const double product = 2 * (double)mla_count(n->out) * (double)columns_of(n->in[A]);
     const double bytes = (double)(mla_size(n->in[A]) + mla_size(n->in[B]) + mla_size(n->out));
     const int gradients = mla_op_differentiates(n, A) + mla_op_differentiates(n, B);
-    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
+    return (mla_cost){.forward_flops = product,
+                      .backward_flops = product * gradients,
+                      .forward_bytes = bytes,
                       .backward_bytes = bytes * gradients};
 }
 
-static const mla_op matmul = {.name = "matmul", .forward = matmul_forward, .backward = matmul_backward,
-                              .cost = matmul_cost, .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
+static const mla_op matmul = {.name = "matmul",
+                              .forward = matmul_forward,
+                              .backward = matmul_backward,
+                              .cost = matmul_cost,
+                              .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
 
 mla_tensor *mla_matmul(mla_tape *tape, mla_tensor *a, mla_tensor *b) {
     mla_node *n = mla_op_begin_f32(tape, &matmul, 2, (mla_tensor *[]){a, b});

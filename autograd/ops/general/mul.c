@@ -1,8 +1,8 @@
 /* z = a b, element by element, where b has a's shape or is one row for all rows of a
  * da = dz b;  db = dz a, or its sum over rows */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 enum { A, B };
 
@@ -38,9 +38,7 @@ static void same_backward(const mla_node *n) {
     multiply_flat(n, mla_out_gradient(n), mla_data(n->in[A]), n->mode[B], mla_in_gradient(n, B));
 }
 
-static void row_forward(const mla_node *n) {
-    multiply_rows(n, n->in[A]->data, n->in[B]->data, MLA_SET, n->out->data);
-}
+static void row_forward(const mla_node *n) { multiply_rows(n, n->in[A]->data, n->in[B]->data, MLA_SET, n->out->data); }
 
 static void row_backward(const mla_node *n) {
     if (n->mode[A]) multiply_rows(n, n->out->grad, n->in[B]->data, n->mode[A], n->grad[A]);
@@ -49,10 +47,10 @@ static void row_backward(const mla_node *n) {
                      n->in[A]->data, n->grad[B]);
 }
 
-static const mla_op mul_same = {.name = "mul", .forward = same_forward, .backward = same_backward,
-                                .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
-static const mla_op mul_row = {.name = "mul", .forward = row_forward, .backward = row_backward,
-                               .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
+static const mla_op mul_same = {
+    .name = "mul", .forward = same_forward, .backward = same_backward, .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
+static const mla_op mul_row = {
+    .name = "mul", .forward = row_forward, .backward = row_backward, .keeps = MLA_INPUT(A) | MLA_INPUT(B)};
 
 mla_tensor *mla_mul(mla_tape *tape, mla_tensor *a, mla_tensor *b) {
     mla_node *n = mla_op_begin_real(tape, &mul_same, 2, (mla_tensor *[]){a, b});

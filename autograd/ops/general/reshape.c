@@ -1,6 +1,6 @@
 /* y = x under another shape: the same memory, and the same gradient. */
-#include "autograd/ops.h"
 #include "autograd/op.h"
+#include "autograd/ops.h"
 
 static const mla_op reshape = {.name = "reshape", .passes = MLA_INPUT(0), .aliases = true};
 

@@ -1,7 +1,7 @@
 /* y = f x,  dx = f dy */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 MLA_VECTOR static void scale_piece(int64_t count, float factor, const float *x, mla_grad_mode mode, float *y) {
     MLA_SIMD
@@ -18,8 +18,8 @@ static void scale_all(const mla_node *n, const float *x, mla_grad_mode mode, flo
 static void scale_forward(const mla_node *n) { scale_all(n, n->in[0]->data, MLA_SET, n->out->data); }
 static void scale_backward(const mla_node *n) { scale_all(n, n->out->grad, n->mode[0], n->grad[0]); }
 
-static const mla_op scale = {.name = "scale", .forward = scale_forward, .backward = scale_backward,
-                             .attributes = sizeof(float)};
+static const mla_op scale = {
+    .name = "scale", .forward = scale_forward, .backward = scale_backward, .attributes = sizeof(float)};
 
 mla_tensor *mla_scale(mla_tape *tape, mla_tensor *x, float factor) {
     mla_node *n = mla_op_begin_f32(tape, &scale, 1, &x);

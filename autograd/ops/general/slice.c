@@ -18,7 +18,8 @@ static mla_block_move plan_move(const mla_node *n, int64_t *offset) {
     for (int d = 0; d < a->dimension; d++) blocks *= x->shape[d];
     for (int d = a->dimension + 1; d < x->ndim; d++) inner *= x->shape[d];
     *offset = a->begin * inner;
-    return (mla_block_move){.blocks = blocks, .length = y->shape[a->dimension] * inner,
+    return (mla_block_move){.blocks = blocks,
+                            .length = y->shape[a->dimension] * inner,
                             .from_stride = x->shape[a->dimension] * inner,
                             .to_stride = y->shape[a->dimension] * inner};
 }
@@ -39,8 +40,8 @@ static void slice_backward(const mla_node *n) {
                     mla_beyond(mla_in_gradient(n, 0), offset));
 }
 
-static const mla_op slice = {.name = "slice", .forward = slice_forward, .backward = slice_backward,
-                             .attributes = sizeof(attributes)};
+static const mla_op slice = {
+    .name = "slice", .forward = slice_forward, .backward = slice_backward, .attributes = sizeof(attributes)};
 
 mla_tensor *mla_slice(mla_tape *tape, mla_tensor *x, int dimension, int64_t begin, int64_t length) {
     mla_node *n = mla_op_begin_real(tape, &slice, 1, &x);

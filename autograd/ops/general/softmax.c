@@ -1,8 +1,8 @@
 /* y = exp(x - max) / sum of exp(x - max), for each row; with `causal`, position t of (..., T, S) sees s <= t
  * dx = y (dy - sum of dy y) */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -55,8 +55,11 @@ static void softmax_backward(const mla_node *n) {
         gradient_row(width, mla_row(n->out, i), dy + i * width, n->mode[0], dx + i * width);
 }
 
-static const mla_op softmax = {.name = "softmax", .forward = softmax_forward, .backward = softmax_backward,
-                               .attributes = sizeof(bool), .keeps = MLA_OUTPUT};
+static const mla_op softmax = {.name = "softmax",
+                               .forward = softmax_forward,
+                               .backward = softmax_backward,
+                               .attributes = sizeof(bool),
+                               .keeps = MLA_OUTPUT};
 
 mla_tensor *mla_softmax(mla_tape *tape, mla_tensor *x, bool causal) {
     mla_node *n = mla_op_begin_f32(tape, &softmax, 1, &x);

@@ -1,8 +1,8 @@
 /* y = sum of all x, in double precision
  * dx = dy, everywhere */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 MLA_VECTOR static double sum_piece(int64_t count, const float *x) {
     double sum = 0;

@@ -1,7 +1,7 @@
 /* y[i ...] = x[j ...] with i_d = j_order(d); the gradient goes by the inverse order. */
+#include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 /* For each dimension of the result, which dimension of the source it is, forward and backward; padded at the
  * front to four. */
@@ -64,7 +64,9 @@ static void transpose_backward(const mla_node *n) {
     move(n, &w, n->out->grad, n->mode[0], n->grad[0]);
 }
 
-static const mla_op transpose = {.name = "transpose", .forward = transpose_forward, .backward = transpose_backward,
+static const mla_op transpose = {.name = "transpose",
+                                 .forward = transpose_forward,
+                                 .backward = transpose_backward,
                                  .attributes = sizeof(attributes)};
 
 mla_tensor *mla_transpose(mla_tape *tape, mla_tensor *x, const int *order) {

@@ -4,10 +4,10 @@
  *     du_j = dy_j m_j / norm_j,    dm_j = sum over rows of dy_j u_j / norm_j,   dbias = sum over rows of dy
  *
  * The norm counts as a constant (section 4.3 of the paper). */
+#include "autograd/base/vecmath.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 #include <string.h>
 
@@ -60,14 +60,16 @@ static void dora_backward(const mla_node *n) {
     float *dm = n->scratch, *buffers = dm + chunks * width;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < chunks; i++)
-        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows,
-                      mla_thread_rows(buffers, 3, width), dm + i * width);
+        backward_rows(n, i * chunk, (i + 1) * chunk < rows ? (i + 1) * chunk : rows, mla_thread_rows(buffers, 3, width),
+                      dm + i * width);
     if (n->mode[MAGNITUDE])
         mla_sum_rows(context, n->mode[MAGNITUDE], chunks, width, (mla_values){dm, MLA_F32}, NULL, n->grad[MAGNITUDE]);
     if (n->mode[BIAS]) mla_sum_rows(context, n->mode[BIAS], rows, width, mla_out_gradient(n), NULL, n->grad[BIAS]);
 }
 
-static const mla_op dora = {.name = "dora", .forward = dora_forward, .backward = dora_backward,
+static const mla_op dora = {.name = "dora",
+                            .forward = dora_forward,
+                            .backward = dora_backward,
                             .keeps = MLA_INPUT(U) | MLA_INPUT(MAGNITUDE) | MLA_INPUT(NORM)};
 
 mla_tensor *mla_dora(mla_tape *tape, mla_tensor *u, mla_tensor *magnitude, mla_tensor *norm, mla_tensor *bias) {
@@ -106,8 +108,8 @@ static void norm_forward(const mla_node *n) {
     }
 }
 
-static const mla_op lora_norm = {.name = "lora_norm", .forward = norm_forward, .attributes = sizeof(float),
-                                 .constant = true};
+static const mla_op lora_norm = {
+    .name = "lora_norm", .forward = norm_forward, .attributes = sizeof(float), .constant = true};
 
 mla_tensor *mla_lora_norm(mla_tape *tape, mla_tensor *weight, mla_tensor *a, mla_tensor *b, float scale) {
     mla_node *n = mla_op_begin_real(tape, &lora_norm, 3, (mla_tensor *[]){weight, a, b});

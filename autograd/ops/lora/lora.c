@@ -5,9 +5,9 @@
  * Every product has r as one of its sizes, and no array of out or in numbers a row is made. Adapters of few ranks are
  * taken row by row instead (lora_rows.c). */
 #include "autograd/ops/lora/lora.h"
+#include "autograd/base/vecmath.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 enum { Y, X, A, B };
 enum { LOW, ROUNDED }; /* saved: h; x in bf16, where it came in f32 */
@@ -37,10 +37,21 @@ void mla_lora_product_apply(const mla_lora_product *l, const void *x, void *y, v
         mla_lora_rows_apply(l, x, y, h, scratch);
         return;
     }
-    const mla_gemm_shape down = {.m = l->rows, .n = a->shape[0], .k = a->shape[1], .b_transposed = true,
-                                 .a_type = type, .b_type = type, .c_type = type};
-    const mla_gemm_shape up = {.m = l->rows, .n = b->shape[0], .k = a->shape[0], .b_transposed = true,
-                               .a_type = type, .b_type = type, .c_type = type, .accumulate = true};
+    const mla_gemm_shape down = {.m = l->rows,
+                                 .n = a->shape[0],
+                                 .k = a->shape[1],
+                                 .b_transposed = true,
+                                 .a_type = type,
+                                 .b_type = type,
+                                 .c_type = type};
+    const mla_gemm_shape up = {.m = l->rows,
+                               .n = b->shape[0],
+                               .k = a->shape[0],
+                               .b_transposed = true,
+                               .a_type = type,
+                               .b_type = type,
+                               .c_type = type,
+                               .accumulate = true};
     const void *a_data = mla_op_operand(l->node, l->a, type), *b_data = mla_op_operand(l->node, l->b, type);
     if (!a_data || !b_data) return;
     mla_gemm_now(context, &down, x, a_data, h, NULL);
@@ -58,15 +69,15 @@ int64_t mla_lora_product_scratch(const mla_tape *tape, const mla_tensor *a, cons
 }
 
 void mla_lora_product_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, const float *x,
-                  mla_values gradient) {
+                           mla_values gradient) {
     const mla_values from = {(void *)(uintptr_t)x, MLA_F32};
     for (int64_t i = 0; i < rows; i++)
         mla_move_blocks(context, mode, &(mla_block_move){width, 1, 1, rows}, mla_beyond(from, i * width),
                         mla_beyond(gradient, i));
 }
 
-void mla_lora_product_gradients(const mla_lora_product *l, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
-                       mla_values dx, void *u) {
+void mla_lora_product_gradients(const mla_lora_product *l, const void *x, const void *dy, const void *h,
+                                mla_grad_mode dx_mode, mla_values dx, void *u) {
     const mla_node *n = l->node;
     mla_context *context = mla_tape_context(n->tape);
     const mla_tensor *a = n->in[l->a], *b = n->in[l->b];
@@ -76,13 +87,24 @@ void mla_lora_product_gradients(const mla_lora_product *l, const void *x, const 
         mla_lora_rows_gradients(l, x, dy, h, dx_mode, dx, u);
         return;
     }
-    const mla_gemm_shape db =
-        {.m = rank, .n = out, .k = rows, .a_transposed = true, .ldb = l->dy_stride, .a_type = type, .b_type = type};
-    const mla_gemm_shape du = {.m = rows, .n = rank, .k = out, .lda = l->dy_stride, .a_type = type, .b_type = type,
-                               .c_type = type};
-    const mla_gemm_shape da = {.m = rank, .n = in, .k = rows, .a_transposed = true, .a_type = type, .b_type = type,
-                               .c_type = a->dtype, .accumulate = n->mode[l->a] == MLA_ADD};
-    const mla_gemm_shape to_x = {.m = rows, .n = in, .k = rank, .a_type = type, .b_type = type, .c_type = dx.type,
+    const mla_gemm_shape db = {
+        .m = rank, .n = out, .k = rows, .a_transposed = true, .ldb = l->dy_stride, .a_type = type, .b_type = type};
+    const mla_gemm_shape du = {
+        .m = rows, .n = rank, .k = out, .lda = l->dy_stride, .a_type = type, .b_type = type, .c_type = type};
+    const mla_gemm_shape da = {.m = rank,
+                               .n = in,
+                               .k = rows,
+                               .a_transposed = true,
+                               .a_type = type,
+                               .b_type = type,
+                               .c_type = a->dtype,
+                               .accumulate = n->mode[l->a] == MLA_ADD};
+    const mla_gemm_shape to_x = {.m = rows,
+                                 .n = in,
+                                 .k = rank,
+                                 .a_type = type,
+                                 .b_type = type,
+                                 .c_type = dx.type,
                                  .accumulate = dx_mode == MLA_ADD};
     if (n->mode[l->b]) { /* hᵀ dy is three times as fast as dyᵀ h, which is as narrow as r */
         mla_gemm_now(context, &db, h, dy, u, NULL);
@@ -95,8 +117,8 @@ void mla_lora_product_gradients(const mla_lora_product *l, const void *x, const 
 }
 
 static mla_lora_product low_of(const mla_node *n) {
-    return (mla_lora_product){.node = n, .a = A, .b = B, .scale = *(float *)n->attributes, .rows = mla_rows(n->in[X]),
-                     .type = n->out->dtype};
+    return (mla_lora_product){
+        .node = n, .a = A, .b = B, .scale = *(float *)n->attributes, .rows = mla_rows(n->in[X]), .type = n->out->dtype};
 }
 
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
@@ -111,7 +133,7 @@ static void lora_forward(const mla_node *n) {
 static void lora_backward(const mla_node *n) {
     const mla_lora_product low = low_of(n);
     mla_lora_product_gradients(&low, product_input(n), n->out->grad, n->saved[LOW], n->mode[X], mla_in_gradient(n, X),
-                      n->scratch);
+                               n->scratch);
 }
 
 static mla_cost lora_cost(const mla_node *n) {
@@ -122,15 +144,26 @@ static mla_cost lora_cost(const mla_node *n) {
     const double bytes = (double)mla_size(n->in[X]) + 2 * (double)mla_size(n->out);
     return (mla_cost){.forward_flops = narrow + wide,
                       .backward_flops = narrow * back + wide * (mla_op_differentiates(n, B) + (back > 0)),
-                      .forward_bytes = bytes, .backward_bytes = bytes * back};
+                      .forward_bytes = bytes,
+                      .backward_bytes = bytes * back};
 }
 
-static const mla_op lora = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
-                            .attributes = sizeof(float), .keeps = MLA_INPUT(X) | MLA_INPUT(A) | MLA_INPUT(B),
-                            .passes = MLA_INPUT(Y), .overwrites = true};
-static const mla_op without_x = {.name = "lora", .forward = lora_forward, .backward = lora_backward, .cost = lora_cost,
-                                 .attributes = sizeof(float), .keeps = MLA_INPUT(A) | MLA_INPUT(B),
-                                 .passes = MLA_INPUT(Y), .overwrites = true};
+static const mla_op lora = {.name = "lora",
+                            .forward = lora_forward,
+                            .backward = lora_backward,
+                            .cost = lora_cost,
+                            .attributes = sizeof(float),
+                            .keeps = MLA_INPUT(X) | MLA_INPUT(A) | MLA_INPUT(B),
+                            .passes = MLA_INPUT(Y),
+                            .overwrites = true};
+static const mla_op without_x = {.name = "lora",
+                                 .forward = lora_forward,
+                                 .backward = lora_backward,
+                                 .cost = lora_cost,
+                                 .attributes = sizeof(float),
+                                 .keeps = MLA_INPUT(A) | MLA_INPUT(B),
+                                 .passes = MLA_INPUT(Y),
+                                 .overwrites = true};
 
 static const char *misfit(const mla_tensor *y, const mla_tensor *x, const mla_tensor *a, const mla_tensor *b) {
     if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1]) return "A and B must be (r,in) and (out,r)";

@@ -16,8 +16,8 @@ typedef struct {
 /* h = s x Aᵀ, and y += h Bᵀ where y is not NULL. */
 void mla_lora_product_apply(const mla_lora_product *low, const void *x, void *y, void *h, void *scratch);
 /* dB = dyᵀ h, u = s dy B, dA = uᵀ x by the node's modes; dx = u A by a mode of its own. */
-void mla_lora_product_gradients(const mla_lora_product *low, const void *x, const void *dy, const void *h, mla_grad_mode dx_mode,
-                       mla_values dx, void *scratch);
+void mla_lora_product_gradients(const mla_lora_product *low, const void *x, const void *dy, const void *h,
+                                mla_grad_mode dx_mode, mla_values dx, void *scratch);
 /* Bytes of h, which forward may save for backward, and of the scratch of either. */
 int64_t mla_lora_product_size(const mla_tensor *a, int64_t rows);
 int64_t mla_lora_product_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows);
@@ -28,12 +28,12 @@ int64_t mla_lora_product_scratch(const mla_tape *tape, const mla_tensor *a, cons
 enum { MLA_FEW_RANKS = 8 };
 
 void mla_lora_rows_apply(const mla_lora_product *low, const void *x, void *y, float *h, float *scratch);
-void mla_lora_rows_gradients(const mla_lora_product *low, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
-                       mla_values dx, float *scratch);
+void mla_lora_rows_gradients(const mla_lora_product *low, const void *x, const void *dy, const float *h,
+                             mla_grad_mode dx_mode, mla_values dx, float *scratch);
 int64_t mla_lora_rows_scratch(const mla_tape *tape, const mla_tensor *a, const mla_tensor *b, int64_t rows);
 
 /* x (rows,width) into a gradient (width,rows) */
 void mla_lora_product_turn(const mla_context *context, mla_grad_mode mode, int64_t rows, int64_t width, const float *x,
-                  mla_values gradient);
+                           mla_values gradient);
 
 #endif

@@ -1,13 +1,13 @@
 /* Adapters of few ranks, row by row: y += h Bᵀ with h = s x Aᵀ, and u = s dy B, dB = dyᵀ h, dA = uᵀ x, dx = u A.
  *
- * All of it is bound by memory. Matrix products with a side of 8 run at half of its speed, and those of the backward pass
- * read dy twice. Here eight rows are taken at a time, each array is read once, and A and B stay in the cache. */
-#include "autograd/ops/lora/lora.h"
+ * All of it is bound by memory. Matrix products with a side of 8 run at half of its speed, and those of the backward
+ * pass read dy twice. Here eight rows are taken at a time, each array is read once, and A and B stay in the cache. */
 #include "autograd/base/vecmath.h"
+#include "autograd/ops/lora/lora.h"
 
 #include <string.h>
 
-enum { GROUP = 8, FOURS = 4 };                  /* rows, and ranks, that are taken at a time */
+enum { GROUP = 8, FOURS = 4 }; /* rows, and ranks, that are taken at a time */
 /* Chunks of rows that sum for themselves: fewer than those of mla_chunk_rows, as their sums are rank times as large. */
 enum { MOST_CHUNKS = 128, LEAST_CHUNK = 128 };
 
@@ -73,7 +73,7 @@ MLA_VECTOR static void spread(int64_t width, int64_t rank, const float *h, const
         float *restrict y0 = y[i], *restrict y1 = y[i + 1];
         for (int64_t q = 0; q < rank; q += FOURS) {
             const float *restrict b0 = b + q * width, *restrict b1 = b0 + width, *restrict b2 = b1 + width,
-                        *restrict b3 = b2 + width;
+                                  *restrict b3 = b2 + width;
             const float *g = h + i * rank + q, *k = g + rank;
             const float g0 = g[0], g1 = g[1], g2 = g[2], g3 = g[3], k0 = k[0], k1 = k[1], k2 = k[2], k3 = k[3];
             MLA_SIMD
@@ -129,7 +129,9 @@ static void close_rows(group g, mla_values y, int64_t width, float *const row[GR
 
 /* ---- all rows ---- */
 
-static mla_values values(const mla_lora_product *l, const void *x) { return (mla_values){(void *)(uintptr_t)x, l->type}; }
+static mla_values values(const mla_lora_product *l, const void *x) {
+    return (mla_values){(void *)(uintptr_t)x, l->type};
+}
 
 void mla_lora_rows_apply(const mla_lora_product *l, const void *x, void *y, float *h, float *scratch) {
     const few f = few_at(l, scratch);
@@ -170,8 +172,8 @@ static void gradients_of_rows(const mla_lora_product *l, const few *f, const ope
     close_rows(g, o->dx, f->in, dx);
 }
 
-void mla_lora_rows_gradients(const mla_lora_product *l, const void *x, const void *dy, const float *h, mla_grad_mode dx_mode,
-                       mla_values dx, float *scratch) {
+void mla_lora_rows_gradients(const mla_lora_product *l, const void *x, const void *dy, const float *h,
+                             mla_grad_mode dx_mode, mla_values dx, float *scratch) {
     const mla_node *n = l->node;
     const mla_context *context = mla_tape_context(n->tape);
     const few f = few_at(l, scratch);
@@ -188,5 +190,5 @@ void mla_lora_rows_gradients(const mla_lora_product *l, const void *x, const voi
     mla_sum_rows(context, MLA_SET, chunks_of(l->rows), size, (mla_values){f.sums, MLA_F32}, NULL, f.sums);
     mla_store(mla_in_gradient(n, l->a), n->mode[l->a], 0, mla_count(n->in[l->a]), f.sums);
     mla_lora_product_turn(context, n->mode[l->b], n->in[l->a]->shape[0], f.out, f.sums + f.rank * f.in,
-                 mla_in_gradient(n, l->b));
+                          mla_in_gradient(n, l->b));
 }

@@ -2,10 +2,10 @@
  * dS = dV,  dm_i = f / norm_i sum over j of dV_ij (W + s B A)_ij,  G = f s c dV,  dA = Bᵀ G,  dB = G Aᵀ
  *
  * Without magnitude c is 1, and W cancels. In f32 but for V, whose type is chosen. */
+#include "autograd/base/vecmath.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
-#include "autograd/base/vecmath.h"
 
 enum { SUM, W, A, B, MAGNITUDE, NORM };
 
@@ -22,8 +22,7 @@ static float factor_of(const mla_node *n, int64_t row) {
 MLA_VECTOR static void combine_row(int64_t width, const float *sum, float product_share, const float *product,
                                    float weight_share, const float *w, float *v) {
     MLA_SIMD
-    for (int64_t j = 0; j < width; j++)
-        v[j] = sum[j] + product_share * product[j] + (w ? weight_share * w[j] : 0);
+    for (int64_t j = 0; j < width; j++) v[j] = sum[j] + product_share * product[j] + (w ? weight_share * w[j] : 0);
 }
 
 static void lora_weight_forward(const mla_node *n) {
@@ -65,18 +64,17 @@ static void backward_row(const mla_node *n, int64_t i, float *product, float *bu
     if (n->mode[SUM]) mla_deliver(n->mode[SUM], width, dv, (float *)n->grad[SUM] + i * width);
     if (n->in[MAGNITUDE] && n->mode[MAGNITUDE])
         mla_put(n->mode[MAGNITUDE], (float *)n->grad[MAGNITUDE] + i,
-                o->share / *((float *)n->in[NORM]->data + i) *
-                    magnitude_sum(width, dv, w, o->scale, product));
+                o->share / *((float *)n->in[NORM]->data + i) * magnitude_sum(width, dv, w, o->scale, product));
     scale_row(width, o->share * o->scale * factor_of(n, i), dv, product);
 }
 
 static void lora_weight_backward(const mla_node *n) {
     mla_context *context = mla_tape_context(n->tape);
     const int64_t rows = n->out->shape[0], width = n->out->shape[1], rank = n->in[A]->shape[0];
-    const mla_gemm_shape da = {.m = rank, .n = width, .k = rows, .a_transposed = true,
-                               .accumulate = n->mode[A] == MLA_ADD};
-    const mla_gemm_shape db = {.m = rows, .n = rank, .k = width, .b_transposed = true,
-                               .accumulate = n->mode[B] == MLA_ADD};
+    const mla_gemm_shape da = {
+        .m = rank, .n = width, .k = rows, .a_transposed = true, .accumulate = n->mode[A] == MLA_ADD};
+    const mla_gemm_shape db = {
+        .m = rows, .n = rank, .k = width, .b_transposed = true, .accumulate = n->mode[B] == MLA_ADD};
     float *product = n->scratch;
     if (n->in[MAGNITUDE] && n->mode[MAGNITUDE]) multiply(n, product);
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
@@ -87,14 +85,20 @@ static void lora_weight_backward(const mla_node *n) {
 }
 
 static mla_cost lora_weight_cost(const mla_node *n) {
-    const double product = 2 * (double)mla_count(n->out) * (double)n->in[A]->shape[0], bytes = 3 * (double)mla_size(n->out);
-    const int gradients = mla_op_differentiates(n, A) + mla_op_differentiates(n, B) + mla_op_differentiates(n, MAGNITUDE);
-    return (mla_cost){.forward_flops = product, .backward_flops = product * gradients, .forward_bytes = bytes,
+    const double product = 2 * (double)mla_count(n->out) * (double)n->in[A]->shape[0],
+                 bytes = 3 * (double)mla_size(n->out);
+    const int gradients = mla_op_differentiates(n, A) + mla_op_differentiates(n, B) +
+                          mla_op_differentiates(n, MAGNITUDE);
+    return (mla_cost){.forward_flops = product,
+                      .backward_flops = product * gradients,
+                      .forward_bytes = bytes,
                       .backward_bytes = bytes};
 }
 
-static const mla_op lora_weight = {.name = "lora_weight", .forward = lora_weight_forward,
-                                   .backward = lora_weight_backward, .cost = lora_weight_cost,
+static const mla_op lora_weight = {.name = "lora_weight",
+                                   .forward = lora_weight_forward,
+                                   .backward = lora_weight_backward,
+                                   .cost = lora_weight_cost,
                                    .attributes = sizeof(mla_lora_weight_options),
                                    .keeps = MLA_INPUT(W) | MLA_INPUT(A) | MLA_INPUT(B) | MLA_INPUT(MAGNITUDE) |
                                             MLA_INPUT(NORM)};

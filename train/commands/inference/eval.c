@@ -3,9 +3,9 @@
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
+#include "train/inference/logits.h"
 #include "train/run/dataset.h"
 #include "train/run/evaluate.h"
-#include "train/inference/logits.h"
 
 #include <limits.h>
 #include <math.h>
@@ -44,8 +44,8 @@ typedef struct {
     mla_id_list ids;      /* of texts */
     mla_token_stream stream;
     mla_packing *packing; /* of the stream; NULL: cut into sequences */
-    int64_t tokens; /* that stand for stream.bytes */
-    double entropy; /* of a synthetic source, nats per token; NaN otherwise */
+    int64_t tokens;       /* that stand for stream.bytes */
+    double entropy;       /* of a synthetic source, nats per token; NaN otherwise */
 } material;
 
 static void free_material(material *m) {
@@ -57,8 +57,7 @@ static void free_material(material *m) {
 
 static mla_status open_texts(const mla_call *call, const mla_loaded *l, material *m) {
     const options *o = call->options;
-    const mla_status status =
-        mla_loaded_encode(call->context, l, call->operands, o->field, &m->ids, &m->stream.bytes);
+    const mla_status status = mla_loaded_encode(call->context, l, call->operands, o->field, &m->ids, &m->stream.bytes);
     m->stream.count = m->ids.count;
     m->stream.wide = m->ids.ids;
     m->tokens = m->ids.count - 1; /* all but the first separator */
@@ -76,10 +75,8 @@ static mla_status open_tokens(const mla_call *call, const mla_loaded *l, const c
 static void folder_of(const mla_checkpoint *checkpoint, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%s", mla_checkpoint_path(checkpoint));
     char *slash = strrchr(out, '/');
-    if (slash)
-        slash[slash == out] = '\0';
-    else
-        snprintf(out, PATH_MAX, ".");
+    if (slash) slash[slash == out] = '\0';
+    else snprintf(out, PATH_MAX, ".");
 }
 
 /* The held-out data of the run that made the checkpoint. */
@@ -100,8 +97,7 @@ static mla_status open_own(const mla_call *call, const mla_loaded *l, const mla_
     return status;
 }
 
-static mla_status open_material(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe,
-                                material *m) {
+static mla_status open_material(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m) {
     const options *o = call->options;
     if (o->tokens && call->operands->count)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --tokens or text files, not both");
@@ -137,8 +133,7 @@ static void print_text(const mla_call *call, const mla_loaded *l, const material
             (long long)r->evaluation.tokens);
     fprintf(call->out, "perplexity       %.3f\n", exp(r->evaluation.loss));
     if (isfinite(r->bits_per_byte))
-        fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte,
-                (long long)m->stream.bytes);
+        fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte, (long long)m->stream.bytes);
     if (isfinite(m->entropy)) fprintf(call->out, "source entropy   %.4f nats per token\n", m->entropy);
     fprintf(call->out, "speed            %.0f tokens/s\n", (double)r->evaluation.tokens / r->seconds);
 }
@@ -148,8 +143,8 @@ static void print_text(const mla_call *call, const mla_loaded *l, const material
 static mla_status check_sequence(mla_context *context, int64_t sequence, const mla_model_config *config) {
     if (sequence <= config->max_position_embeddings) return MLA_OK;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "--sequence %lld: the model has %lld positions (max_position_embeddings)",
-                    (long long)sequence, (long long)config->max_position_embeddings);
+                    "--sequence %lld: the model has %lld positions (max_position_embeddings)", (long long)sequence,
+                    (long long)config->max_position_embeddings);
 }
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -173,8 +168,7 @@ static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_r
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
     const double begin = mla_seconds();
     if (!status)
-        status = mla_evaluate(tape, l->model, &m->stream, m->packing, batch, r->sequence, 0, MLA_F32,
-                              &r->evaluation);
+        status = mla_evaluate(tape, l->model, &m->stream, m->packing, batch, r->sequence, 0, MLA_F32, &r->evaluation);
     r->seconds = mla_seconds() - begin;
     const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
     r->bits_per_byte = mla_bits_per_byte(r->evaluation.loss, &counted);
@@ -216,9 +210,8 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
     }
     json_t *json = json_object();
     json_object_set_new(json, "logits", json_string(o->logits));
-    json_object_set_new(
-        json, "shape",
-        json_pack("[I,I,I]", (json_int_t)shape[0], (json_int_t)shape[1], (json_int_t)shape[2]));
+    json_object_set_new(json, "shape",
+                        json_pack("[I,I,I]", (json_int_t)shape[0], (json_int_t)shape[1], (json_int_t)shape[2]));
     mla_report_print(call->out, json);
     return MLA_OK;
 }
@@ -226,9 +219,8 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
     if (o->logits && (!o->tokens || call->operands->count || !strcmp(o->logits, o->tokens)))
-        return mla_fail(
-            call->context, MLA_ERROR_ARGUMENT,
-            "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
     mla_loaded l;
     mla_status status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);

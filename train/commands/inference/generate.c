@@ -4,8 +4,8 @@
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
-#include "train/inference/generation.h"
 #include "train/hugging_face/jinja.h"
+#include "train/inference/generation.h"
 #include "train/recipe/recipe.h"
 
 #include <math.h>
@@ -26,16 +26,14 @@ typedef struct {
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     MLA_LOAD_FIELDS(AT(load)),
-    {"prompt", MLA_FIELD_STRING, AT(prompt),
-     .help = "the text to go on from; default: the start of a document"},
+    {"prompt", MLA_FIELD_STRING, AT(prompt), .help = "the text to go on from; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
     {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "of the conversation; auto: that of the model's recipe, or its own"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
-    {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30,
-     .help = "draw from the k most probable tokens; 0: all"},
+    {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30, .help = "draw from the k most probable tokens; 0: all"},
     {"top-p", MLA_FIELD_FLOAT, AT(top_p), 0.95, 1e-6, 1,
      .help = "draw from the fewest with this share of the probability"},
     {"seed", MLA_FIELD_INT, AT(seed), 0, 0, INT32_MAX, .help = "another seed, another text"},
@@ -118,9 +116,10 @@ static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_i
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --prompt or --prompt-file, not both");
     if (o->prompt_file) return encode_file(call, l, o->prompt_file, out, ending);
     if (o->prompt) return encode_text(call, l, o->prompt, (int64_t)strlen(o->prompt), out, ending);
-    if (o->chat) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--chat needs --prompt or --prompt-file: what the user says");
-    const mla_status status =
-        mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
+    if (o->chat)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--chat needs --prompt or --prompt-file: what the user says");
+    const mla_status status = mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
     if (!status) out->ids[out->count++] = separator;
     return status;
 }
@@ -149,8 +148,8 @@ static void show(writer *w, bool all) {
 static mla_status take(void *user, int32_t id, const float *logits) {
     writer *w = user;
     (void)logits;
-    mla_status status =
-        mla_grow(w->context, &w->ids.ids, &w->ids.capacity, w->ids.count + 1, sizeof *w->ids.ids, "the text");
+    mla_status status = mla_grow(w->context, &w->ids.ids, &w->ids.capacity, w->ids.count + 1, sizeof *w->ids.ids,
+                                 "the text");
     if (status) return status;
     w->ids.ids[w->ids.count++] = id;
     status = mla_tokenizer_decode(w->context, w->tokenizer, &id, 1, &w->text);
@@ -161,9 +160,7 @@ static mla_status take(void *user, int32_t id, const float *logits) {
 /* ---- the result */
 
 /* Tokens that were computed one by one, per second: the first comes with the prompt. */
-static double rate(const mla_generation *g) {
-    return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN;
-}
+static double rate(const mla_generation *g) { return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN; }
 
 static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, const writer *w,
                        const mla_generation *g) {
@@ -177,8 +174,7 @@ static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_l
     json_object_set_new(json, "end", json_string(ends[g->end]));
     mla_report_number(json, "prompt_seconds", g->prompt_seconds);
     mla_report_number(json, "tokens_per_second", rate(g));
-    json_object_set_new(json, "cache_bytes_per_token",
-                        json_integer(mla_kv_cache_bytes_per_token(&l->model->config)));
+    json_object_set_new(json, "cache_bytes_per_token", json_integer(mla_kv_cache_bytes_per_token(&l->model->config)));
     mla_report_print(call->out, json);
 }
 
@@ -195,8 +191,7 @@ static void print_figures(const mla_call *call, const mla_loaded *l, const mla_g
     fprintf(stderr, "%lld tokens", (long long)g->tokens);
     if (isfinite(rate(g))) fprintf(stderr, ", %.0f per second", rate(g));
     fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n",
-            (long long)mla_kv_cache_bytes_per_token(c),
-            (long long)mla_kv_cache_multi_head_bytes_per_token(c));
+            (long long)mla_kv_cache_bytes_per_token(c), (long long)mla_kv_cache_multi_head_bytes_per_token(c));
 }
 
 /* ---- running */

@@ -13,8 +13,7 @@ typedef struct {
 static const char *const types[] = {"auto", "f32", "bf16", "f16", NULL};
 
 static const mla_field fields[] = {
-    {"out", MLA_FIELD_STRING, offsetof(options, out),
-     .help = "the folder to write, a new or an empty one; needed"},
+    {"out", MLA_FIELD_STRING, offsetof(options, out), .help = "the folder to write, a new or an empty one; needed"},
     {"dtype", MLA_FIELD_ENUM, offsetof(options, dtype), .names = types,
      .help = "of the numbers; auto: as in the files that were imported, otherwise f32"},
     {"shard-size", MLA_FIELD_STRING, offsetof(options, shard_size), .text = "5GB",
@@ -36,16 +35,14 @@ static mla_status read_size(mla_context *context, const char *text, int64_t *byt
             *bytes = (int64_t)(number * units[i].bytes);
             return MLA_OK;
         }
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "--shard-size: expected a size as 500MB or 5GB, got \"%s\"",
-                    text);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "--shard-size: expected a size as 500MB or 5GB, got \"%s\"", text);
 }
 
 static mla_status run(const mla_call *call) {
     const options *o = call->options;
     mla_export_options export = {.type = o->dtype};
     mla_export_report report;
-    if (!o->out)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "export needs --out DIR, the folder to write");
+    if (!o->out) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "export needs --out DIR, the folder to write");
     mla_status status = read_size(call->context, o->shard_size, &export.shard_bytes);
     if (!status) status = mla_export(call->context, call->operands->items[0], o->out, &export, &report);
     if (status) return status;

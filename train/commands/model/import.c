@@ -28,8 +28,7 @@ static mla_status run(const mla_call *call) {
     const options *o = call->options;
     mla_import_report report;
     if (!o->out)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "import needs --out FILE.h5, the checkpoint to write");
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "import needs --out FILE.h5, the checkpoint to write");
     char adapter[PATH_MAX];
     snprintf(adapter, sizeof adapter, "%s/adapter_config.json", call->operands->items[0]);
     if (o->base) return import_adapter(call, call->operands->items[0]);

@@ -1,8 +1,8 @@
 /* mla info: what a file or folder is, and what is in it. */
 #include "autograd/base/file.h"
 #include "data/formats/h5.h"
-#include "data/tokens/token_file.h"
 #include "data/tokenizer/tokenizer.h"
+#include "data/tokens/token_file.h"
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
@@ -73,8 +73,7 @@ static mla_status describe_params(const mla_call *call, const mla_model_config *
 static mla_status describe_model(const mla_call *call, const mla_model_config *config, json_t *json) {
     json_t *all = NULL;
     char *text = mla_model_config_json(call->context, config);
-    mla_status status =
-        text ? mla_json_parse(call->context, "the configuration", text, &all) : MLA_ERROR_MEMORY;
+    mla_status status = text ? mla_json_parse(call->context, "the configuration", text, &all) : MLA_ERROR_MEMORY;
     free(text);
     if (status) return status;
     json_object_set_new(json, "model", all);
@@ -152,8 +151,7 @@ static mla_status describe_base(const mla_call *call, const mla_checkpoint *chec
 static mla_status checkpoint_info(const mla_call *call, const char *path, json_t *json) {
     const options *o = call->options;
     mla_checkpoint *checkpoint;
-    mla_status status =
-        (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(call->context, &checkpoint, path);
+    mla_status status = (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(call->context, &checkpoint, path);
     if (status) return status;
     const char *tokenizer = mla_checkpoint_tokenizer(checkpoint);
     set_text(json, "checkpoint", mla_checkpoint_path(checkpoint));
@@ -191,8 +189,7 @@ static mla_status folder_info(const mla_call *call, const char *path, json_t *js
     if (status) return status;
     set_text(json, "kind", "run folder");
     set_integer(json, "checkpoints", checkpoints);
-    return !checkpoints && !access(recipe, F_OK) ? recipe_info(call, recipe, json)
-                                                 : checkpoint_info(call, path, json);
+    return !checkpoints && !access(recipe, F_OK) ? recipe_info(call, recipe, json) : checkpoint_info(call, path, json);
 }
 
 /* ---- token files */

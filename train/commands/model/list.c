@@ -122,7 +122,8 @@ static bool read_entry(mla_context *context, const char *folder, const char *nam
     struct stat info;
     *out = (line){.held_out_loss = NAN};
     snprintf(out->name, sizeof out->name, "%s", name);
-    if (name[0] == '.' || snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX || stat(path, &info)) return false;
+    if (name[0] == '.' || snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX || stat(path, &info))
+        return false;
     if (!S_ISDIR(info.st_mode) && !mla_ends_with(name, ".h5")) return false;
     if ((S_ISDIR(info.st_mode) ? read_folder : read_file)(context, path, out)) {
         mla_warn(context, "%s", mla_error(context));
@@ -146,7 +147,8 @@ static json_t *describe(const line *l) {
 }
 
 static void print_row(FILE *out, int width, const char *const cells[6]) {
-    fprintf(out, "%-*s  %-20s  %10s  %8s  %8s  %s\n", width, cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]);
+    fprintf(out, "%-*s  %-20s  %10s  %8s  %8s  %s\n", width, cells[0], cells[1], cells[2], cells[3], cells[4],
+            cells[5]);
 }
 
 static void print_line(FILE *out, int width, const line *l) {

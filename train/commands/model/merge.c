@@ -32,8 +32,8 @@ static mla_status run(const mla_call *call) {
     if (!status) status = mla_adapters_merge(l.model);
     if (!status) status = save(call, &l);
     if (!status)
-        fprintf(call->out, "adapters         %lld, in the weights of %s\ncheckpoint       %s\n", (long long)load.adapter.count,
-                mla_checkpoint_path(l.checkpoint), o->out);
+        fprintf(call->out, "adapters         %lld, in the weights of %s\ncheckpoint       %s\n",
+                (long long)load.adapter.count, mla_checkpoint_path(l.checkpoint), o->out);
     mla_loaded_close(&l);
     return status;
 }

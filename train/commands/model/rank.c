@@ -1,8 +1,8 @@
 /* mla rank: another latent rank for a model that is there. */
-#include "train/convert/latent_rank.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
+#include "train/convert/latent_rank.h"
 #include "train/recipe/recipe.h"
 
 #include <math.h>
@@ -26,8 +26,7 @@ static const mla_field fields[] = {
     {"budget", MLA_FIELD_INT, AT(budget), 0, 0, INT32_MAX,
      .help = "instead: bytes of cache per token, given to the layers whose loss of rank costs most"},
     {"calibrate", MLA_FIELD_LIST, AT(calibrate),
-     .help =
-         "text like that the model is for: files, folders, globs, or one token file (.h5); may be repeated"},
+     .help = "text like that the model is for: files, folders, globs, or one token file (.h5); may be repeated"},
     {"out", MLA_FIELD_STRING, AT(out), .help = "the checkpoint to write; needed"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 32768, 3, 1 << 30,
      .help = "of the text to use at most, evenly spread; a third of them only measures the result"},
@@ -84,9 +83,9 @@ static void free_text(text *t) {
 static mla_status usual_sequence(const mla_call *call, const mla_loaded *l, int64_t *out) {
     mla_recipe recipe;
     const char *json = mla_checkpoint_recipe(l->checkpoint);
-    const mla_status status =
-        json ? mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, &recipe)
-             : mla_recipe_default(call->context, &recipe);
+    const mla_status status = json ? mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json,
+                                                           &recipe)
+                                   : mla_recipe_default(call->context, &recipe);
     if (status) return status;
     const int64_t most = l->model->config.max_position_embeddings;
     *out = recipe.train.sequence < most ? recipe.train.sequence : most;
@@ -142,8 +141,8 @@ static void print_text(const mla_call *call, const mla_loaded *l, const mla_late
         fprintf(call->out,
                 "loss             %.4f -> %.4f nats per token, over %lld tokens\n"
                 "calibrated on    %.4f -> %.4f, %lld other tokens\n",
-                r->loss[0], r->loss[1], (long long)r->left_out, r->calibration_loss[0],
-                r->calibration_loss[1], (long long)r->calibrated);
+                r->loss[0], r->loss[1], (long long)r->left_out, r->calibration_loss[0], r->calibration_loss[1],
+                (long long)r->calibrated);
     fprintf(call->out, "cache            %lld -> %lld bytes per token\ncheckpoint       %s\n",
             (long long)r->bytes_per_token[0], (long long)r->bytes_per_token[1], o->out);
 }
@@ -161,11 +160,8 @@ static mla_status save(const mla_call *call, const mla_loaded *l, const mla_deco
 
 static mla_status change(const mla_call *call, const mla_loaded *l, text *t) {
     const options *o = call->options;
-    mla_latent_rank_options r = {.latent = o->latent,
-                          .budget = o->budget,
-                          .method = o->method,
-                          .sequence = o->sequence,
-                          .tokens = o->tokens};
+    mla_latent_rank_options r = {
+        .latent = o->latent, .budget = o->budget, .method = o->method, .sequence = o->sequence, .tokens = o->tokens};
     mla_latent_rank_report report;
     mla_decoder *model = NULL;
     mla_status status = o->calibrate.count ? open_text(call, l, t) : MLA_OK;
@@ -183,8 +179,7 @@ static mla_status run(const mla_call *call) {
     mla_loaded l;
     text t = {0};
     if (!o->out)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "rank needs --out FILE.h5, the checkpoint to write");
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "rank needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
     if (!status) status = change(call, &l, &t);
     free_text(&t);
@@ -199,10 +194,9 @@ const mla_command mla_command_rank = {
     .operands = "FILE-OR-DIR",
     .min_operands = 1,
     .max_operands = 1,
-    .example =
-        "  mla rank runs/quickstart --latent 96 --out wider.h5\n"
-        "  mla rank runs/quickstart --latent 48 --calibrate runs/quickstart/tokens.h5 --out smaller.h5\n"
-        "  mla rank runs/quickstart --budget 768 --calibrate letters --calibrate notes.txt --out less.h5\n",
+    .example = "  mla rank runs/quickstart --latent 96 --out wider.h5\n"
+               "  mla rank runs/quickstart --latent 48 --calibrate runs/quickstart/tokens.h5 --out smaller.h5\n"
+               "  mla rank runs/quickstart --budget 768 --calibrate letters --calibrate notes.txt --out less.h5\n",
     .options = &table,
     .run = run,
 };

@@ -10,9 +10,9 @@
 #include "layers/attention/multi_head_attention.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
+#include "train/forecast/rehearsal.h"
 #include "train/inference/decode_bench.h"
 #include "train/run/machine.h"
-#include "train/forecast/rehearsal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -94,8 +94,13 @@ static mla_status step(bench *b, double *seconds, double *loss) {
     mla_params_clear_gradients(r->model->params);
     *loss = 0;
     for (int64_t sample = 0; sample < b->recipe.train.batch; sample += r->rows) {
-        const mla_step pass = {.seed = 1, .step = (uint64_t)b->step, .first_sample = sample, .training = true,
-                               .precision = r->precision, .timed = add_time, .user = b};
+        const mla_step pass = {.seed = 1,
+                               .step = (uint64_t)b->step,
+                               .first_sample = sample,
+                               .training = true,
+                               .precision = r->precision,
+                               .timed = add_time,
+                               .user = b};
         double part;
         const mla_status status = b->x ? block_pass(b, &pass, &part) : mla_rehearsal_pass(r, r->rows, &pass, &part);
         if (status) return status;
@@ -200,8 +205,10 @@ static void print_text(FILE *out, bench *b, const result *r, int64_t steps) {
             mla_dtype_name(b->rehearsal.precision), mla_context_threads(b->context), mla_gemm_library());
     fprintf(out, "model            %.1f GFLOP a step, %.1f GFLOP/s\n", model_flops(b) / 1e9, r->flops_per_second / 1e9);
     fprintf(out, "oneDNN fraction  %.3f of what the step's own matrix products reach by themselves\n", r->fraction);
-    fprintf(out, "memory           %.0f MiB peak; predicted %.0f: parameters %.0f, gradients %.0f, moments %.0f, step %.0f, "
-                 "program %.0f\n", (double)r->peak / mib, (double)(mla_memory_total(plan) + b->base_memory) / mib,
+    fprintf(out,
+            "memory           %.0f MiB peak; predicted %.0f: parameters %.0f, gradients %.0f, moments %.0f, step %.0f, "
+            "program %.0f\n",
+            (double)r->peak / mib, (double)(mla_memory_total(plan) + b->base_memory) / mib,
             (double)plan->parameters / mib, (double)plan->gradients / mib, (double)plan->moments / mib,
             (double)plan->step / mib, (double)b->base_memory / mib);
 }

@@ -113,18 +113,22 @@ static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_networ
     fprintf(out, "  copying                 %9.1f GB/s\n", b->copying / 1e9);
     if (b->exchange_measured) fprintf(out, "  between ranks of a node %9.1f GB/s a rank\n", b->exchange / 1e9);
     if (b->network_measured)
-        fprintf(out, "  network                 %9.2f Gbit/s a node each way, delay %.0f us\n", 8 * b->network.bandwidth / 1e9,
-                1e6 * b->network.latency);
+        fprintf(out, "  network                 %9.2f Gbit/s a node each way, delay %.0f us\n",
+                8 * b->network.bandwidth / 1e9, 1e6 * b->network.latency);
     fprintf(out, "%s:\n", stated->bandwidth ? "Stated and assumed" : "Assumed");
     if (!b->network_measured)
         fprintf(out, "  network %g Gbit/s a node each way, delay %g us\n", 8 * b->network.bandwidth / 1e9,
                 1e6 * b->network.latency);
     if (b->ranks_per_host > 1 && !b->exchange_measured)
-        fprintf(out, "  ranks of a node do not slow each other, and exchange %.1f GB/s: measure it by mpirun -n %lld mla forecast\n",
-                b->exchange / 1e9, (long long)b->ranks_per_host);
-    fprintf(out, "  all nodes like this one and equally fast, the network's full bandwidth for all of them at once\n"
-                 "  a core copies each byte that goes out or comes in, and spends %g us on each message\n"
-                 "  no evaluations, checkpoints or waiting for data\n\n", 1e6 * b->message);
+        fprintf(
+            out,
+            "  ranks of a node do not slow each other, and exchange %.1f GB/s: measure it by mpirun -n %lld mla forecast\n",
+            b->exchange / 1e9, (long long)b->ranks_per_host);
+    fprintf(out,
+            "  all nodes like this one and equally fast, the network's full bandwidth for all of them at once\n"
+            "  a core copies each byte that goes out or comes in, and spends %g us on each message\n"
+            "  no evaluations, checkpoints or waiting for data\n\n",
+            1e6 * b->message);
 }
 
 static void print_rows(FILE *out, const mla_forecast_basis *b, const plan *p) {
@@ -135,8 +139,8 @@ static void print_rows(FILE *out, const mla_forecast_basis *b, const plan *p) {
         const mla_forecast_row r = mla_forecast(b, p->nodes[i]);
         char memory[32], tokens[32];
         if (!r.samples) {
-            fprintf(out, "%6lld %6lld %10s %10s %10s %6s %10s   %s\n", (long long)r.hosts, (long long)r.ranks, "-", "-", "-", "-",
-                    "-", r.bound);
+            fprintf(out, "%6lld %6lld %10s %10s %10s %6s %10s   %s\n", (long long)r.hosts, (long long)r.ranks, "-", "-",
+                    "-", "-", "-", r.bound);
             continue;
         }
         mla_bytes_text((double)r.memory, sizeof memory, memory);

@@ -1,8 +1,8 @@
 /* mla train: a run from a recipe, or the rest of one. */
 #include "train/commands/training/train.h"
-#include "train/run/trainer.h"
 #include "train/commands/report.h"
 #include "train/log/progress.h"
+#include "train/run/trainer.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -127,7 +127,8 @@ static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
     mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
     mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
     mla_duration_text(r->seconds, sizeof seconds, seconds);
-    if (isfinite(r->loss)) fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
+    if (isfinite(r->loss))
+        fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
     if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
@@ -148,8 +149,10 @@ static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe
                         "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
     if (o->resume) snprintf(begun, sizeof begun, "%s/recipe.yaml", o->resume);
     if (o->resume && access(begun, F_OK))
-        return mla_fail(call->context, MLA_ERROR_IO, "%s: %s: there is no run to go on with that had begun; begin it by: "
-                        "mla train RECIPE.yaml --out %s", begun, strerror(errno), o->resume);
+        return mla_fail(call->context, MLA_ERROR_IO,
+                        "%s: %s: there is no run to go on with that had begun; begin it by: "
+                        "mla train RECIPE.yaml --out %s",
+                        begun, strerror(errno), o->resume);
     return mla_recipe_load(call->context, recipe, has_recipe ? call->operands->items[0] : begun,
                            (const char *const *)o->set.items, o->set.count);
 }
@@ -160,7 +163,8 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     mla_train_result result;
     if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
     if (catch_signals(call->context)) return mla_error_status(call->context);
-    mla_train_options train = {.comm = *call->comm, .out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
+    mla_train_options train = {
+        .comm = *call->comm, .out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
     const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one talks */
     if (!o->json && first) {
         train.started = show_plan;
