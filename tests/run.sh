@@ -62,7 +62,7 @@ outside() {
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 train/install-packages.sh || failed+=("train/install-packages.sh")
-train/install-packages.sh clang-format-14 || echo "without it, test_format will fail"
+train/install-packages.sh clang-format-14 || failed+=("train/install-packages.sh clang-format-14")
 build build && suite build && outside build
 build build-sanitize -DMLA_SANITIZE=ON && suite build-sanitize
 [ ${#failed[@]} -eq 0 ] || printf 'FAILED: %s\n' "${failed[@]}"
