@@ -46,7 +46,7 @@ mla_tensor *mla_rmsnorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, float e
 /* Row by row: gain * (x - mean) / sqrt(variance + eps) + bias, of type `out`; bias may be NULL. */
 mla_tensor *mla_layernorm(mla_tape *tape, mla_tensor *x, mla_tensor *gain, mla_tensor *bias, float eps, mla_dtype out);
 
-/* Cosines and sines of the rotary angles, (positions, rotary/2) each; owned by the caller (layers/rope). */
+/* Cosines and sines of the rotary angles, (positions, rotary/2) each; owned by the caller (layers/parts/rope). */
 typedef struct {
     int64_t positions, rotary;
     const float *cosine, *sine;

@@ -15,11 +15,11 @@ typedef struct {
     bool accumulate;    /* add to C */
     bool bias;          /* add a row of n f32 to each row of C */
     bool single_thread; /* called by each thread of a parallel region for itself */
-    bool varying_rows;  /* A has another number of rows, as stored, in each call: autograd/gemm.h */
+    bool varying_rows;  /* A has another number of rows, as stored, in each call: autograd/kernels/gemm.h */
     bool b_packed;      /* B is in the layout that oneDNN is fastest with, by mla_gemm_pack; ldb is of B before that */
 } mla_gemm_shape;
 
-typedef struct mla_gemm_layout mla_gemm_layout; /* of a packed B: see autograd/gemm.h */
+typedef struct mla_gemm_layout mla_gemm_layout; /* of a packed B: see autograd/kernels/gemm.h */
 
 /* Elements to leave between rows of a matrix that is made for products alone. Rows that are a power of two long have
  * their columns in a few lines of the first cache, and cost products half of their speed (seen with AVX2). */

@@ -1,4 +1,4 @@
-/* Another rank for the latent of a trained layer (layers/latent_attention).
+/* Another rank for the latent of a trained layer (layers/attention/latent_attention).
  *
  * A latent c = gain * u with u = h / rms(h), h = kv_a x, gets another width r in place of C.
  *

@@ -1,4 +1,4 @@
-/* Putting adapters of low rank on a projection; what they compute is in layers/linear.h. */
+/* Putting adapters of low rank on a projection; what they compute is in layers/parts/linear.h. */
 #ifndef MLA_LAYERS_ADAPT_LORA_H
 #define MLA_LAYERS_ADAPT_LORA_H
 

@@ -30,7 +30,7 @@ typedef struct {
     double factor;
     int64_t original_max_position_embeddings;
     double beta_fast, beta_slow;              /* yarn */
-    double mscale, mscale_all_dim;            /* yarn; 0: not given, see layers/rope.h */
+    double mscale, mscale_all_dim;            /* yarn; 0: not given, see layers/parts/rope.h */
     double attention_factor;                  /* yarn: of cos and sin; 0: follows from mscale */
     double low_freq_factor, high_freq_factor; /* llama3 */
 } mla_rope_scaling;

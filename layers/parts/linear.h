@@ -1,5 +1,5 @@
 /* A projection of a model: weight (out,in), with or without bias, and with any number of adapters of low rank as PEFT
- * defines them (layers/lora adds them):
+ * defines them (layers/adapt/lora adds them):
  *
  *     LoRA (Hu et al. 2021):    W x + s B A dropout(x) + bias,   A (r,in), B (out,r),  s = alpha / r
  *     rsLoRA (Kalajdzievski 2023):                                                     s = alpha / sqrt(r)

@@ -1,4 +1,4 @@
-/* Another latent rank for a trained model: what `mla rank` does (layers/latent_rank.h has the mathematics).
+/* Another latent rank for a trained model: what `mla rank` does (layers/adapt/latent_rank.h has the mathematics).
  *
  * Windows of the calibration text, evenly spread, pass through the model. Two of three tell what the latents
  * of each layer are and what the loss makes of them; every third is left out, to measure what the new ranks
