@@ -10,7 +10,8 @@ static const void *rows_of(const mla_tensor *weight, mla_dtype type) {
     return weight->dtype == type ? weight->data : weight->bf16;
 }
 
-static bool make_room(mla_context *context, const mla_tensor *weight, mla_packed *packed, const mla_gemm *plan) {
+static bool packed_weight_make_room(mla_context *context, const mla_tensor *weight, mla_packed *packed,
+                                    const mla_gemm *plan) {
     const int64_t bytes = mla_gemm_packed_bytes(plan);
     if (posix_memalign(&packed->data, 64, (size_t)bytes)) {
         packed->data = NULL;
@@ -30,15 +31,15 @@ static bool make_room(mla_context *context, const mla_tensor *weight, mla_packed
  * error. */
 static const void *packed_for(mla_context *context, const mla_gemm *plan, const mla_tensor *weight,
                               mla_packed *packed) {
-    if (!packed->layout && !make_room(context, weight, packed, plan)) return NULL;
+    if (!packed->layout && !packed_weight_make_room(context, weight, packed, plan)) return NULL;
     if (!mla_gemm_takes(plan, packed->layout)) return NULL;
     if (packed->version != weight->bf16_version) mla_gemm_pack(plan, rows_of(weight, MLA_BF16), packed->data);
     packed->version = weight->bf16_version;
     return packed->data;
 }
 
-static void multiply(mla_context *context, const mla_gemm_shape *shape, const void *a, const mla_tensor *weight,
-                     void *c, const float *bias) {
+static void packed_weight_multiply(mla_context *context, const mla_gemm_shape *shape, const void *a,
+                                   const mla_tensor *weight, void *c, const float *bias) {
     if (weight->packed && shape->b_type == MLA_BF16 && mla_packs_weights(context)) {
         mla_gemm_shape with_packed = *shape;
         with_packed.b_packed = true;
@@ -55,7 +56,7 @@ void mla_multiply_by_weight(mla_context *context, const mla_gemm_shape *shape, c
     mla_gemm_piece p = {0};
     for (bool more = true; more && !mla_error_status(context);) {
         more = mla_gemm_next_piece(shape, &p);
-        multiply(context, &p.shape, (const char *)a + p.a, weight, (char *)c + p.c, bias);
+        packed_weight_multiply(context, &p.shape, (const char *)a + p.a, weight, (char *)c + p.c, bias);
     }
 }
 

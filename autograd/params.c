@@ -147,7 +147,7 @@ mla_status mla_params_allocate(mla_params *params, bool gradients) {
 }
 
 /* Initial values of elements first ... */
-static void draw(const mla_param_spec *spec, mla_stream stream, int64_t first, int64_t count, float *value) {
+static void params_draw(const mla_param_spec *spec, mla_stream stream, int64_t first, int64_t count, float *value) {
     switch (spec->init) {
     case MLA_INIT_ZERO: memset(value, 0, (size_t)count * sizeof *value); break;
     case MLA_INIT_ONE:
@@ -169,7 +169,7 @@ static void initialise(const mla_param *param, uint64_t seed) {
     const mla_values values = {param->tensor.data, param->tensor.dtype};
     for (int64_t i = 0; i < param->count; i += MLA_PIECE) {
         float buffer[MLA_PIECE], *piece = mla_target(values, MLA_SET, i, buffer);
-        draw(&param->spec, stream, i, mla_piece(param->count, i), piece);
+        params_draw(&param->spec, stream, i, mla_piece(param->count, i), piece);
         mla_store(values, MLA_SET, i, mla_piece(param->count, i), piece);
     }
 }

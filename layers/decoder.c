@@ -40,7 +40,7 @@ static mla_status build_blocks(mla_decoder *model, const mla_builder *builder) {
     return status;
 }
 
-static mla_status build(mla_decoder *model) {
+static mla_status decoder_build(mla_decoder *model) {
     const mla_model_config *c = &model->config;
     const mla_builder builder = {.context = model->context,
                                  .params = model->params,
@@ -70,7 +70,7 @@ mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla
     mla_status status = mla_model_config_check(context, "", &model->config);
     if (!status) status = mla_params_create(context, &model->params);
     if (!status) status = make_rope(model);
-    if (!status) status = build(model);
+    if (!status) status = decoder_build(model);
     if (status) {
         mla_decoder_destroy(model);
         *out = NULL;

@@ -38,14 +38,14 @@ void mla_adamw_update(const mla_context *context, const mla_adamw_options *optio
         update_chunk(c, count - i < CHUNK ? count - i : CHUNK, value + i, grad + i, m + i, v + i);
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t adamw_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 void mla_adamw_update_range(const mla_adamw_options *options, float lr, float grad_scale, int64_t step,
                             mla_params *params, int64_t begin, int64_t count, float *m, float *v) {
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         const mla_param *p = mla_params_at(params, i);
         const int64_t from = p->grad_offset > begin ? p->grad_offset : begin;
-        const int64_t to = smaller(p->grad_offset + p->count, begin + count), at = from - p->grad_offset;
+        const int64_t to = adamw_smaller(p->grad_offset + p->count, begin + count), at = from - p->grad_offset;
         if (p->spec.frozen || from >= to) continue;
         mla_adamw_update(mla_params_context(params), options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale,
                          step, to - from, (float *)p->tensor.data + at, (const float *)p->tensor.grad + at,

@@ -41,7 +41,7 @@ static mla_status print_help(mla_context *context, const char *topic) {
     return mla_error_status(context);
 }
 
-static mla_status run(mla_context *context, mla_comm **comm, int count, char **words) {
+static mla_status main_run(mla_context *context, mla_comm **comm, int count, char **words) {
     const mla_command *command;
     const char *first = count ? words[0] : "";
     if (!count) {
@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
         fputs("mla: no memory\n", stderr);
         return FAILED;
     }
-    mla_status status = run(context, &comm, argc - 1, argv + 1);
+    mla_status status = main_run(context, &comm, argc - 1, argv + 1);
     if (!status && (fflush(stdout) || ferror(stdout)))
         status = mla_fail(context, MLA_ERROR_IO, "cannot write the output");
     if (status) print_error(context, comm, status);

@@ -16,7 +16,7 @@ typedef struct {
 } backward_work;
 
 /* Parts in the order of the struct; floats or, with `work`, where they begin in `scratch`. */
-static int64_t lay_out(const mla_flash *a, float *scratch, backward_work *work) {
+static int64_t flash_backward_lay_out(const mla_flash *a, float *scratch, backward_work *work) {
     const int64_t rows = a->queries, copy = mla_flash_copy_floats(a);
     const int64_t sizes[] = {MLA_BLOCK * MLA_PITCH,
                              MLA_BLOCK * MLA_PITCH,
@@ -54,7 +54,8 @@ static int64_t shared_floats(const mla_flash *a, int64_t width) {
 }
 
 int64_t mla_flash_backward_scratch(mla_context *context, const mla_flash *a) {
-    return lay_out(a, NULL, NULL) * working_threads(context, a) + shared_floats(a, a->key_width + a->value_width);
+    return flash_backward_lay_out(a, NULL, NULL) * working_threads(context, a) +
+           shared_floats(a, a->key_width + a->value_width);
 }
 
 MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
@@ -220,7 +221,7 @@ void mla_flash_backward(mla_context *context, const mla_flash *a, const mla_flas
                         const mla_flash_gradients *d, float *scratch) {
     backward_plans plans;
     const backward_operands x = {forward->q, forward->k, forward->v, forward->out, d->dout, forward->lse};
-    float *sums = scratch + lay_out(a, NULL, NULL) * working_threads(context, a);
+    float *sums = scratch + flash_backward_lay_out(a, NULL, NULL) * working_threads(context, a);
     const key_gradient dk = {d->k, a->key_width, d->add_k, sums};
     const key_gradient dv = {d->v, a->value_width, d->add_v, sums + shared_floats(a, a->key_width)};
     if (!plan_backward(context, a, x.k, x.v, &plans)) return;
@@ -235,7 +236,7 @@ void mla_flash_backward(mla_context *context, const mla_flash *a, const mla_flas
             if (part < 0) {
                 #pragma omp atomic capture
                 part = parts++;
-                lay_out(a, scratch + part * lay_out(a, NULL, NULL), &w);
+                flash_backward_lay_out(a, scratch + part * flash_backward_lay_out(a, NULL, NULL), &w);
             }
             backward_head(a, &plans, &w, &x, &dk, &dv, b, h);
             if (d->q.data)

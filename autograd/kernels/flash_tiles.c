@@ -19,7 +19,7 @@ int mla_tiles_of(const mla_flash *a, int64_t query_block, int64_t key_block, mla
 
 /* ---- plans ---- */
 
-static int find(const mla_tile_gemm *g, const mla_tile *t) {
+static int flash_tiles_find(const mla_tile_gemm *g, const mla_tile *t) {
     int i = 0;
     while (i < g->count && (g->of[i].queries != t->queries.size || g->of[i].keys != t->keys.size)) i++;
     return i;
@@ -30,7 +30,7 @@ static int64_t side(int64_t size, const mla_tile *t) {
 }
 
 static bool plan_tile(mla_context *context, mla_gemm_shape shape, const mla_tile *t, mla_tile_gemm *out) {
-    const int i = find(out, t);
+    const int i = flash_tiles_find(out, t);
     if (i < out->count) return true;
     shape.m = side(shape.m, t);
     shape.n = side(shape.n, t);
@@ -60,7 +60,7 @@ bool mla_plan_tiles(mla_context *context, const mla_flash *a, mla_gemm_shape sha
     return true;
 }
 
-const mla_gemm *mla_tile_plan(const mla_tile_gemm *g, const mla_tile *t) { return g->of[find(g, t)].plan; }
+const mla_gemm *mla_tile_plan(const mla_tile_gemm *g, const mla_tile *t) { return g->of[flash_tiles_find(g, t)].plan; }
 
 /* ---- cost ---- */
 

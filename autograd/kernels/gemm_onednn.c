@@ -35,8 +35,8 @@ static dnnl_status_t describe_any(descriptor *d, int ndim, const dnnl_dims_t dim
 }
 static dnnl_status_t copy_descriptor(descriptor *d, queried from) { return dnnl_memory_desc_clone(d, from); }
 static queried pointer_to(const descriptor *d) { return *d; }
-static dnnl_status_t describe(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type,
-                              const dnnl_dims_t strides) {
+static dnnl_status_t gemm_onednn_describe(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                          const dnnl_dims_t strides) {
     return dnnl_memory_desc_create_with_strides(d, ndim, dims, type, strides);
 }
 static dnnl_status_t make_memory(dnnl_memory_t *memory, const descriptor *d, dnnl_engine_t engine) {
@@ -63,8 +63,8 @@ static dnnl_status_t copy_descriptor(descriptor *d, queried from) {
     return dnnl_success;
 }
 static queried pointer_to(const descriptor *d) { return d; }
-static dnnl_status_t describe(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type,
-                              const dnnl_dims_t strides) {
+static dnnl_status_t gemm_onednn_describe(descriptor *d, int ndim, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                          const dnnl_dims_t strides) {
     return dnnl_memory_desc_init_by_strides(d, ndim, dims, type, strides);
 }
 static dnnl_status_t make_memory(dnnl_memory_t *memory, const descriptor *d, dnnl_engine_t engine) {
@@ -138,7 +138,7 @@ static dnnl_status_t describe_matrix(descriptor *d, int64_t rows, int64_t column
     const dnnl_dims_t dims = {rows, columns};
     if (!ld) ld = transposed ? rows : columns;
     const dnnl_dims_t strides = {transposed ? 1 : ld, transposed ? ld : 1};
-    return describe(d, 2, dims, data_type(type), strides);
+    return gemm_onednn_describe(d, 2, dims, data_type(type), strides);
 }
 
 static dnnl_status_t make_attributes(dnnl_primitive_attr_t *out, bool accumulate) {
@@ -219,7 +219,7 @@ static dnnl_status_t make_primitive(mla_onednn *product, dnnl_engine_t engine) {
     dnnl_status_t status = describe_matrix(&a, s->m, s->k, s->a_transposed, s->lda, s->a_type);
     if (!status) status = describe_b(s, &b);
     if (!status) status = describe_matrix(&c, s->m, s->n, false, s->ldc, s->c_type);
-    if (!status && s->bias) status = describe(&bias, 2, bias_dims, dnnl_f32, bias_strides);
+    if (!status && s->bias) status = gemm_onednn_describe(&bias, 2, bias_dims, dnnl_f32, bias_strides);
     if (!status) status = make_attributes(&attributes, s->accumulate);
     if (!status) status = describe_matmul(&matmul, engine, &a, &b, s->bias ? &bias : NULL, &c, attributes);
     if (!status) status = dnnl_primitive_create(&product->primitive, matmul);
@@ -252,7 +252,7 @@ void mla_onednn_destroy(mla_onednn *product) {
     free(product);
 }
 
-static bool make_room(mla_onednn *product) {
+static bool gemm_onednn_make_room(mla_onednn *product) {
     const mla_gemm_shape *s = &product->shape;
     mla_context *context = product->context;
     product->slot_count = s->single_thread ? mla_context_threads(context) : 1;
@@ -266,7 +266,7 @@ mla_onednn *mla_onednn_create(mla_context *context, mla_onednn_engine *engine, c
     if (!product) return NULL;
     product->context = context;
     product->shape = *s;
-    const bool complete = make_room(product);
+    const bool complete = gemm_onednn_make_room(product);
     const int before = set_threads(threads_of(product));
     const dnnl_status_t status = complete ? make_primitive(product, engine) : dnnl_out_of_memory;
     set_threads(before);

@@ -28,7 +28,7 @@ static matrix stored(int64_t rows, int64_t columns, bool transposed, int64_t ld,
 
 static int64_t floats_of(const matrix *m) { return m->widened ? m->rows * m->wide_ld : 0; }
 
-static bool make_room(mla_context *context, mla_widening_room *room, const mla_widened *w) {
+static bool gemm_widened_make_room(mla_context *context, mla_widening_room *room, const mla_widened *w) {
     const int threads = mla_context_threads(context);
     const int64_t needed = floats_of(&w->a) + floats_of(&w->b) + floats_of(&w->c);
     if (!room->of_thread) {
@@ -72,7 +72,7 @@ mla_widened *mla_widened_create(mla_context *context, mla_widening_room *room, c
     w->room = room;
     w->product = product;
     w->threads = mla_context_threads(context);
-    if (make_room(context, room, w)) return w;
+    if (gemm_widened_make_room(context, room, w)) return w;
     mla_widened_destroy(w);
     return NULL;
 }

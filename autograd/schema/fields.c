@@ -13,7 +13,7 @@ static void *member_of(const mla_field *field, void *object) { return (char *)ob
 
 /* ---- lists */
 
-static mla_status append(mla_context *context, mla_list *list, const char *text, size_t length) {
+static mla_status fields_append(mla_context *context, mla_list *list, const char *text, size_t length) {
     mla_status status = mla_grow(context, &list->items, &list->capacity, list->count + 1, sizeof *list->items,
                                  "a list");
     if (status) return status;
@@ -24,7 +24,7 @@ static mla_status append(mla_context *context, mla_list *list, const char *text,
 }
 
 mla_status mla_list_append(mla_context *context, mla_list *list, const char *text) {
-    return append(context, list, text, strlen(text));
+    return fields_append(context, list, text, strlen(text));
 }
 
 void mla_list_free(mla_list *list) {
@@ -185,7 +185,7 @@ static mla_status add_words(const subject *s, const char *text, mla_list *out) {
     for (const char *next = spaces(text); *next && !status;) {
         const char *word = next;
         const size_t length = cut_word(&next);
-        status = length ? append(s->context, out, word, length) : wrong_text(s, text);
+        status = length ? fields_append(s->context, out, word, length) : wrong_text(s, text);
     }
     return status;
 }

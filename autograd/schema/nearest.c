@@ -6,7 +6,7 @@
 enum { MAX_WORD = 63 };
 
 static int length_of(const char *word) { return (int)strnlen(word, MAX_WORD); }
-static int smaller(int a, int b) { return a < b ? a : b; }
+static int nearest_smaller(int a, int b) { return a < b ? a : b; }
 
 /* d[i % 3][j]: from the first i letters of a to the first j of b. */
 int mla_word_distance(const char *a, const char *b) {
@@ -17,18 +17,18 @@ int mla_word_distance(const char *a, const char *b) {
         int *row = d[i % 3], *above = d[(i + 2) % 3], *above_that = d[(i + 1) % 3];
         row[0] = i;
         for (int j = 1; j <= columns; j++) {
-            row[j] = smaller(above[j - 1] + (a[i - 1] != b[j - 1]), 1 + smaller(above[j], row[j - 1]));
+            row[j] = nearest_smaller(above[j - 1] + (a[i - 1] != b[j - 1]), 1 + nearest_smaller(above[j], row[j - 1]));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                row[j] = smaller(row[j], above_that[j - 2] + 1);
+                row[j] = nearest_smaller(row[j], above_that[j - 2] + 1);
         }
     }
     return d[rows % 3][columns];
 }
 
 int mla_word_slip(const char *a, const char *b) {
-    const int shorter = smaller(length_of(a), length_of(b)), longer = length_of(a) + length_of(b) - shorter;
+    const int shorter = nearest_smaller(length_of(a), length_of(b)), longer = length_of(a) + length_of(b) - shorter;
     const int distance = mla_word_distance(a, b);
-    if (shorter >= 3 && !strncmp(a, b, (size_t)shorter)) return smaller(distance, 1);
+    if (shorter >= 3 && !strncmp(a, b, (size_t)shorter)) return nearest_smaller(distance, 1);
     return 2 * distance < longer || distance <= 1 ? distance : -1;
 }
 

@@ -1,5 +1,5 @@
-/* A struct described by a field table (autograd/schema/fields.h) from and to YAML. yaml.c is the only file that includes
- * libyaml's yaml.h. */
+/* A struct described by a field table (autograd/schema/fields.h) from and to YAML. yaml.c is the only file that
+ * includes libyaml's yaml.h. */
 #ifndef MLA_AUTOGRAD_SCHEMA_YAML_H
 #define MLA_AUTOGRAD_SCHEMA_YAML_H
 

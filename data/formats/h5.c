@@ -206,7 +206,7 @@ static void describe_space(hid_t dataset, mla_h5_info *info) {
     H5Sclose(space);
 }
 
-static void describe(hid_t dataset, mla_h5_info *info) {
+static void h5_describe(hid_t dataset, mla_h5_info *info) {
     hid_t type = H5Dget_type(dataset);
     info->type = type_of(type);
     describe_space(dataset, info);
@@ -227,7 +227,7 @@ static hid_t dataset_open(mla_h5_file *file, const char *name, mla_h5_info *info
     }
     *info = (mla_h5_info){.ndim = 0};
     snprintf(info->name, sizeof info->name, "%s%s", *name == '/' ? "" : "/", name);
-    describe(dataset, info);
+    h5_describe(dataset, info);
     return dataset;
 }
 

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static void step(const mla_h5_file *file, const char *name) {
+static void h5_write_step(const mla_h5_file *file, const char *name) {
     if (file->hook.call) file->hook.call(file->hook.user, name);
 }
 
@@ -78,7 +78,7 @@ mla_status mla_h5_create(mla_context *context, mla_h5_file **out, const char *pa
     mla_h5_file *file = *out;
     if (status) goto done;
     if (options) file->hook = options->hook;
-    step(file, "create");
+    h5_write_step(file, "create");
     if (!(file->hash = XXH3_createState()) || asprintf(&file->temporary, "%s.tmp", path) < 0) {
         status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for writing %s", path);
         goto done;
@@ -134,7 +134,7 @@ static hid_t dataset_create(hid_t file, const char *name, hid_t type, hid_t spac
 /* Begins the dataset that file->info describes, with elements of file->type. */
 static mla_status begin(mla_h5_file *file, int64_t bytes) {
     const mla_h5_info *info = &file->info;
-    step(file, "write");
+    h5_write_step(file, "write");
     mla_status status = mla_grow(file->context, &file->entries, &file->capacity, file->count + 1, sizeof *file->entries,
                                  "the table of datasets");
     if (!status) status = reserve(file, bytes);
@@ -151,7 +151,7 @@ static mla_status begin(mla_h5_file *file, int64_t bytes) {
     return MLA_OK;
 }
 
-static mla_status append(mla_h5_file *file, int64_t rows, const void *data) {
+static mla_status h5_write_append(mla_h5_file *file, int64_t rows, const void *data) {
     const mla_h5_info *info = &file->info;
     if (file->dataset < 0 || rows < 0 || rows > all_rows(info) - file->rows)
         return mla_fail(file->context, MLA_ERROR_ARGUMENT, "%s: dataset %s does not take %" PRId64 " more rows",
@@ -202,7 +202,7 @@ mla_status mla_h5_begin(mla_h5_file *file, const char *name, mla_h5_type type, i
 
 mla_status mla_h5_append(mla_h5_file *file, int64_t rows, const void *data) {
     MLA_H5_ALONE;
-    if (!file->status) file->status = append(file, rows, data);
+    if (!file->status) file->status = h5_write_append(file, rows, data);
     return file->status;
 }
 
@@ -292,11 +292,11 @@ static mla_status commit(mla_h5_file *file) {
     mla_seal_range table = {0};
     mla_status status = end_datasets(file, &table);
     if (status) return status;
-    step(file, "close");
+    h5_write_step(file, "close");
     status = close_at_end(file);
     if (!status) status = mla_seal_write(file->context, file->descriptor, file->temporary, table);
     if (status) return status;
-    step(file, "verify");
+    h5_write_step(file, "verify");
     status = mla_seal_check(file->context, file->descriptor, file->temporary, MLA_SEAL_FULL);
     if (!status) status = check_places(file);
     return status ? status : mla_replace(file->context, file->temporary, file->path, file->hook);

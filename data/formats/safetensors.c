@@ -36,7 +36,7 @@ typedef struct {
     int64_t data_bytes;
 } source;
 
-static mla_status refuse(const source *s, const char *tensor, const char *words) {
+static mla_status safetensors_refuse(const source *s, const char *tensor, const char *words) {
     return mla_fail(s->st->context, MLA_ERROR_FORMAT, "%s: tensor %s: %s", s->path, tensor, words);
 }
 
@@ -64,15 +64,16 @@ static mla_status read_type(const source *s, mla_safetensors_info *t, const json
 
 static mla_status read_shape(const source *s, mla_safetensors_info *t, const json_t *entry) {
     const json_t *shape = json_object_get(entry, "shape");
-    if (!json_is_array(shape)) return refuse(s, t->name, "its shape is not a list of whole numbers");
-    if (json_array_size(shape) > MLA_SAFETENSORS_MAX_DIMS) return refuse(s, t->name, "it has more than 8 dimensions");
+    if (!json_is_array(shape)) return safetensors_refuse(s, t->name, "its shape is not a list of whole numbers");
+    if (json_array_size(shape) > MLA_SAFETENSORS_MAX_DIMS)
+        return safetensors_refuse(s, t->name, "it has more than 8 dimensions");
     t->ndim = (int)json_array_size(shape);
     t->count = 1;
     for (int i = 0; i < t->ndim; i++) {
         t->shape[i] = natural(shape, (size_t)i);
-        if (t->shape[i] < 0) return refuse(s, t->name, "its shape is not a list of whole numbers");
+        if (t->shape[i] < 0) return safetensors_refuse(s, t->name, "its shape is not a list of whole numbers");
         if (__builtin_mul_overflow(t->count, t->shape[i], &t->count))
-            return refuse(s, t->name, "its shape is too large");
+            return safetensors_refuse(s, t->name, "its shape is too large");
     }
     return MLA_OK;
 }
@@ -83,7 +84,7 @@ static mla_status read_expected(const source *s, mla_safetensors_info *t, const 
     t->begin = natural(offsets, 0);
     t->end = natural(offsets, 1);
     if (json_array_size(offsets) != 2 || t->begin < 0 || t->end < t->begin)
-        return refuse(s, t->name, "its data_offsets are not two whole numbers, begin and end");
+        return safetensors_refuse(s, t->name, "its data_offsets are not two whole numbers, begin and end");
     if (t->end > s->data_bytes)
         return mla_fail(s->st->context, MLA_ERROR_FORMAT,
                         "%s: tensor %s: its bytes %lld to %lld are not in the file, which has %lld; it was "
@@ -108,7 +109,7 @@ static mla_status read_entry(const source *s, const char *name, const json_t *en
     *t = (mla_safetensors_info){.name = strdup(name), .file = s->path};
     if (!t->name) return mla_fail(st->context, MLA_ERROR_MEMORY, "no memory for the tensors of %s", s->path);
     st->count++;
-    if (!json_is_object(entry)) return refuse(s, name, "its entry is not a JSON object");
+    if (!json_is_object(entry)) return safetensors_refuse(s, name, "its entry is not a JSON object");
     status = read_type(s, t, entry, &bytes);
     if (!status) status = read_shape(s, t, entry);
     return status ? status : read_expected(s, t, entry, bytes);

@@ -15,7 +15,8 @@ enum { LARGEST_INDEX = 100000000 };
 
 static const char index_ending[] = ".index.json";
 
-static mla_status join(mla_context *context, char out[PATH_MAX], const char *folder, size_t length, const char *name) {
+static mla_status safetensors_shards_join(mla_context *context, char out[PATH_MAX], const char *folder, size_t length,
+                                          const char *name) {
     const int used = snprintf(out, PATH_MAX, "%.*s%s", (int)length, folder, name);
     return used < PATH_MAX ? MLA_OK : mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
 }
@@ -27,7 +28,7 @@ static mla_status shard_path(mla_safetensors *st, char out[PATH_MAX], const char
     if (!shard || !shard[0] || strchr(shard, '/') || !strcmp(shard, ".") || !strcmp(shard, ".."))
         return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: tensor %s: \"%.200s\" is not the name of a file beside it",
                         index, tensor, shard ? shard : "");
-    return join(st->context, out, index, slash ? (size_t)(slash + 1 - index) : 0, shard);
+    return safetensors_shards_join(st->context, out, index, slash ? (size_t)(slash + 1 - index) : 0, shard);
 }
 
 static bool is_open(const mla_safetensors *st, const char *path) {
@@ -100,7 +101,7 @@ static mla_status open_index(mla_safetensors *st, const char *path) {
 static mla_status find_in_folder(mla_context *context, char out[PATH_MAX], const char *folder) {
     static const char *const names[] = {"/model.safetensors", "/model.safetensors.index.json"};
     for (int i = 0; i < 2; i++) {
-        const mla_status status = join(context, out, folder, strlen(folder), names[i]);
+        const mla_status status = safetensors_shards_join(context, out, folder, strlen(folder), names[i]);
         if (status || !access(out, F_OK)) return status;
     }
     return mla_fail(context, MLA_ERROR_IO,

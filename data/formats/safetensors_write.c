@@ -68,7 +68,7 @@ typedef struct {
     mla_safetensors_type type;
 } sink;
 
-static mla_status failed(const sink *s) {
+static mla_status safetensors_write_failed(const sink *s) {
     return mla_fail(s->context, MLA_ERROR_IO, "cannot write %s: %s", s->path, strerror(errno));
 }
 
@@ -90,7 +90,7 @@ static mla_status write_halves(const sink *s, const mla_safetensors_item *item) 
             const float again = brain ? mla_bf16_to_float(piece[i]) : mla_f16_to_float(piece[i]);
             if (isinf(again) && !isinf(value)) return too_large(s, item, first + i);
         }
-        if (fwrite(piece, sizeof *piece, (size_t)n, s->file) != (size_t)n) return failed(s);
+        if (fwrite(piece, sizeof *piece, (size_t)n, s->file) != (size_t)n) return safetensors_write_failed(s);
     }
     return MLA_OK;
 }
@@ -98,13 +98,13 @@ static mla_status write_halves(const sink *s, const mla_safetensors_item *item) 
 static mla_status write_numbers(const sink *s, const mla_safetensors_item *item) {
     const size_t count = (size_t)count_of(item);
     if (s->type != MLA_SAFETENSORS_F32) return write_halves(s, item);
-    return fwrite(item->values, sizeof(float), count, s->file) == count ? MLA_OK : failed(s);
+    return fwrite(item->values, sizeof(float), count, s->file) == count ? MLA_OK : safetensors_write_failed(s);
 }
 
 /* ---- one file ---- */
 
 static mla_status write_file(const sink *s, const char *header, const mla_safetensors_item *items, int64_t count) {
-    mla_status status = write_header(s->file, header) ? MLA_OK : failed(s);
+    mla_status status = write_header(s->file, header) ? MLA_OK : safetensors_write_failed(s);
     for (int64_t i = 0; i < count && !status; i++) status = write_numbers(s, &items[i]);
     return status;
 }
@@ -112,9 +112,9 @@ static mla_status write_file(const sink *s, const char *header, const mla_safete
 static mla_status write_temporary(mla_context *context, const char *path, const char *header, mla_safetensors_type type,
                                   const mla_safetensors_item *items, int64_t count) {
     sink s = {context, path, fopen(path, "wbe"), type};
-    if (!s.file) return failed(&s);
+    if (!s.file) return safetensors_write_failed(&s);
     mla_status status = write_file(&s, header, items, count);
-    if (fclose(s.file) && !status) status = failed(&s);
+    if (fclose(s.file) && !status) status = safetensors_write_failed(&s);
     return status;
 }
 

@@ -8,7 +8,7 @@ static mla_status wrong(mla_context *context, const char *where, const char *wha
     return mla_fail(context, MLA_ERROR_FORMAT, "%s: %s", where, what);
 }
 
-static mla_status add(mla_context *context, mla_chat *chat, mla_chat_role role, const json_t *content) {
+static mla_status chat_add(mla_context *context, mla_chat *chat, mla_chat_role role, const json_t *content) {
     const mla_status status = mla_grow(context, &chat->messages, &chat->capacity, chat->count + 1,
                                        sizeof *chat->messages, "the messages of a conversation");
     if (status) return status;
@@ -24,7 +24,7 @@ static mla_status read_message(mla_context *context, const char *where, const js
     if (!role) return wrong(context, where, "a message has no \"role\"");
     if (!json_is_string(content)) return wrong(context, where, "a message has no \"content\" that is text");
     for (mla_chat_role r = MLA_CHAT_SYSTEM; r <= MLA_CHAT_ASSISTANT; r++)
-        if (!strcmp(role, roles[r])) return add(context, chat, r, content);
+        if (!strcmp(role, roles[r])) return chat_add(context, chat, r, content);
     return mla_fail(context, MLA_ERROR_FORMAT, "%s: \"%.40s\" is no role: expected system, user or assistant", where,
                     role);
 }
@@ -40,8 +40,8 @@ static mla_status read_pair(mla_context *context, const char *where, const json_
                             mla_chat *chat) {
     if (!json_is_string(prompt) || !json_is_string(completion))
         return wrong(context, where, "\"prompt\" and \"completion\" must both be text");
-    const mla_status status = add(context, chat, MLA_CHAT_USER, prompt);
-    return status ? status : add(context, chat, MLA_CHAT_ASSISTANT, completion);
+    const mla_status status = chat_add(context, chat, MLA_CHAT_USER, prompt);
+    return status ? status : chat_add(context, chat, MLA_CHAT_ASSISTANT, completion);
 }
 
 mla_status mla_chat_parse(mla_context *context, const char *where, const char *bytes, int64_t length, mla_chat *chat) {

@@ -189,7 +189,7 @@ void mla_chat_encoder_destroy(mla_chat_encoder *e) {
     free(e);
 }
 
-static mla_status append(mla_context *context, mla_bytes *out, const char *bytes, int64_t count) {
+static mla_status chat_template_append(mla_context *context, mla_bytes *out, const char *bytes, int64_t count) {
     const mla_status status = mla_grow(context, &out->bytes, &out->capacity, out->count + count, 1, "a conversation");
     if (status || !count) return status;
     memcpy(out->bytes + out->count, bytes, (size_t)count);
@@ -197,7 +197,9 @@ static mla_status append(mla_context *context, mla_bytes *out, const char *bytes
     return MLA_OK;
 }
 
-static mla_status mark(mla_chat_encoder *e, bool answer) { return append(e->context, e->answers, &(char){answer}, 1); }
+static mla_status mark(mla_chat_encoder *e, bool answer) {
+    return chat_template_append(e->context, e->answers, &(char){answer}, 1);
+}
 
 /* Marks the tokens of the text, from *from on: those that hold a byte of an answer are an answer's. */
 static mla_status mark_text(mla_chat_encoder *e, int64_t from) {
@@ -225,7 +227,7 @@ static mla_status flush(mla_chat_encoder *e) {
 
 static mla_status put_text(mla_chat_encoder *e, const char *bytes, int64_t count, bool answer) {
     if (!count) return MLA_OK;
-    mla_status status = append(e->context, &e->text, bytes, count);
+    mla_status status = chat_template_append(e->context, &e->text, bytes, count);
     if (!status) status = mla_grow(e->context, &e->marks.bytes, &e->marks.capacity, e->text.count, 1, "a conversation");
     if (status) return status;
     memset(e->marks.bytes + e->marks.count, answer, (size_t)count);

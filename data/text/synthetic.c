@@ -39,7 +39,7 @@ static mla_status set_chances(mla_context *context, mla_synthetic *s) {
 }
 
 /* to = from P */
-static void step(const mla_synthetic *s, const double *from, double *to) {
+static void synthetic_step(const mla_synthetic *s, const double *from, double *to) {
     for (int64_t state = 0; state < s->states; state++) to[state] = 0;
     for (int64_t state = 0; state < s->states; state++)
         for (int64_t token = 0; token < s->vocabulary; token++)
@@ -52,8 +52,8 @@ static mla_status set_stationary(mla_context *context, mla_synthetic *s) {
     if (!other) return MLA_ERROR_MEMORY;
     for (int64_t state = 0; state < s->states; state++) s->stationary[state] = 1 / (double)s->states;
     for (int round = 0; round < 10000 && moved > 1e-14; round++) {
-        step(s, s->stationary, other);
-        step(s, other, s->stationary);
+        synthetic_step(s, s->stationary, other);
+        synthetic_step(s, other, s->stationary);
         moved = 0;
         for (int64_t state = 0; state < s->states; state++) moved += fabs(s->stationary[state] - other[state]);
     }
@@ -126,7 +126,7 @@ static double uniform(mla_stream stream, uint64_t index) {
 }
 
 /* The first index at which the running sum of the chances exceeds u. */
-static int64_t draw(int64_t count, const double *chances, double u) {
+static int64_t synthetic_draw(int64_t count, const double *chances, double u) {
     int64_t i = 0;
     for (double sum = chances[0]; i < count - 1 && sum <= u;) sum += chances[++i];
     return i;
@@ -134,9 +134,9 @@ static int64_t draw(int64_t count, const double *chances, double u) {
 
 void mla_synthetic_generate(const mla_synthetic *s, uint64_t part, int64_t count, int32_t *out) {
     mla_stream stream = mla_random_stream(s->seed, "synthetic text", part, 0, 0);
-    int64_t state = draw(s->states, s->stationary, uniform(stream, 0));
+    int64_t state = synthetic_draw(s->states, s->stationary, uniform(stream, 0));
     for (int64_t i = 0; i < count; i++) {
-        int64_t token = draw(s->vocabulary, row(s, state), uniform(stream, (uint64_t)i + 1));
+        int64_t token = synthetic_draw(s->vocabulary, row(s, state), uniform(stream, (uint64_t)i + 1));
         state = next_state(s, state, token);
         out[i] = (int32_t)token;
     }

@@ -43,7 +43,7 @@ static const char *remedy(const char *path) {
                                : "";
 }
 
-static mla_status failed(mla_text_source *s, const char *action, const char *path, int error) {
+static mla_status text_source_failed(mla_text_source *s, const char *action, const char *path, int error) {
     return mla_fail(s->context, MLA_ERROR_IO, "cannot %s %s: %s%s", action, path, strerror(error),
                     error == ENOENT ? remedy(path) : "");
 }
@@ -60,9 +60,9 @@ static mla_status add_file(mla_text_source *s, const char *path) {
 static mla_status add_entry(mla_text_source *s, const FTSENT *entry) {
     switch (entry->fts_info) {
     case FTS_F: return add_file(s, entry->fts_path);
-    case FTS_DNR: return failed(s, "read folder", entry->fts_path, entry->fts_errno);
+    case FTS_DNR: return text_source_failed(s, "read folder", entry->fts_path, entry->fts_errno);
     case FTS_ERR:
-    case FTS_NS: return failed(s, "read", entry->fts_path, entry->fts_errno);
+    case FTS_NS: return text_source_failed(s, "read", entry->fts_path, entry->fts_errno);
     case FTS_DEFAULT:
     case FTS_SLNONE:
         if (entry->fts_level) mla_warn(s->context, "left out %s: not a file", entry->fts_path);
@@ -79,7 +79,7 @@ static mla_status add_path(mla_text_source *s, const char *path) {
     FTSENT *entry;
     char *copy = strdup(path);
     FTS *walk = copy ? fts_open((char *[]){copy, NULL}, FTS_LOGICAL | FTS_NOCHDIR, by_name) : NULL;
-    if (!walk) status = failed(s, "read", path, errno);
+    if (!walk) status = text_source_failed(s, "read", path, errno);
     while (!status && (entry = fts_read(walk))) status = add_entry(s, entry);
     if (walk) fts_close(walk);
     free(copy);
@@ -95,7 +95,8 @@ static mla_status add_glob(mla_text_source *s, const char *pattern) {
     if (result == GLOB_NOMATCH)
         status = mla_fail(s->context, MLA_ERROR_IO, "there is no text at %s: no such file, folder or match%s", pattern,
                           remedy(pattern));
-    else if (result) status = failed(s, "read all folders of", pattern, result == GLOB_NOSPACE ? ENOMEM : errno);
+    else if (result)
+        status = text_source_failed(s, "read all folders of", pattern, result == GLOB_NOSPACE ? ENOMEM : errno);
     else qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_text);
     for (size_t i = 0; !status && i < found.gl_pathc; i++) status = add_path(s, found.gl_pathv[i]);
     globfree(&found);
@@ -110,7 +111,7 @@ static mla_status map_file(mla_text_source *s) {
     mla_status status = MLA_OK;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0 || fstat(descriptor, &info)) {
-        status = failed(s, "read", path, errno);
+        status = text_source_failed(s, "read", path, errno);
         goto done;
     }
     s->length = info.st_size;
@@ -119,7 +120,7 @@ static mla_status map_file(mla_text_source *s) {
     s->map = mmap(NULL, (size_t)s->length, PROT_READ, MAP_PRIVATE, descriptor, 0);
     if (s->map == MAP_FAILED) {
         s->map = NULL;
-        status = failed(s, "map", path, errno);
+        status = text_source_failed(s, "map", path, errno);
         goto done;
     }
     madvise(s->map, (size_t)s->length, MADV_SEQUENTIAL);

@@ -245,7 +245,7 @@ static mla_status merge_everywhere(trainer_t *t, const merge_t *merge) {
 }
 
 /* The token of the joined bytes. Two merges can lead to the same bytes; they then share the token. */
-static mla_status join(trainer_t *t, merge_t *merge) {
+static mla_status bpe_join(trainer_t *t, merge_t *merge) {
     const mla_piece left = t->tokens.pieces[merge->left], right = t->tokens.pieces[merge->right];
     char bytes[longest_word];
     memcpy(bytes, t->tokens.bytes + left.offset, (size_t)left.length);
@@ -260,7 +260,7 @@ static mla_status join(trainer_t *t, merge_t *merge) {
 
 static mla_status merge_pair(trainer_t *t, uint64_t pair) {
     merge_t merge = {.left = (int32_t)(pair >> 32), .right = (int32_t)(uint32_t)pair};
-    mla_status status = join(t, &merge);
+    mla_status status = bpe_join(t, &merge);
     if (status || merge.merged == separator) return status; /* text that spells the separator never becomes it */
     status = mla_grow(t->context, &t->merges, &t->merge_capacity, t->merge_count + 1, sizeof *t->merges, "merges");
     if (status) return status;

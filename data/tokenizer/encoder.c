@@ -62,7 +62,7 @@ void mla_encoder_destroy(mla_encoder *encoder) {
     free(encoder);
 }
 
-static mla_status append(mla_context *context, mla_id_list *list, const int32_t *ids, int64_t count) {
+static mla_status encoder_append(mla_context *context, mla_id_list *list, const int32_t *ids, int64_t count) {
     mla_status status = mla_grow(context, &list->ids, &list->capacity, list->count + count, sizeof *list->ids,
                                  "token ids");
     if (status) return status;
@@ -116,7 +116,7 @@ static mla_status merge_piece(mla_encoder *e, const char *piece, int64_t length)
     mla_status status = begin_piece(e, piece, (int32_t)length);
     for (mla_heap_entry entry; !status && mla_heap_pop(&e->heap, &entry);) status = merge(e, entry);
     for (int32_t i = 0; !status && i >= 0; i = e->symbols[i].next)
-        status = append(e->context, e->out, &e->symbols[i].id, 1);
+        status = encoder_append(e->context, e->out, &e->symbols[i].id, 1);
     return status;
 }
 
@@ -129,18 +129,18 @@ static mla_status remember(mla_encoder *e, const char *piece, int64_t length, co
     if (!known) return MLA_ERROR_MEMORY;
     known->value = e->known_ids.count;
     const int32_t header = (int32_t)count;
-    mla_status status = append(e->context, &e->known_ids, &header, 1);
-    return status ? status : append(e->context, &e->known_ids, ids, count);
+    mla_status status = encoder_append(e->context, &e->known_ids, &header, 1);
+    return status ? status : encoder_append(e->context, &e->known_ids, ids, count);
 }
 
 static mla_status encode_piece(void *user, const char *piece, int64_t length) {
     mla_encoder *e = user;
     const mla_piece *found = mla_piece_find(&e->tokenizer->whole, piece, length);
-    if (found) return append(e->context, e->out, &(int32_t){(int32_t)found->value}, 1);
+    if (found) return encoder_append(e->context, e->out, &(int32_t){(int32_t)found->value}, 1);
     if (length > remembered_length) return merge_piece(e, piece, length);
     if ((found = mla_piece_find(&e->known, piece, length))) {
         const int32_t *ids = e->known_ids.ids + found->value;
-        return append(e->context, e->out, ids + 1, ids[0]);
+        return encoder_append(e->context, e->out, ids + 1, ids[0]);
     }
     const int64_t before = e->out->count;
     mla_status status = merge_piece(e, piece, length);
@@ -175,7 +175,7 @@ static mla_status encode_with_added(mla_encoder *e, const char *bytes, int64_t l
             continue;
         }
         status = encode_plain(e, bytes + plain, at - plain);
-        if (!status) status = append(e->context, e->out, &id, 1);
+        if (!status) status = encoder_append(e->context, e->out, &id, 1);
         plain = at += e->tokenizer->tokens[id].length;
     }
     return status ? status : encode_plain(e, bytes + plain, length - plain);

@@ -124,8 +124,8 @@ typedef struct {
 } run_t;
 
 /* The next match of a pattern from `at` on; both ends are `length` if there is none. */
-static mla_status find(const run_t *run, int stage, const char *bytes, int64_t length, int64_t at, int64_t *begin,
-                       int64_t *end) {
+static mla_status split_find(const run_t *run, int stage, const char *bytes, int64_t length, int64_t at, int64_t *begin,
+                             int64_t *end) {
     int found = pcre2_match(run->split->codes[stage], (PCRE2_SPTR)bytes, (PCRE2_SIZE)length, (PCRE2_SIZE)at,
                             PCRE2_NO_UTF_CHECK, run->scratch->match, run->scratch->limits);
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(run->scratch->match);
@@ -144,7 +144,7 @@ static mla_status cut(const run_t *run, int stage, const char *bytes, int64_t le
     if (stage == run->split->count) return run->visit(run->user, bytes, length);
     mla_status status = MLA_OK;
     for (int64_t at = 0, begin, end; status == MLA_OK && at < length; at = end) {
-        status = find(run, stage, bytes, length, at, &begin, &end);
+        status = split_find(run, stage, bytes, length, at, &begin, &end);
         if (status == MLA_OK && begin > at) status = cut(run, stage + 1, bytes + at, begin - at);
         if (status == MLA_OK && end > begin) status = cut(run, stage + 1, bytes + begin, end - begin);
     }

@@ -19,7 +19,7 @@ typedef struct {
     size_t length;
 } translation_t;
 
-static mla_status refuse(const translation_t *t, int length, const char *why) {
+static mla_status split_pattern_refuse(const translation_t *t, int length, const char *why) {
     return mla_fail(t->context, MLA_ERROR_FORMAT, "pattern \"%.80s\": '%.*s' %s", t->pattern, length, t->at, why);
 }
 
@@ -46,7 +46,8 @@ static void write_space(translation_t *t, bool wanted) {
 static mla_status read_property(translation_t *t) {
     size_t end = strcspn(t->at, "}"), name = t->at[2] == '{' && t->at[3] == '^' ? 4 : 3;
     if (t->at[2] != '{' || t->at[end] != '}' || end <= name || end - name > 2)
-        return refuse(t, (int)end + (t->at[end] == '}'), "is not a category of one or two letters, such as \\p{L}");
+        return split_pattern_refuse(t, (int)end + (t->at[end] == '}'),
+                                    "is not a category of one or two letters, such as \\p{L}");
     copy(t, end + 1);
     return MLA_OK;
 }
@@ -56,14 +57,15 @@ static mla_status read_escape(translation_t *t) {
     if (c == 's' || c == 'S') return write_space(t, c == 's'), MLA_OK;
     if (c == 'p' || c == 'P') return read_property(t);
     if (c == '\0' || (isalnum((unsigned char)c) && !strchr("dDrntf", c) && !(c == 'x' && t->at[2] == '{')))
-        return refuse(t, 2, "does not mean the same to `tokenizers` and to PCRE2, or nothing at all");
+        return split_pattern_refuse(t, 2, "does not mean the same to `tokenizers` and to PCRE2, or nothing at all");
     copy(t, 2);
     return MLA_OK;
 }
 
 static mla_status read_in_class(translation_t *t) {
-    if (*t->at == '[') return refuse(t, 1, "inside a class is a nested class; for the character write \\[");
-    if (*t->at == '&' && t->at[1] == '&') return refuse(t, 2, "inside a class is an intersection");
+    if (*t->at == '[')
+        return split_pattern_refuse(t, 1, "inside a class is a nested class; for the character write \\[");
+    if (*t->at == '&' && t->at[1] == '&') return split_pattern_refuse(t, 2, "inside a class is an intersection");
     t->in_class = *t->at != ']';
     copy(t, 1);
     return MLA_OK;
@@ -71,11 +73,11 @@ static mla_status read_in_class(translation_t *t) {
 
 static mla_status read_group(translation_t *t) {
     static const char *const known[] = {"(?:", "(?i:", "(?=", "(?!", "(?<=", "(?<!", "(?>"};
-    if (t->at[1] == '*') return refuse(t, 2, "is not a group of `tokenizers`");
+    if (t->at[1] == '*') return split_pattern_refuse(t, 2, "is not a group of `tokenizers`");
     if (t->at[1] != '?') return copy(t, 1), MLA_OK;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strncmp(t->at, known[i], strlen(known[i]))) return copy(t, strlen(known[i])), MLA_OK;
-    return refuse(t, 4, "is a kind of group that does not mean the same to `tokenizers` and to PCRE2");
+    return split_pattern_refuse(t, 4, "is a kind of group that does not mean the same to `tokenizers` and to PCRE2");
 }
 
 static mla_status read_next(translation_t *t) {
@@ -83,10 +85,11 @@ static mla_status read_next(translation_t *t) {
     if (t->in_class) return read_in_class(t);
     if (*t->at == '(') return read_group(t);
     if (!strncmp(t->at, "}+", 2) || !strncmp(t->at, "{,", 2))
-        return refuse(t, 2, "does not mean the same to `tokenizers` and to PCRE2");
+        return split_pattern_refuse(t, 2, "does not mean the same to `tokenizers` and to PCRE2");
     t->in_class = *t->at == '[';
     copy(t, t->in_class && t->at[1] == '^' ? 2 : 1);
-    if (t->in_class && *t->at == ']') return refuse(t, 1, "at the beginning of a class must be written \\]");
+    if (t->in_class && *t->at == ']')
+        return split_pattern_refuse(t, 1, "at the beginning of a class must be written \\]");
     return MLA_OK;
 }
 

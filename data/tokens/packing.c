@@ -26,10 +26,10 @@ struct mla_packing {
     mla_packing_report report;
 };
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t packing_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* A sequence with room for `count` positions, begun if need be; NULL without memory. */
-static sequence_t *make_room(mla_packing *p, int64_t count) {
+static sequence_t *packing_make_room(mla_packing *p, int64_t count) {
     const int64_t all = p->report.sequences;
     for (int64_t i = all > CANDIDATES ? all - CANDIDATES : 0; i < all; i++)
         if (p->sequences[i].left >= count) return &p->sequences[i];
@@ -51,7 +51,7 @@ static int64_t count_targets(const mla_packing *p, int64_t first, int64_t count)
 static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
     mla_status status = mla_grow(p->context, &p->pieces, &p->piece_capacity, p->piece_count + 1, sizeof *p->pieces,
                                  "the packed documents");
-    sequence_t *sequence = status ? NULL : make_room(p, count);
+    sequence_t *sequence = status ? NULL : packing_make_room(p, count);
     if (!sequence) return mla_error_status(p->context);
     const int64_t index = p->piece_count++;
     p->pieces[index] = (piece_t){first, count, -1};
@@ -65,7 +65,7 @@ static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
 }
 
 static mla_status add_example(mla_packing *p, int64_t first, int64_t count) {
-    const int64_t kept = smaller(count, p->length);
+    const int64_t kept = packing_smaller(count, p->length);
     if (!count_targets(p, first, kept)) {
         p->report.left_out++;
         return MLA_OK;
@@ -77,7 +77,7 @@ static mla_status add_example(mla_packing *p, int64_t first, int64_t count) {
 static mla_status add_text(mla_packing *p, int64_t first, int64_t count) {
     mla_status status = MLA_OK;
     for (int64_t at = 0; at < count && !status; at += p->length)
-        status = add_piece(p, first + at, smaller(count - at, p->length));
+        status = add_piece(p, first + at, packing_smaller(count - at, p->length));
     return status;
 }
 

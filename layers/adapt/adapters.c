@@ -113,7 +113,8 @@ static mla_status matches_nothing(const mla_decoder *model, const char *pattern)
 
 /* ---- attaching ---- */
 
-static mla_status add(mla_decoder *model, mla_linear_layer *projection, const target *t, const mla_lora_options *o) {
+static mla_status adapters_add(mla_decoder *model, mla_linear_layer *projection, const target *t,
+                               const mla_lora_options *o) {
     mla_lora_spec spec = {.name = "default",
                           .rank = t->rank,
                           .alpha = t->alpha,
@@ -138,7 +139,7 @@ static mla_status attach(mla_decoder *model, const mla_lora_options *options, in
         for (int64_t k = 0, done = 0; k < count && !status; k++) {
             if (!matches(&targets[k], projection)) continue;
             targets[k].used = true;
-            if (!done++) status = add(model, projection, &targets[k], options);
+            if (!done++) status = adapters_add(model, projection, &targets[k], options);
         }
     for (int64_t k = 0; k < count && !status; k++)
         if (!targets[k].used) status = matches_nothing(model, targets[k].pattern);

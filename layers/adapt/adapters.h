@@ -1,4 +1,5 @@
-/* Adapters (layers/parts/linear.h) on the projections of a model that are named by patterns; the model itself is frozen.
+/* Adapters (layers/parts/linear.h) on the projections of a model that are named by patterns; the model itself is
+ * frozen.
  *
  *     status = mla_decoder_create(context, &model, &config);
  *     if (!status) status = mla_adapters_attach(model, &options);

@@ -23,8 +23,8 @@ static double *create(mla_context *context, int64_t rows, int64_t columns) {
 }
 
 /* out (m,n) = a (m,k) times b (k,n), or b (n,k) transposed */
-static void multiply(const mla_context *context, int64_t m, int64_t n, int64_t k, const double *a, const double *b,
-                     bool transposed, double *out) {
+static void latent_rank_multiply(const mla_context *context, int64_t m, int64_t n, int64_t k, const double *a,
+                                 const double *b, bool transposed, double *out) {
     const int64_t step = transposed ? k : 1, next = transposed ? 1 : n;
     #pragma omp parallel for num_threads(mla_context_threads(context))
     for (int64_t i = 0; i < m; i++) {
@@ -160,21 +160,21 @@ static void take_root(int64_t n, double *s, double *inverse) {
 }
 
 /* From S and G, both by u, which are used up. work (n,n). */
-static void find(const mla_context *context, int64_t n, double *s, double *g, double *work,
-                 const mla_latent_directions *out) {
+static void latent_rank_find(const mla_context *context, int64_t n, double *s, double *g, double *work,
+                             const mla_latent_directions *out) {
     lift(n, s, small);
     lift(n, g, small);
     take_root(n, s, work);
-    multiply(context, n, n, n, s, g, false, out->turn);
-    multiply(context, n, n, n, out->turn, s, true, g); /* Lᵀ G L */
+    latent_rank_multiply(context, n, n, n, s, g, false, out->turn);
+    latent_rank_multiply(context, n, n, n, out->turn, s, true, g); /* Lᵀ G L */
     mla_orthogonal_rows(n, n, g);
     for (int64_t i = 0; i < n; i++) out->cost[i] = mla_row_length(n, g + i * n);
     orthonormalise_all(n, g); /* Wᵀ */
-    multiply(context, n, n, n, g, work, false, out->kept);
-    multiply(context, n, n, n, g, s, false, work); /* (L W)ᵀ */
+    latent_rank_multiply(context, n, n, n, g, work, false, out->kept);
+    latent_rank_multiply(context, n, n, n, g, s, false, work); /* (L W)ᵀ */
     memcpy(out->basis, work, (size_t)(n * n) * sizeof *work);
     orthonormalise_all(n, out->basis);
-    multiply(context, n, n, n, out->basis, work, true, out->turn);
+    latent_rank_multiply(context, n, n, n, out->basis, work, true, out->turn);
 }
 
 static double gain(const mla_latent_layer *layer, int64_t i) {
@@ -221,7 +221,7 @@ mla_status mla_latent_directions_measure(mla_context *context, const mla_latent_
         s[i] /= (double)sample->count;
         s[n * n + i] = gain(layer, i / n) * sample->weight[i] / (double)sample->count * gain(layer, i % n);
     }
-    if (!status) find(context, n, s, s + n * n, s + 2 * n * n, out);
+    if (!status) latent_rank_find(context, n, s, s + n * n, s + 2 * n * n, out);
     free(u);
     free(s);
     return status;
@@ -242,7 +242,7 @@ mla_status mla_latent_directions_weights(mla_context *context, const mla_latent_
         s[i] = (double)part[i];
         s[n * n + i] *= gain(layer, i / n) * gain(layer, i % n);
     }
-    if (!status) find(context, n, s, s + n * n, s + 2 * n * n, out);
+    if (!status) latent_rank_find(context, n, s, s + n * n, s + 2 * n * n, out);
     free(part);
     free(s);
     return status;
@@ -313,7 +313,7 @@ static mla_status fit(mla_context *context, const mla_latent_layer *from, const 
     if (!status) status = add_products(context, sample->count, n, u, r, v, cross);
     if (!status) status = add_products(context, sample->count, r, v, r, v, own);
     if (!status) {
-        multiply(context, n, r, r, back, own, false, part);
+        latent_rank_multiply(context, n, r, r, back, own, false, part);
         lift(r, own, ridge);
         factorise(r, own);
         for (int64_t i = 0; i < n * r; i++) cross[i] -= part[i];

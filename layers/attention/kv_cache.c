@@ -65,8 +65,8 @@ void mla_kv_cache_expand(mla_kv_cache *cache) {
 
 int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cache->layers - 1].length; }
 
-static mla_status misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
-                         const mla_tensor *second) {
+static mla_status kv_cache_misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
+                                  const mla_tensor *second) {
     char text[2][MLA_SHAPE_TEXT];
     return mla_fail(context, MLA_ERROR_SHAPE, "the cache takes (1,T,%lld) and (1,T,%lld) f32; got %s and %s",
                     (long long)cache->first, (long long)(cache->width - cache->first), mla_shape_text(first, text[0]),
@@ -79,7 +79,7 @@ mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, 
     const bool is_f32 = first->dtype == MLA_F32 && (!second || second->dtype == MLA_F32);
     if (!is_f32 || first->shape[0] != 1 || mla_count(first) != count * cache->first ||
         (second ? mla_count(second) : 0) != count * rest)
-        return misfit(context, cache, first, second);
+        return kv_cache_misfit(context, cache, first, second);
     if (cache->length + count > cache->capacity)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the cache holds %lld positions, and %lld are needed",
                         (long long)cache->capacity, (long long)(cache->length + count));

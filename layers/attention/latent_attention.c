@@ -26,7 +26,7 @@ static mla_status check_ranks(mla_context *context, const char *where, mla_model
     return MLA_OK;
 }
 
-static mla_status check(mla_context *context, const char *where, mla_model_config *c) {
+static mla_status latent_attention_check(mla_context *context, const char *where, mla_model_config *c) {
     mla_status status = mla_model_config_head_width(context, where, "qk_nope_head_dim", c, &c->qk_nope_head_dim);
     if (!status) status = check_ranks(context, where, c);
     if (status) return status;
@@ -71,7 +71,7 @@ static void build_queries(const mla_builder *b, mla_latent_layer *layer) {
     mla_linear_build(b, &layer->q_b_proj, &(mla_linear_spec){"q_b_proj", rank, width, false});
 }
 
-static mla_status build(const mla_builder *b, void *memory) {
+static mla_status latent_attention_build(const mla_builder *b, void *memory) {
     const mla_model_config *c = b->config;
     const int64_t d = c->hidden_size, rank = mla_model_config_latent_rank(c, b->layer);
     const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
@@ -232,16 +232,16 @@ mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer
     return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
 }
 
-static mla_tensor *apply(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass,
-                         mla_layer_cache *cache) {
+static mla_tensor *latent_attention_apply(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass,
+                                          mla_layer_cache *cache) {
     return mla_latent_layer_apply(tape, layer, x, pass, cache);
 }
 
 const mla_attention_kind mla_latent_kind = {.name = "latent",
                                             .size = sizeof(mla_latent_layer),
-                                            .check = check,
+                                            .check = latent_attention_check,
                                             .rotary = rotary,
                                             .cache_row = cache_row,
                                             .head_width = head_width,
-                                            .build = build,
-                                            .apply = apply};
+                                            .build = latent_attention_build,
+                                            .apply = latent_attention_apply};

@@ -14,7 +14,7 @@ typedef struct {
 
 /* ---- configuration ---- */
 
-static mla_status check(mla_context *context, const char *where, mla_model_config *c) {
+static mla_status multi_head_attention_check(mla_context *context, const char *where, mla_model_config *c) {
     mla_status status = mla_model_config_head_width(context, where, "head_dim", c, &c->head_dim);
     if (status) return status;
     if (c->kv_lora_ranks.count)
@@ -40,7 +40,7 @@ static mla_cache_row cache_row(const mla_model_config *c, int64_t layer) {
 
 /* ---- building ---- */
 
-static mla_status build(const mla_builder *b, void *memory) {
+static mla_status multi_head_attention_build(const mla_builder *b, void *memory) {
     const mla_model_config *c = b->config;
     const int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
     const bool qkv_bias = c->attention_bias || c->qkv_bias;
@@ -86,8 +86,8 @@ static mla_tensor *attend_cache(mla_tape *tape, const multi_head_layer *layer, m
     return mla_cached_attention(tape, q, &view, 1 / sqrtf((float)c->head_dim));
 }
 
-static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass,
-                         mla_layer_cache *cache) {
+static mla_tensor *multi_head_attention_apply(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass,
+                                              mla_layer_cache *cache) {
     const multi_head_layer *layer = memory;
     const mla_model_config *c = layer->config;
     const int64_t position = cache ? cache->length : 0;
@@ -107,9 +107,9 @@ static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, cons
 
 const mla_attention_kind mla_multi_head_kind = {.name = "multi_head",
                                                 .size = sizeof(multi_head_layer),
-                                                .check = check,
+                                                .check = multi_head_attention_check,
                                                 .rotary = head_width,
                                                 .cache_row = cache_row,
                                                 .head_width = head_width,
-                                                .build = build,
-                                                .apply = apply};
+                                                .build = multi_head_attention_build,
+                                                .apply = multi_head_attention_apply};

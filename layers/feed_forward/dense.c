@@ -6,7 +6,7 @@ typedef struct {
     mla_linear_layer gate_proj, up_proj, down_proj;
 } dense_layer;
 
-static mla_status build(const mla_builder *b, void *memory) {
+static mla_status dense_build(const mla_builder *b, void *memory) {
     const mla_model_config *c = b->config;
     const int64_t d = c->hidden_size, f = c->intermediate_size;
     dense_layer *layer = memory;
@@ -35,7 +35,7 @@ static mla_tensor *hidden(mla_tape *tape, const dense_layer *layer, mla_tensor *
     return act == MLA_ACT_SILU ? mla_swiglu(tape, gate, up) : mla_mul(tape, activate(tape, act, gate), up);
 }
 
-static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass) {
+static mla_tensor *dense_apply(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass) {
     const dense_layer *layer = memory;
     const int64_t scope = mla_scope_open(tape);
     (void)pass; /* no loss of its own */
@@ -45,4 +45,4 @@ static mla_tensor *apply(mla_tape *tape, const void *memory, mla_tensor *x, cons
 }
 
 const mla_feed_forward_kind mla_dense_kind = {
-    .name = "dense", .size = sizeof(dense_layer), .build = build, .apply = apply};
+    .name = "dense", .size = sizeof(dense_layer), .build = dense_build, .apply = dense_apply};

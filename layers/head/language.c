@@ -1,6 +1,6 @@
 #include "layers/head/language.h"
 
-static mla_status build(const mla_builder *b, void *head, mla_tensor *embeddings) {
+static mla_status language_build(const mla_builder *b, void *head, mla_tensor *embeddings) {
     mla_language_head *h = head;
     const mla_param_spec spec = {.name = "lm_head.weight",
                                  .ndim = 2,
@@ -25,4 +25,4 @@ static mla_tensor *loss(mla_tape *tape, const void *head, mla_tensor *hidden, co
 }
 
 const mla_head_kind mla_language_kind = {
-    .name = "language", .size = sizeof(mla_language_head), .build = build, .logits = logits, .loss = loss};
+    .name = "language", .size = sizeof(mla_language_head), .build = language_build, .logits = logits, .loss = loss};

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static void add(mla_context *context, mla_statistics *s, const char *name, double value) {
+static void pass_add(mla_context *context, mla_statistics *s, const char *name, double value) {
     int i = 0;
     while (i < s->count && strcmp(s->of[i].name, name)) i++;
     if (i == MLA_MOST_STATISTICS) {
@@ -23,7 +23,7 @@ static void add(mla_context *context, mla_statistics *s, const char *name, doubl
 void mla_pass_note(mla_tape *tape, const mla_pass *pass, const char *name, const mla_tensor *value) {
     mla_context *context = mla_tape_context(tape);
     if (!pass->statistics || mla_error_status(context) || !value->data || mla_tape_is_recomputing(tape)) return;
-    add(context, pass->statistics, name, (double)*(const float *)value->data);
+    pass_add(context, pass->statistics, name, (double)*(const float *)value->data);
 }
 
 mla_tensor *mla_pass_add_loss(mla_tape *tape, const mla_pass *pass, mla_tensor *x, const char *name, mla_tensor *loss) {

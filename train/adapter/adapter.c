@@ -28,14 +28,14 @@ static mla_status add_tensor(mla_adapter *a, int64_t i, const char *name, int nd
     return MLA_OK;
 }
 
-static mla_status make_room(mla_adapter *a, int64_t count) {
+static mla_status adapter_make_room(mla_adapter *a, int64_t count) {
     a->count = count;
     a->tensors = mla_alloc(a->context, count, sizeof *a->tensors, "the tensors of an adapter");
     return a->tensors ? MLA_OK : MLA_ERROR_MEMORY;
 }
 
 static mla_status list_safetensors(mla_adapter *a) {
-    mla_status status = make_room(a, mla_safetensors_count(a->safetensors));
+    mla_status status = adapter_make_room(a, mla_safetensors_count(a->safetensors));
     for (int64_t i = 0; i < a->count && !status; i++) {
         const mla_safetensors_info *t = mla_safetensors_at(a->safetensors, i);
         status = add_tensor(a, i, t->name, t->ndim, t->shape);
@@ -47,7 +47,7 @@ static mla_status list_checkpoint(mla_adapter *a) {
     mla_h5_info *all = NULL;
     int64_t count = 0;
     mla_status status = mla_checkpoint_list_adapter(a->checkpoint, &all, &count);
-    if (!status) status = make_room(a, count);
+    if (!status) status = adapter_make_room(a, count);
     for (int64_t i = 0; i < count && !status; i++) status = add_tensor(a, i, all[i].name, all[i].ndim, all[i].shape);
     free(all);
     return status;
@@ -110,7 +110,7 @@ static int projection_length(const char *name, const char *ending) {
     return (int)(length - begin - end);
 }
 
-static mla_adapter_tensor *find(const mla_adapter *a, const char *projection, const char *ending) {
+static mla_adapter_tensor *adapter_find(const mla_adapter *a, const char *projection, const char *ending) {
     char name[2 * MLA_H5_MAX_NAME];
     snprintf(name, sizeof name, "%s%s%s", prefix, projection, ending);
     for (int64_t i = 0; i < a->count; i++)
@@ -133,7 +133,7 @@ int64_t mla_adapter_elements(const mla_adapter *a) {
 /* ---- attaching ---- */
 
 static mla_status assign(const mla_adapter *a, const char *projection, const char *ending, const mla_tensor *to) {
-    mla_adapter_tensor *t = find(a, projection, ending);
+    mla_adapter_tensor *t = adapter_find(a, projection, ending);
     char expected[MLA_SHAPE_TEXT], found[MLA_SHAPE_TEXT];
     if (!t) return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s%s%s is missing", a->path, prefix, projection, ending);
     mla_tensor shape = {.dtype = to->dtype, .ndim = t->ndim};
@@ -189,7 +189,7 @@ static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, co
     mla_lora_spec spec = {.name = name, .rank = tensor->shape[0], .share = share, .frozen = true};
     mla_status status = settings_of(a, projection, &spec);
     if (!status) status = attach_part(a, model, p, projection, &spec, endings);
-    if (status || !find(a, projection, begins[0])) return status;
+    if (status || !adapter_find(a, projection, begins[0])) return status;
     snprintf(start, sizeof start, "%.100s-start", name);
     spec.name = start;
     spec.share = -share;

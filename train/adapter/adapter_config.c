@@ -10,7 +10,7 @@
 
 /* ---- reading ---- */
 
-static mla_status refuse(mla_context *context, const char *where, const char *key, const json_t *value) {
+static mla_status adapter_config_refuse(mla_context *context, const char *where, const char *key, const json_t *value) {
     char *text = json_dumps(value, JSON_ENCODE_ANY);
     const mla_status status = mla_fail(context, MLA_ERROR_FORMAT, "%s: %s: %.200s is not supported", where, key,
                                        text ? text : "this");
@@ -60,7 +60,7 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
                         type ? type : "none");
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
         const json_t *value = json_object_get(config, unsupported[i]);
-        if (!asks_for_nothing(value)) return refuse(context, where, unsupported[i], value);
+        if (!asks_for_nothing(value)) return adapter_config_refuse(context, where, unsupported[i], value);
     }
     return check_init(context, where, json_object_get(config, "init_lora_weights"));
 }

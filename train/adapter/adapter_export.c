@@ -22,7 +22,7 @@ typedef struct {
     int64_t count;
 } job;
 
-static const mla_adapter_tensor *find(const mla_adapter *a, const char *name) {
+static const mla_adapter_tensor *adapter_export_find(const mla_adapter *a, const char *name) {
     for (int64_t i = 0; i < a->count; i++)
         if (!strcmp(a->tensors[i].name, name)) return &a->tensors[i];
     return NULL;
@@ -36,7 +36,7 @@ static const mla_adapter_tensor *start_of(const mla_adapter *a, const mla_adapte
     const int stem = (int)(strlen(t->name) - strlen(".weight"));
     if (stem <= 0 || strcmp(t->name + stem, ".weight")) return NULL;
     snprintf(name, sizeof name, "%.*s.start.weight", stem, t->name);
-    return find(a, name);
+    return adapter_export_find(a, name);
 }
 
 static mla_status read_rows(const job *j, const mla_adapter_tensor *t, float *out) {
@@ -49,7 +49,7 @@ static mla_status read_rows(const job *j, const mla_adapter_tensor *t, float *ou
 }
 
 /* A' = [A; A0] and B' = [B, -B0], so that B' A' = B A - B0 A0. `values` holds both, one behind the other. */
-static mla_status join(const job *j, const mla_adapter_tensor *t, float *values) {
+static mla_status adapter_export_join(const job *j, const mla_adapter_tensor *t, float *values) {
     const int64_t rows = t->shape[0], width = t->shape[1], count = rows * width;
     if (strstr(t->name, ".lora_A.")) return MLA_OK;
     float *joined = mla_alloc(j->adapter->context, 2 * count, sizeof *joined, t->name);
@@ -63,7 +63,7 @@ static mla_status join(const job *j, const mla_adapter_tensor *t, float *values)
     return joined ? MLA_OK : MLA_ERROR_MEMORY;
 }
 
-static mla_status add(job *j, const mla_adapter_tensor *t) {
+static mla_status adapter_export_add(job *j, const mla_adapter_tensor *t) {
     const mla_adapter_tensor *start = start_of(j->adapter, t);
     const int64_t count = mla_shape_count(t->ndim, t->shape), i = j->count++;
     float *values = j->values[i] = mla_alloc(j->adapter->context, start ? 2 * count : count, sizeof *values, t->name);
@@ -74,7 +74,7 @@ static mla_status add(job *j, const mla_adapter_tensor *t) {
     if (status || !start) return status;
     status = read_rows(j, start, values + count);
     j->items[i].shape[strstr(t->name, ".lora_A.") ? 0 : 1] *= 2;
-    return status ? status : join(j, t, values);
+    return status ? status : adapter_export_join(j, t, values);
 }
 
 static mla_status write_tensors(job *j, const char *path) {
@@ -83,7 +83,7 @@ static mla_status write_tensors(job *j, const char *path) {
     j->values = mla_alloc(a->context, a->count, sizeof *j->values, "the tensors of an adapter");
     mla_status status = j->items && j->values ? MLA_OK : MLA_ERROR_MEMORY;
     for (int64_t i = 0; i < a->count && !status; i++)
-        if (!is_start(a->tensors[i].name)) status = add(j, &a->tensors[i]);
+        if (!is_start(a->tensors[i].name)) status = adapter_export_add(j, &a->tensors[i]);
     if (!status) status = mla_safetensors_write(a->context, path, MLA_SAFETENSORS_F32, j->items, j->count);
     for (int64_t i = 0; i < j->count; i++) free(j->values[i]);
     free(j->values);
@@ -93,7 +93,7 @@ static mla_status write_tensors(job *j, const char *path) {
 
 /* ---- the configuration ---- */
 
-static void multiply(json_t *config, const char *pattern, const char *key, double factor) {
+static void adapter_export_multiply(json_t *config, const char *pattern, const char *key, double factor) {
     json_t *value, *group = json_object_get(config, pattern);
     const char *name;
     json_object_foreach(group, name, value)
@@ -112,9 +112,9 @@ static void round_ranks(json_t *config) {
 /* Twice the rank with the same scale: alpha / rank, or alpha / sqrt(rank). */
 static void double_ranks(json_t *config) {
     const bool rslora = json_is_true(json_object_get(config, "use_rslora"));
-    multiply(config, "rank_pattern", "r", 2);
+    adapter_export_multiply(config, "rank_pattern", "r", 2);
     round_ranks(config);
-    multiply(config, "alpha_pattern", "lora_alpha", rslora ? sqrt(2) : 2);
+    adapter_export_multiply(config, "alpha_pattern", "lora_alpha", rslora ? sqrt(2) : 2);
     json_object_set_new(config, "init_lora_weights", json_true());
 }
 

@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-static mla_status save(mla_adapter *a, const mla_checkpoint *base, const mla_decoder *model, const char *path) {
+static mla_status adapter_import_save(mla_adapter *a, const mla_checkpoint *base, const mla_decoder *model,
+                                      const char *path) {
     char *config = mla_json_text(a->context, a->config),
          *text = mla_base_text(a->context, mla_checkpoint_path(base), model);
     const mla_checkpoint_content content = {
@@ -26,7 +27,7 @@ mla_status mla_adapter_import(mla_context *context, const char *folder, const ch
     if (!status) status = mla_params_allocate(model->params, false);
     if (!status) status = mla_checkpoint_read_params(checkpoint, model->params);
     if (!status) status = mla_adapter_read(a, model);
-    if (!status) status = save(a, checkpoint, model, path);
+    if (!status) status = adapter_import_save(a, checkpoint, model, path);
     mla_decoder_destroy(model);
     mla_checkpoint_close(checkpoint);
     mla_adapter_close(a);

@@ -40,8 +40,8 @@ const mla_state_member mla_state_members[] = {{"/state/step", offsetof(mla_run_s
 
 /* ---- what goes into a file ---- */
 
-static mla_status add(mla_checkpoint_copy *c, const char *group, const char *name, int ndim, const int64_t *shape,
-                      dataset set) {
+static mla_status checkpoint_save_add(mla_checkpoint_copy *c, const char *group, const char *name, int ndim,
+                                      const int64_t *shape, dataset set) {
     const mla_status status = mla_grow(c->context, &c->sets, &c->capacity, c->count + 1, sizeof set,
                                        "the list of what is saved");
     if (status) return status;
@@ -54,7 +54,7 @@ static mla_status add(mla_checkpoint_copy *c, const char *group, const char *nam
 }
 
 static mla_status add_adapter_tensor(void *copy, const char *name, const mla_tensor *x) {
-    return add(copy, "/adapter", name, x->ndim, x->shape, (dataset){.values = x->data});
+    return checkpoint_save_add(copy, "/adapter", name, x->ndim, x->shape, (dataset){.values = x->data});
 }
 
 static mla_status add_params(mla_checkpoint_copy *c, const mla_params *params) {
@@ -62,7 +62,8 @@ static mla_status add_params(mla_checkpoint_copy *c, const mla_params *params) {
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);
         if (p->spec.adapter) continue;
-        status = add(c, "/model", p->spec.name, p->spec.ndim, p->spec.shape, (dataset){.values = p->tensor.data});
+        status = checkpoint_save_add(c, "/model", p->spec.name, p->spec.ndim, p->spec.shape,
+                                     (dataset){.values = p->tensor.data});
     }
     return status;
 }
@@ -73,14 +74,15 @@ static mla_status add_moments(mla_checkpoint_copy *c, const mla_params *params, 
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);
         if (p->spec.frozen) continue;
-        status = add(
+        status = checkpoint_save_add(
             c, which ? "/optim/v" : "/optim/m", p->spec.name, p->spec.ndim, p->spec.shape,
             (dataset){.values = block ? block + p->grad_offset : NULL, .which = which, .begin = p->grad_offset});
     }
     return status;
 }
 
-static mla_status describe(mla_context *context, const mla_checkpoint_content *content, mla_checkpoint_copy *c) {
+static mla_status checkpoint_save_describe(mla_context *context, const mla_checkpoint_content *content,
+                                           mla_checkpoint_copy *c) {
     const mla_params *params = content->model->params;
     const mla_adamw_state *moments = content->moments;
     c->context = context;
@@ -154,7 +156,7 @@ static mla_status write_file(mla_context *context, const char *path, const mla_c
 mla_status mla_checkpoint_save(mla_context *context, const char *path, const mla_checkpoint_content *content,
                                mla_step_hook hook) {
     mla_checkpoint_copy all = {0};
-    mla_status status = describe(context, content, &all);
+    mla_status status = checkpoint_save_describe(context, content, &all);
     if (!status) status = write_file(context, path, &all, hook);
     release(&all);
     return status;
@@ -190,7 +192,7 @@ mla_status mla_checkpoint_copy_take(mla_context *context, const mla_checkpoint_c
                                     mla_checkpoint_copy **copy) {
     if (!*copy) *copy = mla_alloc(context, 1, sizeof **copy, "a copy of the model to save");
     if (!*copy) return MLA_ERROR_MEMORY;
-    const mla_status status = describe(context, content, *copy);
+    const mla_status status = checkpoint_save_describe(context, content, *copy);
     return status ? status : copy_all(*copy);
 }
 
@@ -258,7 +260,7 @@ mla_status mla_checkpoint_save_copy(mla_context *context, const char *dir, const
 mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const mla_checkpoint_content *content,
                                     int64_t keep, mla_step_hook hook) {
     mla_checkpoint_copy all = {0};
-    mla_status status = describe(context, content, &all);
+    mla_status status = checkpoint_save_describe(context, content, &all);
     if (!status) status = mla_checkpoint_save_copy(context, dir, &all, keep, hook);
     release(&all);
     return status;

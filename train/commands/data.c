@@ -56,7 +56,7 @@ typedef struct {
 
 /* ---- one document, or what is left of one in a sequence ---- */
 
-static void print_text(FILE *out, const char *bytes, int64_t length) {
+static void data_print_text(FILE *out, const char *bytes, int64_t length) {
     for (int64_t i = 0; i < length; i++) {
         if (bytes[i] == '\n') fputs("\\n", out);
         else if ((unsigned char)bytes[i] < ' ') fprintf(out, "\\x%02x", (unsigned char)bytes[i]);
@@ -73,7 +73,7 @@ static mla_status print_lines(const material *m, int64_t count, const int32_t *i
         status = mla_tokenizer_token(m->call->context, m->tokenizer, ids[i], &bytes, &length);
         if (status) break;
         fprintf(out, "%8lld %8d %c ", (long long)i, ids[i], learned[i] ? '*' : ' ');
-        print_text(out, bytes, length);
+        data_print_text(out, bytes, length);
         fputc('\n', out);
     }
     return status;
@@ -98,8 +98,8 @@ static mla_status print_running(const material *m, int64_t count, const int32_t 
     return status;
 }
 
-static mla_status print_json(const material *m, const char *kind, int64_t number, int64_t begin, int64_t count,
-                             const int32_t *ids, const bool *learned) {
+static mla_status data_print_json(const material *m, const char *kind, int64_t number, int64_t begin, int64_t count,
+                                  const int32_t *ids, const bool *learned) {
     json_t *json = json_pack("{s:I, s:I}", kind, (json_int_t)number, "position", (json_int_t)begin);
     json_t *all = json_array(), *marks = json_array();
     mla_bytes text = {0};
@@ -120,7 +120,7 @@ static mla_status print_document(const material *m, const char *kind, int64_t nu
                                  const int32_t *ids, const bool *learned) {
     const options *o = m->call->options;
     int64_t sum = 0;
-    if (o->json) return print_json(m, kind, number, begin, count, ids, learned);
+    if (o->json) return data_print_json(m, kind, number, begin, count, ids, learned);
     for (int64_t i = 0; i < count; i++) sum += learned[i];
     fprintf(m->call->out, "--- %s %lld, from position %lld: %lld tokens, %lld learned\n", kind, (long long)number,
             (long long)begin, (long long)count, (long long)sum);
@@ -291,7 +291,7 @@ static mla_status show(material *m) {
     return status ? status : show_sequences(m, length, o->samples);
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status data_run(const mla_call *call) {
     material m = {.call = call};
     if (strcmp(call->operands->items[0], "show"))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "data: there is no %s: use show", call->operands->items[0]);
@@ -314,5 +314,5 @@ const mla_command mla_command_data = {
                "  mla data show chats.h5 --sequence 256 --samples 1 --ids\n"
                "  mla data show chat --set finetune.base=runs/first --set data.source=chats.jsonl\n",
     .options = &table,
-    .run = run,
+    .run = data_run,
 };

@@ -53,7 +53,7 @@ static mla_status attach_adapters(mla_context *context, mla_decoder *model, cons
 }
 
 /* The model with its adapters: their tensors are registered before there is memory for any. */
-static mla_status build(mla_context *context, mla_loaded *l, const mla_list *list) {
+static mla_status load_build(mla_context *context, mla_loaded *l, const mla_list *list) {
     mla_adapter *adapters[MLA_MOST_ADAPTERS] = {0};
     mla_status status = mla_decoder_create(context, &l->model, mla_checkpoint_config(l->checkpoint));
     if (!status) status = attach_adapters(context, l->model, list, adapters);
@@ -70,7 +70,7 @@ mla_status mla_load_model(mla_context *context, mla_loaded *l, const mla_load_op
     if (!o->checkpoint) return mla_fail(context, MLA_ERROR_ARGUMENT, "name the model: --checkpoint FILE-OR-DIR");
     mla_status status = (o->unsealed ? mla_checkpoint_open_any : mla_checkpoint_open)(context, &l->checkpoint,
                                                                                       o->checkpoint);
-    if (!status) status = build(context, l, &o->adapter);
+    if (!status) status = load_build(context, l, &o->adapter);
     if (!status) status = load_tokenizer(context, l);
     return status;
 }

@@ -32,7 +32,7 @@ static mla_status draw_png(const mla_call *call, const char *path) {
     return status;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status plot_run(const mla_call *call) {
     const options *o = call->options;
     mla_status status = MLA_OK;
     if (o->terminal) status = mla_plot_terminal(call->context, call->operands, call->out, columns(call->out));
@@ -49,5 +49,5 @@ const mla_command mla_command_plot = {
     .example = "  mla plot runs/quickstart --terminal\n"
                "  mla plot runs/mla-small runs/mha-small --out compare.png\n",
     .options = &table,
-    .run = run,
+    .run = plot_run,
 };

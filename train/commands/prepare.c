@@ -52,7 +52,7 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
     fprintf(out, "token file       %s\n", path);
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status prepare_run(const mla_call *call) {
     const options *o = call->options;
     if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "prepare needs --out FILE.h5, the token file to write");
@@ -81,5 +81,5 @@ const mla_command mla_command_prepare = {
                "  mla prepare chats.jsonl --format chat --tokenizer runs/first/tokenizer.json --out chats.h5\n"
                "  mla prepare cases.jsonl --field body --tokenizer tokenizer.json --out cases.h5\n",
     .options = &table,
-    .run = run,
+    .run = prepare_run,
 };

@@ -178,12 +178,12 @@ static mla_status given_ranks(job *j) {
     return status;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t latent_rank_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* How many elements a layer gets at a time. */
 static int64_t step_of(const job *j) {
     const int64_t share = j->model->config.kv_lora_rank / MOST_AT_ONCE;
-    return share < 1 ? 1 : smaller(share, MOST_AT_ONCE);
+    return share < 1 ? 1 : latent_rank_smaller(share, MOST_AT_ONCE);
 }
 
 static mla_status check_budget(const job *j, int64_t least) {
@@ -209,7 +209,7 @@ static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
     double most = -1;
     for (int64_t i = 0; i < j->report->layers; i++) {
         const mla_latent_rank_change *c = &j->report->layer[i];
-        const int64_t more = smaller(step_of(j), c->before - c->after);
+        const int64_t more = latent_rank_smaller(step_of(j), c->before - c->after);
         if (more < 1 || more > left || worth(j, i, more) <= most) continue;
         best = i, most = worth(j, i, more), *elements = more;
     }
@@ -221,7 +221,7 @@ static mla_status budget_ranks(job *j) {
     mla_latent_rank_report *r = j->report;
     int64_t used = 0, best, more = 0;
     for (int64_t i = 0; i < r->layers; i++) {
-        r->layer[i].after = smaller(step_of(j), r->layer[i].before);
+        r->layer[i].after = latent_rank_smaller(step_of(j), r->layer[i].before);
         used += r->layer[i].after + j->model->config.qk_rope_head_dim;
     }
     const mla_status status = check_budget(j, used * (int64_t)sizeof(float));
@@ -245,7 +245,7 @@ static void copy_params(const mla_decoder *from, const mla_decoder *to) {
     }
 }
 
-static mla_status build(job *j) {
+static mla_status latent_rank_build(job *j) {
     mla_model_config config = j->model->config;
     mla_latent_rank_report *r = j->report;
     config.kv_lora_ranks.count = r->layers;
@@ -284,7 +284,7 @@ static mla_tensor *compare_outputs(void *user, mla_tape *tape, const mla_latent_
     return c;
 }
 
-static mla_status measure(job *j) {
+static mla_status latent_rank_measure(job *j) {
     const mla_latent_probe probe = {compare_outputs, j};
     mla_latent_rank_report *r = j->report;
     set_probe(j, &probe);
@@ -298,7 +298,7 @@ static mla_status measure(job *j) {
 
 /* ---- all of it ---- */
 
-static mla_status check(const job *j) {
+static mla_status latent_rank_check(const job *j) {
     const mla_model_config *c = &j->model->config;
     const mla_latent_rank_options *o = j->options;
     if (!mla_latent_layer_at(j->model, 0))
@@ -351,8 +351,8 @@ static mla_status change(job *j) {
     if (!status && measured) status = calibrate(j);
     if (!status && (measured || shrinks(j))) status = find_directions(j);
     if (!status && o->budget) status = budget_ranks(j);
-    if (!status) status = build(j);
-    return !status && o->text ? measure(j) : status;
+    if (!status) status = latent_rank_build(j);
+    return !status && o->text ? latent_rank_measure(j) : status;
 }
 
 static void free_job(job *j) {
@@ -372,7 +372,7 @@ mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_opti
     *out = NULL;
     if (!j) return MLA_ERROR_MEMORY;
     j->context = model->context, j->options = options, j->model = model, j->report = report;
-    mla_status status = check(j);
+    mla_status status = latent_rank_check(j);
     if (!status) begin_report(j);
     if (!status) status = change(j);
     if (status) mla_decoder_destroy(j->changed);

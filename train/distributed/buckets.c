@@ -27,16 +27,16 @@ struct mla_buckets {
     int64_t sent, summed, done;    /* buckets, in order, that have come so far */
 };
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t buckets_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t size_of(int64_t length, int64_t bytes) {
     const int64_t wanted = bytes / (int64_t)sizeof(float) / ALIGNMENT * ALIGNMENT;
-    return smaller(wanted > ALIGNMENT ? wanted : ALIGNMENT, length > ALIGNMENT ? length : ALIGNMENT);
+    return buckets_smaller(wanted > ALIGNMENT ? wanted : ALIGNMENT, length > ALIGNMENT ? length : ALIGNMENT);
 }
 
 int64_t mla_buckets_memory(int64_t gradients_length, int64_t bytes) {
     const int64_t size = size_of(gradients_length, bytes), count = (gradients_length + size - 1) / size;
-    return smaller(count, ON_THE_WAY) * size * (int64_t)sizeof(float);
+    return buckets_smaller(count, ON_THE_WAY) * size * (int64_t)sizeof(float);
 }
 
 /* ---- making ---- */
@@ -108,7 +108,7 @@ static const float *part_of(const mla_buckets *b, int r, const float *own, int64
     if (r == mla_comm_rank(b->comm)) return own + at;
     const int64_t place = r * count + at;
     if (!is_rounded(b)) return (const float *)received + place;
-    mla_widen(smaller(count - at, PIECE), (const mla_bf16 *)received + place, room);
+    mla_widen(buckets_smaller(count - at, PIECE), (const mla_bf16 *)received + place, room);
     return room;
 }
 
@@ -117,7 +117,7 @@ static void add_up(const mla_buckets *b, float *own, int64_t count, const void *
     const int world = mla_comm_world(b->comm);
     #pragma omp parallel for num_threads(mla_context_threads(b->context)) schedule(static)
     for (int64_t at = 0; at < count; at += PIECE) {
-        const int64_t n = smaller(count - at, PIECE);
+        const int64_t n = buckets_smaller(count - at, PIECE);
         float sum[PIECE], room[PIECE];
         memcpy(sum, part_of(b, 0, own, count, received, at, room), (size_t)n * sizeof *sum);
         for (int r = 1; r < world; r++) mla_deliver(MLA_ADD, n, part_of(b, r, own, count, received, at, room), sum);

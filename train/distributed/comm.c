@@ -55,7 +55,7 @@ struct mla_link {
     int *send_lengths;
 };
 
-static mla_status check(mla_comm *comm, int code, const char *what) {
+static mla_status comm_check(mla_comm *comm, int code, const char *what) {
     if (code == MPI_SUCCESS) return MLA_OK;
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
@@ -133,7 +133,7 @@ static bool is_one_of_several(void) {
 }
 
 static mla_status open_lane(mla_comm *comm, MPI_Comm *lane) {
-    const mla_status status = check(comm, MPI_Comm_dup(MPI_COMM_WORLD, lane), "open a lane between the ranks");
+    const mla_status status = comm_check(comm, MPI_Comm_dup(MPI_COMM_WORLD, lane), "open a lane between the ranks");
     if (!status) MPI_Comm_set_errhandler(*lane, MPI_ERRORS_RETURN);
     return status;
 }
@@ -256,7 +256,7 @@ static bool tested(mla_comm *comm, MPI_Request *request) {
     lock(comm);
     const int code = MPI_Test(request, &over, MPI_STATUS_IGNORE);
     unlock(comm);
-    return !check(comm, code, "reach the other ranks") && over;
+    return !comm_check(comm, code, "reach the other ranks") && over;
 }
 
 static bool one_done(void *user) {
@@ -266,7 +266,7 @@ static bool one_done(void *user) {
 
 static mla_status finish(one *o, int code) {
     unlock(o->comm);
-    const mla_status status = check(o->comm, code, "reach the other ranks");
+    const mla_status status = comm_check(o->comm, code, "reach the other ranks");
     return status ? status : mla_comm_wait(o->comm, one_done, o);
 }
 
@@ -284,14 +284,14 @@ mla_status mla_comm_share(mla_comm *comm, const void *mine, int64_t bytes, void 
     return finish(&o, MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, comm->main, &o.request));
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t comm_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 mla_status mla_comm_broadcast(mla_comm *comm, void *data, int64_t bytes) {
     mla_status status = MLA_OK;
     for (int64_t at = 0; comm && at < bytes && !status; at += BROADCAST_PIECE) {
         one o = {.comm = comm};
         lock(comm);
-        status = finish(&o, MPI_Ibcast((char *)data + at, (int)smaller(bytes - at, BROADCAST_PIECE), MPI_BYTE, 0,
+        status = finish(&o, MPI_Ibcast((char *)data + at, (int)comm_smaller(bytes - at, BROADCAST_PIECE), MPI_BYTE, 0,
                                        comm->main, &o.request));
     }
     return status;
@@ -313,7 +313,7 @@ mla_status mla_comm_receive(mla_comm *comm, int from, void *data, int64_t bytes)
 
 static mla_status start_mpi(mla_comm *comm) {
     int provided;
-    mla_status status = check(comm, MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "start");
+    mla_status status = comm_check(comm, MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &provided), "start");
     if (!status && provided < MPI_THREAD_SERIALIZED)
         status = mla_fail(comm->context, MLA_ERROR_LIBRARY,
                           "this MPI was built without threads (MPI_THREAD_SERIALIZED)");
@@ -363,7 +363,7 @@ mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out) 
 
 /* ---- links ---- */
 
-static void lay_out(mla_link *link) {
+static void comm_lay_out(mla_link *link) {
     const int world = link->comm->world, me = link->comm->rank;
     int64_t begin;
     for (int r = 0; r < world; r++) {
@@ -392,7 +392,7 @@ mla_status mla_link_create(mla_comm *comm, int64_t count, mla_link **out) {
     link->send_lengths = numbers + 2 * world;
     link->receive_lengths = numbers + 3 * world;
     link->receive_places = numbers + 4 * world;
-    lay_out(link);
+    comm_lay_out(link);
     return MLA_OK;
 }
 
@@ -403,8 +403,8 @@ void mla_link_destroy(mla_link *link) {
 }
 
 int64_t mla_link_segment(const mla_link *link, int rank, int64_t *begin) {
-    *begin = smaller(rank * link->segment, link->count);
-    return smaller(link->segment, link->count - *begin);
+    *begin = comm_smaller(rank * link->segment, link->count);
+    return comm_smaller(link->segment, link->count - *begin);
 }
 
 int64_t mla_link_room(const mla_link *link) { return link->segment * link->comm->world; }
@@ -417,7 +417,7 @@ mla_status mla_link_deal(mla_link *link, mla_dtype type, const void *data, void 
                                     link->receive_lengths, link->receive_places, wire_type(type), link->comm->deal,
                                     &link->request);
     unlock(link->comm);
-    return check(link->comm, code, "send gradients");
+    return comm_check(link->comm, code, "send gradients");
 }
 
 mla_status mla_link_collect(mla_link *link, mla_dtype type, void *data) {
@@ -425,7 +425,7 @@ mla_status mla_link_collect(mla_link *link, mla_dtype type, void *data) {
     const int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_FLOAT, data, link->lengths, link->places, wire_type(type),
                                      link->comm->collect, &link->request);
     unlock(link->comm);
-    return check(link->comm, code, "collect gradients");
+    return comm_check(link->comm, code, "collect gradients");
 }
 
 bool mla_link_done(mla_link *link) { return tested(link->comm, &link->request); }

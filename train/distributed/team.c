@@ -66,7 +66,7 @@ int64_t mla_team_reduction_bytes(const mla_comm *comm, const mla_recipe *recipe,
     return mla_buckets_memory(gradients_bytes / (int64_t)sizeof(float), bucket_bytes(recipe));
 }
 
-static mla_status join(mla_team *t) {
+static mla_status team_join(mla_team *t) {
     const int world = mla_comm_world(t->comm);
     const bool shard = t->recipe->optim.shard;
     t->reports = mla_alloc(t->context, world, sizeof *t->reports, "the reports of the ranks");
@@ -90,7 +90,7 @@ mla_status mla_team_create(mla_context *context, mla_comm *comm, const mla_recip
                     .recipe = recipe,
                     .params = params,
                     .samples = mla_team_share(comm, recipe->train.batch).count};
-    mla_status status = comm ? join(t) : MLA_OK;
+    mla_status status = comm ? team_join(t) : MLA_OK;
     if (!status && !t->shard) status = mla_adamw_state_allocate(context, &t->moments, params);
     return status;
 }

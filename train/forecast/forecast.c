@@ -88,7 +88,7 @@ static double reduced(const layout *l, const mla_forecast_pass *last) {
 
 /* ---- a row ---- */
 
-static layout lay_out(const mla_forecast_basis *b, int64_t hosts) {
+static layout forecast_lay_out(const mla_forecast_basis *b, int64_t hosts) {
     return (layout){.basis = b,
                     .ranks = (double)(hosts * b->ranks_per_host),
                     .neighbours = (double)b->ranks_per_host,
@@ -98,7 +98,7 @@ static layout lay_out(const mla_forecast_basis *b, int64_t hosts) {
 
 /* What the network's delay and then its bandwidth add is found by leaving them out. */
 static void fill_times(const mla_forecast_basis *b, mla_forecast_row *r) {
-    layout l = lay_out(b, r->hosts);
+    layout l = forecast_lay_out(b, r->hosts);
     const mla_forecast_pass *last;
     r->compute = compute(b, r->samples, &last);
     r->update = update(&l);

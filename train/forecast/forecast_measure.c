@@ -29,8 +29,8 @@ static mla_status slowest(measurement *m, double *value) {
 }
 
 /* The middle one of several runs, after one that is not counted. As many on all ranks. */
-static mla_status measure(measurement *m, mla_status (*run)(measurement *m, int64_t argument), int64_t argument,
-                          double *out) {
+static mla_status forecast_measure_measure(measurement *m, mla_status (*run)(measurement *m, int64_t argument),
+                                           int64_t argument, double *out) {
     double seconds[MOST_RUNS];
     int wanted = LEAST_RUNS;
     mla_status status = MLA_OK;
@@ -80,7 +80,7 @@ static mla_status measure_pass(measurement *m, int64_t rows) {
     if (!pass->final) return MLA_ERROR_MEMORY;
     mla_status status = mla_memory_predict(m->context, b->recipe, mla_teacher_config(&m->rehearsal.base.teacher), rows,
                                            b->precision, &pass->memory);
-    if (!status) status = measure(m, run_pass, rows, &pass->seconds);
+    if (!status) status = forecast_measure_measure(m, run_pass, rows, &pass->seconds);
     const double last = mla_seconds() - m->begin; /* of the last run, whose buckets have been noted */
     for (int64_t i = 0; i < b->buckets; i++) pass->final[i] *= last > 0 ? pass->seconds / last : 1;
     return status;
@@ -219,7 +219,7 @@ static mla_status check_hosts(measurement *m) {
 }
 
 /* Buckets as in buckets.c, but for their rounding. */
-static void lay_out(measurement *m) {
+static void forecast_measure_lay_out(measurement *m) {
     mla_forecast_basis *b = m->basis;
     const double wanted = b->recipe->train.bucket_mb * 1e6 / sizeof(float);
     const int64_t length = mla_params_gradients_length(m->rehearsal.model->params);
@@ -241,7 +241,7 @@ static mla_status prepare(measurement *m, mla_recipe *recipe, int64_t count) {
     mla_status status = mla_comm_meet(m->comm); /* all have looked before any takes memory */
     if (!status) status = mla_rehearsal_open(m->context, &m->rehearsal, recipe, rows, mla_comm_neighbours(m->comm));
     if (status) return status;
-    lay_out(m);
+    forecast_measure_lay_out(m);
     b->memory_taken -= mla_memory_resident();
     status = mla_measure_peak_flops(m->context, b->precision, &b->peak_flops);
     b->memory_taken += mla_memory_resident(); /* with what the first products have loaded and set up */
@@ -255,7 +255,7 @@ static mla_status measure_all(measurement *m, mla_recipe *recipe, const int64_t 
     if (!status) status = prepare(m, recipe, count);
     if (!status) status = measure_passes_of(m, 1);
     for (int64_t i = 0; i < count && !status; i++) status = measure_passes_of(m, hosts[i]);
-    if (!status) status = measure(m, run_update, 0, &b->update);
+    if (!status) status = forecast_measure_measure(m, run_update, 0, &b->update);
     if (!status) status = measure_copying(m, &b->copying);
     b->exchange = b->copying / 2;
     b->message = message_seconds;

@@ -23,7 +23,7 @@ static int64_t vocabulary_of(const mla_recipe *recipe) {
 /* Adapters alone need no base here: they are measured on the recipe's own model. */
 static bool begins_elsewhere(const mla_recipe_finetune *f) { return f->base || f->distil; }
 
-static mla_status build(mla_rehearsal *r) {
+static mla_status rehearsal_build(mla_rehearsal *r) {
     mla_status status = mla_trained_model_create(r->context, r->recipe, r->precision, &r->model);
     if (!status) status = mla_params_allocate(r->model->params, true);
     if (!status) status = mla_teacher_build(&r->base.teacher, r->precision);
@@ -51,7 +51,7 @@ mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_reci
                                 &out->plan);
     out->plan.copy = 0;
     if (!status) status = mla_memory_check(context, &out->plan, processes);
-    return status ? status : build(out);
+    return status ? status : rehearsal_build(out);
 }
 
 void mla_rehearsal_close(mla_rehearsal *r) {

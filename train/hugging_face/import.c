@@ -246,7 +246,7 @@ static mla_status read_tokenizer(mla_context *context, const char *folder, int64
 
 /* ---- all of it ---- */
 
-static mla_status save(mla_decoder *model, const char *folder, const char *path, mla_import_report *report) {
+static mla_status import_save(mla_decoder *model, const char *folder, const char *path, mla_import_report *report) {
     char *tokenizer = NULL, *texts = NULL;
     mla_status status = read_tokenizer(model->context, folder, model->config.vocab_size, &tokenizer);
     if (!status) status = collect_texts(model->context, folder, report->type, &texts);
@@ -270,7 +270,7 @@ mla_status mla_import(mla_context *context, const char *folder, const char *path
     if (!status) status = read_tensors(model, family, file, folder);
     if (!status) {
         *report = (mla_import_report){.type = type_of(file)};
-        status = save(model, folder, path, report);
+        status = import_save(model, folder, path, report);
     }
     mla_decoder_destroy(model);
     mla_safetensors_close(file);

@@ -35,7 +35,7 @@ typedef struct {
     json_t *ours; /* the same in our keys */
 } reader;
 
-static mla_status refuse(const reader *r, const char *key, const char *words) {
+static mla_status model_config_refuse(const reader *r, const char *key, const char *words) {
     return mla_config_refuse(&r->file, key, words);
 }
 
@@ -78,10 +78,10 @@ static mla_status check_others(const reader *r) {
         "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "embedding_multiplier",
         "residual_multiplier",    "attention_multiplier",    "logits_scaling",        NULL};
     if (!says_no(get(r, "quantization_config")))
-        return refuse(r, "quantization_config",
-                      "quantized weights are not supported; take a version in F32, BF16 or F16");
+        return model_config_refuse(r, "quantization_config",
+                                   "quantized weights are not supported; take a version in F32, BF16 or F16");
     for (int i = 0; keys[i]; i++)
-        if (!says_no(get(r, keys[i]))) return refuse(r, keys[i], "not supported");
+        if (!says_no(get(r, keys[i]))) return model_config_refuse(r, keys[i], "not supported");
     return MLA_OK;
 }
 
@@ -92,21 +92,21 @@ static mla_status check_windows(const reader *r) {
     const json_t *types = get(r, "layer_types"), *use = get(r, "use_sliding_window");
     for (size_t i = 0; i < json_array_size(types); i++) {
         const char *type = json_string_value(json_array_get(types, i));
-        if (!type || strcmp(type, "full_attention")) return refuse(r, "layer_types", words);
+        if (!type || strcmp(type, "full_attention")) return model_config_refuse(r, "layer_types", words);
     }
     if (says_no(get(r, "sliding_window"))) return MLA_OK;
-    if (r->family->window_alone) return refuse(r, "sliding_window", words);
+    if (r->family->window_alone) return model_config_refuse(r, "sliding_window", words);
     if (json_is_array(types)) return MLA_OK;
     if (use && says_no(use)) return MLA_OK;
     if (mla_config_number(r->file.json, "max_window_layers", 0) >=
         mla_config_number(r->file.json, "num_hidden_layers", 0))
         return MLA_OK;
-    return refuse(r, "sliding_window", words);
+    return model_config_refuse(r, "sliding_window", words);
 }
 
 static mla_status check_needed(const reader *r, const char *const *keys) {
     for (; *keys; keys++)
-        if (!get(r, *keys)) return refuse(r, *keys, "is missing");
+        if (!get(r, *keys)) return model_config_refuse(r, *keys, "is missing");
     return MLA_OK;
 }
 
@@ -123,19 +123,20 @@ static mla_status check_rope(const reader *r, const json_t *rope, const char *ty
     const json_t *partial = first_of(json_object_get(rope, "partial_rotary_factor"), get(r, "partial_rotary_factor"));
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)rope, key, value) if (json_is_object(value)) return refuse(
+    json_object_foreach((json_t *)rope, key, value) if (json_is_object(value)) return model_config_refuse(
         r, key, "a RoPE of its own for each kind of layer is not supported");
     if (!says_no(partial) && (json_number_value(partial) < 1 || json_number_value(partial) > 1))
-        return refuse(r, "partial_rotary_factor", "only 1 is supported");
-    if (json_is_false(json_object_get(rope, "truncate"))) return refuse(r, "truncate", "only true is supported");
+        return model_config_refuse(r, "partial_rotary_factor", "only 1 is supported");
+    if (json_is_false(json_object_get(rope, "truncate")))
+        return model_config_refuse(r, "truncate", "only true is supported");
     if (!strcmp(type, "default")) return MLA_OK;
     if (r->family->plain_rope || (strcmp(type, "yarn") && strcmp(type, "llama3")))
         return mla_fail(r->file.context, MLA_ERROR_FORMAT, "%srope_type: \"%.100s\" is not supported; %s",
                         r->file.where, type,
                         r->family->plain_rope ? "of this model_type only default is" : "default, yarn and llama3 are");
     if (!strcmp(type, "llama3") && !says_no(json_object_get(rope, "mscale_all_dim")))
-        return refuse(r, "mscale_all_dim", "not supported with llama3");
-    return json_object_get(rope, "factor") ? MLA_OK : refuse(r, "rope_scaling.factor", "is missing");
+        return model_config_refuse(r, "mscale_all_dim", "not supported with llama3");
+    return json_object_get(rope, "factor") ? MLA_OK : model_config_refuse(r, "rope_scaling.factor", "is missing");
 }
 
 static const char *const *scaling_keys(const char *type) { return strcmp(type, "yarn") ? llama3_keys : yarn_keys; }

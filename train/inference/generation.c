@@ -15,7 +15,7 @@ typedef struct {
     mla_candidate *candidates;
 } generator;
 
-static mla_status check(mla_context *context, const mla_model_config *c, const mla_generation_options *o) {
+static mla_status generation_check(mla_context *context, const mla_model_config *c, const mla_generation_options *o) {
     if (!c->causal)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "the model was made without a mask (model.causal: false): every "
@@ -37,7 +37,7 @@ static mla_status set_up(generator *g) {
     const mla_model_config *c = &g->model->config;
     const mla_generation_options *o = g->options;
     const int64_t room = c->max_position_embeddings - o->prompt_count;
-    mla_status status = check(g->context, c, o);
+    mla_status status = generation_check(g->context, c, o);
     if (status) return status;
     g->capacity = o->prompt_count + (o->tokens < room ? o->tokens : room);
     g->length = o->prompt_count;

@@ -52,7 +52,7 @@ static double uniform(uint64_t seed, int64_t position) {
     return (double)(((uint64_t)bits[0] << 32 | bits[1]) >> 11) * 0x1p-53;
 }
 
-static int32_t draw(const mla_candidate *candidates, int64_t count, double share) {
+static int32_t sampling_draw(const mla_candidate *candidates, int64_t count, double share) {
     double left = share * total(candidates, count);
     int64_t last = 0; /* of those with a weight, should rounding leave something over */
     for (int64_t i = 0; i < count; i++) {
@@ -79,6 +79,6 @@ mla_status mla_sample(mla_context *context, const mla_sampling *s, const float *
         qsort(candidates, (size_t)count, sizeof *candidates, most_probable_first);
         count = cut(s, candidates, count);
     }
-    *id = draw(candidates, count, uniform(s->seed, position));
+    *id = sampling_draw(candidates, count, uniform(s->seed, position));
     return MLA_OK;
 }

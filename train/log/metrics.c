@@ -17,7 +17,7 @@ struct mla_metrics_log {
     char *path;
 };
 
-static mla_status failed(mla_context *context, const char *action, const char *path) {
+static mla_status metrics_failed(mla_context *context, const char *action, const char *path) {
     return mla_fail(context, MLA_ERROR_IO, "cannot %s %s: %s", action, path, strerror(errno));
 }
 
@@ -104,13 +104,13 @@ static int format_line(const mla_metrics *m, size_t size, char *out) {
 
 static mla_status read_all(mla_context *context, const char *path, int descriptor, char **text, int64_t *length) {
     struct stat info;
-    if (fstat(descriptor, &info)) return failed(context, "read", path);
+    if (fstat(descriptor, &info)) return metrics_failed(context, "read", path);
     *text = mla_alloc(context, info.st_size, 1, path);
     if (!*text) return MLA_ERROR_MEMORY;
     *length = 0;
     while (*length < info.st_size) {
         ssize_t got = pread(descriptor, *text + *length, (size_t)(info.st_size - *length), *length);
-        if (got < 0) return failed(context, "read", path);
+        if (got < 0) return metrics_failed(context, "read", path);
         if (got == 0) break;
         *length += got;
     }
@@ -143,9 +143,10 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
     mla_status status = MLA_OK;
     *log = (mla_metrics_log){context, open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666), strdup(path)};
     if (!log->path) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
-    else if (log->descriptor < 0) status = failed(context, "open", path);
+    else if (log->descriptor < 0) status = metrics_failed(context, "open", path);
     else status = read_all(context, path, log->descriptor, &text, &length);
-    if (!status && ftruncate(log->descriptor, kept_length(text, length, step))) status = failed(context, "cut", path);
+    if (!status && ftruncate(log->descriptor, kept_length(text, length, step)))
+        status = metrics_failed(context, "cut", path);
     free(text);
     if (!status) return MLA_OK;
     mla_metrics_close(log);
@@ -160,13 +161,13 @@ mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
     const ssize_t written = write(log->descriptor, line, (size_t)length);
     if (written == length) return MLA_OK;
     if (written >= 0) errno = ENOSPC; /* a part is written only where there is no more room */
-    mla_status status = failed(log->context, "write", log->path);
+    mla_status status = metrics_failed(log->context, "write", log->path);
     if (ftruncate(log->descriptor, before)) return status; /* what is torn is cut when the file is opened again */
     return status;
 }
 
 mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log) {
-    return fsync(log->descriptor) ? failed(context, "sync", log->path) : MLA_OK;
+    return fsync(log->descriptor) ? metrics_failed(context, "sync", log->path) : MLA_OK;
 }
 
 void mla_metrics_close(mla_metrics_log *log) {
@@ -196,7 +197,7 @@ mla_status mla_metrics_read(mla_context *context, const char *path, mla_metrics 
     *out = NULL;
     *count = 0;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) return failed(context, "open", path);
+    if (descriptor < 0) return metrics_failed(context, "open", path);
     mla_status status = read_all(context, path, descriptor, &text, &length);
     if (!status) status = parse_all(context, path, text, length, out, count);
     close(descriptor);

@@ -83,7 +83,7 @@ static mla_status run_gnuplot(mla_context *context, const char *script, int out)
 }
 
 /* Writes the script to a temporary file and runs it; `terminal` is gnuplot's "set term" line. */
-static mla_status draw(mla_context *context, const mla_list *folders, const char *terminal, int out) {
+static mla_status plot_draw(mla_context *context, const mla_list *folders, const char *terminal, int out) {
     char path[] = "/tmp/mla-plot-XXXXXX";
     const int descriptor = mkstemp(path);
     FILE *script = descriptor < 0 ? NULL : fdopen(descriptor, "w");
@@ -107,7 +107,7 @@ mla_status mla_plot_png(mla_context *context, const mla_list *folders, const cha
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the path %s is too long", path);
     FILE *file = fopen(temporary, "wb");
     if (!file) return mla_fail(context, MLA_ERROR_IO, "cannot write %s: %s", temporary, strerror(errno));
-    mla_status status = draw(context, folders, "set term pngcairo size 1200,750", fileno(file));
+    mla_status status = plot_draw(context, folders, "set term pngcairo size 1200,750", fileno(file));
     const bool empty = lseek(fileno(file), 0, SEEK_END) <= 0;
     if (fclose(file) && !status) status = mla_fail(context, MLA_ERROR_IO, "cannot write %s", temporary);
     if (!status && empty) status = mla_fail(context, MLA_ERROR_LIBRARY, "gnuplot drew nothing into %s", path);
@@ -120,5 +120,5 @@ mla_status mla_plot_terminal(mla_context *context, const mla_list *folders, FILE
     char terminal[64];
     snprintf(terminal, sizeof terminal, "set term dumb noenhanced size %d, 24", columns);
     fflush(out);
-    return draw(context, folders, terminal, fileno(out));
+    return plot_draw(context, folders, terminal, fileno(out));
 }

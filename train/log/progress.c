@@ -52,7 +52,7 @@ void mla_bytes_text(double bytes, size_t size, char *out) {
 
 static double running_mean(double mean, double value) { return mean > 0 ? 0.9 * mean + 0.1 * value : value; }
 
-static void append(mla_progress *p, const char *format, ...) {
+static void progress_append(mla_progress *p, const char *format, ...) {
     const size_t used = strlen(p->line);
     va_list args;
     va_start(args, format);
@@ -66,13 +66,13 @@ static void compose(mla_progress *p, const mla_metrics *m) {
     mla_bytes_text((double)m->memory, sizeof memory, memory);
     mla_duration_text(p->step_seconds * (double)(p->options.steps - m->step), sizeof left, left);
     p->line[0] = '\0';
-    append(p, "step %lld/%lld  loss %.4f", (long long)m->step, (long long)p->options.steps, m->loss);
-    if (m->skipped) append(p, " (skipped)");
-    if (isfinite(m->divergence)) append(p, "  KL %.4f", m->divergence);
-    if (isfinite(p->held_out_loss)) append(p, "  held-out %.4f", p->held_out_loss);
-    append(p, "  %s tokens/s", speed);
-    if (isfinite(m->share_of_peak)) append(p, "  %.0f %% of peak", 100 * m->share_of_peak);
-    append(p, "  %s  ETA %s", memory, left);
+    progress_append(p, "step %lld/%lld  loss %.4f", (long long)m->step, (long long)p->options.steps, m->loss);
+    if (m->skipped) progress_append(p, " (skipped)");
+    if (isfinite(m->divergence)) progress_append(p, "  KL %.4f", m->divergence);
+    if (isfinite(p->held_out_loss)) progress_append(p, "  held-out %.4f", p->held_out_loss);
+    progress_append(p, "  %s tokens/s", speed);
+    if (isfinite(m->share_of_peak)) progress_append(p, "  %.0f %% of peak", 100 * m->share_of_peak);
+    progress_append(p, "  %s  ETA %s", memory, left);
 }
 
 static int columns(FILE *out) {

@@ -37,7 +37,7 @@ static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) 
     return status;
 }
 
-static mla_status check(const mla_finetune *f, const mla_recipe *recipe) {
+static mla_status finetune_check(const mla_finetune *f, const mla_recipe *recipe) {
     const int64_t longest = mla_checkpoint_config(f->checkpoint)->max_position_embeddings;
     if (mla_checkpoint_adapter(f->checkpoint))
         return mla_fail(f->context, MLA_ERROR_ARGUMENT,
@@ -71,7 +71,7 @@ static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
     if (status) return status;
     if (!realpath(mla_checkpoint_path(f->checkpoint), f->path))
         snprintf(f->path, sizeof f->path, "%s", mla_checkpoint_path(f->checkpoint));
-    status = check(f, recipe);
+    status = finetune_check(f, recipe);
     if (status) return status;
     recipe->finetune.base = f->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
     recipe->model = *mla_checkpoint_config(f->checkpoint);

@@ -331,7 +331,7 @@ static mla_status check_skipped(const trainer *t) {
 
 static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->options->stop; }
 
-static mla_status step(trainer *t, mla_metrics *m) {
+static mla_status trainer_step(trainer *t, mla_metrics *m) {
     const mla_recipe_train *r = &t->recipe.train;
     const double begin = mla_seconds();
     *m = (mla_metrics){.step = t->state.step + 1, .held_out_loss = NAN};
@@ -376,7 +376,7 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     return status;
 }
 
-static mla_status save(trainer *t) {
+static mla_status trainer_save(trainer *t) {
     const mla_checkpoint_content content = {.model = t->model,
                                             .state = &t->state,
                                             .recipe = t->recipe_json,
@@ -402,7 +402,7 @@ static mla_status log_step(trainer *t, mla_metrics *m) {
 }
 
 static mla_status stop(trainer *t, bool saved) {
-    mla_status status = saved ? MLA_OK : save(t);
+    mla_status status = saved ? MLA_OK : trainer_save(t);
     if (!status) status = mla_saver_wait(t->saver);
     return status ? status
                   : mla_fail(t->context, MLA_ERROR_STOPPED,
@@ -419,18 +419,18 @@ static mla_status train(trainer *t, mla_train_result *result) {
     mla_metrics m = {.loss = NAN};
     bool saved = t->options->resume;
     while (t->state.step < t->plan.steps) {
-        mla_status status = step(t, &m);
+        mla_status status = trainer_step(t, &m);
         if (!status && due(t, r->train.eval_every)) status = evaluate(t, r->train.eval_batches, &m.held_out_loss);
         if (!status) status = log_step(t, &m);
         if (!status) status = check_skipped(t);
         saved = !status && !m.skipped && due(t, r->checkpoint.every); /* a skipped step: the last one is as good */
-        if (saved) status = save(t);
+        if (saved) status = trainer_save(t);
         if (!status && must_stop(t)) status = stop(t, saved);
         if (status) return status;
     }
     result->step = t->state.step;
     result->loss = m.loss;
-    return saved ? MLA_OK : save(t);
+    return saved ? MLA_OK : trainer_save(t);
 }
 
 mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,

@@ -50,8 +50,8 @@ static const mla_op attention = {.name = "attention",
                                  .attributes = sizeof(mla_flash),
                                  .keeps = MLA_INPUT(Q) | MLA_INPUT(K) | MLA_INPUT(V) | MLA_OUTPUT};
 
-static const char *misfit(const mla_tensor *q, const mla_tensor *k, const mla_tensor *v,
-                          const mla_attention_options *options) {
+static const char *attention_misfit(const mla_tensor *q, const mla_tensor *k, const mla_tensor *v,
+                                    const mla_attention_options *options) {
     if (q->ndim != 4 || k->ndim != 4 || v->ndim != 4) return "q, k and v must be (B,T,H,K), (B,S,G,K), (B,S,G,V)";
     if (k->shape[0] != q->shape[0] || v->shape[0] != q->shape[0]) return "q, k and v must have one batch size";
     if (k->shape[1] != v->shape[1] || k->shape[2] != v->shape[2])
@@ -68,7 +68,7 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
                           const mla_attention_options *options) {
     mla_node *n = mla_op_begin_real(tape, &attention, 3, (mla_tensor *[]){q, k, v});
     if (!n) return mla_inert(tape);
-    const char *why = misfit(q, k, v, options);
+    const char *why = attention_misfit(q, k, v, options);
     if (why) return mla_op_refuse(n, "%s", why);
     mla_flash *a = n->attributes;
     *a = (mla_flash){.batch = q->shape[0],

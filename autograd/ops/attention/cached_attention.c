@@ -179,7 +179,7 @@ static void plan_product(mla_context *context, attributes *at) {
                                                          .single_thread = true});
 }
 
-static const char *misfit(const mla_tensor *q, const mla_cache_view *c) {
+static const char *cached_attention_misfit(const mla_tensor *q, const mla_cache_view *c) {
     if (q->ndim != 4 || q->shape[0] != 1 || q->shape[1] != 1) return "q must be (1,1,H,K)";
     if (!c->keys || !c->values || c->length < 1) return "the cache must hold a position";
     if (c->key_heads < 1 || q->shape[2] % c->key_heads) return "the cache must have key heads that divide q's heads";
@@ -191,7 +191,7 @@ static const char *misfit(const mla_tensor *q, const mla_cache_view *c) {
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale) {
     mla_node *n = mla_op_begin_f32(tape, &cached_attention, 1, (mla_tensor *[]){q});
     if (!n) return mla_inert(tape);
-    const char *why = misfit(q, cache);
+    const char *why = cached_attention_misfit(q, cache);
     if (why) return mla_op_refuse(n, "%s", why);
     attributes *at = n->attributes;
     *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};

@@ -206,8 +206,8 @@ static const mla_op latent_attention = {.name = "latent_attention",
                                         .keeps = MLA_INPUT(Q) | MLA_INPUT(LATENT) | MLA_INPUT(K_ROPE) |
                                                  MLA_INPUT(KV_B) | MLA_INPUT(A) | MLA_INPUT(B) | MLA_OUTPUT};
 
-static const char *misfit(const mla_tensor *q, const mla_tensor *c, const mla_tensor *r, const mla_tensor *w,
-                          int64_t heads) {
+static const char *latent_attention_misfit(const mla_tensor *q, const mla_tensor *c, const mla_tensor *r,
+                                           const mla_tensor *w, int64_t heads) {
     if (q->ndim != 4 || c->ndim != 3 || w->ndim != 2)
         return "q, latent, kv_b must be (B,T,H,N+R), (B,T,C), (H*(N+V),C)";
     if (q->shape[2] != heads || w->shape[0] % heads) return "q and kv_b must fit the number of heads";
@@ -234,7 +234,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
     mla_tensor *const in[] = {q, latent, k_rope, kv_b, options->kv_b_a, options->kv_b_b};
     mla_node *n = mla_op_begin_real(tape, &latent_attention, 6, in);
     if (!n) return mla_inert(tape);
-    const char *why = misfit(q, latent, k_rope, kv_b, heads);
+    const char *why = latent_attention_misfit(q, latent, k_rope, kv_b, heads);
     if (!why) why = adapter_misfit(kv_b, in[A], in[B]);
     if (why) return mla_op_refuse(n, "%s", why);
     if (options->mask.starts && !options->mask.causal) return mla_op_refuse(n, "starts need a causal mask");

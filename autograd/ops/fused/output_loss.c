@@ -277,7 +277,7 @@ static bool fits_step(const mla_node *n, const mla_tensor *x) {
     return x->dtype == MLA_F32 || x->dtype == mla_tape_step(n->tape)->precision;
 }
 
-static const char *misfit(const mla_node *n) {
+static const char *output_loss_misfit(const mla_node *n) {
     const mla_tensor *x = n->in[X], *w = n->in[W], *targets = n->in[TARGETS];
     if (w->ndim != 2 || w->dtype == MLA_I32 || mla_width(x) != w->shape[1])
         return "the weight must be (V,D) f32 or bf16 with D the width of x";
@@ -305,7 +305,7 @@ mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, m
     mla_tensor *const in[] = {x, weight, targets, o->teacher, o->teacher_weight};
     mla_node *n = mla_op_begin(tape, &output_loss, 5, in);
     if (!n) return mla_inert(tape);
-    const char *why = misfit(n);
+    const char *why = output_loss_misfit(n);
     if (!why) why = teacher_misfit(n, o);
     if (why) return mla_op_refuse(n, "%s", why);
     attributes *at = n->attributes;

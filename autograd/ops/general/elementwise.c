@@ -99,7 +99,7 @@ static void elementwise_backward(const mla_node *n) {
     }
 }
 
-static mla_tensor *apply(mla_tape *tape, const elementwise *e, mla_tensor *x) {
+static mla_tensor *elementwise_apply(mla_tape *tape, const elementwise *e, mla_tensor *x) {
     mla_node *n = mla_op_begin_real(tape, &e->op, 1, &x);
     return n ? mla_op_finish(n, x->dtype, x->ndim, x->shape) : mla_inert(tape);
 }
@@ -127,11 +127,11 @@ ELEMENTWISE(gelu, MLA_INPUT(0))
 ELEMENTWISE(gelu_tanh, MLA_INPUT(0))
 ELEMENTWISE(silu, MLA_INPUT(0))
 
-mla_tensor *mla_exp(mla_tape *tape, mla_tensor *x) { return apply(tape, &exp_elementwise, x); }
-mla_tensor *mla_log(mla_tape *tape, mla_tensor *x) { return apply(tape, &log_elementwise, x); }
-mla_tensor *mla_tanh(mla_tape *tape, mla_tensor *x) { return apply(tape, &tanh_elementwise, x); }
-mla_tensor *mla_sigmoid(mla_tape *tape, mla_tensor *x) { return apply(tape, &sigmoid_elementwise, x); }
-mla_tensor *mla_relu(mla_tape *tape, mla_tensor *x) { return apply(tape, &relu_elementwise, x); }
-mla_tensor *mla_gelu(mla_tape *tape, mla_tensor *x) { return apply(tape, &gelu_elementwise, x); }
-mla_tensor *mla_gelu_tanh(mla_tape *tape, mla_tensor *x) { return apply(tape, &gelu_tanh_elementwise, x); }
-mla_tensor *mla_silu(mla_tape *tape, mla_tensor *x) { return apply(tape, &silu_elementwise, x); }
+mla_tensor *mla_exp(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &exp_elementwise, x); }
+mla_tensor *mla_log(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &log_elementwise, x); }
+mla_tensor *mla_tanh(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &tanh_elementwise, x); }
+mla_tensor *mla_sigmoid(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &sigmoid_elementwise, x); }
+mla_tensor *mla_relu(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &relu_elementwise, x); }
+mla_tensor *mla_gelu(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &gelu_elementwise, x); }
+mla_tensor *mla_gelu_tanh(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &gelu_tanh_elementwise, x); }
+mla_tensor *mla_silu(mla_tape *tape, mla_tensor *x) { return elementwise_apply(tape, &silu_elementwise, x); }

@@ -12,7 +12,7 @@ static int64_t rows_of(const mla_tensor *x) { return x->shape[x->ndim - 2]; }
 static int64_t columns_of(const mla_tensor *x) { return x->shape[x->ndim - 1]; }
 
 /* As many products as threads: each thread does whole ones. Fewer: all threads work on each. */
-static void multiply(const mla_node *n, mla_gemm_shape shape, const float *a, const float *b, float *c) {
+static void matmul_multiply(const mla_node *n, mla_gemm_shape shape, const float *a, const float *b, float *c) {
     mla_context *context = mla_tape_context(n->tape);
     const int64_t batches = mla_count(n->out) / (rows_of(n->out) * columns_of(n->out));
     shape.single_thread = batches >= mla_context_threads(context);
@@ -26,7 +26,7 @@ static void multiply(const mla_node *n, mla_gemm_shape shape, const float *a, co
 static void matmul_forward(const mla_node *n) {
     const mla_tensor *a = n->in[A], *b = n->in[B];
     const mla_gemm_shape c = {.m = rows_of(a), .n = columns_of(b), .k = columns_of(a)};
-    multiply(n, c, a->data, b->data, n->out->data);
+    matmul_multiply(n, c, a->data, b->data, n->out->data);
 }
 
 static void matmul_backward(const mla_node *n) {
@@ -41,8 +41,8 @@ static void matmul_backward(const mla_node *n) {
                                .k = rows_of(c),
                                .a_transposed = true,
                                .accumulate = n->mode[B] == MLA_ADD};
-    if (n->mode[A]) multiply(n, da, c->grad, b->data, n->grad[A]);
-    if (n->mode[B]) multiply(n, db, a->data, c->grad, n->grad[B]);
+    if (n->mode[A]) matmul_multiply(n, da, c->grad, b->data, n->grad[A]);
+    if (n->mode[B]) matmul_multiply(n, db, a->data, c->grad, n->grad[B]);
 }
 
 static mla_cost matmul_cost(const mla_node *n) {

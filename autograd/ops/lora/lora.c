@@ -165,7 +165,7 @@ static const mla_op without_x = {.name = "lora",
                                  .passes = MLA_INPUT(Y),
                                  .overwrites = true};
 
-static const char *misfit(const mla_tensor *y, const mla_tensor *x, const mla_tensor *a, const mla_tensor *b) {
+static const char *lora_misfit(const mla_tensor *y, const mla_tensor *x, const mla_tensor *a, const mla_tensor *b) {
     if (a->ndim != 2 || b->ndim != 2 || a->shape[0] != b->shape[1]) return "A and B must be (r,in) and (out,r)";
     if (a->shape[1] != mla_width(x) || b->shape[0] != mla_width(y))
         return "A must be as wide as x, B as high as y is wide";
@@ -177,7 +177,7 @@ mla_tensor *mla_lora(mla_tape *tape, mla_tensor *y, mla_tensor *x, mla_tensor *a
     const bool rounded = x->dtype != y->dtype, keeps_x = a->needs_grad && !rounded;
     mla_node *n = mla_op_begin_real(tape, keeps_x ? &lora : &without_x, 4, (mla_tensor *[]){y, x, a, b});
     if (!n) return mla_inert(tape);
-    const char *why = misfit(y, x, a, b);
+    const char *why = lora_misfit(y, x, a, b);
     if (why) return mla_op_refuse(n, "%s", why);
     *(float *)n->attributes = scale;
     mla_op_save(n, LOW, mla_lora_product_size(a, mla_rows(x)));

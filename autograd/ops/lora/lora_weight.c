@@ -9,7 +9,7 @@
 
 enum { SUM, W, A, B, MAGNITUDE, NORM };
 
-static void multiply(const mla_node *n, float *product) {
+static void lora_weight_multiply(const mla_node *n, float *product) {
     const mla_gemm_shape shape = {.m = n->out->shape[0], .n = n->out->shape[1], .k = n->in[A]->shape[0]};
     mla_gemm_now(mla_tape_context(n->tape), &shape, n->in[B]->data, n->in[A]->data, product, NULL);
 }
@@ -30,7 +30,7 @@ static void lora_weight_forward(const mla_node *n) {
     const int64_t rows = n->out->shape[0], width = n->out->shape[1];
     const mla_values v = mla_data(n->out);
     float *product = n->scratch;
-    multiply(n, product);
+    lora_weight_multiply(n, product);
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++) {
         float *buffer = mla_thread_rows(product + rows * width, 3, width);
@@ -76,7 +76,7 @@ static void lora_weight_backward(const mla_node *n) {
     const mla_gemm_shape db = {
         .m = rows, .n = rank, .k = width, .b_transposed = true, .accumulate = n->mode[B] == MLA_ADD};
     float *product = n->scratch;
-    if (n->in[MAGNITUDE] && n->mode[MAGNITUDE]) multiply(n, product);
+    if (n->in[MAGNITUDE] && n->mode[MAGNITUDE]) lora_weight_multiply(n, product);
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < rows; i++)
         backward_row(n, i, product + i * width, mla_thread_rows(product + rows * width, 3, width));

@@ -113,7 +113,7 @@ typedef struct {
     int64_t sequence;
 } result;
 
-static void print_json(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
+static void eval_print_json(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
     json_t *json = json_object();
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
     json_object_set_new(json, "tokens", json_integer(r->evaluation.tokens));
@@ -127,7 +127,7 @@ static void print_json(const mla_call *call, const mla_loaded *l, const material
     mla_report_print(call->out, json);
 }
 
-static void print_text(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
+static void eval_print_text(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
     fprintf(call->out, "checkpoint       %s\n", mla_checkpoint_path(l->checkpoint));
     fprintf(call->out, "loss             %.4f nats per token over %lld tokens\n", r->evaluation.loss,
             (long long)r->evaluation.tokens);
@@ -147,7 +147,7 @@ static mla_status check_sequence(mla_context *context, int64_t sequence, const m
                     (long long)config->max_position_embeddings);
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t eval_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* As in training. */
 static mla_status pack(const mla_call *call, const mla_recipe *recipe, material *m, int64_t sequence) {
@@ -156,13 +156,14 @@ static mla_status pack(const mla_call *call, const mla_recipe *recipe, material 
     return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
 }
 
-static mla_status measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m, result *r) {
+static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m,
+                               result *r) {
     const options *o = call->options;
     const mla_model_config *c = &l->model->config;
     const int64_t usual = recipe->train.microbatch ? recipe->train.microbatch : recipe->train.batch;
     const int64_t batch = o->batch ? o->batch : usual;
     mla_tape *tape = NULL;
-    r->sequence = o->sequence ? o->sequence : smaller(recipe->train.sequence, c->max_position_embeddings);
+    r->sequence = o->sequence ? o->sequence : eval_smaller(recipe->train.sequence, c->max_position_embeddings);
     mla_status status = check_sequence(call->context, r->sequence, c);
     if (!status) status = pack(call, recipe, m, r->sequence);
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
@@ -191,8 +192,8 @@ static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     mla_status status = read_recipe(call->context, l, &recipe);
     if (status) return status;
     status = open_material(call, l, &recipe, &m);
-    if (!status) status = measure(call, l, &recipe, &m, &r);
-    if (!status) (o->json ? print_json : print_text)(call, l, &m, &r);
+    if (!status) status = eval_measure(call, l, &recipe, &m, &r);
+    if (!status) (o->json ? eval_print_json : eval_print_text)(call, l, &m, &r);
     free_material(&m);
     mla_recipe_free(&recipe);
     return status;
@@ -216,7 +217,7 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
     return MLA_OK;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status eval_run(const mla_call *call) {
     const options *o = call->options;
     if (o->logits && (!o->tokens || call->operands->count || !strcmp(o->logits, o->tokens)))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
@@ -238,5 +239,5 @@ const mla_command mla_command_eval = {
                "  mla eval --checkpoint runs/quickstart/step-00000400.h5 notes.txt 'letters/*.txt'\n"
                "  mla eval --checkpoint runs/quickstart --tokens ids.h5 --logits logits.h5\n",
     .options = &table,
-    .run = run,
+    .run = eval_run,
 };

@@ -162,8 +162,8 @@ static mla_status take(void *user, int32_t id, const float *logits) {
 /* Tokens that were computed one by one, per second: the first comes with the prompt. */
 static double rate(const mla_generation *g) { return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN; }
 
-static void print_json(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, const writer *w,
-                       const mla_generation *g) {
+static void generate_print_json(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, const writer *w,
+                                const mla_generation *g) {
     json_t *json = json_object(), *ids = json_array();
     for (int64_t i = 0; i < w->ids.count; i++) json_array_append_new(ids, json_integer(w->ids.ids[i]));
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
@@ -226,7 +226,7 @@ static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     int32_t ending;
     mla_status status = encode_prompt(call, l, &prompt, &ending);
     if (!status) status = generate(call, l, &prompt, &w, ending, &g);
-    if (!status && o->json) print_json(call, l, &prompt, &w, &g);
+    if (!status && o->json) generate_print_json(call, l, &prompt, &w, &g);
     if (!status && !o->json) print_figures(call, l, &g);
     free(prompt.ids);
     free(w.ids.ids);
@@ -234,7 +234,7 @@ static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     return status;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status generate_run(const mla_call *call) {
     const options *o = call->options;
     mla_loaded l;
     if (o->no_cache && o->expanded)
@@ -259,5 +259,5 @@ const mla_command mla_command_generate = {
                "  mla generate --checkpoint runs/chat --chat --prompt 'What may the licensee do?'\n"
                "  mla generate --checkpoint runs/quickstart --greedy --json\n",
     .options = &table,
-    .run = run,
+    .run = generate_run,
 };

@@ -38,7 +38,7 @@ static mla_status read_size(mla_context *context, const char *text, int64_t *byt
     return mla_fail(context, MLA_ERROR_ARGUMENT, "--shard-size: expected a size as 500MB or 5GB, got \"%s\"", text);
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status export_run(const mla_call *call) {
     const options *o = call->options;
     mla_export_options export = {.type = o->dtype};
     mla_export_report report;
@@ -61,5 +61,5 @@ const mla_command mla_command_export = {
     .example = "  mla export runs/quickstart --out quickstart-hf\n"
                "  mla export qwen3.h5 --out qwen3-hf --dtype bf16 --shard-size 2GB\n",
     .options = &table,
-    .run = run,
+    .run = export_run,
 };

@@ -24,7 +24,7 @@ static mla_status import_adapter(const mla_call *call, const char *folder) {
     return status;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status import_run(const mla_call *call) {
     const options *o = call->options;
     mla_import_report report;
     if (!o->out)
@@ -52,5 +52,5 @@ const mla_command mla_command_import = {
     .example = "  mla import Qwen3-0.6B --out qwen3.h5\n"
                "  mla import peft-folder --base qwen3.h5 --out adapter.h5\n",
     .options = &table,
-    .run = run,
+    .run = import_run,
 };

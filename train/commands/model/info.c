@@ -245,7 +245,7 @@ static mla_status h5_info(const mla_call *call, const char *path, json_t *json) 
                     path);
 }
 
-static mla_status describe(const mla_call *call, const char *path, json_t *json) {
+static mla_status info_describe(const mla_call *call, const char *path, json_t *json) {
     struct stat info;
     if (stat(path, &info)) return mla_fail(call->context, MLA_ERROR_IO, "%s: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode)) return folder_info(call, path, json);
@@ -294,10 +294,10 @@ static void print_value(FILE *out, int indent, const char *key, const json_t *va
     }
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status info_run(const mla_call *call) {
     const options *o = call->options;
     json_t *json = json_object();
-    const mla_status status = describe(call, call->operands->items[0], json);
+    const mla_status status = info_describe(call, call->operands->items[0], json);
     if (!status && o->json) {
         mla_report_print(call->out, json);
         return MLA_OK;
@@ -318,5 +318,5 @@ const mla_command mla_command_info = {
                "  mla info runs/quickstart/step-00000400.h5 --params\n"
                "  mla info train/recipes/mla-small.yaml --json\n",
     .options = &table,
-    .run = run,
+    .run = info_run,
 };

@@ -135,7 +135,7 @@ static bool read_entry(mla_context *context, const char *folder, const char *nam
 
 /* ---- what is printed ---- */
 
-static json_t *describe(const line *l) {
+static json_t *list_describe(const line *l) {
     json_t *json = json_object();
     json_object_set_new(json, "name", json_string(l->name));
     json_object_set_new(json, "kind", json_string(l->kind));
@@ -172,13 +172,13 @@ static void print_table(FILE *out, const line *lines, int64_t count) {
     for (int64_t i = 0; i < count; i++) print_line(out, width, &lines[i]);
 }
 
-static void print_json(FILE *out, const line *lines, int64_t count) {
+static void list_print_json(FILE *out, const line *lines, int64_t count) {
     json_t *json = json_array();
-    for (int64_t i = 0; i < count; i++) json_array_append_new(json, describe(&lines[i]));
+    for (int64_t i = 0; i < count; i++) json_array_append_new(json, list_describe(&lines[i]));
     mla_report_print(out, json);
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status list_run(const mla_call *call) {
     const options *o = call->options;
     const char *folder = call->operands->count ? call->operands->items[0] : "runs";
     struct dirent **entries = NULL;
@@ -191,7 +191,7 @@ static mla_status run(const mla_call *call) {
         free(entries[i]);
     }
     free(entries);
-    if (lines) (o->json ? print_json : print_table)(call->out, lines, count);
+    if (lines) (o->json ? list_print_json : print_table)(call->out, lines, count);
     free(lines);
     return mla_error_status(call->context);
 }
@@ -205,5 +205,5 @@ const mla_command mla_command_list = {
     .example = "  mla list runs\n"
                "  mla list . --json\n",
     .options = &table,
-    .run = run,
+    .run = list_run,
 };

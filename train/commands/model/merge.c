@@ -12,7 +12,7 @@ static const mla_field fields[] = {
 };
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
-static mla_status save(const mla_call *call, const mla_loaded *l) {
+static mla_status merge_save(const mla_call *call, const mla_loaded *l) {
     const options *o = call->options;
     const mla_checkpoint_content content = {.model = l->model,
                                             .recipe = mla_checkpoint_recipe(l->checkpoint),
@@ -21,7 +21,7 @@ static mla_status save(const mla_call *call, const mla_loaded *l) {
     return mla_checkpoint_save(call->context, o->out, &content, (mla_step_hook){0});
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status merge_run(const mla_call *call) {
     const options *o = call->options;
     const mla_load_options load = {.checkpoint = call->operands->items[0],
                                    .adapter = {call->operands->items + 1, call->operands->count - 1, 0}};
@@ -30,7 +30,7 @@ static mla_status run(const mla_call *call) {
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "merge needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &load);
     if (!status) status = mla_adapters_merge(l.model);
-    if (!status) status = save(call, &l);
+    if (!status) status = merge_save(call, &l);
     if (!status)
         fprintf(call->out, "adapters         %lld, in the weights of %s\ncheckpoint       %s\n",
                 (long long)load.adapter.count, mla_checkpoint_path(l.checkpoint), o->out);
@@ -47,5 +47,5 @@ const mla_command mla_command_merge = {
     .example = "  mla merge runs/quickstart runs/legal --out legal.h5\n"
                "  mla merge qwen3.h5 peft-folder runs/terse:0.5 --out both.h5\n",
     .options = &table,
-    .run = run,
+    .run = merge_run,
 };

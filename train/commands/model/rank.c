@@ -113,7 +113,7 @@ static json_t *layers(const mla_latent_rank_report *r) {
     return all;
 }
 
-static void print_json(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {
+static void rank_print_json(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {
     const options *o = call->options;
     json_t *json = json_object();
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
@@ -128,7 +128,7 @@ static void print_json(const mla_call *call, const mla_loaded *l, const mla_late
     mla_report_print(call->out, json);
 }
 
-static void print_text(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {
+static void rank_print_text(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {
     const options *o = call->options;
     fprintf(call->out, "model            %s\nlayer   rank             error of the attention's output\n",
             mla_checkpoint_path(l->checkpoint));
@@ -149,7 +149,7 @@ static void print_text(const mla_call *call, const mla_loaded *l, const mla_late
 
 /* ---- running */
 
-static mla_status save(const mla_call *call, const mla_loaded *l, const mla_decoder *model) {
+static mla_status rank_save(const mla_call *call, const mla_loaded *l, const mla_decoder *model) {
     const options *o = call->options;
     const mla_checkpoint_content content = {.model = model,
                                             .recipe = mla_checkpoint_recipe(l->checkpoint),
@@ -168,13 +168,13 @@ static mla_status change(const mla_call *call, const mla_loaded *l, text *t) {
     if (o->calibrate.count) r.text = &t->stream;
     if (!status && !r.sequence) status = usual_sequence(call, l, &r.sequence);
     if (!status) status = mla_change_latent_rank(l->model, &r, &model, &report);
-    if (!status) status = save(call, l, model);
-    if (!status) (o->json ? print_json : print_text)(call, l, &report);
+    if (!status) status = rank_save(call, l, model);
+    if (!status) (o->json ? rank_print_json : rank_print_text)(call, l, &report);
     mla_decoder_destroy(model);
     return status;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status rank_run(const mla_call *call) {
     const options *o = call->options;
     mla_loaded l;
     text t = {0};
@@ -198,5 +198,5 @@ const mla_command mla_command_rank = {
                "  mla rank runs/quickstart --latent 48 --calibrate runs/quickstart/tokens.h5 --out smaller.h5\n"
                "  mla rank runs/quickstart --budget 768 --calibrate letters --calibrate notes.txt --out less.h5\n",
     .options = &table,
-    .run = run,
+    .run = rank_run,
 };

@@ -159,7 +159,7 @@ typedef struct {
     int64_t peak;
 } result;
 
-static mla_status measure(bench *b, int64_t steps, result *out) {
+static mla_status bench_measure(bench *b, int64_t steps, result *out) {
     double *seconds = mla_alloc(b->context, steps, sizeof *seconds, "the times"), warm_up, loss;
     mla_status status = seconds ? step(b, &warm_up, &loss) : MLA_ERROR_MEMORY;
     b->op_count = 0;
@@ -197,7 +197,7 @@ static void print_ops(FILE *out, bench *b, int64_t steps) {
     fprintf(out, "%-20s %6d %12.2f\n\n", "adamw and clipping", 1, 1e3 * b->optimizer_seconds / (double)steps);
 }
 
-static void print_text(FILE *out, bench *b, const result *r, int64_t steps) {
+static void bench_print_text(FILE *out, bench *b, const result *r, int64_t steps) {
     const double mib = 1 << 20;
     const mla_memory_plan *plan = &b->rehearsal.plan;
     print_ops(out, b, steps);
@@ -213,7 +213,7 @@ static void print_text(FILE *out, bench *b, const result *r, int64_t steps) {
             (double)plan->step / mib, (double)b->base_memory / mib);
 }
 
-static void print_json(FILE *out, const bench *b, const result *r) {
+static void bench_print_json(FILE *out, const bench *b, const result *r) {
     json_t *json = json_object();
     json_object_set_new(json, "precision", json_string(mla_dtype_name(b->rehearsal.precision)));
     json_object_set_new(json, "threads", json_integer(mla_context_threads(b->context)));
@@ -251,9 +251,9 @@ static mla_status bench_step(const mla_call *call, bench *b) {
     result r;
     mla_status status = set_up(b, !strcmp(call->operands->items[0], "block"));
     if (!status && o->interactive) status = answer(b, call->out);
-    else if (!status && !(status = measure(b, o->steps, &r))) {
-        if (o->json) print_json(call->out, b, &r);
-        else print_text(call->out, b, &r, o->steps);
+    else if (!status && !(status = bench_measure(b, o->steps, &r))) {
+        if (o->json) bench_print_json(call->out, b, &r);
+        else bench_print_text(call->out, b, &r, o->steps);
     }
     tear_down(b);
     return status;
@@ -285,7 +285,7 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
     return MLA_OK;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status bench_run(const mla_call *call) {
     const options *o = call->options;
     const char *what = call->operands->items[0];
     bench b = {.context = call->context};
@@ -313,5 +313,5 @@ const mla_command mla_command_bench = {
     .example = "  mla bench step decoder-d512x8 --set train.precision=bf16\n"
                "  mla bench decode decoder-d512x8 --context 32768\n",
     .options = &table,
-    .run = run,
+    .run = bench_run,
 };

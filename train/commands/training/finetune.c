@@ -1,7 +1,7 @@
 /* mla finetune: a run that begins with a model that is there: all of it, named parameters, or adapters on it. */
 #include "train/commands/training/train.h"
 
-static mla_status run(const mla_call *call) { return mla_train_command_run(call, true); }
+static mla_status finetune_run(const mla_call *call) { return mla_train_command_run(call, true); }
 
 const mla_command mla_command_finetune = {
     .name = "finetune",
@@ -16,5 +16,5 @@ const mla_command mla_command_finetune = {
                "  mla finetune --resume runs/legal\n"
                "  mla generate --checkpoint runs/quickstart --adapter runs/legal\n",
     .options = &mla_train_command_options,
-    .run = run,
+    .run = finetune_run,
 };

@@ -37,7 +37,7 @@ typedef struct {
     int64_t nodes[MOST_ROWS], count;
 } plan;
 
-static bool append(plan *p, int64_t nodes) {
+static bool forecast_append(plan *p, int64_t nodes) {
     const bool good = p->count < MOST_ROWS && nodes >= 1 && nodes <= MOST_NODES &&
                       (!p->count || nodes > p->nodes[p->count - 1]);
     if (good) p->nodes[p->count++] = nodes;
@@ -49,7 +49,7 @@ static bool go_on(plan *p, int64_t end) {
     if (p->count < 2) return false;
     const int64_t *last = &p->nodes[p->count - 1], factor = last[0] / last[-1];
     bool good = factor >= 2;
-    while (good && p->nodes[p->count - 1] * factor < end) good = append(p, p->nodes[p->count - 1] * factor);
+    while (good && p->nodes[p->count - 1] * factor < end) good = forecast_append(p, p->nodes[p->count - 1] * factor);
     return good;
 }
 
@@ -61,7 +61,7 @@ static bool read_nodes(const mla_list *words, plan *p) {
         dots = !dots && !strcmp(words->items[i], "...");
         if (dots) continue;
         const int64_t nodes = strtoll(words->items[i], &end, 10);
-        if (*end || (goes_on && !go_on(p, nodes)) || !append(p, nodes)) return false;
+        if (*end || (goes_on && !go_on(p, nodes)) || !forecast_append(p, nodes)) return false;
     }
     return !dots;
 }
@@ -75,7 +75,7 @@ static bool read_network(const mla_list *words, mla_network *network) {
     return !*ends[0] && !*ends[1] && gigabits > 0 && microseconds >= 0;
 }
 
-static mla_status refuse(mla_context *context, const char *option, const mla_list *words, const char *remedy) {
+static mla_status forecast_refuse(mla_context *context, const char *option, const mla_list *words, const char *remedy) {
     char text[256] = "";
     for (int64_t i = 0; i < words->count; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i ? "," : "", words->items[i]);
@@ -85,9 +85,9 @@ static mla_status refuse(mla_context *context, const char *option, const mla_lis
 static mla_status read_options(const mla_call *call, plan *p, mla_network *network) {
     const options *o = call->options;
     if (!read_nodes(&o->nodes, p))
-        return refuse(call->context, "--nodes", &o->nodes, "rising numbers, such as 1,2,3 or 1,2,4,...,256");
+        return forecast_refuse(call->context, "--nodes", &o->nodes, "rising numbers, such as 1,2,3 or 1,2,4,...,256");
     if (!read_network(&o->network, network))
-        return refuse(call->context, "--network", &o->network, "Gbit/s and microseconds, such as 25,20");
+        return forecast_refuse(call->context, "--network", &o->network, "Gbit/s and microseconds, such as 25,20");
     return MLA_OK;
 }
 
@@ -194,7 +194,7 @@ static json_t *basis_json(const mla_forecast_basis *b) {
     return json;
 }
 
-static void print_json(FILE *out, const mla_forecast_basis *b, const plan *p) {
+static void forecast_print_json(FILE *out, const mla_forecast_basis *b, const plan *p) {
     json_t *json = json_object(), *rows = json_array();
     for (int64_t i = 0; i < p->count; i++) {
         const mla_forecast_row r = mla_forecast(b, p->nodes[i]);
@@ -214,7 +214,7 @@ static mla_status forecast(const mla_call *call, mla_recipe *recipe, const plan 
     const mla_status status = mla_forecast_measure(call->context, *call->comm, recipe, p->nodes, p->count,
                                                    o->ranks_per_node, network, &basis);
     if (!status && mla_comm_rank(*call->comm) == 0) {
-        if (o->json) print_json(call->out, &basis, p);
+        if (o->json) forecast_print_json(call->out, &basis, p);
         else {
             print_basis(call->out, &basis, network);
             print_rows(call->out, &basis, p);
@@ -224,7 +224,7 @@ static mla_status forecast(const mla_call *call, mla_recipe *recipe, const plan 
     return status;
 }
 
-static mla_status run(const mla_call *call) {
+static mla_status forecast_run(const mla_call *call) {
     const options *o = call->options;
     plan p = {.count = 0};
     mla_network network = {0};
@@ -252,5 +252,5 @@ const mla_command mla_command_forecast = {
                "  mpirun -n 2 mla forecast my-recipe.yaml --nodes 1,2,4,...,64\n"
                "  srun --nodes 2 --ntasks-per-node 1 mla forecast my-recipe.yaml\n",
     .options = &table,
-    .run = run,
+    .run = forecast_run,
 };

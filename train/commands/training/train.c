@@ -105,7 +105,7 @@ static void show_saved(void *user, const mla_saved *saved) {
 
 /* ---- the result ---- */
 
-static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
+static void train_print_json(FILE *out, const mla_train_result *r, const char *dir) {
     json_t *json = json_object();
     json_object_set_new(json, "out", json_string(dir));
     json_object_set_new(json, "step", json_integer(r->step));
@@ -122,7 +122,7 @@ static void print_json(FILE *out, const mla_train_result *r, const char *dir) {
     mla_report_print(out, json);
 }
 
-static void print_text(FILE *out, const mla_train_result *r, const char *dir) {
+static void train_print_text(FILE *out, const mla_train_result *r, const char *dir) {
     char predicted[32], peak[32], seconds[32];
     mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
     mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
@@ -173,7 +173,7 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     }
     const mla_status status = mla_train(call->context, recipe, &train, &result);
     if (watch.progress) mla_progress_end(watch.progress);
-    if (!status && first) (o->json ? print_json : print_text)(call->out, &result, dir);
+    if (!status && first) (o->json ? train_print_json : train_print_text)(call->out, &result, dir);
     return status;
 }
 
@@ -195,7 +195,7 @@ mla_status mla_train_command_run(const mla_call *call, bool needs_base) {
     return status;
 }
 
-static mla_status run(const mla_call *call) { return mla_train_command_run(call, false); }
+static mla_status train_run(const mla_call *call) { return mla_train_command_run(call, false); }
 
 const mla_command mla_command_train = {
     .name = "train",
@@ -208,5 +208,5 @@ const mla_command mla_command_train = {
                "  mla train --resume runs/first\n"
                "  mpirun -n 4 mla train my-recipe.yaml --out runs/third\n",
     .options = &mla_train_command_options,
-    .run = run,
+    .run = train_run,
 };

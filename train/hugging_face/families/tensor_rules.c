@@ -56,7 +56,7 @@ static mla_mapped_tensor *add_tensor(mla_tensor_map *map, const char *name, cons
     return t;
 }
 
-static mla_status refuse(const mla_tensor_map *map, const char *parameter, const char *words) {
+static mla_status tensor_rules_refuse(const mla_tensor_map *map, const char *parameter, const char *words) {
     return mla_fail(map->model->context, MLA_ERROR_ARGUMENT, "the rule for parameter %s %s", parameter, words);
 }
 
@@ -66,8 +66,9 @@ static mla_status add_part(const mla_tensor_map *map, mla_mapped_tensor *t, cons
     const mla_param_spec *s = &p->spec;
     bool fits = !t->part_count || t->shape.ndim == s->ndim;
     for (int i = 1; t->part_count && fits && i < s->ndim; i++) fits = t->shape.shape[i] == s->shape[i];
-    if (!fits) return refuse(map, s->name, "joins it to one of another width");
-    if (first < 0 || rows < 1 || rows > s->shape[0] - first) return refuse(map, s->name, "has not its number of rows");
+    if (!fits) return tensor_rules_refuse(map, s->name, "joins it to one of another width");
+    if (first < 0 || rows < 1 || rows > s->shape[0] - first)
+        return tensor_rules_refuse(map, s->name, "has not its number of rows");
     t->shape.ndim = s->ndim;
     for (int i = 1; i < s->ndim; i++) t->shape.shape[i] = s->shape[i];
     t->shape.shape[0] += rows;
@@ -84,7 +85,8 @@ static mla_status add_split(mla_tensor_map *map, const mla_tensor_rule *rule, co
     for (int i = 0; i < length_of(rule->ours) && !status; i++) {
         fill_in(rule->ours[i], number, name);
         const mla_param *p = mla_params_find(map->model->params, name);
-        status = p ? add_part(map, t, p, 0, p->spec.shape[0]) : refuse(map, name, "is for a model that has it");
+        status = p ? add_part(map, t, p, 0, p->spec.shape[0])
+                   : tensor_rules_refuse(map, name, "is for a model that has it");
     }
     return status;
 }
@@ -101,7 +103,8 @@ static mla_status add_join(mla_tensor_map *map, const mla_tensor_rule *rule, con
         status = t ? add_part(map, t, p, first, rows) : MLA_ERROR_MEMORY;
         first += rows;
     }
-    return !status && first != p->spec.shape[0] ? refuse(map, p->spec.name, "has not its number of rows") : status;
+    return !status && first != p->spec.shape[0] ? tensor_rules_refuse(map, p->spec.name, "has not its number of rows")
+                                                : status;
 }
 
 static mla_status add_parameter(mla_tensor_map *map, const mla_tensor_rule *rules, const mla_param *p) {
