@@ -21,35 +21,34 @@ MLA_VECTOR static void update_chunk(const constants c, int64_t count, float *res
     }
 }
 
-void mla_adamw_update(const mla_context *context, const mla_adamw_options *options, float lr, float decay,
-                      float grad_scale, int64_t step, int64_t count, float *value, const float *grad, float *m,
-                      float *v) {
-    const double correction1 = 1 - pow((double)options->beta1, (double)step);
-    const double correction2 = 1 - pow((double)options->beta2, (double)step);
+static int64_t adamw_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void mla_adamw_update(const mla_context *context, const mla_adamw_options *options, const mla_adamw_pace *pace,
+                      float decay, const mla_adamw_range *r) {
+    const double correction1 = 1 - pow((double)options->beta1, (double)pace->step);
+    const double correction2 = 1 - pow((double)options->beta2, (double)pace->step);
     const constants c = {.beta1 = options->beta1,
                          .beta2 = options->beta2,
                          .eps = options->eps,
-                         .shrink = (float)(1 - (double)lr * (double)decay),
-                         .rate = (float)((double)lr / correction1),
+                         .shrink = (float)(1 - (double)pace->lr * (double)decay),
+                         .rate = (float)((double)pace->lr / correction1),
                          .v_scale = (float)(1 / sqrt(correction2)),
-                         .grad_scale = grad_scale};
+                         .grad_scale = pace->grad_scale};
     #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static)
-    for (int64_t i = 0; i < count; i += CHUNK)
-        update_chunk(c, count - i < CHUNK ? count - i : CHUNK, value + i, grad + i, m + i, v + i);
+    for (int64_t i = 0; i < r->count; i += CHUNK)
+        update_chunk(c, adamw_smaller(r->count - i, CHUNK), r->value + i, r->grad + i, r->m + i, r->v + i);
 }
 
-static int64_t adamw_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-void mla_adamw_update_range(const mla_adamw_options *options, float lr, float grad_scale, int64_t step,
-                            mla_params *params, int64_t begin, int64_t count, float *m, float *v) {
+void mla_adamw_update_part(const mla_adamw_options *options, const mla_adamw_pace *pace, mla_params *params,
+                           int64_t begin, int64_t count, const mla_adamw_state *moments) {
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         const mla_param *p = mla_params_at(params, i);
         const int64_t from = p->grad_offset > begin ? p->grad_offset : begin;
         const int64_t to = adamw_smaller(p->grad_offset + p->count, begin + count), at = from - p->grad_offset;
         if (p->spec.frozen || from >= to) continue;
-        mla_adamw_update(mla_params_context(params), options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale,
-                         step, to - from, (float *)p->tensor.data + at, (const float *)p->tensor.grad + at,
-                         m + (from - begin), v + (from - begin));
+        const mla_adamw_range range = {to - from, (float *)p->tensor.data + at, (const float *)p->tensor.grad + at,
+                                       moments->m + (from - begin), moments->v + (from - begin)};
+        mla_adamw_update(mla_params_context(params), options, pace, p->spec.decay ? options->weight_decay : 0, &range);
     }
 }
 
@@ -79,14 +78,14 @@ void mla_adamw_state_free(mla_adamw_state *state) {
 
 void mla_adamw_step(mla_adamw_state *state, mla_params *params, const mla_adamw_options *options, float lr,
                     float grad_scale) {
-    state->steps++;
+    const mla_adamw_pace pace = {lr, grad_scale, ++state->steps};
     for (int64_t i = 0; i < mla_params_count(params); i++) {
         mla_param *p = mla_params_at(params, i);
         if (p->spec.frozen) continue;
         if (!p->tensor.has_grad) memset(p->tensor.grad, 0, (size_t)p->count * sizeof(float));
-        mla_adamw_update(mla_params_context(params), options, lr, p->spec.decay ? options->weight_decay : 0, grad_scale,
-                         state->steps, p->count, p->tensor.data, p->tensor.grad, state->m + p->grad_offset,
-                         state->v + p->grad_offset);
+        const mla_adamw_range range = {p->count, p->tensor.data, p->tensor.grad, state->m + p->grad_offset,
+                                       state->v + p->grad_offset};
+        mla_adamw_update(mla_params_context(params), options, &pace, p->spec.decay ? options->weight_decay : 0, &range);
     }
     mla_params_stepped(params);
 }

@@ -8,17 +8,25 @@ typedef struct {
     float beta1, beta2, eps, weight_decay;
 } mla_adamw_options;
 
-/* One update of a flat range; `step` counts from 1, gradients are multiplied by grad_scale (clipping) on the way.
+/* What changes from step to step. */
+typedef struct {
+    float lr, grad_scale; /* gradients are multiplied by grad_scale (clipping) on the way */
+    int64_t step;         /* from 1 */
+} mla_adamw_pace;
+
+/* A flat range of parameters with their gradients and moments. */
+typedef struct {
+    int64_t count;
+    float *value;
+    const float *grad;
+    float *m, *v;
+} mla_adamw_range;
+
+/* One update of a range:
  *     m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g²
  *     p = p (1 - lr decay) - lr / (1-b1^step) m / (sqrt(v / (1-b2^step)) + eps) */
-void mla_adamw_update(const mla_context *context, const mla_adamw_options *options, float lr, float decay,
-                      float grad_scale, int64_t step, int64_t count, float *value, const float *grad, float *m,
-                      float *v);
-
-/* The same for elements begin ... of a registry's block of gradients, and the values that belong to them; m and v
- * are those of these elements. Gradients must all be set. Does not raise the registry's version. */
-void mla_adamw_update_range(const mla_adamw_options *options, float lr, float grad_scale, int64_t step,
-                            mla_params *params, int64_t begin, int64_t count, float *m, float *v);
+void mla_adamw_update(const mla_context *context, const mla_adamw_options *options, const mla_adamw_pace *pace,
+                      float decay, const mla_adamw_range *range);
 
 /* The moments of a registry's trainable parameters, in the layout of its gradients. */
 typedef struct {
@@ -31,6 +39,11 @@ mla_status mla_adamw_state_allocate(mla_context *context, mla_adamw_state *state
 /* As above, for `length` elements of the gradients only. */
 mla_status mla_adamw_state_allocate_part(mla_context *context, mla_adamw_state *state, int64_t length);
 void mla_adamw_state_free(mla_adamw_state *state);
+
+/* The same for elements begin ... of a registry's block of gradients, and the values that belong to them; the moments
+ * are those of these elements. Gradients must all be set. Does not raise the registry's version. */
+void mla_adamw_update_part(const mla_adamw_options *options, const mla_adamw_pace *pace, mla_params *params,
+                           int64_t begin, int64_t count, const mla_adamw_state *moments);
 
 /* Updates all trainable parameters: decay on those whose spec asks for it. Those that got no gradient since
  * mla_params_clear_gradients count as having gradient 0. Raises the registry's version. */

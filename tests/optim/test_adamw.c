@@ -95,7 +95,8 @@ static void steps_equal_torch(void **state) {
 /* With the first step's corrections, an update is lr g / (|g| + eps), and matrices shrink by lr decay more. */
 static void first_step_is_the_sign(void **state) {
     float value[] = {1, 1}, m[2] = {0}, v[2] = {0};
-    mla_adamw_update(*state, &options, 0.5f, 0.1f, 1, 1, 2, value, (float[]){3, -1e-3f}, m, v);
+    mla_adamw_update(*state, &options, &(mla_adamw_pace){0.5f, 1, 1}, 0.1f,
+                     &(mla_adamw_range){2, value, (float[]){3, -1e-3f}, m, v});
     check_close((double)value[0], 1 - 0.05 - 0.5, 1e-6);
     check_close((double)value[1], 1 - 0.05 + 0.5, 1e-5);
     check_close((double)m[0], 0.3, 1e-6);
@@ -136,8 +137,8 @@ static float *update_large(mla_context *context, int threads) {
     for (int64_t i = 0; i < LARGE; i++) v[i] *= v[i];
     mla_context_set_threads(context, threads);
     for (int step = 1; step <= 2; step++)
-        mla_adamw_update(context, &options, 1e-3f, 0.1f, 0.7f, step, LARGE, block, block + LARGE,
-                         block + (int64_t)2 * LARGE, v);
+        mla_adamw_update(context, &options, &(mla_adamw_pace){1e-3f, 0.7f, step}, 0.1f,
+                         &(mla_adamw_range){LARGE, block, block + LARGE, block + (int64_t)2 * LARGE, v});
     return block;
 }
 

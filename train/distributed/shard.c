@@ -86,11 +86,11 @@ static mla_status exchange_all(const mla_shard *s) {
 mla_status mla_shard_step(mla_shard *s, const mla_adamw_options *options, float lr, float grad_scale) {
     const bool frozen = has_frozen(s->params);
     mla_status status = MLA_OK;
-    s->distant.steps++;
+    const mla_adamw_pace pace = {lr, grad_scale, ++s->distant.steps};
     for (int64_t i = 0, at = 0, begin; i < mla_buckets_count(s->buckets) && !status; i++) {
         const int64_t count = mla_buckets_own(s->buckets, i, &begin);
-        mla_adamw_update_range(options, lr, grad_scale, s->distant.steps, s->params, begin, count, s->moments.m + at,
-                               s->moments.v + at);
+        const mla_adamw_state own = {.m = s->moments.m + at, .v = s->moments.v + at};
+        mla_adamw_update_part(options, &pace, s->params, begin, count, &own);
         at += count;
         if (!frozen)
             status = mla_buckets_spread(s->buckets, i, mla_params_values(s->params)); /* beside the next update */

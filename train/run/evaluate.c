@@ -3,59 +3,68 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Fills a batch with windows first ...; rows beyond the last window do not count. */
-static int64_t load(const mla_token_stream *stream, const mla_packing *packing, int64_t first, int64_t windows,
-                    int64_t batch, int64_t length, int32_t *ids, int32_t *targets, int32_t *starts) {
+typedef struct {
+    int32_t *ids, *targets, *starts; /* (batch, sequence) */
+} window_batch;
+
+/* Fills a batch with windows first ...; rows beyond the last window do not count. Returns how many targets do. */
+static int64_t evaluate_load(const mla_evaluation_data *d, int64_t first, int64_t end, const window_batch *b) {
+    const int64_t length = d->sequence;
     int64_t valid = 0;
-    for (int64_t i = 0; i < batch; i++) {
-        int32_t *row_ids = ids + i * length, *row_targets = targets + i * length, *row_starts = starts + i * length;
-        if (first + i < windows) mla_window_get(stream, packing, length, first + i, row_ids, row_targets, row_starts);
+    for (int64_t i = 0; i < d->batch; i++) {
+        int32_t *ids = b->ids + i * length, *targets = b->targets + i * length, *starts = b->starts + i * length;
+        if (first + i < end) mla_window_get(d->stream, d->packing, length, first + i, ids, targets, starts);
         for (int64_t j = 0; j < length; j++) {
-            if (first + i >= windows) row_ids[j] = 0, row_targets[j] = -1, row_starts[j] = 0;
-            valid += row_targets[j] >= 0;
+            if (first + i >= end) ids[j] = 0, targets[j] = -1, starts[j] = 0;
+            valid += targets[j] >= 0;
         }
     }
     return valid;
 }
 
-mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,
-                                const mla_packing *packing, int64_t batch, int64_t length, int64_t first, int64_t end,
-                                mla_dtype precision, double *sum, int64_t *tokens) {
+static mla_tensor *evaluate_loss(mla_tape *tape, const mla_decoder *model, const mla_evaluation_data *d,
+                                 const window_batch *b) {
+    const int64_t shape[] = {d->batch, d->sequence};
+    mla_tape_begin(tape, &(mla_step){.inference = true, .precision = d->precision});
+    const mla_batch batch = {.ids = mla_input(tape, MLA_I32, 2, shape, b->ids),
+                             .targets = mla_input(tape, MLA_I32, 2, shape, b->targets),
+                             .scale = 1,
+                             .pass = {.starts = d->packing ? b->starts : NULL}};
+    return mla_decoder_loss(tape, model, &batch);
+}
+
+mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_evaluation_data *d, int64_t first,
+                                int64_t end, mla_evaluation_sums *out) {
     mla_context *context = mla_tape_context(tape);
-    const int64_t shape[] = {batch, length};
-    int32_t *ids = mla_alloc(context, batch * length, sizeof *ids, "a batch");
-    int32_t *targets = mla_alloc(context, batch * length, sizeof *targets, "a batch");
-    int32_t *starts = mla_alloc(context, batch * length, sizeof *starts, "a batch");
-    *sum = 0;
-    *tokens = 0;
-    for (int64_t i = first; i < end && !mla_error_status(context); i += batch) {
-        *tokens += load(stream, packing, i, end, batch, length, ids, targets, starts);
-        mla_tape_begin(tape, &(mla_step){.inference = true, .precision = precision});
-        const mla_batch batch_of_ids = {.ids = mla_input(tape, MLA_I32, 2, shape, ids),
-                                        .scale = 1,
-                                        .targets = mla_input(tape, MLA_I32, 2, shape, targets),
-                                        .pass = {.starts = packing ? starts : NULL}};
-        const mla_tensor *loss = mla_decoder_loss(tape, model, &batch_of_ids);
-        if (!mla_error_status(context)) *sum += (double)*(const float *)loss->data;
+    const int64_t count = d->batch * d->sequence;
+    const window_batch b = {mla_alloc(context, count, sizeof *b.ids, "a batch"),
+                            mla_alloc(context, count, sizeof *b.targets, "a batch"),
+                            mla_alloc(context, count, sizeof *b.starts, "a batch")};
+    *out = (mla_evaluation_sums){0};
+
+    for (int64_t i = first; i < end && !mla_error_status(context); i += d->batch) {
+        out->tokens += evaluate_load(d, i, end, &b);
+        const mla_tensor *loss = evaluate_loss(tape, model, d, &b);
+        if (!mla_error_status(context)) out->loss += (double)*(const float *)loss->data;
     }
-    free(ids);
-    free(targets);
-    free(starts);
+
+    free(b.ids);
+    free(b.targets);
+    free(b.starts);
     return mla_error_status(context);
 }
 
-mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,
-                        const mla_packing *packing, int64_t batch, int64_t length, int64_t batches, mla_dtype precision,
+mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_evaluation_data *d, int64_t batches,
                         mla_evaluation *out) {
-    int64_t windows = mla_window_count(stream, packing, length);
-    double sum;
+    int64_t windows = mla_window_count(d->stream, d->packing, d->sequence);
+    mla_evaluation_sums sums;
     *out = (mla_evaluation){.loss = NAN};
     if (windows < 1)
         return mla_fail(mla_tape_context(tape), MLA_ERROR_ARGUMENT, "there is no held-out text to evaluate on");
-    if (batches && batches <= windows / batch) windows = batches * batch;
-    const mla_status status = mla_evaluate_windows(tape, model, stream, packing, batch, length, 0, windows, precision,
-                                                   &sum, &out->tokens);
-    if (out->tokens) out->loss = sum / (double)out->tokens;
+    if (batches && batches <= windows / d->batch) windows = batches * d->batch;
+    const mla_status status = mla_evaluate_windows(tape, model, d, 0, windows, &sums);
+    out->tokens = sums.tokens;
+    if (sums.tokens) out->loss = sums.loss / (double)sums.tokens;
     return status;
 }
 

@@ -10,17 +10,26 @@ typedef struct {
     int64_t tokens; /* how many */
 } mla_evaluation;
 
-/* Goes through the stream in windows of `sequence` tokens (or as it is packed into such, data/tokens/packing.h),
- * `batch` at a time, at most `batches` times (0: all of it), in products of `precision`, with a tape that is free to be
- * used. Errors: of the graph, or a stream too short for one token. */
-mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,
-                        const mla_packing *packing, int64_t batch, int64_t sequence, int64_t batches,
-                        mla_dtype precision, mla_evaluation *out);
+/* A stream in windows of `sequence` tokens, or as it is packed into such (data/tokens/packing.h), `batch` at a time. */
+typedef struct {
+    const mla_token_stream *stream;
+    const mla_packing *packing; /* NULL: none */
+    int64_t batch, sequence;
+    mla_dtype precision; /* of the products */
+} mla_evaluation_data;
+
+/* Goes through at most `batches` of the stream (0: all of it), with a tape that is free to be used. Errors: of the
+ * graph, or a stream too short for one token. */
+mla_status mla_evaluate(mla_tape *tape, const mla_decoder *model, const mla_evaluation_data *data, int64_t batches,
+                        mla_evaluation *out);
 
 /* The sum of the losses of windows first ... end - 1, in nats, and how many tokens count in them. */
-mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_token_stream *stream,
-                                const mla_packing *packing, int64_t batch, int64_t sequence, int64_t first, int64_t end,
-                                mla_dtype precision, double *sum, int64_t *tokens);
+typedef struct {
+    double loss;
+    int64_t tokens;
+} mla_evaluation_sums;
+mla_status mla_evaluate_windows(mla_tape *tape, const mla_decoder *model, const mla_evaluation_data *data,
+                                int64_t first, int64_t end, mla_evaluation_sums *out);
 
 /* Bits per byte of text: nats per token over ln 2, times tokens per byte. NaN where the bytes are unknown. */
 double mla_bits_per_byte(double loss, const mla_token_stream *stream);

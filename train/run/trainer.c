@@ -362,17 +362,17 @@ static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.
 
 static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     const mla_recipe_train *r = &t->recipe.train;
-    int64_t windows = mla_window_count(&t->data.held_out, t->data.packed_held_out, r->sequence), tokens;
-    double sum;
+    const mla_evaluation_data data = {&t->data.held_out, t->data.packed_held_out, t->rows, r->sequence,
+                                      t->plan.precision};
+    int64_t windows = mla_window_count(data.stream, data.packing, r->sequence);
+    mla_evaluation_sums sums;
     *loss = NAN;
     if (windows < 1) return MLA_OK;
     if (batches && batches <= windows / r->microbatch) windows = batches * r->microbatch;
     const mla_range mine = mla_team_share(t->options->comm, windows);
-    mla_status status = mla_evaluate_windows(t->tape, t->model, &t->data.held_out, t->data.packed_held_out, t->rows,
-                                             r->sequence, mine.first, mine.first + mine.count, t->plan.precision, &sum,
-                                             &tokens);
-    if (!status) status = mla_team_add(t->team, &sum, &tokens);
-    if (!status && tokens) *loss = sum / (double)tokens;
+    mla_status status = mla_evaluate_windows(t->tape, t->model, &data, mine.first, mine.first + mine.count, &sums);
+    if (!status) status = mla_team_add(t->team, &sums.loss, &sums.tokens);
+    if (!status && sums.tokens) *loss = sums.loss / (double)sums.tokens;
     return status;
 }
 

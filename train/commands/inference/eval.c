@@ -169,7 +169,9 @@ static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const 
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
     const double begin = mla_seconds();
     if (!status)
-        status = mla_evaluate(tape, l->model, &m->stream, m->packing, batch, r->sequence, 0, MLA_F32, &r->evaluation);
+        status = mla_evaluate(tape, l->model,
+                              &(mla_evaluation_data){&m->stream, m->packing, batch, r->sequence, MLA_F32}, 0,
+                              &r->evaluation);
     r->seconds = mla_seconds() - begin;
     const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
     r->bits_per_byte = mla_bits_per_byte(r->evaluation.loss, &counted);
