@@ -198,7 +198,7 @@ static bool check_gradient(mla_tape *tape, const mla_op *op, int i, const mla_te
     else if (tape->walking && x->is_final)
         mla_fail(tape->context, MLA_ERROR_ARGUMENT,
                  "%s: the gradient of %s was final before a part of the graph that uses it was computed again: with "
-                 "gradient_final, a parameter may be used in one such part only, and not behind it",
+                 "gradient_final, a parameter may be used in one such part only, and not after it",
                  op->name, x->name ? x->name : "a parameter");
     return !mla_error_status(tape->context);
 }

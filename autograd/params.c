@@ -69,7 +69,7 @@ static bool may_be(mla_params *params, const char *done) {
 
 mla_tensor *mla_params_add(mla_params *params, const mla_param_spec *spec) {
     if (mla_params_find(params, spec->name)) {
-        mla_fail(params->context, MLA_ERROR_ARGUMENT, "parameter %s is there already", spec->name);
+        mla_fail(params->context, MLA_ERROR_ARGUMENT, "parameter %s already exists", spec->name);
         return NULL;
     }
     if (mla_shape_count(spec->ndim, spec->shape) < 0) {

@@ -95,7 +95,7 @@ static void initial_values_have_their_scale(void **state) {
 static void wrong_parameters_are_errors(void **state) {
     mla_params *params = create(*state, forwards, false);
     assert_null(mla_params_add(params, &specs[1]));
-    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "first.gain is there already");
+    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "first.gain already exists");
     assert_null(mla_params_add(params, &(mla_param_spec){.name = "empty", .ndim = 2, .shape = {3, 0}}));
     check_error(*state, mla_error_status(*state), MLA_ERROR_SHAPE, "parameter empty: every dimension");
     assert_null(mla_params_find(params, "empty"));

@@ -86,7 +86,7 @@ check 0 "tokens" "$mla" eval --checkpoint one --adapter '' text.txt
 rm -rf one two
 
 # the run folder
-check 2 "has checkpoints of a run already: go on with it by --resume run" "$mla" train tiny.yaml --out run
+check 2 "has checkpoints of a run already: resume it with --resume run" "$mla" train tiny.yaml --out run
 rm -rf run
 check 1 "tiny.yaml: cannot be used as a run folder" "$mla" train tiny.yaml --out tiny.yaml
 check 1 "tiny.yaml/run: the folder cannot be made" "$mla" train tiny.yaml --out tiny.yaml/run

@@ -180,7 +180,7 @@ static void rules_that_do_not_fit_are_named(void **state) {
         {{.theirs = {"h.*.x"}, .ours = {LAYER "self_attn.q_norm.weight", LAYER "mlp.up_proj.weight"}},
          "parameter model.layers.0.self_attn.q_norm.weight is for a model that has it"},
         {{.theirs = {"a", "b"}, .ours = {"lm_head.weight"}, .rows = too_few_rows},
-         "parameter lm_head.weight has not its number of rows"},
+         "parameter lm_head.weight does not have its number of rows"},
     };
     mla_decoder *model = create_model(context, false);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

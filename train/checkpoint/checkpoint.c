@@ -241,8 +241,8 @@ static mla_status check_no_others(mla_checkpoint *c, const mla_params *params) {
     mla_status status = mla_h5_list(c->file, "/model", &all, &count);
     for (int64_t i = 0; i < count && !status; i++)
         if (!mla_params_find(params, all[i].name + strlen("/model/")))
-            status = mla_fail(c->context, MLA_ERROR_FORMAT, "%s: holds %s, which a model of its configuration has not",
-                              c->path, all[i].name);
+            status = mla_fail(c->context, MLA_ERROR_FORMAT,
+                              "%s: holds %s, which a model of its configuration does not have", c->path, all[i].name);
     free(all);
     return status;
 }

@@ -55,7 +55,7 @@ static mla_status refuse_used(const mla_run_folder *folder) {
     const mla_status status = mla_checkpoint_count(folder->context, folder->path, &count);
     if (status || !count) return status;
     return mla_fail(folder->context, MLA_ERROR_ARGUMENT,
-                    "%s: has checkpoints of a run already: go on with it by --resume %s, or choose another folder with "
+                    "%s: has checkpoints of a run already: resume it with --resume %s, or choose another folder with "
                     "--out",
                     folder->path, folder->path);
 }

@@ -216,10 +216,11 @@ static void *live(void *user) {
 static mla_status check_alive(const mla_comm *comm) {
     const int lost = __atomic_load_n(&comm->life.lost, __ATOMIC_ACQUIRE);
     if (lost < 0) return mla_error_status(comm->context);
-    return mla_fail(comm->context, MLA_ERROR_LIBRARY,
-                    "%s has given no sign of life for %g s (train.comm_timeout): it is stopped, dead or cut off; go on "
-                    "with the run by --resume",
-                    mla_comm_name(comm, lost), comm->timeout);
+    return mla_fail(
+        comm->context, MLA_ERROR_LIBRARY,
+        "%s has given no sign of life for %g s (train.comm_timeout): it is stopped, dead or cut off; resume "
+        "the run with --resume",
+        mla_comm_name(comm, lost), comm->timeout);
 }
 
 /* ---- waiting ---- */

@@ -131,10 +131,11 @@ static uint64_t hash_if_due(const mla_team *t, int64_t step) {
 static mla_status check_same(const mla_team *t, int64_t step) {
     for (int r = 1; r < mla_comm_world(t->comm); r++)
         if (t->reports[r].hash != t->reports[0].hash)
-            return mla_fail(t->context, MLA_ERROR_LIBRARY,
-                            "step %lld: the parameters on %s are not those on %s: memory or "
-                            "network of one of them is faulty; go on from the last checkpoint by --resume, without it",
-                            (long long)step, mla_comm_name(t->comm, r), mla_comm_name(t->comm, 0));
+            return mla_fail(
+                t->context, MLA_ERROR_LIBRARY,
+                "step %lld: the parameters on %s are not those on %s: memory or "
+                "network of one of them is faulty; resume from the last checkpoint with --resume, without it",
+                (long long)step, mla_comm_name(t->comm, r), mla_comm_name(t->comm, 0));
     return MLA_OK;
 }
 

@@ -91,8 +91,7 @@ static const mla_field train_fields[] = {
      .help = "several ranks: seconds without a sign of life until one counts as lost"},
     {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,
      .help = "several ranks: how gradients travel; bf16: half the bytes, each rounded, sums in f32"},
-    {"overlap", MLA_FIELD_BOOL, AT(overlap), 1,
-     .help = "several ranks: send gradients while the backward pass goes on"},
+    {"overlap", MLA_FIELD_BOOL, AT(overlap), 1, .help = "several ranks: send gradients while the backward pass runs"},
     {"bucket_mb", MLA_FIELD_FLOAT, AT(bucket_mb), 16, 0.001, 1024,
      .help = "several ranks: megabytes of gradients that are sent at once"},
     {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,
@@ -108,7 +107,7 @@ static const mla_field checkpoint_fields[] = {
     {"every", MLA_FIELD_INT, AT(every), 500, 0, 1e12, .help = "steps between checkpoints; 0: at the end"},
     {"keep", MLA_FIELD_INT, AT(keep), 2, 1, 1e6, .help = "last checkpoints that stay"},
     {"background", MLA_FIELD_BOOL, AT(background),
-     .help = "write a copy while training goes on: more memory, short pauses"},
+     .help = "write a copy while training continues: more memory, short pauses"},
     {"out", MLA_FIELD_STRING, AT(out), .help = "folder of the run; --out replaces it"},
 };
 #undef AT
@@ -122,7 +121,7 @@ static const mla_field finetune_fields[] = {
      .help = "a teacher, checkpoint or run folder, with the same tokenizer: its "
              "probabilities are learned too"},
     {"distil_hash", MLA_FIELD_STRING, AT(distil_hash),
-     .help = "of the teacher's weights: a run writes it, and asks for the same when it goes on"},
+     .help = "of the teacher's weights: a run writes it, and asks for the same when it resumes"},
     {"distil_weight", MLA_FIELD_FLOAT, AT(distil_weight), 0.5, 0, 1,
      .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
     {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,

@@ -406,7 +406,7 @@ static mla_status stop(trainer *t, bool saved) {
     if (!status) status = mla_saver_wait(t->saver);
     return status ? status
                   : mla_fail(t->context, MLA_ERROR_STOPPED,
-                             "stopped after step %lld, which is saved; go on "
+                             "stopped after step %lld, which is saved; resume "
                              "with: mla train --resume %s",
                              (long long)t->state.step, t->options->out);
 }

@@ -26,7 +26,7 @@ typedef struct {
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     MLA_LOAD_FIELDS(AT(load)),
-    {"prompt", MLA_FIELD_STRING, AT(prompt), .help = "the text to go on from; default: the start of a document"},
+    {"prompt", MLA_FIELD_STRING, AT(prompt), .help = "the text to continue; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
     {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,

@@ -17,7 +17,7 @@ typedef struct {
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"nodes", MLA_FIELD_WORDS, AT(nodes), .text = "1,2,4,...,256",
-     .help = "how many; \"...\" goes on by the same factor"},
+     .help = "how many; \"...\" continues by the same factor"},
     {"ranks-per-node", MLA_FIELD_INT, AT(ranks_per_node), 0, 0, 4096, .help = "0: as many as are here now"},
     {"network", MLA_FIELD_WORDS, AT(network),
      .help = "of a node each way, Gbit/s, and its delay, microseconds: 25,20; otherwise measured where ranks are on "

@@ -21,7 +21,7 @@ typedef struct {
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"out", MLA_FIELD_STRING, AT(out), .help = "the run folder; otherwise checkpoint.out of the recipe"},
-    {"resume", MLA_FIELD_STRING, AT(resume), .help = "a run folder to go on with, by its own recipe.yaml"},
+    {"resume", MLA_FIELD_STRING, AT(resume), .help = "a run folder to resume, by its own recipe.yaml"},
     {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON, and no progress"},
 };
@@ -150,7 +150,7 @@ static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe
     if (o->resume) snprintf(begun, sizeof begun, "%s/recipe.yaml", o->resume);
     if (o->resume && access(begun, F_OK))
         return mla_fail(call->context, MLA_ERROR_IO,
-                        "%s: %s: there is no run to go on with that had begun; begin it by: "
+                        "%s: %s: there is no run to resume that had begun; begin it by: "
                         "mla train RECIPE.yaml --out %s",
                         begun, strerror(errno), o->resume);
     return mla_recipe_load(call->context, recipe, has_recipe ? call->operands->items[0] : begun,
@@ -199,7 +199,7 @@ static mla_status train_run(const mla_call *call) { return mla_train_command_run
 
 const mla_command mla_command_train = {
     .name = "train",
-    .summary = "Train a model by a recipe, or go on with a run",
+    .summary = "Train a model by a recipe, or resume a run",
     .operands = "[RECIPE]",
     .min_operands = 0,
     .max_operands = 1,

@@ -68,7 +68,7 @@ static mla_status add_part(const mla_tensor_map *map, mla_mapped_tensor *t, cons
     for (int i = 1; t->part_count && fits && i < s->ndim; i++) fits = t->shape.shape[i] == s->shape[i];
     if (!fits) return tensor_rules_refuse(map, s->name, "joins it to one of another width");
     if (first < 0 || rows < 1 || rows > s->shape[0] - first)
-        return tensor_rules_refuse(map, s->name, "has not its number of rows");
+        return tensor_rules_refuse(map, s->name, "does not have its number of rows");
     t->shape.ndim = s->ndim;
     for (int i = 1; i < s->ndim; i++) t->shape.shape[i] = s->shape[i];
     t->shape.shape[0] += rows;
@@ -103,8 +103,9 @@ static mla_status add_join(mla_tensor_map *map, const mla_tensor_rule *rule, con
         status = t ? add_part(map, t, p, first, rows) : MLA_ERROR_MEMORY;
         first += rows;
     }
-    return !status && first != p->spec.shape[0] ? tensor_rules_refuse(map, p->spec.name, "has not its number of rows")
-                                                : status;
+    return !status && first != p->spec.shape[0]
+               ? tensor_rules_refuse(map, p->spec.name, "does not have its number of rows")
+               : status;
 }
 
 static mla_status add_parameter(mla_tensor_map *map, const mla_tensor_rule *rules, const mla_param *p) {
