@@ -6,6 +6,9 @@
 
 #include "autograd/base/dtype.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 typedef struct {
     int64_t m, n, k;
     bool a_transposed;     /* A is stored as (k,m) */
