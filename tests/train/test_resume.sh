@@ -44,7 +44,7 @@ long=(--set train.steps=400 --set checkpoint.every=100)
 check 0 "" "$mla" train tiny.yaml "${long[@]}" --out whole
 stop_at TERM stopped 50 "$mla" train tiny.yaml "${long[@]}" --out stopped
 [ $code -eq 75 ] || fail "stopped by SIGTERM: exit code $code, not 75: $(cat printed)"
-grep -q "go on with: mla train --resume stopped" printed || fail "a stopped run does not say how to go on"
+grep -q "resume with: mla train --resume stopped" printed || fail "a stopped run does not say how to resume it"
 step=$(wc -l <stopped/metrics.jsonl)
 [ "$(cat stopped/latest)" = "$(printf 'step-%08d.h5' "$step")" ] || fail "stopped after step $step, saved $(cat stopped/latest)"
 stop_at TERM stopped $((step + 50)) "$mla" train --resume stopped
