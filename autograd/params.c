@@ -114,10 +114,10 @@ void mla_params_lay_out(mla_params *params) {
     params->values_length = params->gradients_length = params->bf16_length = 0;
     for (int64_t i = 0; i < params->count; i++) {
         mla_param *param = params->items[i];
-        const bool is_half = param->tensor.dtype == MLA_BF16;
-        param->offset = allot(true, is_half ? (param->count + 1) / 2 : param->count, &params->values_length);
+        const bool is_bf16 = param->tensor.dtype == MLA_BF16;
+        param->offset = allot(true, is_bf16 ? (param->count + 1) / 2 : param->count, &params->values_length);
         param->grad_offset = allot(!param->spec.frozen, param->count, &params->gradients_length);
-        param->bf16_offset = allot(!is_half && param->spec.ndim > 1, param->count, &params->bf16_length);
+        param->bf16_offset = allot(!is_bf16 && param->spec.ndim > 1, param->count, &params->bf16_length);
     }
 }
 

@@ -142,8 +142,8 @@ static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int
 
 /* Nothing in f32, and in a run on shapes alone. */
 static mla_status refresh_bf16(mla_tape *tape, const mla_decoder *model) {
-    const bool uses_half = mla_tape_step(tape)->precision == MLA_BF16 && mla_params_values(model->params);
-    return uses_half ? mla_params_refresh_bf16(model->params) : MLA_OK;
+    const bool uses_bf16 = mla_tape_step(tape)->precision == MLA_BF16 && mla_params_values(model->params);
+    return uses_bf16 ? mla_params_refresh_bf16(model->params) : MLA_OK;
 }
 
 typedef struct {
