@@ -126,14 +126,19 @@ static mla_status check_starts(const mla_decoder *model, const mla_pass *pass) {
                     "use data.packing: stream, or model.position: rope");
 }
 
+static mla_status check_cache(const mla_decoder *model, const mla_kv_cache *cache) {
+    if (!cache) return MLA_OK;
+    if (!model->config.causal)
+        return mla_fail(model->context, MLA_ERROR_ARGUMENT,
+                        "a model with causal: false cannot use a cache: its first "
+                        "tokens depend on those that follow");
+    return mla_kv_cache_check(model->context, cache, &model->config);
+}
+
 static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int64_t first, bool cached) {
     char text[MLA_SHAPE_TEXT];
     if (ids->ndim != 2)
         return mla_fail(model->context, MLA_ERROR_SHAPE, "ids must be (B,T); got %s", mla_shape_text(ids, text));
-    if (cached && !model->config.causal)
-        return mla_fail(model->context, MLA_ERROR_ARGUMENT,
-                        "a model with causal: false cannot use a cache: its first "
-                        "tokens depend on those that follow");
     if (cached && (ids->shape[0] != 1 || (first && ids->shape[1] != 1)))
         return mla_fail(model->context, MLA_ERROR_SHAPE, "with a cache, ids must be (1,T) at first, then (1,1); got %s",
                         mla_shape_text(ids, text));
@@ -167,7 +172,8 @@ mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_ten
     const mla_pass ordinary = {0}, *pass = given ? given : &ordinary;
     const mla_model_config *c = &model->config;
     const int64_t first = pass->cache ? mla_kv_cache_length(pass->cache) : 0, scope = mla_scope_open(tape);
-    if (check_starts(model, pass) || check_ids(model, ids, first, pass->cache != NULL) || refresh_bf16(tape, model))
+    if (check_starts(model, pass) || check_cache(model, pass->cache) ||
+        check_ids(model, ids, first, pass->cache != NULL) || refresh_bf16(tape, model))
         return mla_inert(tape);
 
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);

@@ -57,6 +57,25 @@ void mla_kv_cache_destroy(mla_kv_cache *cache) {
     free(cache);
 }
 
+mla_status mla_kv_cache_check(mla_context *context, const mla_kv_cache *cache, const mla_model_config *config) {
+    if (cache->layers != config->num_hidden_layers)
+        return mla_fail(
+            context, MLA_ERROR_ARGUMENT,
+            "the cache was made for a model with num_hidden_layers %lld, and this one has %lld: make one for it",
+            (long long)cache->layers, (long long)config->num_hidden_layers);
+    for (int64_t i = 0; i < cache->layers; i++) {
+        const mla_cache_row row = config->attention->cache_row(config, i);
+        const mla_layer_cache *layer = &cache->layer[i];
+        if (layer->first != row.first || layer->width != row.first + row.second)
+            return mla_fail(context, MLA_ERROR_ARGUMENT,
+                            "the cache has rows of %lld + %lld floats in layer %lld, and this model's are %lld + %lld: "
+                            "make a cache for this model",
+                            (long long)layer->first, (long long)(layer->width - layer->first), (long long)i,
+                            (long long)row.first, (long long)row.second);
+    }
+    return MLA_OK;
+}
+
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer) { return &cache->layer[layer]; }
 
 void mla_kv_cache_expand(mla_kv_cache *cache) {

@@ -24,6 +24,10 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
                                int64_t capacity);
 void mla_kv_cache_destroy(mla_kv_cache *cache);
 
+/* Whether the cache was made for a model of this configuration: the same layers, with rows of the same widths.
+ * MLA_ERROR_ARGUMENT names the first difference. */
+mla_status mla_kv_cache_check(mla_context *context, const mla_kv_cache *cache, const mla_model_config *config);
+
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
 int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
 

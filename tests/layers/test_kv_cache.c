@@ -178,6 +178,28 @@ static void sequences_end_with_the_model(void **state) {
     destroy_sequence(&s);
 }
 
+/* Rows of a model with other layers, or of other widths, would be read beyond their ends. */
+static void refuses_the_cache_of_another_model(void **state) {
+    static const struct {
+        const char *settings, *words;
+    } cases[] = {{"num_hidden_layers=1", "the cache was made for a model with num_hidden_layers 1, and this one has 2"},
+                 {"num_hidden_layers=3", "the cache was made for a model with num_hidden_layers 3, and this one has 2"},
+                 {"kv_lora_rank=6", "the cache has rows of 6 + 4 floats in layer 0, and this model's are 7 + 4"},
+                 {"kv_lora_ranks=7,5", "the cache has rows of 5 + 4 floats in layer 1, and this model's are 7 + 4"},
+                 {"attention=multi_head", "in layer 0, and this model's are 7 + 4: make a cache for this model"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const mla_model_config other = small_config(*state, cases[i].settings);
+        mla_kv_cache *cache;
+        sequence s;
+        create_sequence(*state, &s, "", T);
+        check_ok(*state, mla_kv_cache_create(*state, &cache, &other, T));
+        logits_of(&s, 0, 3, cache);
+        check_error(*state, status_of(&s), MLA_ERROR_ARGUMENT, cases[i].words);
+        mla_kv_cache_destroy(cache);
+        destroy_sequence(&s);
+    }
+}
+
 static void refuses_other_uses(void **state) {
     sequence s;
     create_sequence(*state, &s, "", T);
@@ -205,6 +227,7 @@ int main(void) {
                                        cmocka_unit_test(token_by_token_is_as_the_whole),
                                        cmocka_unit_test(sequences_end_with_the_cache),
                                        cmocka_unit_test(sequences_end_with_the_model),
+                                       cmocka_unit_test(refuses_the_cache_of_another_model),
                                        cmocka_unit_test(refuses_other_uses)};
     return cmocka_run_group_tests(tests, create_one_thread, destroy_context);
 }
