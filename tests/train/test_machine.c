@@ -63,7 +63,32 @@ static void the_products_of_the_step_are_timed(void **state) {
     free(a), free(c), free(packed);
 }
 
+typedef struct {
+    double flops;
+} work;
+
+static void add_work(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs) {
+    work *w = user;
+    (void)gemm;
+    w->flops += 2 * (double)shape->m * (double)shape->n * (double)shape->k * (double)runs;
+}
+
+/* At the rate that it finds, the work it does for that is over in a moment: a tiny model trains for no longer. */
+static void the_peak_is_found_in_a_moment(void **state) {
+    mla_context *context;
+    double rate;
+    work w = {0};
+    (void)state;
+    assert_int_equal(mla_context_create(&context, NULL), MLA_OK);
+    check_ok(context, mla_measure_peak_flops(context, MLA_F32, &rate));
+    mla_gemm_each(context, add_work, &w);
+    assert_true(rate > 0 && w.flops > 0);
+    if (w.flops / rate > 0.12) fail_msg("%.3g FLOPs at %.3g a second", w.flops, rate);
+    mla_context_destroy(context);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_products_of_the_step_are_timed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_products_of_the_step_are_timed),
+                                       cmocka_unit_test(the_peak_is_found_in_a_moment)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

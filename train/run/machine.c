@@ -2,6 +2,7 @@
 #include "autograd/base/clock.h"
 #include "autograd/pool.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,22 +97,37 @@ mla_status mla_measure_products(mla_context *context, double *out) {
     return mla_error_status(context);
 }
 
-mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out) {
-    enum { SIZE = 1024, RUNS = 8 };
+/* Seconds that a product of (size,size) by (size,size) takes, the best of a few runs; 0 after an error. */
+static double seconds_of_square(mla_context *context, mla_dtype type, int64_t size) {
+    enum { RUNS = 8 };
     const mla_gemm_shape shape = {
-        .m = SIZE, .n = SIZE, .k = SIZE, .b_transposed = true, .a_type = type, .b_type = type};
+        .m = size, .n = size, .k = size, .b_transposed = true, .a_type = type, .b_type = type};
     const mla_gemm *gemm = mla_gemm_plan(context, &shape);
     mla_pool *pool = NULL;
     operands o;
     double best = 0;
     const bool good = gemm && !mla_pool_create(context, &pool, false) && make_operands(pool, gemm, &shape, &o);
+    if (good) seconds_of(gemm, &shape, &o, 1, 1); /* the first run makes its code */
     for (int i = 0; good && i < RUNS; i++) {
-        const double rate = 2.0 * SIZE * SIZE * SIZE / seconds_of(gemm, &shape, &o, 1, 1);
-        best = rate > best ? rate : best;
+        const double seconds = seconds_of(gemm, &shape, &o, 1, 1);
+        best = i && best < seconds ? best : seconds;
     }
     mla_pool_destroy(pool);
-    *out = best;
-    return mla_error_status(context);
+    return best;
+}
+
+/* Only as large as is steady: waking the threads counts for little in a product of some milliseconds. */
+mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out) {
+    enum { SMALLEST = 256, LARGEST = 2048 };
+    const double steady = 2e-3;
+    double seconds = 0;
+    *out = 0;
+    for (int64_t size = SMALLEST; size <= LARGEST && seconds < steady; size *= 2) {
+        seconds = seconds_of_square(context, type, size);
+        if (mla_error_status(context)) return mla_error_status(context);
+        *out = fmax(*out, 2 * pow((double)size, 3) / seconds);
+    }
+    return MLA_OK;
 }
 
 mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {

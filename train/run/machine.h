@@ -5,8 +5,9 @@
 #include "autograd/kernels/gemm.h"
 #include "train/recipe/recipe.h"
 
-/* FLOPs per second of a large matrix product of f32 or bf16 with all threads of the context, the best of a few
- * short runs (some 0.2 s in all). Errors: those of mla_gemm_plan. */
+/* FLOPs per second of a matrix product of f32 or bf16 with all threads of the context, so large that it takes a few
+ * milliseconds; the best of a few runs (some 30 ms in all: a tiny model may train for no longer). Errors: those of
+ * mla_gemm_plan. */
 mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out);
 
 /* FLOPs per second of all matrix products that the context has made so far, each run by itself as it was planned (with
