@@ -55,6 +55,9 @@ check 2 "usage: mla prepare [OPTION]... SOURCE..." "$mla" prepare --out a.h5
 check 2 "usage: mla prepare [OPTION]... SOURCE..." "$mla" prepare '' --out a.h5
 check 2 "usage: mla rank [OPTION]... FILE-OR-DIR" "$mla" rank '' --latent 4 --out a.h5
 check 2 "train needs a recipe" "$mla" train '' --out a
+check 2 "finetune needs a recipe, or --resume and a run folder. For adapters" "$mla" finetune --out a
+check 2 "mla finetune --help" "$mla" finetune
+check 2 "train takes a recipe or --resume, not both" "$mla" train quickstart --resume a
 
 # prepare
 mkdir texts

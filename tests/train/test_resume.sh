@@ -52,7 +52,10 @@ stop_at TERM stopped $((step + 50)) "$mla" train --resume stopped
 check 0 "" "$mla" train --resume stopped
 same_end whole stopped || fail "a stopped run ends in other bits"
 [ "$(ls stopped/step-*.h5 | wc -l)" -eq 2 ] || fail "not the last 2 checkpoints are kept: $(ls stopped)"
-check 0 "held-out loss" "$mla" train --resume stopped
+check 0 "the run is complete, all 400 steps are done. To train longer: mla train --resume stopped --set train.steps=MORE" \
+    "$mla" train --resume stopped
+grep -q "held-out loss" <<<"$printed" || fail "resuming a finished run does not evaluate it: $printed"
+grep -q "steps 401" <<<"$printed" && fail "a finished run promises steps: $printed"
 same_end whole stopped || fail "resuming a finished run changes it"
 
 # a second signal, of another kind, ends it at once
@@ -73,7 +76,7 @@ for mask in $masks; do (((mask & 0x4202) == 0x4202)) || takers=$((takers + 1)); 
 
 # the length as epochs stays what it was
 check 0 "" "$mla" train tiny.yaml --set train.steps=0 --set train.epochs=2.5 --out epochs
-check 0 "" "$mla" train --resume epochs
+check 0 "mla train --resume epochs --set train.epochs=MORE" "$mla" train --resume epochs
 
 # more steps than the recipe said, remembered by the run
 check 0 "" "$mla" train tiny.yaml --set optim.schedule=constant --out longer

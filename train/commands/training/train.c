@@ -70,8 +70,23 @@ static mla_status catch_signals(mla_context *context) {
 typedef struct {
     mla_context *context;
     mla_progress *progress;
-    int64_t log_every;
+    const mla_recipe_train *recipe;
+    const char *dir;
 } watcher;
+
+/* Where there is nothing left to do: how to train longer, by the key that says how long. */
+static void show_steps(const watcher *w, const mla_run_plan *plan, const char *tokens, const char *parameters) {
+    const char *key = w->recipe->steps > 0 ? "steps" : w->recipe->epochs > 0 ? "epochs" : "tokens";
+    const long long done = plan->first_step, all = plan->steps;
+    if (done < all)
+        mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
+                          done + 1, all);
+    else
+        mla_progress_note(w->progress,
+                          "%s parameters; the run is complete, all %lld steps are done. To train longer: "
+                          "mla train --resume %s --set train.%s=MORE",
+                          parameters, done, w->dir, key);
+}
 
 static void show_plan(void *user, const mla_run_plan *plan) {
     watcher *w = user;
@@ -79,10 +94,10 @@ static void show_plan(void *user, const mla_run_plan *plan) {
     mla_count_text((double)plan->parameters, sizeof parameters, parameters);
     mla_count_text((double)plan->train_tokens, sizeof tokens, tokens);
     mla_bytes_text((double)plan->predicted_memory, sizeof memory, memory);
-    if (mla_progress_create(w->context, &w->progress, &(mla_progress_options){stderr, plan->steps, w->log_every}))
+    if (mla_progress_create(w->context, &w->progress,
+                            &(mla_progress_options){stderr, plan->steps, w->recipe->log_every}))
         return;
-    mla_progress_note(w->progress, "%s parameters, %s tokens to train on, steps %lld to %lld", parameters, tokens,
-                      (long long)plan->first_step + 1, (long long)plan->steps);
+    show_steps(w, plan, tokens, parameters);
     if (plan->trained < plan->parameters) {
         mla_count_text((double)plan->trained, sizeof parameters, parameters);
         mla_progress_note(w->progress, "%s of them are trained, the others are frozen", parameters);
@@ -140,13 +155,26 @@ static void train_print_text(FILE *out, const mla_train_result *r, const char *d
 
 /* ---- running ---- */
 
-static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe *recipe) {
+static mla_status needs_one(mla_context *context, const char *command, bool has_both) {
+    const bool adapts = !strcmp(command, "finetune");
+    if (has_both)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%s takes a recipe or --resume, not both: a run resumes by its own recipe, of which --set "
+                        "changes a key",
+                        command);
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%s needs a recipe, or --resume and a run folder. %s; mla %s --help and mla help recipe tell the "
+                    "rest",
+                    command,
+                    adapts ? "For adapters on a model begin with: mla finetune lora --set finetune.base=CHECKPOINT"
+                           : "For a first model in a few minutes run ./train/quickstart.sh",
+                    command);
+}
+
+static mla_status load_recipe(const mla_call *call, const char *command, const options *o, mla_recipe *recipe) {
     char begun[PATH_MAX] = "";
     const bool has_recipe = call->operands->count > 0;
-    if (has_recipe == (o->resume != NULL))
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "train needs a recipe, or --resume and a run folder. For a first model in a few minutes run "
-                        "./train/quickstart.sh; mla train --help and mla help recipe tell the rest");
+    if (has_recipe == (o->resume != NULL)) return needs_one(call->context, command, has_recipe);
     if (o->resume) snprintf(begun, sizeof begun, "%s/recipe.yaml", o->resume);
     if (o->resume && access(begun, F_OK))
         return mla_fail(call->context, MLA_ERROR_IO,
@@ -159,7 +187,7 @@ static mla_status load_recipe(const mla_call *call, const options *o, mla_recipe
 
 static mla_status train(const mla_call *call, const options *o, const mla_recipe *recipe) {
     const char *dir = o->resume ? o->resume : o->out ? o->out : recipe->checkpoint.out;
-    watcher watch = {.context = call->context, .log_every = recipe->train.log_every};
+    watcher watch = {.context = call->context, .recipe = &recipe->train, .dir = dir};
     mla_train_result result;
     if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
     if (catch_signals(call->context)) return mla_error_status(call->context);
@@ -180,7 +208,7 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
 mla_status mla_train_command_run(const mla_call *call, bool needs_base) {
     const options *o = call->options;
     mla_recipe recipe;
-    mla_status status = load_recipe(call, o, &recipe);
+    mla_status status = load_recipe(call, needs_base ? "finetune" : "train", o, &recipe);
     if (status) return status;
     if (needs_base && !recipe.finetune.base)
         status = mla_fail(call->context, MLA_ERROR_ARGUMENT,
