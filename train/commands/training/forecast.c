@@ -45,7 +45,7 @@ static bool forecast_append(plan *p, int64_t nodes) {
 }
 
 /* Up to below `end`, by the factor between the last two. */
-static bool go_on(plan *p, int64_t end) {
+static bool extend(plan *p, int64_t end) {
     if (p->count < 2) return false;
     const int64_t *last = &p->nodes[p->count - 1], factor = last[0] / last[-1];
     bool good = factor >= 2;
@@ -57,11 +57,11 @@ static bool read_nodes(const mla_list *words, plan *p) {
     bool dots = false;
     for (int64_t i = 0; i < words->count; i++) {
         char *end;
-        const bool goes_on = dots;
+        const bool continues = dots;
         dots = !dots && !strcmp(words->items[i], "...");
         if (dots) continue;
         const int64_t nodes = strtoll(words->items[i], &end, 10);
-        if (*end || (goes_on && !go_on(p, nodes)) || !forecast_append(p, nodes)) return false;
+        if (*end || (continues && !extend(p, nodes)) || !forecast_append(p, nodes)) return false;
     }
     return !dots;
 }
@@ -93,13 +93,7 @@ static mla_status read_options(const mla_call *call, plan *p, mla_network *netwo
 
 /* ---- results ---- */
 
-static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_network *stated) {
-    const mla_recipe_train *t = &b->recipe->train;
-    char parameters[32];
-    mla_count_text((double)b->parameters, sizeof parameters, parameters);
-    fprintf(out, "%s parameters, %s; %lld sequences of %lld tokens a step, at most %lld at once; optimizer %s\n\n",
-            parameters, mla_dtype_name(b->precision), (long long)t->batch, (long long)t->sequence,
-            (long long)t->microbatch, b->recipe->optim.shard ? "sharded" : "whole on each rank");
+static void print_measured(FILE *out, const mla_forecast_basis *b) {
     fprintf(out, "Measured here, %lld rank%s to a node, %lld thread%s each:\n", (long long)b->ranks_per_host,
             b->ranks_per_host == 1 ? "" : "s", (long long)b->threads, b->threads == 1 ? "" : "s");
     for (int64_t i = 0; i < b->pass_count; i++) {
@@ -115,6 +109,9 @@ static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_networ
     if (b->network_measured)
         fprintf(out, "  network                 %9.2f Gbit/s a node each way, delay %.0f us\n",
                 8 * b->network.bandwidth / 1e9, 1e6 * b->network.latency);
+}
+
+static void print_assumed(FILE *out, const mla_forecast_basis *b, const mla_network *stated) {
     fprintf(out, "%s:\n", stated->bandwidth ? "Stated and assumed" : "Assumed");
     if (!b->network_measured)
         fprintf(out, "  network %g Gbit/s a node each way, delay %g us\n", 8 * b->network.bandwidth / 1e9,
@@ -129,6 +126,17 @@ static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_networ
             "  a core copies each byte that goes out or comes in, and spends %g us on each message\n"
             "  no evaluations, checkpoints or waiting for data\n\n",
             1e6 * b->message);
+}
+
+static void print_basis(FILE *out, const mla_forecast_basis *b, const mla_network *stated) {
+    const mla_recipe_train *t = &b->recipe->train;
+    char parameters[32];
+    mla_count_text((double)b->parameters, sizeof parameters, parameters);
+    fprintf(out, "%s parameters, %s; %lld sequences of %lld tokens a step, at most %lld at once; optimizer %s\n\n",
+            parameters, mla_dtype_name(b->precision), (long long)t->batch, (long long)t->sequence,
+            (long long)t->microbatch, b->recipe->optim.shard ? "sharded" : "whole on each rank");
+    print_measured(out, b);
+    print_assumed(out, b, stated);
 }
 
 static void print_rows(FILE *out, const mla_forecast_basis *b, const plan *p) {
