@@ -41,7 +41,7 @@ printf "%%YAML 1.1\n---\npaths:\n- a b\n- 'it''s'\n- \"\\u00e9\\n\"\nwords: q_pr
 
 # Without HDF5 and MPI; the kinds of layers that a configuration names bring the engine along.
 sources=($(cd "$root" && find autograd layers train/hugging_face/families -name '*.c') data/formats/safetensors{,_shards,_write}.c
-         train/hugging_face/model_config.c train/adapter/adapter_config.c)
+         train/hugging_face/model_config.c train/adapter/adapter_config.c train/adapter/pattern.c)
 for target in "${targets[@]}"; do
     (cd "$root" && clang -std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
         -Wno-unknown-pragmas -I. -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")" \

@@ -118,6 +118,10 @@ static mla_adapter_tensor *adapter_find(const mla_adapter *a, const char *projec
     return NULL;
 }
 
+bool mla_adapter_has(const mla_adapter *a, const char *module) {
+    return adapter_find(a, module, ".lora_A.weight") || adapter_find(a, module, ".lora_embedding_A");
+}
+
 int64_t mla_adapter_projections(const mla_adapter *a) {
     int64_t count = 0;
     for (int64_t i = 0; i < a->count; i++) count += projection_length(a->tensors[i].name, ".lora_A.weight") > 0;
@@ -215,7 +219,8 @@ mla_status mla_adapter_attach(mla_adapter *a, mla_decoder *model, const char *na
         snprintf(projection, sizeof projection, "%.*s", length, a->tensors[i].name + strlen(prefix));
         status = attach_projection(a, model, &a->tensors[i], projection, name, share);
     }
-    return status ? status : check_all_used(a);
+    if (!status) status = check_all_used(a);
+    return status ? status : mla_adapter_check_targets(a, model);
 }
 
 /* ---- reading ---- */

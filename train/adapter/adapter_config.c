@@ -1,12 +1,10 @@
 #include "train/adapter/adapter_internal.h"
+#include "train/adapter/pattern.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 
 /* ---- reading ---- */
 
@@ -65,36 +63,14 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
     return check_init(context, where, json_object_get(config, "init_lora_weights"));
 }
 
-/* As Python's re.match("(.*\.)?(KEY)$", name), within limits: a pattern from a file may ask for any amount of work. */
-static mla_status key_matches(mla_context *context, const char *where, const char *key, const char *name, bool *out) {
-    enum { LONGEST = 480, MOST_STEPS = 100000, MOST_KILOBYTES = 1024 };
-    char pattern[LONGEST + 32];
-    int error, result = PCRE2_ERROR_NOMEMORY;
-    PCRE2_SIZE at;
-    snprintf(pattern, sizeof pattern, "(.*\\.)?(%.*s)$", LONGEST, key);
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED, &error, &at, NULL);
-    pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    pcre2_match_context *limits = pcre2_match_context_create(NULL);
-    if (code && match && limits && strlen(key) <= LONGEST) {
-        pcre2_set_match_limit(limits, MOST_STEPS);
-        pcre2_set_heap_limit(limits, MOST_KILOBYTES);
-        result = pcre2_match(code, (PCRE2_SPTR)name, strlen(name), 0, 0, match, limits);
-    }
-    pcre2_match_context_free(limits);
-    pcre2_match_data_free(match);
-    pcre2_code_free(code);
-    *out = result >= 0;
-    if (*out || result == PCRE2_ERROR_NOMATCH) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_FORMAT, "%s: \"%.100s\" is no pattern of names that we understand", where, key);
-}
-
 mla_status mla_adapter_setting(mla_context *context, const char *where, const json_t *config, const char *pattern,
                                const char *key, const char *projection, double *out) {
     const json_t *value = json_object_get(config, key), *found;
     const char *name;
     bool matches = false;
     json_object_foreach(json_object_get(config, pattern), name, found) {
-        const mla_status status = key_matches(context, where, name, projection, &matches);
+        const mla_pattern key_of_pattern = {"(.*\\.)?(", name, ")"};
+        const mla_status status = mla_pattern_match(context, where, key_of_pattern, projection, &matches, NULL);
         if (status) return status;
         if (!matches) continue;
         value = found;

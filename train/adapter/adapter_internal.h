@@ -32,6 +32,11 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
 /* What it says of a projection: the value of `pattern` whose key names it (as PEFT matches them), else of `key`. */
 mla_status mla_adapter_setting(mla_context *context, const char *where, const json_t *config, const char *pattern,
                                const char *key, const char *projection, double *out);
+/* Whether it has tensors for a module, by the module's name in the model. */
+bool mla_adapter_has(const mla_adapter *adapter, const char *module);
+/* Every module that the configuration promises an adapter for, by PEFT's rules, has its tensors, and no other has any:
+ * otherwise MLA_ERROR_FORMAT lists them; MLA_ERROR_ARGUMENT where the model has no such module. */
+mla_status mla_adapter_check_targets(const mla_adapter *adapter, const mla_decoder *model);
 mla_status mla_adapter_read_tensor(const mla_adapter *adapter, const mla_adapter_tensor *tensor, const mla_tensor *to);
 
 #endif

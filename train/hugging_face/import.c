@@ -1,4 +1,5 @@
 #include "train/hugging_face/import.h"
+#include "autograd/base/few_names.h"
 #include "autograd/base/file.h"
 #include "autograd/base/memory.h"
 #include "data/formats/safetensors.h"
@@ -15,22 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGEST_CONFIG = 1 << 24, NAMED = 4 };
-
-/* ---- names for a message ---- */
-
-/* The first few of some names, and how many there are. */
-typedef struct {
-    int64_t count;
-    char text[640];
-} name_list;
-
-static void name_add(name_list *list, const char *name) {
-    const size_t used = strlen(list->text);
-    if (list->count < NAMED) snprintf(list->text + used, sizeof list->text - used, "%s%.120s", used ? ", " : "", name);
-    if (list->count == NAMED) snprintf(list->text + used, sizeof list->text - used, ", ...");
-    list->count++;
-}
+enum { LARGEST_CONFIG = 1 << 24 };
 
 /* ---- the tensors ---- */
 
@@ -39,13 +25,14 @@ static bool is_tied_output(const mla_decoder *model, const char *name) {
 }
 
 static mla_status check_names(const mla_tensor_map *map, const mla_safetensors *file, const char *folder) {
-    name_list missing = {0}, extra = {0};
+    mla_few_names missing = {0}, extra = {0};
     for (int64_t i = 0; i < map->count; i++)
-        if (!mla_safetensors_find(file, map->tensors[i].name)) name_add(&missing, map->tensors[i].name);
+        if (!mla_safetensors_find(file, map->tensors[i].name)) mla_few_names_add(&missing, map->tensors[i].name);
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
         const char *name = mla_safetensors_at(file, i)->name;
         const bool computed = mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
-        if (!mla_tensor_map_find(map, name) && !computed && !is_tied_output(map->model, name)) name_add(&extra, name);
+        if (!mla_tensor_map_find(map, name) && !computed && !is_tied_output(map->model, name))
+            mla_few_names_add(&extra, name);
     }
     if (missing.count)
         return mla_fail(map->model->context, MLA_ERROR_FORMAT,

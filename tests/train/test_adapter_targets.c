@@ -1,0 +1,164 @@
+/* Which modules an adapter_config.json promises adapters for. What each case matches is what PEFT 0.21 puts adapters on
+ * in a Llama of 12 layers; a folder with exactly these tensors is taken, one with a module less or more is refused. */
+#include "layers/adapt/adapters.h"
+#include "layers/attention/multi_head_attention.h"
+#include "tests/support/check.h"
+#include "tests/support/files.h"
+#include "tests/support/model_folder.h"
+#include "train/adapter/adapter.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 256, NAME = 128 };
+
+static const struct {
+    const char *config;
+    int count;           /* of modules that PEFT matches */
+    const char *modules; /* those, as an extended regular expression */
+} cases[] = {
+    {"'target_modules': ['q_proj', 'v_proj']", 24, "attn\\.[qv]_proj"},
+    {"'target_modules': ['self_attn.q_proj', 'nothing']", 12, "attn\\.q_proj"},
+    {"'target_modules': ['attn.q_proj', 'model.layers.3.mlp.up_proj']", 1, "s\\.3\\.mlp\\.up_proj"},
+    {"'target_modules': ['_proj', 'o_proj']", 12, "o_proj"},
+    {"'target_modules': 'model\\\\.layers\\\\.[0-1]\\\\.self_attn\\\\.(q|v)_proj'", 4,
+     "s\\.[01]\\.self_attn\\.[qv]_proj"},
+    {"'target_modules': '.*layers\\\\.1.*up_proj'", 3, "s\\.(1|10|11)\\.mlp\\.up_proj"},
+    {"'target_modules': 'q_proj|.*\\\\.3\\\\..*(?<!q)_proj'", 6, "s\\.3\\..*[^q]_proj"},
+    {"'target_modules': 'all-linear'", 84, "_proj"},
+    {"'target_modules': 'ALL-LINEAR', 'exclude_modules': ['mlp.up_proj', 'k_proj']", 60, "([qvo]|gate|down)_proj"},
+    {"'target_modules': ['q_proj'], 'layers_to_transform': 1", 1, "s\\.1\\..*q_proj"},
+    {"'target_modules': ['q_proj'], 'layers_to_transform': [0, 11]", 2, "s\\.(0|11)\\..*q_proj"},
+    {"'target_modules': ['q_proj'], 'layers_to_transform': []", 12, "q_proj"},
+    {"'target_modules': ['q_proj'], 'layers_to_transform': [2], 'layers_pattern': 'layers'", 1, "s\\.2\\..*q_proj"},
+    {"'target_modules': ['q_proj'], 'layers_to_transform': [2], 'layers_pattern': ['h', 'lay[a-z]*']", 1,
+     "s\\.2\\..*q_proj"},
+    {"'target_modules': ['model.layers.5.self_attn.q_proj', 'k_proj'], 'layers_to_transform': [2]", 2,
+     "s\\.(5\\..*q|2\\..*k)_proj"},
+    {"'target_modules': ['q_proj', 'k_proj'], 'exclude_modules': '.*\\\\.[0-9]\\\\..*'", 4, "s\\.1[01]\\..*[qk]_proj"},
+    {"'target_modules': ['q_proj', 'k_proj'], 'exclude_modules': ['model.layers.3.self_attn.k_proj', 'attn.q_proj']",
+     23, "q_proj|s\\.[^3]*\\.self_attn\\.k_proj"},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static mla_decoder *twelve_layers(mla_context *context) {
+    mla_model_config config = model_folder_config(context, &mla_multi_head_kind);
+    mla_decoder *model;
+    config.num_hidden_layers = 12;
+    check_ok(context, mla_decoder_create(context, &model, &config));
+    return model;
+}
+
+static void write_config(const model_folder *f, const char *targets) {
+    char text[512];
+    const int length = snprintf(text, sizeof text, "{'peft_type': 'LORA', 'r': 1, 'lora_alpha': 1, %s}", targets);
+    for (int i = 0; i < length; i++)
+        if (text[i] == '\'') text[i] = '"';
+    model_folder_write_text(f->in, "adapter_config.json", text);
+}
+
+/* A and B of some projections, all zeros. */
+typedef struct {
+    mla_safetensors_item items[MOST];
+    char names[MOST][NAME];
+    int64_t count;
+} tensors;
+
+static void add(tensors *t, const mla_linear_layer *p) {
+    static const float zeros[64];
+    for (int i = 0; i < 2; i++) {
+        char *name = t->names[t->count];
+        snprintf(name, NAME, "base_model.model.%.*s.lora_%c.weight", mla_adapters_stem(p), p->weight->name, "AB"[i]);
+        t->items[t->count++] = (mla_safetensors_item){
+            .name = name,
+            .ndim = 2,
+            .shape = {i ? p->weight->shape[0] : 1, i ? 1 : p->weight->shape[1]},
+            .values = zeros};
+    }
+}
+
+static mla_status attach(const model_folder *f, const tensors *t) {
+    char *path = path_in(f->in, "adapter_model.safetensors");
+    mla_adapter *adapter;
+    mla_decoder *model = twelve_layers(f->context);
+    check_ok(f->context, mla_safetensors_write(f->context, path, MLA_SAFETENSORS_F32, t->items, t->count));
+    mla_status status = mla_adapter_open(f->context, &adapter, f->in);
+    if (!status) status = mla_adapter_attach(adapter, model, "default", 1);
+    mla_adapter_close(adapter);
+    mla_decoder_destroy(model);
+    free(path);
+    return status;
+}
+
+/* The projections of a case; the first one that is none of them goes to `other`. */
+static void collect(const mla_decoder *model, const char *modules, tensors *t, const mla_linear_layer **other) {
+    const mla_linear_layer *p;
+    regex_t expression;
+    *t = (tensors){0};
+    *other = NULL;
+    assert_int_equal(regcomp(&expression, modules, REG_EXTENDED | REG_NOSUB), 0);
+    for (int64_t i = 0; (p = mla_decoder_projection(model, i)); i++) {
+        if (!regexec(&expression, p->weight->name, 0, NULL, 0)) add(t, p);
+        else if (!*other) *other = p;
+    }
+    regfree(&expression);
+}
+
+static void targets_are_those_of_peft(void **state) {
+    model_folder *f = *state;
+    mla_decoder *model = twelve_layers(f->context);
+    static tensors t;
+    for (int i = 0; i < CASES; i++) {
+        const mla_linear_layer *other;
+        char words[2 * NAME];
+        write_config(f, cases[i].config);
+        collect(model, cases[i].modules, &t, &other);
+        assert_int_equal(t.count, 2 * cases[i].count);
+        f->warning[0] = '\0';
+        check_ok(f->context, attach(f, &t));
+        if (strstr(cases[i].config, "nothing")) assert_non_null(strstr(f->warning, "does not have: nothing"));
+        else if (!strstr(cases[i].config, "attn.q") && i != 3) assert_string_equal(f->warning, "");
+        if (other) {
+            add(&t, other);
+            snprintf(words, sizeof words, "out: %.*s", mla_adapters_stem(other), other->weight->name);
+            check_error(f->context, attach(f, &t), MLA_ERROR_FORMAT, words);
+            t.count -= 2;
+        }
+        t.count -= 2;
+        const char *name = t.names[t.count] + strlen("base_model.model.");
+        snprintf(words, sizeof words, "no tensors for 1 of the %d modules of its target_modules: %.*s", cases[i].count,
+                 (int)(strlen(name) - strlen(".lora_A.weight")), name);
+        check_error(f->context, attach(f, &t), MLA_ERROR_FORMAT, words);
+    }
+    mla_decoder_destroy(model);
+}
+
+static void nothing_is_no_adapter(void **state) {
+    model_folder *f = *state;
+    static const tensors none;
+    write_config(f, "'target_modules': ['q_proj', 'v_proj']");
+    check_error(f->context, attach(f, &none), MLA_ERROR_FORMAT,
+                "no tensors for 24 of the 24 modules of its target_modules: model.layers.0.self_attn.q_proj, "
+                "model.layers.0.self_attn.v_proj, model.layers.1.self_attn.q_proj, model.layers.1.self_attn.v_proj, "
+                "...; was it saved from sharded weights (ZeRO-3, FSDP)?");
+    write_config(f, "'target_modules': ['q_prj']");
+    check_error(f->context, attach(f, &none), MLA_ERROR_ARGUMENT, "name no module of this model");
+    write_config(f, "'bias': 'none'");
+    check_error(f->context, attach(f, &none), MLA_ERROR_FORMAT, "target_modules: expected names");
+    write_config(f, "'target_modules': ['embed_tokens', 'lm_head']");
+    check_error(f->context, attach(f, &none), MLA_ERROR_FORMAT, "model.embed_tokens, lm_head");
+    write_config(f, "'target_modules': '(q_proj'");
+    check_error(f->context, attach(f, &none), MLA_ERROR_FORMAT, "\"(q_proj\" is no pattern of names");
+    write_config(f, "'target_modules': ['q_proj'], 'layers_to_transform': [0], 'layers_pattern': '('");
+    check_error(f->context, attach(f, &none), MLA_ERROR_FORMAT, "\"(\" is no pattern of names");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(targets_are_those_of_peft, model_folder_create, model_folder_destroy),
+        cmocka_unit_test_setup_teardown(nothing_is_no_adapter, model_folder_create, model_folder_destroy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
