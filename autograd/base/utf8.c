@@ -1,5 +1,7 @@
 #include "autograd/base/utf8.h"
 
+#include <string.h>
+
 /* How long a character is that begins with this byte; 0 if none does. */
 static int64_t announced_length(unsigned char first) {
     if (first < 0x80) return 1;
@@ -31,4 +33,29 @@ int64_t mla_utf8_unfinished(const char *bytes, int64_t count) {
         if ((s[0] & 0xC0) != 0x80) return 0;
     }
     return 0;
+}
+
+/* How many bytes at the start are neither zero nor beyond ASCII, in steps of eight. */
+static int64_t plain_bytes(const char *bytes, int64_t count) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    int64_t i = 0;
+    for (uint64_t eight; i + 8 <= count; i += 8) {
+        memcpy(&eight, bytes + i, sizeof eight);
+        if ((eight | (eight - ones)) & tops) break;
+    }
+    return i;
+}
+
+int64_t mla_utf8_repair(const char *bytes, int64_t count, bool zeros, char *out) {
+    static const char replacement[] = "\xEF\xBF\xBD";
+    char *to = out;
+    for (int64_t i = 0; i < count;) {
+        const int64_t plain = plain_bytes(bytes + i, count - i);
+        const int64_t valid = plain ? plain : zeros && !bytes[i] ? 0 : mla_utf8_length(bytes + i, count - i);
+        const int64_t length = valid ? valid : 3;
+        memcpy(to, valid ? bytes + i : replacement, (size_t)length);
+        to += length;
+        i += valid ? valid : 1;
+    }
+    return to - out;
 }

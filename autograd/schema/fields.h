@@ -14,9 +14,7 @@
 #ifndef MLA_AUTOGRAD_SCHEMA_FIELDS_H
 #define MLA_AUTOGRAD_SCHEMA_FIELDS_H
 
-#include "autograd/base/context.h"
-
-struct json_t; /* of jansson */
+#include "autograd/json/tree.h"
 
 typedef enum {
     MLA_FIELD_INT,    /* int64_t */
@@ -120,9 +118,5 @@ struct json_t *mla_fields_write_json(mla_context *context, const mla_field_table
 /* The text of a JSON value, indented, with numbers as short as they can be; free() it. NULL after an error.
  */
 char *mla_json_text(mla_context *context, const struct json_t *json);
-
-/* Parses text of which `where` names the origin; the caller calls json_decref. MLA_ERROR_FORMAT names the
- * line. */
-mla_status mla_json_parse(mla_context *context, const char *where, const char *text, struct json_t **out);
 
 #endif

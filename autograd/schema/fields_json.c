@@ -23,13 +23,17 @@ static mla_status read_object(reader *r, const char *prefix, const json_t *json)
 static mla_status wrong_json(reader *r, const char *key, const mla_field *field, const json_t *value) {
     static const char *const kinds[] = {[JSON_OBJECT] = "a group of keys",
                                         [JSON_ARRAY] = "a list",
-                                        [JSON_STRING] = "text",
+                                        [JSON_STRING] = "the text",
                                         [JSON_INTEGER] = "a whole number",
                                         [JSON_REAL] = "a number",
                                         [JSON_TRUE] = "true",
                                         [JSON_FALSE] = "false",
                                         [JSON_NULL] = "null"};
-    return mla_field_wrong_kind(r->context, r->where, key, field, kinds[json_typeof(value)]);
+    char got[128];
+    const char *text = json_string_value(value), *mark = text ? "\"" : "";
+    snprintf(got, sizeof got, "%s%s%s%.100s%s", kinds[json_typeof(value)], text ? " " : "", mark, text ? text : "",
+             mark);
+    return mla_field_wrong_kind(r->context, r->where, key, field, got);
 }
 
 /* A scalar as the text that mla_fields_set reads: strings where words are expected, numbers and bools elsewhere; NULL
@@ -157,7 +161,11 @@ json_t *mla_fields_write_json(mla_context *context, const mla_field_table *table
 char *mla_json_text(mla_context *context, const json_t *json) {
     for (size_t digits = 15; digits <= 17; digits++) {
         char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
-        json_t *again = text ? json_loads(text, 0, NULL) : NULL;
+        json_t *again = NULL;
+        if (text && mla_json_read(context, "", text, (int64_t)strlen(text), MLA_JSON_QUIET, &again)) {
+            free(text);
+            return NULL;
+        }
         const bool same = again && json_equal((json_t *)json, again);
         json_decref(again);
         if (same) return text;
@@ -165,40 +173,4 @@ char *mla_json_text(mla_context *context, const json_t *json) {
     }
     mla_fail(context, MLA_ERROR_MEMORY, "no memory for JSON text");
     return NULL;
-}
-
-/* The string or number, or else the one letter, at the beginning of JSON: its length. */
-static size_t word_of(const char *text) {
-    size_t length = 1;
-    if (*text != '"') return strspn(text, "+-.0123456789eE") ? strspn(text, "+-.0123456789eE") : 1;
-    while (text[length] && text[length] != '"') length += text[length] == '\\' && text[length + 1] ? 2 : 1;
-    return length + (text[length] == '"');
-}
-
-/* The text with ".0" behind whole numbers of so many digits that an i64 may not hold them. */
-static char *with_reals(mla_context *context, const char *text) {
-    enum { DIGITS = 19 };
-    char *copy = mla_alloc(context, (int64_t)strlen(text) * 2 + 1, 1, "JSON"), *to = copy;
-    for (size_t length; copy && *text; text += length) {
-        length = word_of(text);
-        memcpy(to, text, length);
-        to += length;
-        if (*text != '"' && length >= DIGITS && strcspn(text, ".eE") >= length) to = stpcpy(to, ".0");
-    }
-    return copy;
-}
-
-mla_status mla_json_parse(mla_context *context, const char *where, const char *text, json_t **out) {
-    json_error_t error;
-    *out = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    if (!*out &&
-        json_error_code(&error) == json_error_numeric_overflow) { /* transformers writes 10^30 for "no limit" */
-        char *reals = with_reals(context, text);
-        if (!reals) return MLA_ERROR_MEMORY;
-        *out = json_loads(reals, JSON_REJECT_DUPLICATES, &error);
-        free(reals);
-    }
-    return *out ? MLA_OK
-                : mla_fail(context, MLA_ERROR_FORMAT, "%snot valid JSON: line %d, column %d: %s", where, error.line,
-                           error.column, error.text);
 }

@@ -2,11 +2,14 @@
 #include "data/formats/safetensors.h"
 #include "autograd/base/bfloat16.h"
 #include "autograd/base/float16.h"
+#include "autograd/json/tree.h"
 #include "data/formats/safetensors_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -168,8 +171,9 @@ static mla_status read_entries(const source *s, const json_t *header) {
 }
 
 static mla_status read_header(mla_safetensors *st, const char *path, const unsigned char *bytes, int64_t size) {
+    char where[PATH_MAX + 32];
     uint64_t length = 0;
-    json_error_t error;
+    json_t *header;
     if (size < LENGTH_BYTES)
         return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: has %lld bytes, too few for a safetensors file", path,
                         (long long)size);
@@ -180,12 +184,12 @@ static mla_status read_header(mla_safetensors *st, const char *path, const unsig
                         "%d; it was cut "
                         "short, or is no safetensors file",
                         path, (unsigned long long)length, (long long)size, LONGEST_HEADER);
-    json_t *header = json_loadb((const char *)bytes + LENGTH_BYTES, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    if (!header)
-        return mla_fail(st->context, MLA_ERROR_FORMAT, "%s: its header is not valid JSON: byte %d: %s", path,
-                        error.position, error.text);
+    snprintf(where, sizeof where, "%s: its header: ", path);
+    mla_status status = mla_json_read(st->context, where, (const char *)bytes + LENGTH_BYTES, (int64_t)length,
+                                      MLA_JSON_UNIQUE, &header);
+    if (status) return status;
     const int64_t start = LENGTH_BYTES + (int64_t)length;
-    const mla_status status = read_entries(&(source){st, path, bytes + start, size - start}, header);
+    status = read_entries(&(source){st, path, bytes + start, size - start}, header);
     json_decref(header);
     return status;
 }

@@ -1,5 +1,6 @@
 /* What a path stands for: one file, or an index and its shards. */
 #include "autograd/base/file.h"
+#include "autograd/json/tree.h"
 #include "data/formats/safetensors_internal.h"
 
 #include <errno.h>
@@ -78,17 +79,15 @@ static mla_status check_index(const mla_safetensors *st, const char *index, json
 }
 
 static mla_status open_index(mla_safetensors *st, const char *path) {
-    char *text;
+    char *text, where[PATH_MAX + 2];
     int64_t length;
-    json_error_t error;
+    json_t *index;
     mla_status status = mla_file_read(st->context, &text, &length, path, LARGEST_INDEX);
     if (status) return status;
-    json_t *index = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    snprintf(where, sizeof where, "%s: ", path);
+    status = mla_json_read(st->context, where, text, length, 0, &index);
     json_t *map = json_object_get(index, "weight_map");
-    if (!index)
-        status = mla_fail(st->context, MLA_ERROR_FORMAT, "%s: not valid JSON: line %d: %s", path, error.line,
-                          error.text);
-    else if (!json_is_object(map))
+    if (!status && !json_is_object(map))
         status = mla_fail(st->context, MLA_ERROR_FORMAT, "%s: has no weight_map of tensors and their files", path);
     if (!status) status = open_shards(st, path, map);
     if (!status) status = check_index(st, path, map);

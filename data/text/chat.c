@@ -1,6 +1,9 @@
 #include "data/text/chat.h"
+#include "autograd/json/tree.h"
 
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,12 +47,17 @@ static mla_status read_pair(mla_context *context, const char *where, const json_
     return status ? status : chat_add(context, chat, MLA_CHAT_ASSISTANT, completion);
 }
 
+static mla_status parse_json(mla_context *context, const char *where, const char *bytes, int64_t length, json_t **out) {
+    char place[PATH_MAX + 32];
+    snprintf(place, sizeof place, "%s: ", where);
+    return mla_json_read(context, place, bytes, length, MLA_JSON_LINE | MLA_JSON_QUIET | MLA_JSON_ZEROS, out);
+}
+
 mla_status mla_chat_parse(mla_context *context, const char *where, const char *bytes, int64_t length, mla_chat *chat) {
-    json_error_t error;
     json_decref(chat->json);
     chat->count = 0;
-    chat->json = json_loadb(bytes, (size_t)length, JSON_ALLOW_NUL, &error);
-    if (!chat->json) return mla_fail(context, MLA_ERROR_FORMAT, "%s: not JSON: %s", where, error.text);
+    const mla_status status = parse_json(context, where, bytes, length, &chat->json);
+    if (status) return status;
     const json_t *messages = json_object_get(chat->json, "messages");
     const json_t *prompt = json_object_get(chat->json, "prompt"),
                  *completion = json_object_get(chat->json, "completion");

@@ -1,5 +1,6 @@
 #include "data/text/text_source.h"
 #include "autograd/base/file.h"
+#include "autograd/json/tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,6 +8,7 @@
 #include <glob.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,14 +140,16 @@ static void unmap_file(mla_text_source *s) {
 /* The text of a line of JSON, kept by s->json; NULL after an error. */
 static const char *line_text(mla_text_source *s, const char *line, size_t bytes, size_t *length) {
     const char *path = s->files[s->file];
-    json_error_t error;
+    char where[PATH_MAX + 32];
     json_decref(s->json);
-    s->json = json_loadb(line, bytes, JSON_ALLOW_NUL, &error);
+    snprintf(where, sizeof where, "%s:%" PRId64 ": ", path, s->line);
+    if (mla_json_read(s->context, where, line, (int64_t)bytes, MLA_JSON_LINE | MLA_JSON_QUIET | MLA_JSON_ZEROS,
+                      &s->json))
+        return NULL;
     const json_t *text = json_object_get(s->json, s->field);
     *length = json_string_length(text);
     if (json_is_string(text)) return json_string_value(text);
-    if (!s->json) mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": not JSON: %s", path, s->line, error.text);
-    else if (!json_is_object(s->json))
+    if (!json_is_object(s->json))
         mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": not a JSON object", path, s->line);
     else
         mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": %s \"%s\"", path, s->line,
@@ -163,7 +167,7 @@ static mla_status take_line(mla_text_source *s) {
     while (blanks < bytes && strchr(" \t\r", line[blanks]) && line[blanks]) blanks++;
     if (blanks == bytes) return MLA_OK;
     if (s->lines) length = bytes;
-    else if (!(text = line_text(s, line, bytes, &length))) return MLA_ERROR_FORMAT;
+    else if (!(text = line_text(s, line, bytes, &length))) return mla_error_status(s->context);
     free(s->name);
     if (asprintf(&s->name, "%s:%" PRId64, s->files[s->file], s->line) < 0) {
         s->name = NULL;

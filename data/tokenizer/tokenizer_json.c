@@ -1,9 +1,12 @@
 /* tokenizer.json, read. Nothing in the file is trusted: ids must be 0 .. n-1, each once; every byte must have
  * a token; merges must join tokens that exist into one that exists. */
+#include "autograd/json/tree.h"
 #include "data/tokenizer/byte_alphabet.h"
 #include "data/tokenizer/tokenizer_internal.h"
 
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -315,16 +318,14 @@ static mla_status read_document(reader_t *r, int64_t length) {
 
 mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json, int64_t length,
                                      const char *name) {
-    json_error_t error;
     reader_t r = {.context = context, .name = name};
+    char where[PATH_MAX + 2];
     *out = NULL;
-    r.root = json_loadb(json, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    if (!r.root)
-        return mla_fail(context,
-                        json_error_code(&error) == json_error_out_of_memory ? MLA_ERROR_MEMORY : MLA_ERROR_FORMAT,
-                        "%s is not JSON: line %d, column %d: %s", name, error.line, error.column, error.text);
+    snprintf(where, sizeof where, "%s: ", name);
+    mla_status status = mla_json_read(context, where, json, length, 0, &r.root);
+    if (status) return status;
     r.tokenizer = mla_alloc(context, 1, sizeof *r.tokenizer, "a tokenizer");
-    mla_status status = r.tokenizer ? read_document(&r, length) : MLA_ERROR_MEMORY;
+    status = r.tokenizer ? read_document(&r, length) : MLA_ERROR_MEMORY;
     json_decref(r.root);
     if (status) mla_tokenizer_destroy(r.tokenizer);
     else *out = r.tokenizer;

@@ -1,5 +1,6 @@
 /* tokenizer.json, written: from what training found to the text that tokenizer_json.c and Hugging Face's
  * `tokenizers` read. */
+#include "autograd/json/tree.h"
 #include "data/tokenizer/byte_alphabet.h"
 #include "data/tokenizer/tokenizer_internal.h"
 
@@ -69,7 +70,7 @@ mla_status mla_tokenizer_from_plan(mla_context *context, mla_tokenizer **out, co
     if (!w.left) goto done;
     w.right = w.left + room;
     mla_byte_alphabet_make(&w.alphabet);
-    root = json_loads(frame, 0, NULL);
+    status = mla_json_parse(context, "", frame, &root);
     if (root && !fill_in(&w, root)) json = json_dumps(root, JSON_COMPACT);
     status = json ? mla_tokenizer_parse(context, out, json, (int64_t)strlen(json))
                   : mla_fail(context, MLA_ERROR_MEMORY, "no memory for the tokenizer's JSON");

@@ -186,7 +186,7 @@ static void bad_lines_are_named(void **state) {
     static const struct {
         const char *line, *words;
     } cases[] = {
-        {"{", "a.jsonl:3: not JSON"},
+        {"{", "a.jsonl:3: not valid JSON"},
         {"[]", "is no conversation"},
         {"{\"text\": \"a\"}", "expected \"messages\", or \"prompt\" and \"completion\""},
         {"{\"messages\": 3}", "\"messages\" is no list"},

@@ -151,7 +151,6 @@ static void names_what_is_wrong(void **state) {
     write_text("array.jsonl", "{\"text\": \"fine\"}\n\n[1]\n");
     write_text("number.jsonl", "{\"text\": 5}\n");
     write_text("cut.jsonl", "{\"text\": \"\n");
-    write_text("utf8.jsonl", "{\"text\": \"\xff\"}\n");
     write_text("nothing", "");
     mkfifo("pipe", 0600);
     check_refused(c, (mla_text_options){paths("missing.txt")}, MLA_ERROR_IO, "missing.txt: No such file");
@@ -168,8 +167,7 @@ static void names_what_is_wrong(void **state) {
     const char *const cases[][2] = {{"bad.jsonl", "bad.jsonl:2: no field \"text\""},
                                     {"array.jsonl", "array.jsonl:3: not a JSON object"},
                                     {"number.jsonl", "number.jsonl:1: no text in field"},
-                                    {"cut.jsonl", "cut.jsonl:1: not JSON: "},
-                                    {"utf8.jsonl", "utf8.jsonl:1: not JSON: "}};
+                                    {"cut.jsonl", "cut.jsonl:1: not valid JSON: column 10: the string"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_refused(c, (mla_text_options){paths(cases[i][0]), .jsonl_field = "text"}, MLA_ERROR_FORMAT, cases[i][1]);
 }

@@ -174,7 +174,7 @@ static char *changed_json(mla_context *context, const char *old, const char *new
 
 static void refuses_files(void **state) {
     static const char *const wrong[][3] = {
-        {"{", "", "not JSON"},
+        {"{", "", "not valid JSON"},
         {"\"type\": \"BPE\"", "\"type\": \"WordPiece\"", "model \"WordPiece\""},
         {"\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}", "normalizer \"Lowercase\""},
         {"\"type\": \"Sequence\"", "\"type\": \"Metaspace\"", "pre_tokenizer \"Metaspace\""},
@@ -195,7 +195,7 @@ static void refuses_files(void **state) {
         {"\"A\": 65", "\"A\": 262", "token \"A\" has no id or one that is not among 0 to 261"},
         {"\"A\": 65", "\"A\": -1", "token \"A\" has no id"},
         {"\"A\": 65", "\"A\": \"65\"", "token \"A\" has no id"},
-        {"\"A\": 65", "\"B\": 65", "duplicate object key"},
+        {"\"A\": 65", "\"B\": 65", "not among 0 to 260, for 261 tokens"},
         {"\"A\": 65", "\"AA\": 65", "no token \"A\" for the byte 0x41"},
         {"\"A\": 65", "\"A\": 65, \"\\u4e16\": 262", "token \"世\" is not written in the byte-level alphabet"},
         {"\"id\": 256", "\"id\": 255", "one id in added_tokens and another"},
@@ -217,7 +217,7 @@ static void refuses_a_file_that_is_cut(void **state) {
     const int64_t length = (int64_t)strlen(json);
     for (int64_t cut = 0; cut < length; cut += 97) {
         mla_tokenizer *tokenizer;
-        check_error(*state, mla_tokenizer_parse(*state, &tokenizer, json, cut), MLA_ERROR_FORMAT, "not JSON");
+        check_error(*state, mla_tokenizer_parse(*state, &tokenizer, json, cut), MLA_ERROR_FORMAT, "not valid JSON");
     }
     free(json);
 }

@@ -52,8 +52,22 @@ static void only_what_may_be_finished_is_held_back(void **state) {
         if (mla_utf8_unfinished(cases[i].bytes, cases[i].count) != cases[i].unfinished) fail_msg("case %zu", i);
 }
 
+static void repairs_what_is_no_character(void **state) {
+    (void)state;
+    static const char text[] =
+        "plain text, longer than eight \xC3\xA9 \xC3( \xF0\x9F\x98\x80\xF0\x9F\x98 \0 \x7F end\xE2\x82";
+    static const char valid[] =
+        "plain text, longer than eight \u00E9 \uFFFD( \U0001F600\uFFFD\uFFFD\uFFFD \0 \x7F end\uFFFD\uFFFD";
+    char out[3 * sizeof text];
+    assert_int_equal(mla_utf8_repair(text, sizeof text - 1, false, out), sizeof valid - 1);
+    assert_memory_equal(out, valid, sizeof valid - 1);
+    assert_int_equal(mla_utf8_repair("0123456\0", 8, true, out), 10);
+    assert_memory_equal(out, "0123456\uFFFD", 10);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_character_is_known),
-                                       cmocka_unit_test(only_what_may_be_finished_is_held_back)};
+                                       cmocka_unit_test(only_what_may_be_finished_is_held_back),
+                                       cmocka_unit_test(repairs_what_is_no_character)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

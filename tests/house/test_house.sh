@@ -19,12 +19,13 @@ may_include() {
              grep -vE "\"($pattern)\"")
 }
 may_include autograd/base 'autograd/base/.*'
-may_include autograd/schema 'autograd/(base|schema)/.*'
+may_include autograd/json 'autograd/(base|json)/.*'
+may_include autograd/schema 'autograd/(base|json|schema)/.*'
 may_include autograd/kernels 'autograd/(base|kernels)/.*'
 may_include autograd 'autograd/.*'
 may_include layers '(autograd|layers)/.*'
 may_include optim '(autograd|optim)/.*'
-may_include data 'data/.*|autograd/(base|schema)/.*|autograd/tensor\.h'
+may_include data 'data/.*|autograd/(base|json|schema)/.*|autograd/tensor\.h'
 may_include train '(autograd|layers|optim|data|train)/.*'
 
 # only_in FILE HEADER: of the library's files, none but FILE includes HEADER.
@@ -38,6 +39,11 @@ only_in autograd/kernels/gemm_onednn.c dnnl.h
 only_in data/formats/h5_internal.h hdf5.h
 only_in autograd/schema/yaml.c 'yaml.h>' # libyaml's; our own is between quotes
 only_in train/distributed/comm.c mpi.h
+
+# One reader of JSON, autograd/json: jansson's own refuses what Python's reads.
+while IFS= read -r line; do
+    [ -z "$line" ] || fail "$line: read JSON with mla_json_read (autograd/json/tree.h)"
+done < <(grep -rnE --include='*.c' --include='*.h' '\<json_load(s|b|f|fd|_file|_callback)\>' autograd layers optim data train)
 
 # A parallel region states its number of threads: what each has for itself is laid out for those of a context.
 while IFS= read -r line; do

@@ -236,7 +236,7 @@ static void refuses_wrong_json(void **state) {
         {"{\"kv_lora_ranks\": \"8,4\"}", "kv_lora_ranks: expected whole numbers", MLA_ERROR_ARGUMENT},
         {"{\"vocab_size\": 9, \"kv_lora_ranks\": [8, 4]}", "kv_lora_ranks: 2 ranks for 4 layers", MLA_ERROR_ARGUMENT},
         {"[1]", "expected a JSON object", MLA_ERROR_FORMAT},
-        {"{\"hidden_size\": 1,\n \"hidden_size\": 2}", "not valid JSON: line 2", MLA_ERROR_FORMAT},
+        {"{\"hidden_size\": 1,\n  2}", "not valid JSON: line 2, column 3: expected a key", MLA_ERROR_FORMAT},
         {"{", "not valid JSON", MLA_ERROR_FORMAT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

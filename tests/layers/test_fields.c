@@ -150,7 +150,7 @@ static void json_is_read_alike(void **state) {
     static const char *const wrong[][2] = {
         {"{\"words\": 1}", "w words: expected words with commas between, got a whole number (words)"},
         {"{\"words\": [\"a\", [\"b\"]]}", "words: expected words with commas between, got a list"},
-        {"{\"ints\": [1, \"2\"]}", "ints: expected whole numbers with commas between, got text"},
+        {"{\"ints\": [1, \"2\"]}", "ints: expected whole numbers with commas between, got the text \"2\""},
         {"{\"whole\": [1]}", "whole: expected a whole number, got a list"},
         {"{\"whole\": {}}", "whole: expected a whole number, got a group of keys"},
         {"{\"group\": []}", "group: expected a group of keys, got a list"}};

@@ -77,7 +77,7 @@ check 2 "use data.packing: stream, or model.position: rope" "$mla" train chat.ya
 
 # ---- what does not fit
 
-check 1 "text.txt:1: not JSON" "$mla" prepare text.txt --format chat --held-out 0 --out no.h5
+check 1 "text.txt:1: not valid JSON" "$mla" prepare text.txt --format chat --held-out 0 --out no.h5
 printf '{"messages": [{"role": "tool", "content": "x"}]}\n{}\n' >bad.jsonl
 check 1 'bad.jsonl:1: "tool" is no role' "$mla" prepare bad.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
 check 2 "chatml needs the token <|im_start|>" "$mla" prepare chats.jsonl --format chat --template chatml --tokenizer bytes --out no.h5

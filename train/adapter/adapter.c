@@ -13,8 +13,10 @@ enum { LARGEST_CONFIG = 16 << 20 };
 
 /* ---- opening ---- */
 
-static mla_status parse_config(mla_adapter *a, const char *text) {
-    const mla_status status = mla_json_parse(a->context, a->path, text, &a->config);
+static mla_status parse_config(mla_adapter *a, const char *file, const char *text, int64_t length) {
+    char where[PATH_MAX + 64];
+    snprintf(where, sizeof where, "%s: ", file);
+    const mla_status status = mla_json_read(a->context, where, text, length, 0, &a->config);
     return status ? status : mla_adapter_check_config(a->context, a->path, a->config);
 }
 
@@ -58,7 +60,7 @@ static mla_status open_peft(mla_adapter *a, const char *folder) {
     int64_t length;
     snprintf(path, sizeof path, "%s/adapter_config.json", folder);
     mla_status status = mla_file_read(a->context, &text, &length, path, LARGEST_CONFIG);
-    if (!status) status = parse_config(a, text);
+    if (!status) status = parse_config(a, path, text, length);
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
     if (!status) status = mla_safetensors_open(a->context, &a->safetensors, path);
     if (!status) status = list_safetensors(a);
@@ -72,7 +74,7 @@ static mla_status open_own(mla_adapter *a, const char *path) {
     snprintf(a->path, sizeof a->path, "%s", mla_checkpoint_path(a->checkpoint));
     const char *config = mla_checkpoint_adapter(a->checkpoint);
     if (!config) return mla_fail(a->context, MLA_ERROR_ARGUMENT, "%s: is a model, not an adapter", a->path);
-    status = parse_config(a, config);
+    status = parse_config(a, a->path, config, (int64_t)strlen(config));
     return status ? status : list_checkpoint(a);
 }
 

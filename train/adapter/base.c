@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +45,10 @@ char *mla_base_text(mla_context *context, const char *path, const mla_decoder *m
 }
 
 mla_status mla_base_check(mla_context *context, const char *where, const char *text, const mla_decoder *model) {
-    char hash[MLA_BASE_HASH];
+    char hash[MLA_BASE_HASH], begin[PATH_MAX + 32];
     json_t *json;
-    mla_status status = mla_json_parse(context, where, text, &json);
+    snprintf(begin, sizeof begin, "%s: ", where);
+    mla_status status = mla_json_parse(context, begin, text, &json);
     if (status) return status;
     const char *path = json_string_value(json_object_get(json, "path"));
     const char *wanted = json_string_value(json_object_get(json, "hash"));

@@ -192,8 +192,10 @@ static mla_status write_chat_template(const job *j) {
 static mla_status prepare(job *j) {
     const char *origin = mla_checkpoint_hugging_face(j->checkpoint),
                *tokenizer = mla_checkpoint_tokenizer(j->checkpoint);
+    char where[PATH_MAX + 32];
     mla_status status = MLA_OK;
-    if (origin) status = mla_json_parse(j->context, mla_checkpoint_path(j->checkpoint), origin, &j->origin);
+    snprintf(where, sizeof where, "%s: /config/hugging_face: ", mla_checkpoint_path(j->checkpoint));
+    if (origin) status = mla_json_parse(j->context, where, origin, &j->origin);
     if (!status && tokenizer)
         status = mla_tokenizer_parse(j->context, &j->tokenizer, tokenizer, (int64_t)strlen(tokenizer));
     return status;

@@ -153,36 +153,40 @@ static const char *type_of(const mla_safetensors *file) {
 /* ---- the texts ---- */
 
 /* A text of the folder; *text is NULL where there is no such file and it is not needed. */
-static mla_status read_text(mla_context *context, const char *folder, const char *name, bool needed, char **text) {
+static mla_status read_text(mla_context *context, const char *folder, const char *name, bool needed, char **text,
+                            int64_t *length) {
     char path[PATH_MAX];
-    int64_t length;
     *text = NULL;
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "%s: the path is too long", folder);
     if (!needed && access(path, F_OK)) return MLA_OK;
-    return mla_file_read(context, text, &length, path, LARGEST_CONFIG);
+    return mla_file_read(context, text, length, path, LARGEST_CONFIG);
 }
 
 static mla_status read_config(mla_context *context, const char *folder, mla_model_config *config,
                               const mla_family **family) {
     char *text, where[PATH_MAX + 16];
+    int64_t length;
     json_t *json = NULL;
-    mla_status status = read_text(context, folder, "config.json", true, &text);
+    mla_status status = read_text(context, folder, "config.json", true, &text, &length);
     snprintf(where, sizeof where, "%s/config.json: ", folder);
-    if (!status) status = mla_hugging_face_read(context, where, text, config);
-    if (!status) status = mla_json_parse(context, where, text, &json);
+    if (!status) status = mla_json_read(context, where, text, length, 0, &json);
+    if (!status) status = mla_hugging_face_read_json(context, where, json, config);
     if (!status) *family = mla_family_of(json);
     json_decref(json);
     free(text);
     return status;
 }
 
+/* Quietly where the file was read before. */
 static mla_status add_text(mla_context *context, json_t *all, const char *folder, const char *name) {
     char *text, where[PATH_MAX + 64];
+    int64_t length;
     json_t *json = NULL;
-    mla_status status = read_text(context, folder, name, false, &text);
+    const unsigned flags = strcmp(name, "config.json") ? 0 : MLA_JSON_QUIET;
+    mla_status status = read_text(context, folder, name, false, &text, &length);
     snprintf(where, sizeof where, "%s/%s: ", folder, name);
-    if (!status && text) status = mla_json_parse(context, where, text, &json);
+    if (!status && text) status = mla_json_read(context, where, text, length, flags, &json);
     if (json) json_object_set_new(all, name, json);
     free(text);
     return status;
@@ -191,7 +195,8 @@ static mla_status add_text(mla_context *context, json_t *all, const char *folder
 /* A program, not JSON: newer models have it in a file of its own. */
 static mla_status add_chat_template(mla_context *context, json_t *all, const char *folder) {
     char *text;
-    const mla_status status = read_text(context, folder, "chat_template.jinja", false, &text);
+    int64_t length;
+    const mla_status status = read_text(context, folder, "chat_template.jinja", false, &text, &length);
     if (!status && text) json_object_set_new(all, "chat_template.jinja", json_string(text));
     free(text);
     return status;
@@ -248,7 +253,7 @@ static mla_status import_save(mla_decoder *model, const char *folder, const char
 
 mla_status mla_import(mla_context *context, const char *folder, const char *path, mla_import_report *report) {
     mla_model_config config;
-    const mla_family *family;
+    const mla_family *family = NULL;
     mla_decoder *model = NULL;
     mla_safetensors *file = NULL;
     mla_status status = read_config(context, folder, &config, &family);

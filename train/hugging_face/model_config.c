@@ -190,13 +190,18 @@ static mla_status read_file(reader *r, mla_model_config *out) {
     return status ? status : mla_model_config_check(r->file.context, r->file.where, out);
 }
 
+mla_status mla_hugging_face_read_json(mla_context *context, const char *where, json_t *file, mla_model_config *out) {
+    reader r = {.file = {context, where, file}, .ours = json_object()};
+    const mla_status status = r.ours ? read_file(&r, out)
+                                     : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
+    json_decref(r.ours);
+    return status;
+}
+
 mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text, mla_model_config *out) {
     json_t *file;
     mla_status status = mla_json_parse(context, where, text, &file);
-    if (status) return status;
-    reader r = {.file = {context, where, file}, .ours = json_object()};
-    status = r.ours ? read_file(&r, out) : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
-    json_decref(r.ours);
+    if (!status) status = mla_hugging_face_read_json(context, where, file, out);
     json_decref(file);
     return status;
 }

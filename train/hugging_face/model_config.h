@@ -16,6 +16,10 @@
  * MLA_ERROR_ARGUMENT (a value out of its bounds). */
 mla_status mla_hugging_face_read(mla_context *context, const char *where, const char *text, mla_model_config *out);
 
+/* The same of one that is parsed. */
+mla_status mla_hugging_face_read_json(mla_context *context, const char *where, struct json_t *file,
+                                      mla_model_config *out);
+
 /* A new config.json that transformers reads as the same model. `origin`, or NULL, is the one the model was
  * read from: its architecture is kept where the model still is one, and so are its keys that say nothing
  * about the computation (ids of special tokens ...). NULL after an error: MLA_ERROR_ARGUMENT names what

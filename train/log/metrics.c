@@ -32,8 +32,9 @@ static int64_t whole_of(const json_t *object, const char *key) {
     return (int64_t)json_integer_value(json_object_get(object, key));
 }
 
-static bool parse_line(const char *line, size_t length, mla_metrics *out) {
-    json_t *json = json_loadb(line, length, 0, NULL);
+static bool parse_line(mla_context *context, const char *line, int64_t length, mla_metrics *out) {
+    json_t *json;
+    if (mla_json_read(context, "", line, length, MLA_JSON_QUIET, &json)) mla_clear_error(context); /* the caller says */
     const json_t *time = json_object_get(json, "time");
     *out = (mla_metrics){.step = whole_of(json, "step"),
                          .tokens = whole_of(json, "tokens"),
@@ -124,11 +125,11 @@ static int64_t line_length(const char *text, int64_t length) {
 }
 
 /* Bytes of the lines up to `step`, in which steps follow one another. */
-static int64_t kept_length(const char *text, int64_t length, int64_t step) {
+static int64_t kept_length(mla_context *context, const char *text, int64_t length, int64_t step) {
     int64_t kept = 0, size, last = 0;
     mla_metrics line;
     while ((size = line_length(text + kept, length - kept)) > 0) {
-        if (!parse_line(text + kept, (size_t)size, &line) || line.step <= last || line.step > step) break;
+        if (!parse_line(context, text + kept, size, &line) || line.step <= last || line.step > step) break;
         last = line.step;
         kept += size;
     }
@@ -145,7 +146,7 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
     if (!log->path) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
     else if (log->descriptor < 0) status = metrics_failed(context, "open", path);
     else status = read_all(context, path, log->descriptor, &text, &length);
-    if (!status && ftruncate(log->descriptor, kept_length(text, length, step)))
+    if (!status && ftruncate(log->descriptor, kept_length(context, text, length, step)))
         status = metrics_failed(context, "cut", path);
     free(text);
     if (!status) return MLA_OK;
@@ -183,7 +184,7 @@ static mla_status parse_all(mla_context *context, const char *path, const char *
     mla_status status = MLA_OK;
     for (int64_t at = 0; !status && (size = line_length(text + at, length - at)) > 0; at += size) {
         status = mla_grow(context, out, &capacity, *count + 1, sizeof **out, "the metrics");
-        if (!status && !parse_line(text + at, (size_t)size, &(*out)[*count]))
+        if (!status && !parse_line(context, text + at, size, &(*out)[*count]))
             status = mla_fail(context, MLA_ERROR_FORMAT, "%s: line %lld is not a step of a run", path,
                               (long long)*count + 1);
         *count += !status;
