@@ -1,14 +1,12 @@
 #include "data/text/text_source.h"
 #include "autograd/base/file.h"
-#include "autograd/json/tree.h"
+#include "data/text/json_field.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
 #include <glob.h>
 #include <inttypes.h>
-#include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +19,7 @@ struct mla_text_source {
     mla_context *context;
     char *field;
     bool lines;
+    mla_bad_lines_choice bad_lines;
     double held_out;
     uint64_t seed, limit; /* documents whose hash is up to the limit are held out */
     char **files;
@@ -30,8 +29,9 @@ struct mla_text_source {
     int64_t file;
     char *map;
     int64_t length, at, line;
-    json_t *json; /* owns the bytes of a JSONL document */
-    char *name;   /* of a JSONL document */
+    mla_json_field reader; /* of JSONL; owns the bytes of a document that is escaped */
+    mla_bad_lines bad;     /* of the last reading, or the one that goes on */
+    char *name;            /* of a JSONL document */
     mla_document document;
     int64_t tail; /* bytes of the only document that are still to come, as held out */
 };
@@ -137,44 +137,33 @@ static void unmap_file(mla_text_source *s) {
     s->length = s->at = 0;
 }
 
-/* The text of a line of JSON, kept by s->json; NULL after an error. */
-static const char *line_text(mla_text_source *s, const char *line, size_t bytes, size_t *length) {
-    const char *path = s->files[s->file];
-    char where[PATH_MAX + 32];
-    json_decref(s->json);
-    snprintf(where, sizeof where, "%s:%" PRId64 ": ", path, s->line);
-    if (mla_json_read(s->context, where, line, (int64_t)bytes, MLA_JSON_LINE | MLA_JSON_QUIET | MLA_JSON_ZEROS,
-                      &s->json))
-        return NULL;
-    const json_t *text = json_object_get(s->json, s->field);
-    *length = json_string_length(text);
-    if (json_is_string(text)) return json_string_value(text);
-    if (!json_is_object(s->json))
-        mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": not a JSON object", path, s->line);
-    else
-        mla_fail(s->context, MLA_ERROR_FORMAT, "%s:%" PRId64 ": %s \"%s\"", path, s->line,
-                 text ? "no text in field" : "no field", s->field);
-    return NULL;
+/* The text in the field of a line; without one, it is an error, or left out and counted. */
+static mla_status take_field(mla_text_source *s, const char *line, int64_t bytes) {
+    mla_document *d = &s->document;
+    const mla_status status = mla_json_field_text(s->context, &s->reader, s->name, s->field, line, bytes, &d->bytes,
+                                                  &d->length);
+    if (status != MLA_ERROR_FORMAT || s->bad_lines != MLA_BAD_LINES_SKIP) return status;
+    d->length = 0;
+    mla_bad_lines_add(s->context, &s->bad);
+    return MLA_OK;
 }
 
 static mla_status take_line(mla_text_source *s) {
-    const char *line = s->map + s->at, *text = line, *end = memchr(line, '\n', (size_t)(s->length - s->at));
-    size_t bytes = end ? (size_t)(end - line) : (size_t)(s->length - s->at), length = 0;
-    s->at += (int64_t)bytes + 1;
+    const char *line = s->map + s->at, *end = memchr(line, '\n', (size_t)(s->length - s->at));
+    const int64_t bytes = end ? end - line : s->length - s->at;
+    s->at += bytes + 1;
     s->line++;
     s->document.length = 0;
-    size_t blanks = 0;
+    int64_t blanks = 0;
     while (blanks < bytes && strchr(" \t\r", line[blanks]) && line[blanks]) blanks++;
     if (blanks == bytes) return MLA_OK;
-    if (s->lines) length = bytes;
-    else if (!(text = line_text(s, line, bytes, &length))) return mla_error_status(s->context);
     free(s->name);
     if (asprintf(&s->name, "%s:%" PRId64, s->files[s->file], s->line) < 0) {
         s->name = NULL;
         return mla_fail(s->context, MLA_ERROR_MEMORY, "no memory for the name of a document");
     }
-    s->document = (mla_document){.bytes = text, .length = (int64_t)length, .name = s->name};
-    return MLA_OK;
+    s->document = (mla_document){.bytes = line, .length = bytes, .name = s->name};
+    return s->lines ? MLA_OK : take_field(s, line, bytes);
 }
 
 static void take_file(mla_text_source *s) {
@@ -271,13 +260,18 @@ mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_
                         options->held_out);
     mla_text_source *s = mla_alloc(context, 1, sizeof *s, "a text source");
     if (!s) return MLA_ERROR_MEMORY;
-    *s = (mla_text_source){
-        .context = context, .lines = options->lines, .held_out = options->held_out, .seed = options->seed, .file = -1};
+    *s = (mla_text_source){.context = context,
+                           .lines = options->lines,
+                           .bad_lines = options->bad_lines,
+                           .held_out = options->held_out,
+                           .seed = options->seed,
+                           .file = -1};
     mla_status status = MLA_OK;
     if (options->jsonl_field && !(s->field = strdup(options->jsonl_field)))
         status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a text source");
     if (!status) status = find_files(s, options);
     if (!status) status = scan(s);
+    mla_bad_lines_warn(context, &s->bad);
     mla_text_rewind(s);
     if (status) mla_text_close(s);
     else *out = s;
@@ -288,7 +282,7 @@ void mla_text_close(mla_text_source *s) {
     if (!s) return;
     unmap_file(s);
     for (int64_t i = 0; i < s->count; i++) free(s->files[i]);
-    json_decref(s->json);
+    mla_json_field_free(&s->reader);
     free(s->files);
     free(s->field);
     free(s->name);
@@ -319,7 +313,9 @@ void mla_text_rewind(mla_text_source *s) {
     unmap_file(s);
     s->file = -1;
     s->tail = 0;
+    s->bad.count = 0;
 }
 
+const mla_bad_lines *mla_text_bad_lines(const mla_text_source *s) { return &s->bad; }
 int64_t mla_text_documents(const mla_text_source *s) { return s->documents; }
 int64_t mla_text_bytes(const mla_text_source *s) { return s->bytes; }

@@ -1,10 +1,10 @@
 /* Documents, one after the other, from text files, folders, globs and JSONL files.
  *
  * A file is a document, whatever bytes it holds (invalid UTF-8 and zeros included). With a JSONL field named,
- * each line of a file whose name ends in .jsonl is a document: the string in that field. Empty documents are
- * left out. Folders are read with all folders below them, links followed, sorted by name; a path that is no
- * file may be a glob ("texts-*.txt"), whose matches are sorted by name. The order is that of the list of
- * paths: the same files give the same documents in the same order.
+ * each line of a file whose name ends in .jsonl is a document: the string in that field (json_field.h). Empty documents
+ * are left out. Folders are read with all folders below them, links followed, sorted by name; a path that is no file
+ * may be a glob ("texts-*.txt"), whose matches are sorted by name. The order is that of the list of paths: the same
+ * files give the same documents in the same order.
  *
  * With `lines`, each line of every file is a document, as it stands.
  *
@@ -17,15 +17,16 @@
 #ifndef MLA_DATA_TEXT_TEXT_SOURCE_H
 #define MLA_DATA_TEXT_TEXT_SOURCE_H
 
-#include "autograd/base/context.h"
+#include "data/text/bad_lines.h"
 
 typedef struct {
     const char *const *paths;
     int64_t count;
-    const char *jsonl_field; /* NULL: .jsonl files are plain text like others */
-    bool lines;              /* all files are lists of lines */
-    double held_out;         /* fraction of the documents, 0 <= held_out < 1; 0: none */
-    uint64_t seed;           /* of the choice of held-out documents */
+    const char *jsonl_field;        /* NULL: .jsonl files are plain text like others */
+    mla_bad_lines_choice bad_lines; /* JSONL lines without text in the field: an error, or left out with a warning */
+    bool lines;                     /* all files are lists of lines */
+    double held_out;                /* fraction of the documents, 0 <= held_out < 1; 0: none */
+    uint64_t seed;                  /* of the choice of held-out documents */
 } mla_text_options;
 
 typedef struct {
@@ -47,6 +48,9 @@ void mla_text_close(mla_text_source *source);
 mla_status mla_text_next(mla_text_source *source, const mla_document **out);
 /* Back to the first document. */
 void mla_text_rewind(mla_text_source *source);
+
+/* The lines that were left out, as far as was read since the beginning. */
+const mla_bad_lines *mla_text_bad_lines(const mla_text_source *source);
 
 /* Of the whole source. */
 int64_t mla_text_documents(const mla_text_source *source);

@@ -88,4 +88,33 @@ printf '{"text": "one"}\n{"text": one}\n' >broken.jsonl
 check 1 "broken.jsonl:2: not valid JSON: column 10: expected a value, not 'o'" "$mla" prepare broken.jsonl --out no.h5
 [ -e no.h5 ] && fail "a failed command left a file"
 
+# broken lines may be left out: counted, the first ones named
+printf '{"text": "one"}\n{"text": two}\n{"body": "x"}\n\n{"text": null}\n[1]\n{"text": "two"\n{"text\n7\n{"text": "two"}\n' >some.jsonl
+check 1 "some.jsonl:2: not valid JSON: column 10" "$mla" prepare some.jsonl --tokenizer bytes --out no.h5
+check 0 "documents        2" "$mla" prepare some.jsonl --tokenizer bytes --held-out 0 --bad-lines skip --out some.h5
+for words in "left out: some.jsonl:2: not valid JSON: column 10" 'left out: some.jsonl:3: no field "text"; the line has body' \
+    'left out: some.jsonl:5: no text in field "text"' "left out: some.jsonl:6: not a JSON object" "left out: some.jsonl:7: not" \
+    "7 lines are left out (data.bad_lines: skip)" "bad lines        7 are left out"; do
+    [[ $printed == *"$words"* ]] || fail "not said: $words: $printed"
+done
+[[ $printed == *"some.jsonl:8:"* ]] && fail "more than the first are named: $printed"
+[ "$(grep -o "lines are left out" <<<"$printed" | wc -l)" = 1 ] || fail "said more than once: $printed"
+json=$("$mla" prepare some.jsonl --tokenizer bytes --held-out 0 --bad-lines skip --json --out some.h5 2>/dev/null)
+[[ $json == *'"bad_lines":{"count":7,"first":["some.jsonl:2: not valid JSON: column 10'* ]] || fail "as JSON: $json"
+[[ $json == *'"train":{"documents":2,"bytes":6,"tokens":8,'* ]] || fail "as JSON: $json"
+printf '{"prompt": "one", "completion": "two"}\n{"prompt": "one"}\n{"messages": [}\n' >some-chats.jsonl
+check 1 'some-chats.jsonl:2: "prompt" and "completion" must both be text' "$mla" prepare some-chats.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
+for tokenizer in bytes bpe; do
+    check 0 "left out: some-chats.jsonl:3: not valid JSON: column 15" "$mla" prepare some-chats.jsonl --format chat --tokenizer $tokenizer \
+        --held-out 0 --bad-lines skip --out chats.h5
+    [[ $printed == *"bad lines        2 are left out"* && $printed == *"documents        1,"* ]] || fail "chat: $printed"
+done
+printf '{"text": two}\n' >none.jsonl
+check 2 "there is no text in none.jsonl" "$mla" prepare none.jsonl --tokenizer bytes --bad-lines skip --out no.h5
+for i in $(seq 60); do echo "{\"meta\": {\"text\": \"This is line $i of some.\"}}"; done >few.jsonl
+printf '{"text": 1}\n{\n' >>few.jsonl
+tiny_run nested data.source=few.jsonl data.tokenizer=bytes data.bad_lines=skip data.field=meta.text 2>warnings
+grep -q "2 lines are left out" warnings || fail "training: $(cat warnings)"
+[ -e no.h5 ] && fail "a failed command left a file"
+
 finish

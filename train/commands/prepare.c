@@ -1,6 +1,9 @@
 /* mla prepare: text to a token file. */
 #include "train/run/prepare.h"
 #include "train/commands/commands.h"
+#include "train/commands/report.h"
+
+#include <string.h>
 
 typedef struct {
     char *out, *tokenizer, *field, *held_out_text;
@@ -8,6 +11,8 @@ typedef struct {
     double held_out;
     mla_recipe_format format;
     mla_chat_template chat_template;
+    mla_bad_lines_choice bad_lines;
+    bool json;
 } options;
 
 static const char *const formats[] = {"auto", "text", "chat", NULL};
@@ -24,7 +29,11 @@ static const mla_field fields[] = {
      .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
-    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
+    {"field", MLA_FIELD_STRING, AT(field), .text = "text",
+     .help = "JSONL: the key that holds the text; meta.text: one within another"},
+    {"bad-lines", MLA_FIELD_ENUM, AT(bad_lines), .names = mla_bad_lines_names,
+     .help = "JSONL and chat: lines that are broken or lack the field end it, or are left out and counted"},
+    {"json", MLA_FIELD_BOOL, AT(json), .help = "print as JSON"},
 };
 #undef AT
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
@@ -49,7 +58,29 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
     fprintf(out, "tokens           %lld for training, %lld held out\n", (long long)t->tokens, (long long)h->tokens);
     if (r->chat_template != MLA_CHAT_AUTO) print_chat(out, r);
     else fprintf(out, "bytes per token  %.3f\n", ratio(bytes, tokens));
+    if (r->bad.count) fprintf(out, "bad lines        %lld are left out\n", (long long)r->bad.count);
     fprintf(out, "token file       %s\n", path);
+}
+
+static json_t *split_json(const mla_prepare_count *count) {
+    return json_pack("{s:I, s:I, s:I, s:I}", "documents", (json_int_t)count->documents, "bytes",
+                     (json_int_t)count->bytes, "tokens", (json_int_t)count->tokens, "answers",
+                     (json_int_t)count->answers);
+}
+
+static void print_json(const mla_call *call, const mla_prepare_report *r, const char *path) {
+    json_t *bad = json_array();
+    for (int64_t i = 0; i < r->bad.count && i < MLA_BAD_LINES_TOLD; i++)
+        json_array_append_new(bad,
+                              mla_report_text(call->context, &(mla_bytes){.bytes = (char *)(uintptr_t)r->bad.first[i],
+                                                                          .count = (int64_t)strlen(r->bad.first[i])}));
+    json_t *json = json_pack("{s:s, s:o, s:o, s:I, s:I, s:{s:I, s:o}}", "token_file", path, "train",
+                             split_json(&r->train), "held_out", split_json(&r->held_out), "vocabulary",
+                             (json_int_t)r->vocabulary_size, "without_answer", (json_int_t)r->left_out, "bad_lines",
+                             "count", (json_int_t)r->bad.count, "first", bad);
+    if (r->chat_template != MLA_CHAT_AUTO)
+        json_object_set_new(json, "template", json_string(mla_chat_template_names[r->chat_template]));
+    mla_report_print(call->out, json);
 }
 
 static mla_status prepare_run(const mla_call *call) {
@@ -61,14 +92,17 @@ static mla_status prepare_run(const mla_call *call) {
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
                                          .chat = o->format == MLA_RECIPE_CHAT,
                                          .chat_template = o->chat_template,
+                                         .bad_lines = o->bad_lines,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = o->vocab_size,
                                          .held_out = o->held_out,
                                          .held_out_text = o->held_out_text};
     mla_prepare_report report;
     mla_status status = mla_prepare(call->context, &prepare, o->out, &report);
-    if (!status) print_report(call->out, &report, o->out);
-    return status;
+    if (status) return status;
+    if (o->json) print_json(call, &report, o->out);
+    else print_report(call->out, &report, o->out);
+    return MLA_OK;
 }
 
 const mla_command mla_command_prepare = {

@@ -11,6 +11,7 @@
 #ifndef MLA_TRAIN_RECIPE_RECIPE_H
 #define MLA_TRAIN_RECIPE_RECIPE_H
 
+#include "data/text/bad_lines.h"
 #include "data/text/chat.h"
 #include "layers/adapt/adapters.h"
 #include "optim/schedule.h"
@@ -34,6 +35,7 @@ typedef struct {
     mla_recipe_format format; /* AUTO: files named .jsonl are JSONL; TEXT: none is; CHAT: all are, of conversations */
     mla_chat_template chat_template; /* of conversations */
     char *field;                     /* of the objects of JSONL */
+    mla_bad_lines_choice bad_lines;  /* of JSONL and conversations */
     char *tokens;                    /* a token file of `mla prepare`; NULL: none */
     char *tokenizer;                 /* "bytes", "bpe" or a tokenizer.json */
     int64_t vocab_size;              /* of a new BPE */

@@ -19,6 +19,7 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
                                  .jsonl_field = data->format == MLA_RECIPE_AUTO ? data->field : NULL,
                                  .chat = data->format == MLA_RECIPE_CHAT,
                                  .chat_template = data->chat_template,
+                                 .bad_lines = data->bad_lines,
                                  .tokenizer = data->tokenizer,
                                  .vocab_size = data->vocab_size,
                                  .held_out = data->held_out};
@@ -49,10 +50,20 @@ static mla_status add_to_sample(mla_context *context, sample *s, const char *byt
     return MLA_OK;
 }
 
+/* A conversation; without messages where it is broken, if such are counted in `bad` instead of being errors. */
+static mla_status read_chat(mla_context *context, const mla_document *document, mla_bad_lines *bad, mla_chat *chat) {
+    const mla_status status = mla_chat_parse(context, document->name, document->bytes, document->length, chat);
+    if (status != MLA_ERROR_FORMAT || !bad) return status;
+    mla_bad_lines_add(context, bad);
+    chat->count = 0;
+    return MLA_OK;
+}
+
 /* What is said in a conversation. */
-static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_document *document) {
+static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_document *document, bool skip) {
+    mla_bad_lines bad = {0}; /* encoding tells of them */
     mla_chat chat = {0};
-    mla_status status = mla_chat_parse(context, document->name, document->bytes, document->length, &chat);
+    mla_status status = read_chat(context, document, skip ? &bad : NULL, &chat);
     for (int64_t i = 0; i < chat.count && !status; i++)
         status = add_to_sample(context, s, chat.messages[i].content, chat.messages[i].length);
     mla_chat_free(&chat);
@@ -60,7 +71,9 @@ static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_
 }
 
 /* Takes a document as long as the sample does not run ahead of its share of what was seen. */
-static mla_status take_sample(mla_context *context, mla_text_source *source, bool chat, sample *out) {
+static mla_status take_sample(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
+                              sample *out) {
+    const bool skip = options->bad_lines == MLA_BAD_LINES_SKIP;
     const double share = (double)SAMPLE_BYTES / (double)mla_text_bytes(source);
     const mla_document *document = NULL;
     double seen = 0;
@@ -70,8 +83,8 @@ static mla_status take_sample(mla_context *context, mla_text_source *source, boo
         seen += (double)document->length;
         const bool fits = (double)(out->bytes + document->length) <= share * seen || share >= 1;
         if (document->held_out || !fits) continue;
-        status = chat ? add_chat_to_sample(context, out, document)
-                      : add_to_sample(context, out, document->bytes, document->length);
+        status = options->chat ? add_chat_to_sample(context, out, document, skip)
+                               : add_to_sample(context, out, document->bytes, document->length);
         if (status) break;
     }
     return status;
@@ -81,7 +94,7 @@ static mla_status train_tokenizer(mla_context *context, mla_text_source *source,
                                   mla_tokenizer **out) {
     sample documents = {0};
     const mla_bpe_options bpe = {.vocab_size = (int32_t)options->vocab_size};
-    mla_status status = take_sample(context, source, options->chat, &documents);
+    mla_status status = take_sample(context, source, options, &documents);
     if (!status) status = mla_tokenizer_train(context, out, &bpe, documents.chunks, documents.count);
     free_sample(&documents);
     return status;
@@ -123,6 +136,7 @@ typedef struct {
     mla_bytes answers;
     mla_token_writer *writer;
     mla_prepare_report *report;
+    bool skip; /* bad lines */
 } encoding;
 
 static void free_encoding(encoding *e) {
@@ -151,8 +165,9 @@ static mla_status encode_text(encoding *e, const mla_document *document) {
 static mla_status encode_chat(encoding *e, const mla_document *document) {
     int64_t answers = 0;
     e->ids.count = e->answers.count = 0;
-    mla_status status = mla_chat_parse(e->context, document->name, document->bytes, document->length, &e->chat);
-    if (!status) status = mla_chat_encode(e->context, e->chat_encoder, document->name, &e->chat, &e->ids, &e->answers);
+    mla_status status = read_chat(e->context, document, e->skip ? &e->report->bad : NULL, &e->chat);
+    if (status || !e->chat.count) return status;
+    status = mla_chat_encode(e->context, e->chat_encoder, document->name, &e->chat, &e->ids, &e->answers);
     if (status) return status;
     for (int64_t i = 0; i < e->answers.count; i++) answers += e->answers.bytes[i];
     if (!answers) return e->report->left_out++, MLA_OK;
@@ -169,25 +184,28 @@ static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tok
     mla_text_rewind(source);
     while (!(status = mla_text_next(source, &document)) && document)
         if ((status = chat ? encode_chat(e, document) : encode_text(e, document))) break;
+    if (chat) mla_bad_lines_warn(e->context, &e->report->bad);
+    else e->report->bad = *mla_text_bad_lines(source);
     if (!status && e->report->left_out)
         mla_warn(e->context, "%lld of %lld conversations have no answer and are left out",
                  (long long)e->report->left_out, (long long)mla_text_documents(source));
     return status;
 }
 
-static mla_status write_tokens(mla_context *context, mla_text_source *source, const mla_tokenizer *tokenizer, bool chat,
-                               const char *path, mla_prepare_report *report) {
+static mla_status write_tokens(mla_context *context, mla_text_source *source, const mla_tokenizer *tokenizer,
+                               const mla_prepare_options *prepare, const char *path, mla_prepare_report *report) {
     mla_token_writer *writer = NULL;
     char *json = mla_tokenizer_json(context, tokenizer);
     if (!json) return MLA_ERROR_MEMORY;
     const mla_token_options options = {.vocabulary_size = mla_tokenizer_vocab_size(tokenizer),
                                        .separator = mla_tokenizer_separator(tokenizer),
                                        .tokenizer = json,
-                                       .answers = chat};
+                                       .answers = prepare->chat};
     report->vocabulary_size = options.vocabulary_size;
     mla_status status = mla_token_writer_create(context, &writer, path, &options);
-    encoding e = {.context = context, .writer = writer, .report = report};
-    if (!status) status = encode_all(&e, source, tokenizer, chat);
+    encoding e = {
+        .context = context, .writer = writer, .report = report, .skip = prepare->bad_lines == MLA_BAD_LINES_SKIP};
+    if (!status) status = encode_all(&e, source, tokenizer, prepare->chat);
     if (!status) status = mla_token_writer_commit(writer);
     mla_token_writer_close(writer);
     free_encoding(&e);
@@ -238,6 +256,7 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
                                    .count = options->source_count,
                                    .jsonl_field = options->chat ? NULL : options->jsonl_field,
                                    .lines = options->chat,
+                                   .bad_lines = options->bad_lines,
                                    .held_out = options->held_out};
     if (!report) report = &unused;
     *report = (mla_prepare_report){0};
@@ -246,7 +265,7 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
     if (!status) status = mla_text_open(context, &source, &text);
     if (!status) status = make_tokenizer(context, source, options, &tokenizer);
     if (!status) status = choose_template(context, options, tokenizer, &report->chat_template);
-    if (!status) status = write_tokens(context, source, tokenizer, options->chat, path, report);
+    if (!status) status = write_tokens(context, source, tokenizer, options, path, report);
     if (!status && options->held_out_text) status = write_held_out_text(context, source, options->held_out_text);
     mla_tokenizer_destroy(tokenizer);
     mla_text_close(source);

@@ -11,9 +11,10 @@ typedef struct {
     const char *jsonl_field; /* NULL: .jsonl files are plain text */
     bool chat;               /* every line of every file is a conversation (data/text/chat.h) */
     mla_chat_template chat_template;
-    const char *tokenizer;     /* "bytes", "bpe", or the path of a tokenizer.json */
-    int64_t vocab_size;        /* of a new BPE */
-    double held_out;           /* share of the documents, chosen by their content */
+    mla_bad_lines_choice bad_lines; /* of JSONL and conversations */
+    const char *tokenizer;          /* "bytes", "bpe", or the path of a tokenizer.json */
+    int64_t vocab_size;             /* of a new BPE */
+    double held_out;                /* share of the documents, chosen by their content */
     const char *held_out_text; /* a file that gets the bytes of the held-out documents, one after the other; or NULL */
 } mla_prepare_options;
 
@@ -24,7 +25,8 @@ typedef struct {
 
 typedef struct {
     mla_prepare_count train, held_out;
-    int64_t left_out; /* conversations without an answer */
+    int64_t left_out;  /* conversations without an answer */
+    mla_bad_lines bad; /* lines that are broken, if they are to be left out */
     int64_t vocabulary_size;
     mla_chat_template chat_template; /* that was used */
 } mla_prepare_report;
