@@ -2,7 +2,11 @@
  * and the process ended. */
 #include "train/commands/arguments.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DONE = 0, FAILED = 1, WRONG_USE = 2, STOPPED = 75 };
 
@@ -63,17 +67,44 @@ static void print_error(const mla_context *context, const mla_comm *comm, mla_st
     fprintf(stderr, "mla: %s%s%s\n", named ? mla_comm_name(comm, rank) : "", named ? ": " : "", mla_error(context));
 }
 
+/* A file that a command opens must not take the place of an output that is closed: what is printed would go there. */
+static void hold_closed_streams(void) {
+    int descriptor;
+    do descriptor = open("/dev/null", O_RDONLY);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor > STDERR_FILENO) close(descriptor);
+}
+
+/* Of a pipe: then the signal ends a command, unless whoever began it has that ignored. */
+static bool reader_is_gone(void) {
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    return poll(&out, 1, 0) == 1 && out.revents & POLLERR;
+}
+
+/* What was printed has arrived, or a command that did its work has failed all the same: without a word where nobody
+ * reads on. */
+static mla_status check_output(mla_context *context, mla_status status, bool *quiet) {
+    errno = 0;
+    const bool lost = fflush(stdout) || ferror(stdout);
+    const int error = errno; /* 0 where it was lost long ago */
+    if (status || !lost) return status;
+    *quiet = reader_is_gone();
+    return mla_fail(context, MLA_ERROR_IO, "cannot write to standard output%s%s", error ? ": " : "",
+                    error ? strerror(error) : "");
+}
+
 int main(int argc, char **argv) {
     mla_context *context;
     mla_comm *comm = NULL;
+    bool quiet = false;
+    hold_closed_streams();
     if (mla_context_create(&context, &(mla_context_options){.warn = print_warning})) {
         fputs("mla: no memory\n", stderr);
         return FAILED;
     }
     mla_status status = main_run(context, &comm, argc - 1, argv + 1);
-    if (!status && (fflush(stdout) || ferror(stdout)))
-        status = mla_fail(context, MLA_ERROR_IO, "cannot write the output");
-    if (status) print_error(context, comm, status);
+    status = check_output(context, status, &quiet);
+    if (status && !quiet) print_error(context, comm, status);
     mla_comm_end(comm, exit_code(status));
     mla_context_destroy(context);
     return exit_code(status);

@@ -41,7 +41,7 @@ done
 check 2 'unknown command "pepare"; did you mean "prepare"?' "$mla" pepare
 check 2 'unknown command "zzzz"; see mla --help' "$mla" zzzz
 check 2 'did you mean "plot"?' "$mla" help plto
-check 1 "cannot write the output" bash -c '"$0" help >/dev/full' "$mla"
+check 1 "cannot write to standard output" bash -c '"$0" help >/dev/full' "$mla"
 
 # options
 check 2 "unknown option --held; did you mean --held-out?" "$mla" prepare a --held 1

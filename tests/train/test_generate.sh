@@ -60,7 +60,7 @@ check 1 "nowhere.txt" "$mla" generate --checkpoint run --prompt-file nowhere.txt
 check 1 "texts" "$mla" generate --checkpoint run --prompt-file texts
 check 2 "and the model has 64 positions" "$mla" generate --checkpoint run --prompt "$(cat texts/*)"
 check 2 "usage: mla generate" "$mla" generate run
-check 1 "cannot write the output" bash -c '"$0" generate --checkpoint run >/dev/full' "$mla"
+check 1 "cannot write to standard output" bash -c '"$0" generate --checkpoint run >/dev/full' "$mla"
 tiny_run open data.source=texts data.tokenizer=bytes model.causal=false
 check 2 "without a mask" "$mla" generate --checkpoint open
 
