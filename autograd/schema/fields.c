@@ -1,12 +1,14 @@
 #include "autograd/schema/fields.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-enum { MAX_KEY = 128, MAX_WORDS = 512 };
+enum { MAX_KEY = 128, MAX_WORDS = 512, MAX_NUMBER = 64 };
 
 static const mla_field *at(const mla_field_table *table, int i) { return &table->fields[i]; }
 static void *member_of(const mla_field *field, void *object) { return (char *)object + field->offset; }
@@ -104,23 +106,64 @@ static mla_status check_bounds(const subject *s, double value) {
                     field->help);
 }
 
-static bool parse_int(const char *text, int64_t *out) {
-    char *end;
-    errno = 0;
-    *out = strtoll(text, &end, 10);
-    return end != text && !*end && !errno;
+/* The number without the underscores between its digits, in `room` where it has any; NULL where it is none. */
+static const char *without_underscores(const char *text, size_t size, char *room) {
+    size_t used = 0;
+    if (!strchr(text, '_')) return text;
+    if (strlen(text) >= size) return NULL;
+    for (const char *p = text; *p; p++) {
+        const bool between = p > text && isdigit((unsigned char)p[-1]) && isdigit((unsigned char)p[1]);
+        if (*p == '_' && !between) return NULL;
+        if (*p != '_') room[used++] = *p;
+    }
+    room[used] = '\0';
+    return room;
 }
 
 static bool parse_float(const char *text, double *out) {
-    char *end;
-    *out = strtod(text, &end);
-    return end != text && !*end;
+    char room[MAX_NUMBER], *end;
+    const char *plain = without_underscores(text, sizeof room, room);
+    if (!plain) return false;
+    *out = strtod(plain, &end);
+    return end != plain && !*end;
+}
+
+/* A real number that is whole, as far as all whole numbers are real ones. */
+static bool parse_whole_real(const char *text, int64_t *out) {
+    double value;
+    if (text[strspn(text, "+-0123456789.eE_")] || !parse_float(text, &value)) return false;
+    if (!(fabs(value) <= 0x1p53) || value != rint(value)) return false;
+    *out = (int64_t)value;
+    return true;
+}
+
+static bool parse_int(const char *text, int64_t *out) {
+    char room[MAX_NUMBER], *end;
+    const char *plain = without_underscores(text, sizeof room, room);
+    if (!plain) return false;
+    errno = 0;
+    *out = strtoll(plain, &end, 10);
+    return (end != plain && !*end && !errno) || parse_whole_real(text, out);
+}
+
+bool mla_field_is_null(const char *text) {
+    static const char *const words[] = {"null", "Null", "NULL", "~"};
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(text, words[i])) return true;
+    return false;
+}
+
+/* In small letters, in capitals, or with the first one a capital. */
+static bool is_spelled(const char *text, const char *word) {
+    bool capitals = true;
+    for (const char *p = text; *p; p++) capitals = capitals && isupper((unsigned char)*p);
+    return !strcasecmp(text, word) && (capitals || !strcmp(text + 1, word + 1));
 }
 
 static bool parse_bool(const char *text, bool *out) {
     static const char *const words[] = {"false", "true", "no", "yes", "off", "on"};
     for (int i = 0; i < 6; i++)
-        if (!strcmp(text, words[i])) {
+        if (is_spelled(text, words[i])) {
             *out = i % 2;
             return true;
         }
@@ -193,12 +236,13 @@ static mla_status add_words(const subject *s, const char *text, mla_list *out) {
 static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
     mla_status status = MLA_OK;
     for (const char *next = spaces(text); *next && !status;) {
-        char *end;
-        errno = 0;
-        const int64_t value = strtoll(next, &end, 10);
-        const char *word = next;
+        char word[MAX_NUMBER];
+        int64_t value;
+        const char *from = next;
         const size_t length = cut_word(&next);
-        if (!length || end != word + length || errno || out->count == MLA_MOST_INTS) return wrong_text(s, text);
+        snprintf(word, sizeof word, "%.*s", (int)length, from);
+        if (length >= sizeof word || !parse_int(word, &value) || out->count == MLA_MOST_INTS)
+            return wrong_text(s, text);
         status = check_bounds(s, (double)value);
         out->items[out->count++] = value;
     }
@@ -272,7 +316,12 @@ static mla_status set_items(const subject *s, void *member, const mla_list *item
     return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
 }
 
+static bool takes_text(mla_field_type type) {
+    return type == MLA_FIELD_STRING || type == MLA_FIELD_LIST || type == MLA_FIELD_WORDS;
+}
+
 static mla_status set_member(const subject *s, void *member, const char *text) {
+    if (!takes_text(s->field->type) && mla_field_is_null(text)) return reset(s, member);
     switch (s->field->type) {
     case MLA_FIELD_INT:
     case MLA_FIELD_FLOAT: return set_number(s, member, text);

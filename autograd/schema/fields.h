@@ -6,7 +6,12 @@
  * may include layers/, not the other way round.
  *
  * Text that is empty is not given, however it comes: a string is then NULL or its default, a list empty or its
- * default, and an empty item of a list is none.
+ * default, and an empty item of a list is none. Where no text is expected, nor are null, Null, NULL and ~.
+ *
+ * Numbers may have an underscore between two digits (1_000). A whole number may be written as a real one that is whole
+ * (1e3, 10.0) and no larger than 2^53. Digits behind a leading 0 stay decimal, where YAML 1.1 has octal ones. Yes and
+ * no are YAML 1.1's words, in small letters, in capitals, or with the first one a capital: true, yes, on; false, no,
+ * off.
  *
  * Keys of nested structs are written with dots: "rope_scaling.factor". Every message starts with `where`
  * (a file, "--set ", or "") and names the key, the value and what would be right. Wrong values are
@@ -87,6 +92,9 @@ mla_status mla_fields_unknown(mla_context *context, const char *where, const mla
 
 /* Checks the bounds of all members (of an object that was filled in by hand). */
 mla_status mla_fields_check(mla_context *context, const char *where, const mla_field_table *table, const void *object);
+
+/* Whether text is one of YAML's words for no value: null, Null, NULL, ~. */
+bool mla_field_is_null(const char *text);
 
 /* A member as text that mla_fields_set reads back to the same value; free() it. Not for lists and groups.
  * NULL after an error (memory). */

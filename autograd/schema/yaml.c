@@ -10,14 +10,6 @@
 
 enum { MAX_KEY = 128, MAX_BYTES = 1 << 20 };
 
-/* What YAML takes for no value where it is not in quotes; an empty text counts as well where a group is expected. */
-static bool is_null(const char *text) {
-    static const char *const words[] = {"null", "Null", "NULL", "~"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(text, words[i])) return true;
-    return false;
-}
-
 /* ---- events */
 
 /* A key that was given; groups of the same kind share their fields, not their members. */
@@ -92,18 +84,24 @@ static mla_status wrong_kind(const reader *r, const char *key, const mla_field *
     return mla_field_wrong_kind(r->context, r->where, key, field, got);
 }
 
+/* Without quotes: a word for no value, or nothing at all. */
+static bool is_no_value(const reader *r) {
+    const bool plain = r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    return plain && (!*text_of(r) || mla_field_is_null(text_of(r)));
+}
+
 static mla_status read_scalar(reader *r, const char *key, const mla_field *field) {
-    const bool plain = r->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE, group = field->type == MLA_FIELD_GROUP;
-    if (plain && (is_null(text_of(r)) || (group && !*text_of(r)))) return MLA_OK;
-    return group ? wrong_kind(r, key, field)
-                 : mla_fields_set(r->context, r->where, r->table, r->object, key, text_of(r));
+    const bool takes_empty = field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_INTS;
+    if (is_no_value(r) && (*text_of(r) || !takes_empty)) return MLA_OK;
+    return field->type == MLA_FIELD_GROUP ? wrong_kind(r, key, field)
+                                          : mla_fields_set(r->context, r->where, r->table, r->object, key, text_of(r));
 }
 
 static mla_status read_items(reader *r, const char *key, const mla_field *field, mla_list *items) {
     mla_status status;
     while (!(status = next(r)) && r->event.type != YAML_SEQUENCE_END_EVENT) {
         if (r->event.type != YAML_SCALAR_EVENT) return wrong_kind(r, key, field);
-        if ((status = mla_list_append(r->context, items, text_of(r)))) return status;
+        if (!is_no_value(r) && (status = mla_list_append(r->context, items, text_of(r)))) return status;
     }
     return status;
 }
@@ -237,7 +235,8 @@ static bool is_no_character(const unsigned char *p) {
 /* libyaml makes no event of other text than UTF-8. */
 static mla_status write_scalar(writer *w, const char *key, const char *text) {
     const yaml_char_t *value = (const yaml_char_t *)text, *p = value;
-    const yaml_scalar_style_t style = is_null(text) || !*text ? YAML_SINGLE_QUOTED_SCALAR_STYLE : YAML_ANY_SCALAR_STYLE;
+    const yaml_scalar_style_t style = mla_field_is_null(text) || !*text ? YAML_SINGLE_QUOTED_SCALAR_STYLE
+                                                                        : YAML_ANY_SCALAR_STYLE;
     while (*p && !is_no_character(p)) p++;
     if (*p || !yaml_scalar_event_initialize(&w->event, NULL, NULL, value, -1, 1, 1, style))
         return mla_fail(w->context, MLA_ERROR_ARGUMENT, "cannot write %s: %s must be valid UTF-8", w->path, key);

@@ -6,7 +6,8 @@
 #include "autograd/schema/fields.h"
 
 /* Sets the members that the file names, in its order: a group is a mapping, a list a sequence or one text, any other
- * value a text that mla_fields_set reads; null (or ~) leaves a member as it is, and a group may be empty. The other
+ * value a text that mla_fields_set reads; null, ~ or, where no text is expected, nothing leave a member as it is, and
+ * a group may be empty. The other
  * members stay as they are; after an error, some may be set. The file is one document without anchors and aliases, of
  * at most 1 MiB. Errors name the file, the line and the key, for unknown ones the nearest. MLA_ERROR_IO if the file
  * cannot be read, MLA_ERROR_FORMAT if it is no such YAML, MLA_ERROR_ARGUMENT for the rest. */

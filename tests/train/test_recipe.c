@@ -96,7 +96,7 @@ static void names_what_is_wrong(void **state) {
         {"optim:\n  lr: fast\n", "optim.lr: expected a number, got \"fast\"", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: nan\n", "optim.lr: nan is not a finite number", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: -1\n", "optim.lr: -1 is too small", MLA_ERROR_ARGUMENT},
-        {"optim:\n  lr:\n", "optim.lr: expected a number, got \"\"", MLA_ERROR_ARGUMENT},
+        {"optim:\n  lr: ''\n", "optim.lr: expected a number, got \"\"", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: [1, 2]\n", "line 2: optim.lr: expected a number, got a list", MLA_ERROR_ARGUMENT},
         {"optim:\n  lr: {a: 1}\n", "optim.lr: expected a number, got a group of keys", MLA_ERROR_ARGUMENT},
         {"optim: 5\n", "optim: expected a group of keys, got a single value", MLA_ERROR_ARGUMENT},
