@@ -7,6 +7,7 @@ mla=$1
 here=$(realpath "$(dirname "$0")")
 . "$here/runs.sh"
 . "$here/../support/ranks.sh"
+export GOMP_SPINCOUNT=1000 # otherwise mla begins again to set it, without valgrind
 command -v valgrind >/dev/null || { fail "valgrind is not installed: apt-get install valgrind"; exit 1; }
 suppressions=("--suppressions=$here/valgrind.supp")
 for file in /usr/share/openmpi/openmpi-valgrind.supp "${MPI_HOME:-/nowhere}/share/openmpi/openmpi-valgrind.supp"; do
