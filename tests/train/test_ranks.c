@@ -278,6 +278,16 @@ static void shares_cover_the_batch(void **state) {
     assert_int_equal(next, 8);
 }
 
+/* Whoever says no. */
+static void all_do_what_all_can(void **state) {
+    fixture *f = *state;
+    for (int who = -1; who < RANKS; who++) {
+        bool all = who >= 0;
+        check_ok(f->context, mla_team_all(f->context, f->comm, mla_comm_rank(f->comm) != who, &all));
+        assert_int_equal(all, who < 0);
+    }
+}
+
 static int set_up(void **state) {
     *state = ranks;
     make_params(ranks);
@@ -300,6 +310,7 @@ int main(int argc, char **argv) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shares_cover_the_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(all_do_what_all_can, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sums_are_those_of_all_ranks_in_their_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sums_in_bf16_are_near_and_the_same_everywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sharded_update_is_the_whole_one, set_up, tear_down),

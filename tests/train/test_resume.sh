@@ -74,6 +74,18 @@ takers=0
 for mask in $masks; do (((mask & 0x4202) == 0x4202)) || takers=$((takers + 1)); done
 [ $takers -eq 1 ] && [ "$(wc -l <<<"$masks")" -ge 4 ] || fail "$takers threads take signals: $masks"
 
+# auto is chosen once: where it is f32, as on a processor with AVX2 alone, a processor with more resumes in f32
+DNNL_MAX_CPU_ISA=AVX2 check 0 "train.precision=auto is f32 here: the processor does not multiply bf16" \
+    "$mla" train tiny.yaml --out chosen
+grep -q "precision: f32" chosen/recipe.yaml || fail "the run does not keep what auto chose: $(grep precision chosen/recipe.yaml)"
+check 0 "" "$mla" train --resume chosen --set train.steps=42
+grep -q "precision: f32" chosen/recipe.yaml || fail "a resumed run has another precision"
+# and where it is bf16, a processor without it resumes in bf16, and says so
+check 0 "" "$mla" train tiny.yaml --set train.precision=bf16 --out half
+DNNL_MAX_CPU_ISA=AVX2 check 0 "this processor does not multiply bf16: train.precision=bf16 takes less memory" \
+    "$mla" train --resume half --set train.steps=42
+grep -q "precision: bf16" half/recipe.yaml || fail "a resumed run has another precision"
+
 # the length as epochs stays what it was
 check 0 "" "$mla" train tiny.yaml --set train.steps=0 --set train.epochs=2.5 --out epochs
 check 0 "mla train --resume epochs --set train.epochs=MORE" "$mla" train --resume epochs

@@ -55,6 +55,16 @@ mla_status mla_team_check(mla_context *context, const mla_comm *comm, const mla_
                     (long long)recipe->train.batch, mla_comm_world(comm));
 }
 
+mla_status mla_team_all(mla_context *context, mla_comm *comm, bool mine, bool *all) {
+    const int world = mla_comm_world(comm);
+    bool *said = mla_alloc(context, world, sizeof *said, "what the ranks say");
+    const mla_status status = said ? mla_comm_share(comm, &mine, sizeof mine, said) : MLA_ERROR_MEMORY;
+    *all = !status;
+    for (int rank = 0; rank < world && !status; rank++) *all &= said[rank];
+    free(said);
+    return status;
+}
+
 static int64_t bucket_bytes(const mla_recipe *recipe) { return (int64_t)(recipe->train.bucket_mb * 1e6); }
 
 int64_t mla_team_moments_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes) {

@@ -24,6 +24,9 @@ mla_range mla_team_share(const mla_comm *comm, int64_t total);
 /* Whether the recipe can be shared among the ranks: MLA_ERROR_ARGUMENT where they are more than samples in a batch. */
 mla_status mla_team_check(mla_context *context, const mla_comm *comm, const mla_recipe *recipe);
 
+/* All ranks: whether all say so. */
+mla_status mla_team_all(mla_context *context, mla_comm *comm, bool mine, bool *all);
+
 /* Bytes of memory a rank for the moments, and for gradients of other ranks. */
 int64_t mla_team_moments_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes);
 int64_t mla_team_reduction_bytes(const mla_comm *comm, const mla_recipe *recipe, int64_t gradients_bytes);

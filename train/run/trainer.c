@@ -89,14 +89,26 @@ static mla_status open_data(trainer *t) {
     return status;
 }
 
+/* One for all ranks, in bf16 only where each processor has it; and for good: a run that continues on another machine is
+ * still the same. So it stands in the recipe of the run instead of "auto". */
+static mla_status choose_precision(trainer *t) {
+    const bool mine = mla_precision_choose(t->context, t->recipe.train.precision) == MLA_BF16;
+    bool all;
+    const mla_status status = mla_team_all(t->context, t->options->comm, mine, &all);
+    t->plan.precision = all ? MLA_BF16 : MLA_F32;
+    t->recipe.train.precision = all ? MLA_PRECISION_BF16 : MLA_PRECISION_F32;
+    return status;
+}
+
 static mla_status plan_run(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
-    t->plan.precision = mla_precision_choose(t->context, r->precision);
+    mla_status status = choose_precision(t);
+    if (status) return status;
     t->mine = mla_team_share(t->options->comm, r->batch);
     t->rows = r->microbatch < t->mine.count ? r->microbatch : t->mine.count;
     mla_memory_plan *memory = &t->plan.memory;
-    mla_status status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
-                                           t->plan.precision, memory);
+    status = mla_memory_predict(t->context, &t->recipe, mla_teacher_config(&t->base.teacher), t->rows,
+                                t->plan.precision, memory);
     if (!is_first(t)) memory->copy = 0;
     memory->moments = mla_team_moments_bytes(t->options->comm, &t->recipe, memory->gradients);
     memory->reduction = mla_team_reduction_bytes(t->options->comm, &t->recipe, memory->gradients);

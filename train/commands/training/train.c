@@ -1,5 +1,6 @@
 /* mla train: a run from a recipe, or the rest of one. */
 #include "train/commands/training/train.h"
+#include "autograd/kernels/gemm.h"
 #include "train/commands/report.h"
 #include "train/log/progress.h"
 #include "train/run/trainer.h"
@@ -88,6 +89,21 @@ static void show_steps(const watcher *w, const mla_run_plan *plan, const char *t
                           parameters, done, w->dir, key);
 }
 
+/* What auto has chosen and why; and where the recipe has chosen otherwise, as that of a resumed run may have. A bf16
+ * that the processor does not multiply is warned of where it is chosen. */
+static void show_precision(const watcher *w, const mla_run_plan *plan) {
+    const bool bf16 = plan->precision == MLA_BF16, native = mla_gemm_has_bf16();
+    if (w->recipe->precision == MLA_PRECISION_AUTO)
+        mla_progress_note(w->progress, "train.precision=auto is %s here: %s", mla_dtype_name(plan->precision),
+                          bf16     ? mla_gemm_has_amx() ? "the processor multiplies bf16, by AMX"
+                                                        : "the processor multiplies bf16, by AVX-512"
+                          : native ? "not all ranks have processors that multiply bf16"
+                                   : "the processor does not multiply bf16");
+    else if (!bf16 && native)
+        mla_progress_note(w->progress, "precision f32 by the recipe, though the processor multiplies bf16: "
+                                       "train.precision=auto would choose that");
+}
+
 static void show_plan(void *user, const mla_run_plan *plan) {
     watcher *w = user;
     char parameters[32], tokens[32], memory[32];
@@ -102,6 +118,7 @@ static void show_plan(void *user, const mla_run_plan *plan) {
         mla_count_text((double)plan->trained, sizeof parameters, parameters);
         mla_progress_note(w->progress, "%s of them are trained, the others are frozen", parameters);
     }
+    show_precision(w, plan);
     mla_progress_note(w->progress, "predicted memory %s; matrix products here reach %.0f GFLOP/s in %s", memory,
                       plan->peak_flops / 1e9, mla_dtype_name(plan->precision));
 }
@@ -126,6 +143,7 @@ static void train_print_json(FILE *out, const mla_train_result *r, const char *d
     json_object_set_new(json, "step", json_integer(r->step));
     json_object_set_new(json, "parameters", json_integer(r->plan.parameters));
     json_object_set_new(json, "trained_parameters", json_integer(r->plan.trained));
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(r->plan.precision)));
     mla_report_number(json, "loss", r->loss);
     mla_report_number(json, "held_out_loss", r->held_out_loss);
     mla_report_number(json, "bits_per_byte", r->bits_per_byte);
