@@ -1,6 +1,7 @@
 /* The command `mla`: hands over to the subcommand named by its first argument. Only here is an error printed
  * and the process ended. */
 #include "train/commands/arguments.h"
+#include "train/commands/version.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +49,14 @@ static mla_status print_help(mla_context *context, const char *topic) {
     return mla_error_status(context);
 }
 
+static mla_status print_version(mla_context *context, int count, char **words) {
+    const bool json = count == 1 && !strcmp(words[0], "--json");
+    if (count && !json)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "--version takes nothing but --json; got \"%s\"", words[0]);
+    mla_version_print(stdout, json);
+    return MLA_OK;
+}
+
 static mla_status main_run(mla_context *context, mla_comm **comm, int count, char **words) {
     const mla_command *command;
     const char *first = count ? words[0] : "";
@@ -55,7 +64,7 @@ static mla_status main_run(mla_context *context, mla_comm **comm, int count, cha
         mla_help_overview(stderr);
         return mla_fail(context, MLA_ERROR_ARGUMENT, "name a command");
     }
-    if (!strcmp(first, "--version")) return printf("mla %s\n", mla_version()), MLA_OK;
+    if (!strcmp(first, "--version")) return print_version(context, count - 1, words + 1);
     if (!strcmp(first, "--help") || !strcmp(first, "-h")) return print_help(context, NULL);
     if (!strcmp(first, "help")) return print_help(context, count > 1 ? words[1] : NULL);
     mla_status status = mla_command_find(context, first, &command);

@@ -25,6 +25,8 @@ typedef struct {
 
 /* ---- the processor and the library ---- */
 
+bool mla_gemm_has_avx2(void) { return mla_onednn_has_avx2(); }
+bool mla_gemm_has_avx512(void) { return mla_onednn_has_avx512(); }
 bool mla_gemm_has_bf16(void) { return mla_onednn_has_bf16(); }
 bool mla_gemm_has_amx(void) { return mla_onednn_has_amx(); }
 mla_dtype mla_gemm_intermediate(mla_dtype type) { return mla_gemm_has_bf16() ? type : MLA_F32; }

@@ -57,6 +57,9 @@ void mla_gemm_each(mla_context *context,
                    void (*visit)(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs),
                    void *user);
 
+/* Whether the processor has them, and oneDNN may use them (DNNL_MAX_CPU_ISA). */
+bool mla_gemm_has_avx2(void);
+bool mla_gemm_has_avx512(void);
 /* Whether the processor multiplies bf16 (AVX-512 bf16 or AMX), so that bf16 is faster than f32. Where it does not,
  * products of bf16 are made of f32 products (gemm_widened.h). */
 bool mla_gemm_has_bf16(void);

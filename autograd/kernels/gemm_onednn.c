@@ -99,6 +99,7 @@ const char *mla_onednn_name(void) {
 }
 
 static bool has(unsigned features) { return ((unsigned)dnnl_get_effective_cpu_isa() & features) == features; }
+bool mla_onednn_has_avx2(void) { return has(dnnl_cpu_isa_avx2); }
 bool mla_onednn_has_avx512(void) { return has(dnnl_cpu_isa_avx512_core); }
 bool mla_onednn_has_bf16(void) { return has(dnnl_cpu_isa_avx512_core_bf16); }
 bool mla_onednn_has_amx(void) { return has(dnnl_cpu_isa_avx512_core_amx); }

@@ -27,6 +27,7 @@ void mla_onednn_layout_free(mla_gemm_layout *layout);
 bool mla_onednn_takes(const mla_onednn *product, const mla_gemm_layout *layout);
 
 /* Whether the processor has them, and oneDNN may use them. */
+bool mla_onednn_has_avx2(void);
 bool mla_onednn_has_avx512(void);
 bool mla_onednn_has_bf16(void);
 bool mla_onednn_has_amx(void);

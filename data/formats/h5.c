@@ -25,6 +25,14 @@ _Static_assert((int)MLA_H5_F32 == (int)MLA_F32 && (int)MLA_H5_BF16 == (int)MLA_B
 const char *mla_h5_type_name(mla_h5_type type) { return types[type].name; }
 size_t mla_h5_type_size(mla_h5_type type) { return types[type].size; }
 
+const char *mla_h5_library(void) {
+    static char name[48];
+    unsigned major, minor, release;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(name, sizeof name, "HDF5 %u.%u.%u", major, minor, release);
+    return name;
+}
+
 /* ---- One at a time */
 
 static pthread_mutex_t turns = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;

@@ -55,6 +55,9 @@ typedef enum {
 
 typedef struct mla_h5_file mla_h5_file;
 
+/* "HDF5 1.10.8". Static storage. */
+const char *mla_h5_library(void);
+
 /* "f32", "bf16", ... Static storage. */
 const char *mla_h5_type_name(mla_h5_type type);
 /* Bytes of one element; 0 for text and others. */

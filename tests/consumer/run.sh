@@ -44,7 +44,7 @@ headers() {
     [ $found -gt 20 ]
 }
 command_line() {
-    [ "$("$prefix/bin/mla" --version)" = "$(sed -n 's/^project(mla VERSION \([0-9.]*\).*/mla \1/p' "$source/../../CMakeLists.txt")" ]
+    [ "$("$prefix/bin/mla" --version | sed -n 's/^\(mla [0-9.]*\).*/\1/p')" = "$(sed -n 's/^project(mla VERSION \([0-9.]*\).*/mla \1/p' "$source/../../CMakeLists.txt")" ]
 }
 recipes() { # by its name alone; one step on a line of text
     local set=(--set train.steps=1 --set optim.warmup_steps=0 --set train.sequence=16 --set data.source=text --set data.tokenizer=bytes)

@@ -6,6 +6,7 @@ export LC_ALL=C
 mla=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+source=$(realpath "$(dirname "$0")/../..")
 cd "$folder" || exit 1
 failures=0
 
@@ -31,6 +32,16 @@ check 2 "usage: mla COMMAND" "$mla"
 check 0 "usage: mla COMMAND" "$mla" --help
 check 0 "usage: mla COMMAND" "$mla" help
 check 0 "mla 0." "$mla" --version
+check 2 '--version takes nothing but --json; got "--jsno"' "$mla" --version --jsno
+version=$("$mla" --version)
+[[ $version =~ ^"mla "[0-9.]+(", commit "[0-9a-f]{12})?$'\n'"oneDNN "[0-9.]+", HDF5 "[0-9.]+", "[^,]*[0-9.]+$'\n'"processor: "(no )?"AVX2, " ]] ||
+    fail "--version prints: $version"
+[[ $("$mla" --version --json) =~ ^'{"version":"0.'[0-9.]+'","commit":'[^,]*',"onednn":"'[0-9.]+'","hdf5":"'[0-9.]+'","mpi":"' ]] ||
+    fail "--version --json prints: $("$mla" --version --json)"
+# what the processor may use decides on auto
+DNNL_MAX_CPU_ISA=AVX2 check 0 "no AVX-512, no bf16, no AMX; train.precision=auto is f32" "$mla" --version
+commit=$(sed -n 's/.*, commit //p' <<<"$version") # of the sources' repository, where they have one
+[ -z "$commit" ] || git -C "$source" cat-file -e "$commit" || fail "commit $commit is nowhere in $source"
 check 0 "optim.weight_decay" "$mla" help recipe
 check 0 "one of constant, cosine" "$mla" help recipe
 for name in $("$mla" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do

@@ -9,5 +9,3 @@ const mla_command *const mla_commands[] = {
     &mla_command_eval,    &mla_command_generate, &mla_command_info,     &mla_command_list,
     &mla_command_plot,    &mla_command_merge,    &mla_command_rank,     &mla_command_import,
     &mla_command_export,  &mla_command_bench,    &mla_command_forecast, NULL};
-
-const char *mla_version(void) { return MLA_VERSION; }

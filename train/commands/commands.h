@@ -32,6 +32,4 @@ typedef struct {
 /* All subcommands in the order of the help; the last entry is NULL. */
 extern const mla_command *const mla_commands[];
 
-const char *mla_version(void);
-
 #endif

@@ -146,6 +146,13 @@ static mla_status learn_names(mla_comm *comm) {
     return comm->names ? mla_comm_share(comm, mine, sizeof mine, comm->names) : MLA_ERROR_MEMORY;
 }
 
+/* What the library says of itself, up to what it adds about how it was built. */
+const char *mla_comm_library(void) {
+    static char name[MPI_MAX_LIBRARY_VERSION_STRING];
+    MPI_Get_library_version(name, &(int){0});
+    return name[strcspn(name, ",\n")] = '\0', name;
+}
+
 int mla_comm_rank(const mla_comm *comm) { return comm ? comm->rank : 0; }
 int mla_comm_world(const mla_comm *comm) { return comm ? comm->world : 1; }
 const char *mla_comm_name(const mla_comm *comm, int rank) { return comm && comm->names ? comm->names[rank] : ""; }

@@ -25,6 +25,9 @@ mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out);
  * the start; any other code ends all ranks at once, and the call does not return. */
 void mla_comm_end(mla_comm *comm, int exit_code);
 
+/* "Open MPI v4.1.4", at any time. Static storage. */
+const char *mla_comm_library(void);
+
 int mla_comm_rank(const mla_comm *comm);
 int mla_comm_world(const mla_comm *comm);
 int mla_comm_neighbours(const mla_comm *comm); /* ranks on this host, this one included */
