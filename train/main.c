@@ -1,6 +1,7 @@
 /* The command `mla`: hands over to the subcommand named by its first argument. Only here is an error printed
  * and the process ended. */
 #include "train/commands/arguments.h"
+#include "train/commands/help.h"
 #include "train/commands/version.h"
 
 #include <errno.h>
@@ -45,6 +46,8 @@ static mla_status print_help(mla_context *context, const char *topic) {
     const mla_command *command;
     if (!topic) mla_help_overview(stdout);
     else if (!strcmp(topic, "recipe")) mla_help_recipe(context, stdout);
+    else if (!strcmp(topic, "--man")) mla_help_man(context, stdout);
+    else if (!strcmp(topic, "--completion")) mla_help_completion(context, stdout);
     else if (!mla_command_find(context, topic, &command)) mla_help_command(context, stdout, command);
     return mla_error_status(context);
 }

@@ -1,13 +1,8 @@
 #include "train/commands/arguments.h"
 #include "autograd/schema/nearest.h"
-#include "train/recipe/recipe.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { NAME_WIDTH = 30 }; /* of the first column of the help */
-
-/* ---- parsing */
 
 static mla_status unknown_option(mla_context *context, const mla_command *command, const char *name) {
     mla_nearest nearest = {.word = name};
@@ -103,70 +98,4 @@ mla_status mla_command_find(mla_context *context, const char *name, const mla_co
         return mla_fail(context, MLA_ERROR_ARGUMENT, "unknown command \"%s\"; did you mean \"%s\"?", name,
                         nearest.best);
     return mla_fail(context, MLA_ERROR_ARGUMENT, "unknown command \"%s\"; see mla --help", name);
-}
-
-/* ---- help */
-
-void mla_help_overview(FILE *out) {
-    fputs("usage: mla COMMAND [OPTION]... [OPERAND]...\n\n"
-          "Trains and uses small language models with multi-head latent attention.\n\n",
-          out);
-    for (int i = 0; mla_commands[i]; i++) fprintf(out, "  %-10s %s\n", mla_commands[i]->name, mla_commands[i]->summary);
-    fputs("\n  mla COMMAND --help   options and an example\n"
-          "  mla help recipe      all keys of a recipe\n"
-          "  mla --version\n\n"
-          "Exit codes: 0 done, 1 failed, 2 wrong use, 75 stopped by a signal after saving.\n",
-          out);
-}
-
-/* " (a whole number; default 5)"; nothing for a switch. */
-static void describe_values(mla_context *context, FILE *out, const mla_field *field, const void *member) {
-    char expects[256];
-    mla_field_expects(field, sizeof expects, expects);
-    char *number = field->type <= MLA_FIELD_ENUM ? mla_field_format(context, field, member) : NULL;
-    const char *text = number ? number : field->text;
-    if (text) fprintf(out, " (%s; default %s)\n", expects, text);
-    else fprintf(out, " (%s)\n", expects);
-    free(number);
-}
-
-static void describe_table(mla_context *context, FILE *out, const char *prefix, const mla_field_table *table,
-                           const void *object) {
-    for (int i = 0; i < table->count; i++) {
-        const mla_field *field = &table->fields[i];
-        const void *member = (const char *)object + field->offset;
-        char name[128];
-        const bool group = field->type == MLA_FIELD_GROUP, option = prefix[0] == '-';
-        snprintf(name, sizeof name, "%s%s%s", prefix, field->key, group ? "." : "");
-        if (group) {
-            describe_table(context, out, name, field->group, member);
-            continue;
-        }
-        if (strlen(name) > NAME_WIDTH) fprintf(out, "  %s\n  %*s %s", name, NAME_WIDTH, "", field->help);
-        else fprintf(out, "  %-*s %s", NAME_WIDTH, name, field->help);
-        if (option && field->type == MLA_FIELD_BOOL) fputc('\n', out);
-        else describe_values(context, out, field, member);
-    }
-}
-
-static void describe_defaults(mla_context *context, FILE *out, const char *prefix, const mla_field_table *table) {
-    void *object = mla_alloc(context, 1, table->size, "defaults");
-    if (object && !mla_fields_default(context, table, object)) describe_table(context, out, prefix, table, object);
-    if (object) mla_fields_free(table, object);
-    free(object);
-}
-
-void mla_help_command(mla_context *context, FILE *out, const mla_command *command) {
-    fprintf(out, "usage: mla %s [OPTION]...%s%s\n\n%s\n\n", command->name, command->operands[0] ? " " : "",
-            command->operands, command->summary);
-    describe_defaults(context, out, "--", command->options);
-    fprintf(out, "  %-*s this text\n\nExample:\n%s", NAME_WIDTH, "--help", command->example);
-}
-
-void mla_help_recipe(mla_context *context, FILE *out) {
-    fputs("Keys of a recipe, as section.key; in the file, keys are indented below their section.\n"
-          "Each can be set on the command line: --set optim.lr=3e-4; an empty text counts as not given:\n"
-          "--set data.source=\n\n",
-          out);
-    describe_defaults(context, out, "", &mla_recipe_fields);
 }

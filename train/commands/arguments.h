@@ -1,5 +1,4 @@
-/* The command line of a subcommand, from the field table of its options; and its help, from the same table.
- */
+/* The command line of a subcommand, from the field table of its options. */
 #ifndef MLA_TRAIN_COMMANDS_ARGUMENTS_H
 #define MLA_TRAIN_COMMANDS_ARGUMENTS_H
 
@@ -19,10 +18,5 @@ void mla_arguments_free(const mla_command *command, mla_arguments *arguments);
 
 /* The subcommand of this name. Error: MLA_ERROR_ARGUMENT names the nearest. */
 mla_status mla_command_find(mla_context *context, const char *name, const mla_command **out);
-
-/* What `mla --help`, `mla NAME --help` and `mla help recipe` print. */
-void mla_help_overview(FILE *out);
-void mla_help_command(mla_context *context, FILE *out, const mla_command *command);
-void mla_help_recipe(mla_context *context, FILE *out);
 
 #endif
