@@ -130,6 +130,13 @@ if command -v gnuplot >/dev/null; then
     done
     check 0 "it's *" "$mla" plot "it's" --terminal
     check 1 "nofolder" "$mla" plot run --out nofolder/a.png
+    # without evaluations, and by the folder for temporary files that the user names
+    mkdir plain
+    for i in $(seq 60); do echo "{\"step\": $i, \"loss\": $((90 - i))}"; done >plain/metrics.jsonl
+    printed=$("$mla" plot plain 2>&1) && [ "$printed" = plain/loss.png ] || fail "without evaluations plot prints: $printed"
+    printed=$("$mla" plot plain --terminal 2>&1)
+    [[ $printed != *"held out"* && $printed = *"Loss over the steps"* ]] || fail "without evaluations plot draws: $printed"
+    TMPDIR=$folder/nowhere check 1 "cannot write to $folder/nowhere: No such file" "$mla" plot plain
 fi
 check 1 "gnuplot-nox" env PATH=/nowhere "$mla" plot run --terminal
 check 1 "gnuplot-nox" env PATH=/nowhere "$mla" plot run --out none.png

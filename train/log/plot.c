@@ -27,7 +27,55 @@ static void write_value(FILE *script, double value) {
     else fputs(" NaN", script);
 }
 
-static mla_status write_data(mla_context *context, FILE *script, const char *folder, int64_t run) {
+/* What is to be drawn of a run. */
+typedef struct {
+    bool smoothed; /* more steps than a line shows by itself */
+    bool held_out; /* at least one point */
+} curve;
+
+enum { FEW = 50 }; /* steps that need no smoothing */
+
+/* Sums and numbers of the finite losses before each step. */
+typedef struct {
+    double sum, count;
+} before;
+
+static before *sum_losses(mla_context *context, const mla_metrics *lines, int64_t count) {
+    before *sums = mla_alloc(context, count + 1, sizeof *sums, "the sums of losses");
+    for (int64_t i = 0; i < count && sums; i++) {
+        const bool finite = isfinite(lines[i].loss);
+        sums[i + 1] = (before){sums[i].sum + (finite ? lines[i].loss : 0), sums[i].count + finite};
+    }
+    return sums;
+}
+
+/* The mean of the steps around one: as many before as after it, or the curve would lag. */
+static double smoothed(const before *sums, int64_t i, int64_t count) {
+    int64_t reach = count / (2 * FEW);
+    if (reach > i) reach = i;
+    if (reach > count - 1 - i) reach = count - 1 - i;
+    const before *first = &sums[i - reach], *end = &sums[i + reach + 1];
+    return (end->sum - first->sum) / (end->count - first->count); /* NaN where none is finite */
+}
+
+/* Lines of step, loss, smoothed loss, held-out loss. */
+static mla_status write_lines(mla_context *context, FILE *script, const mla_metrics *lines, int64_t count, curve *out) {
+    before *sums = sum_losses(context, lines, count);
+    if (!sums) return MLA_ERROR_MEMORY;
+    *out = (curve){.smoothed = count > FEW};
+    for (int64_t i = 0; i < count; i++) {
+        fprintf(script, "%lld", (long long)lines[i].step);
+        write_value(script, lines[i].loss);
+        write_value(script, smoothed(sums, i, count));
+        write_value(script, lines[i].held_out_loss);
+        fputc('\n', script);
+        out->held_out |= isfinite(lines[i].held_out_loss);
+    }
+    free(sums);
+    return MLA_OK;
+}
+
+static mla_status write_data(mla_context *context, FILE *script, const char *folder, int64_t run, curve *out) {
     mla_metrics *lines = NULL;
     int64_t count = 0;
     char path[4096];
@@ -36,27 +84,34 @@ static mla_status write_data(mla_context *context, FILE *script, const char *fol
     mla_status status = mla_metrics_read(context, path, &lines, &count);
     if (!status && !count) status = mla_fail(context, MLA_ERROR_FORMAT, "%s holds no step yet", path);
     fprintf(script, "$run%lld << END\n", (long long)run);
-    for (int64_t i = 0; i < count; i++) {
-        fprintf(script, "%lld", (long long)lines[i].step);
-        write_value(script, lines[i].loss);
-        write_value(script, lines[i].held_out_loss);
-        fputc('\n', script);
-    }
+    if (!status) status = write_lines(context, script, lines, count, out);
     fputs("END\n", script);
     free(lines);
     return status;
 }
 
-static void write_curves(FILE *script, const mla_list *folders) {
-    fputs("set xlabel 'step'\nset ylabel 'loss (nats per token)'\nset grid\nset key noenhanced\n"
-          "set datafile missing 'NaN'\nplot ",
+/* One colour a run: all steps pale where there are many, their mean over some steps on top, the held-out loss as
+ * points. */
+static void write_curve(FILE *script, const char *folder, long long run, curve c) {
+    static const char *const colours[] = {"1f77b4", "d62728", "2ca02c", "ff7f0e", "9467bd",
+                                          "8c564b", "17becf", "7f7f7f", "e377c2", "bcbd22"};
+    const char *colour = colours[run % (long long)(sizeof colours / sizeof *colours)];
+    if (c.smoothed) fprintf(script, "$run%lld using 1:2 with lines lc rgb '#c0%s' notitle, ", run, colour);
+    fprintf(script, "$run%lld using 1:3 with lines lw 2 lc rgb '#%s' title ", run, colour);
+    write_quoted(script, folder);
+    if (c.held_out)
+        fprintf(script,
+                ", $run%lld using 1:($4 == $4 ? $4 : 1/0) with linespoints pt 7 dt 2 lc rgb '#%s' title 'held out'",
+                run, colour);
+}
+
+static void write_curves(FILE *script, const mla_list *folders, const curve *curves) {
+    fputs("set title 'Loss over the steps of training'\nset xlabel 'step'\nset ylabel 'loss (nats per token)'\n"
+          "set grid\nset key noenhanced\nset autoscale xfix\nset datafile missing 'NaN'\nplot ",
           script);
     for (int64_t i = 0; i < folders->count; i++) {
-        const long long run = i;
-        fprintf(script, "%s$run%lld using 1:2 with lines lc %lld title ", run ? ", " : "", run, 2 * run + 1);
-        write_quoted(script, folders->items[i]);
-        fprintf(script, ", $run%lld using 1:($3 == $3 ? $3 : 1/0) with linespoints pt 7 lc %lld title 'held out'", run,
-                2 * run + 2);
+        if (i) fputs(", ", script);
+        write_curve(script, folders->items[i], i, curves[i]);
     }
     fputc('\n', script);
 }
@@ -82,16 +137,28 @@ static mla_status run_gnuplot(mla_context *context, const char *script, int out)
     return mla_fail(context, MLA_ERROR_LIBRARY, "gnuplot failed; its own message is above");
 }
 
-/* Writes the script to a temporary file and runs it; `terminal` is gnuplot's "set term" line. */
+/* Data and curves, after gnuplot's "set term" line. */
+static mla_status write_script(mla_context *context, FILE *script, const mla_list *folders, const char *terminal) {
+    curve *curves = mla_alloc(context, folders->count, sizeof *curves, "the curves");
+    mla_status status = curves ? MLA_OK : MLA_ERROR_MEMORY;
+    fprintf(script, "%s\n", terminal);
+    for (int64_t i = 0; i < folders->count && !status; i++)
+        status = write_data(context, script, folders->items[i], i, &curves[i]);
+    if (!status) write_curves(script, folders, curves);
+    free(curves);
+    return status;
+}
+
+/* Writes the script to a temporary file and runs it. */
 static mla_status plot_draw(mla_context *context, const mla_list *folders, const char *terminal, int out) {
-    char path[] = "/tmp/mla-plot-XXXXXX";
+    const char *wanted = getenv("TMPDIR"), *folder = wanted && *wanted ? wanted : "/tmp";
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/mla-plot-XXXXXX", folder) >= (int)sizeof path)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "the path %s (TMPDIR) is too long", folder);
     const int descriptor = mkstemp(path);
     FILE *script = descriptor < 0 ? NULL : fdopen(descriptor, "w");
-    mla_status status = MLA_OK;
-    if (!script) return mla_fail(context, MLA_ERROR_IO, "cannot write to /tmp: %s", strerror(errno));
-    fprintf(script, "%s\n", terminal);
-    for (int64_t i = 0; i < folders->count && !status; i++) status = write_data(context, script, folders->items[i], i);
-    write_curves(script, folders);
+    if (!script) return mla_fail(context, MLA_ERROR_IO, "cannot write to %s: %s", folder, strerror(errno));
+    mla_status status = write_script(context, script, folders, terminal);
     const bool torn = ferror(script);
     if ((fclose(script) || torn) && !status)
         status = mla_fail(context, MLA_ERROR_IO, "cannot write %s: %s", path, strerror(errno));
