@@ -51,8 +51,13 @@ typedef struct {
     int64_t positions, rotary;
     const float *cosine, *sine;
     bool interleaved; /* pairs are (2i, 2i+1), as DeepSeek's; otherwise (i, i + rotary/2) */
+    /* LongRoPE: texts of more than `original` positions are turned by other angles; 0: all by the same. The first
+     * tables then have only `original` rows. */
+    int64_t original;
+    const float *long_cosine, *long_sine;
 } mla_rope_table;
-/* x (B,T,H,W): turns the last `rotary` elements of every head by the angles of its position, first_position + t. */
+/* x (B,T,H,W): turns the last `rotary` elements of every head by the angles of its position, first_position + t; the
+ * text has first_position + T. */
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position);
 
 typedef struct {

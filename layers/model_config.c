@@ -20,11 +20,15 @@ static const mla_field scaling_fields[] = {
      .help = "weight of log(factor) in the scale of cos and sin; 0: 1, whatever mscale_all_dim"},
     {"mscale_all_dim", MLA_FIELD_FLOAT, AT(mscale_all_dim), 0, 0, 1e3, .help = "the same for the softmax scale"},
     {"attention_factor", MLA_FIELD_FLOAT, AT(attention_factor), 0, 0, 1e3,
-     .help = "scale of cos and sin; 0: follows from factor and mscale"},
+     .help = "scale of cos and sin; 0: follows from the others"},
     {"low_freq_factor", MLA_FIELD_FLOAT, AT(low_freq_factor), 1, 1e-6, 1e6,
      .help = "llama3: turns over the original sequence below which an angle is divided by factor"},
     {"high_freq_factor", MLA_FIELD_FLOAT, AT(high_freq_factor), 4, 1e-6, 1e6,
      .help = "llama3: turns above which an angle stays as it is"},
+    {"short_factor", MLA_FIELD_FLOATS, AT(short_factor), 0, 1e-9, 1e30, .nullable = true,
+     .help = "longrope: what each angle is divided by, for texts up to original_max_position_embeddings"},
+    {"long_factor", MLA_FIELD_FLOATS, AT(long_factor), 0, 1e-9, 1e30, .nullable = true,
+     .help = "longrope: the same for longer texts"},
 };
 #undef AT
 static const mla_field_table scaling_table = {scaling_fields, sizeof scaling_fields / sizeof *scaling_fields,
@@ -97,6 +101,25 @@ void mla_model_config_default(mla_context *context, mla_model_config *config) {
 
 /* ---- checks ---- */
 
+static mla_status check_factors(mla_context *context, const char *where, const char *key, const mla_floats *factors,
+                                int64_t rotary) {
+    if (factors->count == rotary / 2) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%srope_scaling.%s: %lld numbers, there must be %lld, half of the rotary width", where, key,
+                    (long long)factors->count, (long long)rotary / 2);
+}
+
+static mla_status check_longrope(mla_context *context, const char *where, const mla_model_config *c) {
+    const mla_rope_scaling *s = &c->rope_scaling;
+    const int64_t rotary = c->attention->rotary(c);
+    mla_status status = check_factors(context, where, "short_factor", &s->short_factor, rotary);
+    if (!status) status = check_factors(context, where, "long_factor", &s->long_factor, rotary);
+    if (status || s->attention_factor > 0 || s->factor <= 1 || s->original_max_position_embeddings > 1) return status;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%srope_scaling.attention_factor: must be given where original_max_position_embeddings is 1",
+                    where);
+}
+
 static mla_status check_rope_scaling(mla_context *context, const char *where, const mla_model_config *c) {
     const mla_rope_scaling *s = &c->rope_scaling;
     if (s->type == MLA_ROPE_SCALING_NONE) return MLA_OK;
@@ -112,7 +135,7 @@ static mla_status check_rope_scaling(mla_context *context, const char *where, co
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "%srope_scaling.beta_fast: %g must be larger than beta_slow %g (usual: 32 and 1)", where,
                         s->beta_fast, s->beta_slow);
-    return MLA_OK;
+    return s->type == MLA_ROPE_SCALING_LONGROPE ? check_longrope(context, where, c) : MLA_OK;
 }
 
 mla_status mla_model_config_check(mla_context *context, const char *where, mla_model_config *config) {

@@ -61,6 +61,7 @@ void mla_field_expects(const mla_field *field, size_t size, char *out) {
                                         [MLA_FIELD_LIST] = "text or a list",
                                         [MLA_FIELD_WORDS] = "words with commas between",
                                         [MLA_FIELD_INTS] = "whole numbers with commas between",
+                                        [MLA_FIELD_FLOATS] = "numbers with commas between",
                                         [MLA_FIELD_GROUP] = "a group of keys"};
     size_t used = (size_t)snprintf(out, size, "%s", words[field->type]);
     const bool is_enum = field->type == MLA_FIELD_ENUM;
@@ -249,6 +250,21 @@ static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
     return status;
 }
 
+static mla_status add_floats(const subject *s, const char *text, mla_floats *out) {
+    mla_status status = MLA_OK;
+    for (const char *next = spaces(text); *next && !status;) {
+        char *end;
+        const double value = strtod(next, &end);
+        const char *word = next;
+        const size_t length = cut_word(&next);
+        if (!length || end != word + length || !isfinite(value) || out->count == MLA_MOST_INTS)
+            return wrong_text(s, text);
+        status = check_bounds(s, value);
+        out->items[out->count++] = value;
+    }
+    return status;
+}
+
 /* ---- defaults */
 
 static mla_status set_default(mla_context *context, const mla_field *field, void *member) {
@@ -268,6 +284,7 @@ static mla_status set_default(mla_context *context, const mla_field *field, void
         if (field->text) return add_words(&(subject){context, "", field->key, field}, field->text, member);
         break;
     case MLA_FIELD_INTS: *(mla_ints *)member = (mla_ints){0}; break;
+    case MLA_FIELD_FLOATS: *(mla_floats *)member = (mla_floats){0}; break;
     case MLA_FIELD_GROUP: return mla_fields_default(context, field->group, member);
     }
     return MLA_OK;
@@ -310,8 +327,17 @@ static mla_status set_ints(const subject *s, mla_ints *member, const mla_list *i
     return status;
 }
 
+static mla_status set_floats(const subject *s, mla_floats *member, const mla_list *items) {
+    mla_floats all = {0};
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < items->count && !status; i++) status = add_floats(s, items->items[i], &all);
+    if (!status) *member = all;
+    return status;
+}
+
 static mla_status set_items(const subject *s, void *member, const mla_list *items) {
     if (s->field->type == MLA_FIELD_INTS) return set_ints(s, member, items);
+    if (s->field->type == MLA_FIELD_FLOATS) return set_floats(s, member, items);
     if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items);
     return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
 }
@@ -332,6 +358,7 @@ static mla_status set_member(const subject *s, void *member, const char *text) {
     case MLA_FIELD_LIST:
     case MLA_FIELD_WORDS:
     case MLA_FIELD_INTS:
+    case MLA_FIELD_FLOATS:
         return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = 1});
     case MLA_FIELD_GROUP: break;
     }
@@ -362,12 +389,19 @@ static mla_status check_ints(const subject *s, const mla_ints *ints) {
     return status;
 }
 
+static mla_status check_floats(const subject *s, const mla_floats *floats) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < floats->count && !status; i++) status = check_bounds(s, floats->items[i]);
+    return status;
+}
+
 static mla_status check_member(const subject *s, const void *member) {
     double value;
     switch (s->field->type) {
     case MLA_FIELD_INT: value = (double)*(const int64_t *)member; break;
     case MLA_FIELD_FLOAT: value = *(const double *)member; break;
     case MLA_FIELD_INTS: return check_ints(s, member);
+    case MLA_FIELD_FLOATS: return check_floats(s, member);
     default: return MLA_OK;
     }
     return check_bounds(s, value);
@@ -408,13 +442,24 @@ static void format_ints(const mla_ints *ints, size_t size, char *out) {
         used += (size_t)snprintf(out + used, size - used, "%s%lld", i ? "," : "", (long long)ints->items[i]);
 }
 
+static void format_floats(const mla_floats *floats, size_t size, char *out) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (int64_t i = 0; i < floats->count && used + 1 < size; i++) {
+        if (i) out[used++] = ',';
+        mla_float_text(floats->items[i], size - used, out + used);
+        used += strlen(out + used);
+    }
+}
+
 char *mla_field_format(mla_context *context, const mla_field *field, const void *member) {
-    char number[MLA_MOST_INTS * 21] = "";
+    char number[MLA_MOST_INTS * 26] = "";
     const char *text = number;
     switch (field->type) {
     case MLA_FIELD_INT: snprintf(number, sizeof number, "%lld", (long long)*(const int64_t *)member); break;
     case MLA_FIELD_FLOAT: mla_float_text(*(const double *)member, sizeof number, number); break;
     case MLA_FIELD_INTS: format_ints(member, sizeof number, number); break;
+    case MLA_FIELD_FLOATS: format_floats(member, sizeof number, number); break;
     case MLA_FIELD_BOOL: text = *(const bool *)member ? "true" : "false"; break;
     case MLA_FIELD_ENUM: text = field->names[*(const unsigned *)member]; break;
     case MLA_FIELD_KIND: text = kind_name(*(const void *const *)member); break;

@@ -31,6 +31,7 @@ typedef enum {
     MLA_FIELD_LIST,   /* mla_list of strings, owned by the object: verbatim, for paths may hold commas and spaces */
     MLA_FIELD_WORDS,  /* mla_list of words, owned by the object: text is cut at commas and white space */
     MLA_FIELD_INTS,   /* mla_ints; each within min and max; text is cut as that of words */
+    MLA_FIELD_FLOATS, /* mla_floats; the same, finite */
     MLA_FIELD_GROUP   /* a nested struct, described by `group` */
 } mla_field_type;
 
@@ -39,11 +40,15 @@ typedef struct {
     int64_t count, capacity;
 } mla_list;
 
-/* A few whole numbers; it owns nothing. */
+/* A few numbers; they own nothing. */
 enum { MLA_MOST_INTS = 256 };
 typedef struct {
     int64_t count, items[MLA_MOST_INTS];
 } mla_ints;
+typedef struct {
+    int64_t count;
+    double items[MLA_MOST_INTS];
+} mla_floats;
 
 typedef struct mla_field_table mla_field_table;
 

@@ -117,9 +117,16 @@ static json_t *write_ints(const mla_ints *ints) {
     return array;
 }
 
+static json_t *write_floats(const mla_floats *floats) {
+    json_t *array = json_array();
+    for (int64_t i = 0; array && i < floats->count; i++) json_array_append_new(array, json_real(floats->items[i]));
+    return array;
+}
+
 static bool is_zero(const mla_field *field, const void *member) {
     if (field->type == MLA_FIELD_INT) return *(const int64_t *)member == 0;
     if (field->type == MLA_FIELD_INTS) return ((const mla_ints *)member)->count == 0;
+    if (field->type == MLA_FIELD_FLOATS) return ((const mla_floats *)member)->count == 0;
     if (field->type == MLA_FIELD_GROUP) return *(const unsigned *)member == 0; /* an enum, by the table's rule */
     return false;
 }
@@ -137,6 +144,7 @@ static json_t *write_member(mla_context *context, const mla_field *field, const 
     case MLA_FIELD_LIST:
     case MLA_FIELD_WORDS: return write_list(member);
     case MLA_FIELD_INTS: return write_ints(member);
+    case MLA_FIELD_FLOATS: return write_floats(member);
     case MLA_FIELD_GROUP: return mla_fields_write_json(context, field->group, member);
     }
     return NULL;

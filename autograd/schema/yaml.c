@@ -256,6 +256,7 @@ static bool is_absent(const mla_field *field, const void *member) {
     case MLA_FIELD_LIST:
     case MLA_FIELD_WORDS: return !((const mla_list *)member)->count;
     case MLA_FIELD_INTS: return !((const mla_ints *)member)->count;
+    case MLA_FIELD_FLOATS: return !((const mla_floats *)member)->count;
     default: return false;
     }
 }

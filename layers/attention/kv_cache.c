@@ -82,6 +82,10 @@ void mla_kv_cache_expand(mla_kv_cache *cache) {
     for (int64_t i = 0; i < cache->layers; i++) cache->layer[i].expanded = true;
 }
 
+void mla_kv_cache_clear(mla_kv_cache *cache) {
+    for (int64_t i = 0; i < cache->layers; i++) cache->layer[i].length = 0;
+}
+
 int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cache->layers - 1].length; }
 
 static mla_status kv_cache_misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,

@@ -31,6 +31,9 @@ mla_status mla_kv_cache_check(mla_context *context, const mla_kv_cache *cache, c
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
 int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
 
+/* Forgets all positions, and keeps the memory. */
+void mla_kv_cache_clear(mla_kv_cache *cache);
+
 /* From now on latent attention expands the keys and values of all cached latents again for each new position,
  * instead of absorbing the expansion into the query: the definition, and slow; for checks. */
 void mla_kv_cache_expand(mla_kv_cache *cache);

@@ -1,7 +1,7 @@
 #include "layers/parts/config.h"
 
 const char *const mla_position_names[] = {"rope", "learned", "none", NULL};
-const char *const mla_rope_scaling_names[] = {"none", "yarn", "llama3", NULL};
+const char *const mla_rope_scaling_names[] = {"none", "yarn", "llama3", "linear", "longrope", NULL};
 
 int64_t mla_model_config_latent_rank(const mla_model_config *c, int64_t layer) {
     return c->kv_lora_ranks.count ? c->kv_lora_ranks.items[layer] : c->kv_lora_rank;

@@ -21,18 +21,26 @@ typedef enum { MLA_POSITION_ROPE, MLA_POSITION_LEARNED, MLA_POSITION_NONE } mla_
 typedef enum { MLA_NORM_RMSNORM, MLA_NORM_LAYERNORM } mla_norm_kind;
 typedef enum { MLA_NORM_PRE, MLA_NORM_POST } mla_norm_position;
 typedef enum { MLA_ACT_SILU, MLA_ACT_RELU, MLA_ACT_GELU, MLA_ACT_GELU_NEW } mla_activation;
-typedef enum { MLA_ROPE_SCALING_NONE, MLA_ROPE_SCALING_YARN, MLA_ROPE_SCALING_LLAMA3 } mla_rope_scaling_type;
+typedef enum {
+    MLA_ROPE_SCALING_NONE,
+    MLA_ROPE_SCALING_YARN,
+    MLA_ROPE_SCALING_LLAMA3,
+    MLA_ROPE_SCALING_LINEAR,
+    MLA_ROPE_SCALING_LONGROPE
+} mla_rope_scaling_type;
 extern const char *const mla_position_names[], *const mla_rope_scaling_names[]; /* end with NULL */
 
-/* Longer contexts than trained on: YaRN (Peng et al. 2023) as DeepSeek uses it, or Llama 3's rule. */
+/* Longer contexts than trained on: YaRN (Peng et al. 2023) as DeepSeek uses it, Llama 3's rule, one factor for all
+ * angles (linear), or one for each (LongRoPE, Ding et al. 2024). */
 typedef struct {
     mla_rope_scaling_type type; /* NONE: the other members mean nothing */
     double factor;
     int64_t original_max_position_embeddings;
     double beta_fast, beta_slow;              /* yarn */
     double mscale, mscale_all_dim;            /* yarn; 0: not given, see layers/parts/rope.h */
-    double attention_factor;                  /* yarn: of cos and sin; 0: follows from mscale */
+    double attention_factor;                  /* yarn, longrope: of cos and sin; 0: follows from the others */
     double low_freq_factor, high_freq_factor; /* llama3 */
+    mla_floats short_factor, long_factor;     /* longrope: of each wave length, up to the original length and beyond */
 } mla_rope_scaling;
 
 typedef struct {

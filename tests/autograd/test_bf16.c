@@ -123,7 +123,9 @@ static mla_tensor *twice(mla_tape *t, mla_tensor *const *in) { return mla_swiglu
 static mla_tensor *rope(mla_tape *t, mla_tensor *const *in) {
     static float cosine[32], sine[32];
     for (int i = 0; i < 32; i++) cosine[i] = cosf((float)i), sine[i] = sinf((float)i);
-    return mla_rope(t, in[0], &(mla_rope_table){8, 8, cosine, sine, true}, 0);
+    return mla_rope(t, in[0],
+                    &(mla_rope_table){.positions = 8, .rotary = 8, .cosine = cosine, .sine = sine, .interleaved = true},
+                    0);
 }
 
 static mla_tensor *attention(mla_tape *t, mla_tensor *const *in) {

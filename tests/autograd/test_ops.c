@@ -240,7 +240,8 @@ static void rotations(void **state) {
         sine[i] = sinf((float)i);
     }
     for (int interleaved = 0; interleaved < 2; interleaved++) {
-        const mla_rope_table table = {5, R, cosine, sine, interleaved};
+        const mla_rope_table table = {
+            .positions = 5, .rotary = R, .cosine = cosine, .sine = sine, .interleaved = interleaved};
         double expected[B * T * H * W];
         for (int i = 0; i < B * T * H * W; i++) expected[i] = (double)f->a[i];
         for (int i = 0; i < B * T * H; i++)
@@ -285,10 +286,30 @@ static void refuses_what_does_not_fit(void **state) {
     check_refused(f, mla_dropout(t, a, NAN), "p must be");
     check_refused(f, mla_residual_add(t, a, a, -0.5f), "p must be");
     check_refused(f, mla_residual_add(t, a, small, 0), "one shape");
-    check_refused(f, mla_rope(t, a, &(mla_rope_table){4, 2, table, table, false}, 0), "(B,T,H,W)");
-    check_refused(f, mla_rope(t, heads, &(mla_rope_table){4, 3, table, table, false}, 0), "rotary width 3");
-    check_refused(f, mla_rope(t, heads, &(mla_rope_table){4, 6, table, table, false}, 0), "rotary width 6");
-    check_refused(f, mla_rope(t, heads, &(mla_rope_table){4, 4, table, table, false}, 2), "positions 2 to 4");
+    check_refused(
+        f,
+        mla_rope(t, a,
+                 &(mla_rope_table){.positions = 4, .rotary = 2, .cosine = table, .sine = table, .interleaved = false},
+                 0),
+        "(B,T,H,W)");
+    check_refused(
+        f,
+        mla_rope(t, heads,
+                 &(mla_rope_table){.positions = 4, .rotary = 3, .cosine = table, .sine = table, .interleaved = false},
+                 0),
+        "rotary width 3");
+    check_refused(
+        f,
+        mla_rope(t, heads,
+                 &(mla_rope_table){.positions = 4, .rotary = 6, .cosine = table, .sine = table, .interleaved = false},
+                 0),
+        "rotary width 6");
+    check_refused(
+        f,
+        mla_rope(t, heads,
+                 &(mla_rope_table){.positions = 4, .rotary = 4, .cosine = table, .sine = table, .interleaved = false},
+                 2),
+        "positions 2 to 4");
     check_refused(f, mla_matmul(t, a, small), "equal leading dimensions");
     check_refused(f, mla_matmul(t, row, row), "matmul");
     check_refused(f, mla_reshape(t, a, 1, (const int64_t[]){12}), "as many elements as x, 9170");

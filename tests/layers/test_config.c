@@ -51,6 +51,10 @@ static void refuses_what_does_not_fit(void **state) {
         {{"rope_scaling.type", "rope_scaling.high_freq_factor"},
          {"llama3", "1"},
          "high_freq_factor: 1 must be larger than low_freq_factor 1"},
+        {{"rope_scaling.type", "rope_scaling.short_factor"},
+         {"longrope", "1,1.5"},
+         "m.rope_scaling.short_factor: 2 numbers, there must be 16, half of the rotary width"},
+        {{"rope_scaling.type"}, {"longrope"}, "short_factor: 0 numbers, there must be 16"},
         {{"kv_lora_ranks"}, {"64,32,16"}, "m.kv_lora_ranks: 3 ranks for 4 layers; give one for each"},
         {{"attention", "kv_lora_ranks"}, {"multi_head", "1,2,3,4"}, "kv_lora_ranks: attention is multi_head"},
         {{"rope_scaling.type", "position", "qk_rope_head_dim"}, {"yarn", "none", "0"}, "yarn, but position is none"},
@@ -167,7 +171,7 @@ static void assert_same(mla_context *context, const mla_model_config *a, const m
 static void json_returns_the_same(void **state) {
     mla_context *context = *state;
     mla_model_config config = valid(context), again;
-    config.rope_scaling = (mla_rope_scaling){MLA_ROPE_SCALING_YARN, 40, 4096, 32, 1, 0.707, 1.0 / 3, 0, 1, 4};
+    config.rope_scaling = (mla_rope_scaling){MLA_ROPE_SCALING_YARN, 40, 4096, 32, 1, 0.707, 1.0 / 3, 0, 1, 4, {0}, {0}};
     config.rms_norm_eps = 1e-6;
     config.dropout = 0.1;
     check_ok(context, mla_model_config_check(context, "", &config));
@@ -228,8 +232,8 @@ static void refuses_wrong_json(void **state) {
         {"{\"hidden_size\": [64]}", "hidden_size: expected a whole number", MLA_ERROR_ARGUMENT},
         {"{\"hidden_act\": 1}", "hidden_act: expected one of silu", MLA_ERROR_ARGUMENT},
         {"{\"rope_scaling\": 1}", "rope_scaling: expected a group", MLA_ERROR_ARGUMENT},
-        {"{\"rope_scaling\": {\"type\": \"linear\"}}", "expected one of none, yarn, llama3, got \"linear\"",
-         MLA_ERROR_ARGUMENT},
+        {"{\"rope_scaling\": {\"type\": \"dynamic\"}}",
+         "expected one of none, yarn, llama3, linear, longrope, got \"dynamic\"", MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_rank\": -4}", "kv_lora_rank: -4 is too small", MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_ranks\": [8, 1.5]}", "kv_lora_ranks: expected whole numbers", MLA_ERROR_ARGUMENT},
         {"{\"kv_lora_ranks\": [8, -4]}", "kv_lora_ranks: -4 is too small", MLA_ERROR_ARGUMENT},

@@ -96,6 +96,42 @@ static void both_forms_of_rope_are_read(void **state) {
     check_close(c.rope_theta, 10000, 0);
 }
 
+#define FACTORS "\"short_factor\": [1,1,1,1,1,1,1,1.5], \"long_factor\": [1,2,3,4,5,6,7,8]"
+
+/* The original length is a key beside in Phi-3's files, and 4096 where it is not there, whatever is inside. */
+static void longrope_is_read(void **state) {
+    mla_context *context = *state;
+    static const struct {
+        const char *changes;
+        int64_t original;
+        double factor, attention_factor;
+    } cases[] = {
+        {"{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"longrope\", " FACTORS
+         ", \"original_max_position_embeddings\": 32}}",
+         32, 4, 0},
+        {"{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"longrope\", \"rope_theta\": 7, " FACTORS
+         ", \"factor\": 3, \"attention_factor\": 1.5}}",
+         128, 3, 1.5},
+        {"{\"model_type\": \"qwen2\", \"rope_scaling\": {\"type\": \"su\", \"factor\": 0.5, " FACTORS "}}", 128, 1, 0},
+        {"{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"original_max_position_embeddings\": 64,"
+         " \"rope_scaling\": {\"type\": \"yarn\", " FACTORS ", \"original_max_position_embeddings\": 32}}",
+         64, 2, 0},
+        {"{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"type\": \"longrope\", " FACTORS
+         ", \"original_max_position_embeddings\": 32}}",
+         4096, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const mla_rope_scaling s = read(context, multi_head, cases[i].changes).rope_scaling;
+        assert_int_equal(s.type, MLA_ROPE_SCALING_LONGROPE);
+        assert_int_equal(s.original_max_position_embeddings, cases[i].original);
+        check_close(s.factor, cases[i].factor, 0);
+        check_close(s.attention_factor, cases[i].attention_factor, 0);
+        assert_int_equal(s.short_factor.count, 8);
+        check_close(s.short_factor.items[7], 1.5, 0);
+        check_close(s.long_factor.items[7], 8, 0);
+    }
+}
+
 static void unsupported_features_are_named(void **state) {
     mla_context *context = *state;
     static const struct {
@@ -115,13 +151,23 @@ static void unsupported_features_are_named(void **state) {
         {multi_head, "{\"model_type\": \"qwen3\", \"layer_types\": [\"full_attention\", \"sliding_attention\"]}",
          "c: layer_types: sliding windows are not supported"},
         {multi_head, "{\"model_type\": \"llama\", \"sliding_window\": 64}", "sliding windows"},
-        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}",
-         "rope_type: \"linear\" is not supported; default, yarn and llama3 are"},
-        {multi_head, "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": \"dynamic\", \"factor\": 2}}",
-         "rope_type: \"dynamic\" is not supported"},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"proportional\", \"factor\": 2}}",
+         "rope_type: \"proportional\" is not supported; default, yarn, llama3, linear, dynamic and longrope are"},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\"}}", "factor: is missing"},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 0.5}}",
+         "rope_scaling.factor: 0.5 is too small"},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"longrope\", \"long_factor\": [1]}}",
+         "short_factor: is missing"},
+        {multi_head,
+         "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"longrope\", \"long_factor\": [1],"
+         " \"short_factor\": [1,1,1,1,1,1,1,1]}}",
+         "rope_scaling.long_factor: 1 numbers, there must be 8, half of the rotary width"},
+        {multi_head,
+         "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"longrope\", \"long_factor\": [1,1,1,1,0,1,1,1],"
+         " \"short_factor\": [1,1,1,1,1,1,1,1]}}",
+         "rope_scaling.long_factor: 0 is too small"},
         {multi_head, "{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": 3}}", "rope_type: \"\""},
-        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"yarn\"}}",
-         "rope_scaling.factor: is missing"},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"yarn\"}}", "factor: is missing"},
         {multi_head,
          "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, \"truncate\": "
          "false}}",
@@ -134,7 +180,7 @@ static void unsupported_features_are_named(void **state) {
         {latent,
          "{\"model_type\": \"deepseek_v2\", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 2,"
          " \"mscale_all_dim\": 1}}",
-         "mscale_all_dim: not supported with llama3"},
+         "mscale_all_dim: only supported with yarn"},
         {multi_head, "{\"model_type\": \"llama\", \"attn_logit_softcapping\": 50.0}",
          "attn_logit_softcapping: not supported"},
         {multi_head, "{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}",
@@ -157,10 +203,13 @@ static void unsupported_features_are_named(void **state) {
         {multi_head,
          "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"type\": \"longrope\","
          " \"short_factor\": [1], \"long_factor\": [1]}}",
-         "rope_type: \"longrope\" is not supported; of this model_type only default is"},
+         "short_factor: 1 numbers, there must be 8"},
         {multi_head, /* in Phi-3's files another word for longrope */
          "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2}}",
-         "rope_type: \"yarn\" is not supported"},
+         "short_factor: is missing"},
+        {multi_head,
+         "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}}",
+         "rope_type: \"linear\" is not supported; of this model_type only default and longrope are"},
         {multi_head, "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"partial_rotary_factor\": 0.5}",
          "partial_rotary_factor: only 1"},
     };
@@ -241,6 +290,16 @@ static void written_configurations_read_back(void **state) {
          " \"low_freq_factor\": 2, \"high_freq_factor\": 3, \"mscale\": 1}}",
          "llama", "llama"},
         {multi_head, "{\"model_type\": \"qwen2\", \"tie_word_embeddings\": true}", "qwen2", "qwen2"},
+        {multi_head, "{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}}", "llama",
+         "llama"},
+        {multi_head,
+         "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5, \"original_max_position_embeddings\": 64,"
+         " \"rope_scaling\": {\"type\": \"su\", " FACTORS "}}",
+         "phi3", "llama"},
+        {latent,
+         "{\"model_type\": \"deepseek_v3\", \"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1,1,1,1.1],"
+         " \"long_factor\": [1e20,2,3,1.25], \"original_max_position_embeddings\": 48, \"attention_factor\": 1.01}}",
+         "deepseek_v3", "deepseek_v3"},
         {multi_head, "{\"model_type\": \"qwen3\", \"attention_bias\": true}", "qwen3", "qwen3"},
         {multi_head, "{\"model_type\": \"mistral\", \"sliding_window\": null, \"head_dim\": 20}", "mistral", "llama"},
         {multi_head, "{\"model_type\": \"phi3\", \"rms_norm_eps\": 1e-5}", "phi3", "llama"},
@@ -316,6 +375,8 @@ static void models_of_no_architecture_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(families_are_told_apart),
                                        cmocka_unit_test(both_forms_of_rope_are_read),
+                                       cmocka_unit_test(longrope_is_read),
+                                       cmocka_unit_test(longrope_is_read),
                                        cmocka_unit_test(unsupported_features_are_named),
                                        cmocka_unit_test(unused_features_are_accepted),
                                        cmocka_unit_test(written_configurations_read_back),

@@ -31,6 +31,15 @@ from fill import fill_ids  # noqa: E402
 
 GROUPED = BASE | {"num_key_value_heads": 2}
 
+
+
+def longrope(width, original, **more):
+    """Factors for the angles of a rotary width; the texts have 60 tokens, so that 59 asks for the long ones."""
+    short = [1 + 0.05 * i for i in range(width // 2)]
+    return {"rope_type": "longrope", "short_factor": short, "long_factor": [1.1 + x * x for x in short],
+            "original_max_position_embeddings": original} | more
+
+
 # name -> (class of transformers, its settings)
 CASES = {
     "v2": ("DeepseekV2", LATENT | {"v_head_dim": 12}),
@@ -53,6 +62,25 @@ CASES = {
                                                 "rope_scaling": YARN_PLAIN}),
     "phi3": ("Phi3", GROUPED | {"pad_token_id": 0, "rope_theta": 500.0}),
     "phi3-tied": ("Phi3", GROUPED | {"pad_token_id": 0, "tie_word_embeddings": True, "num_key_value_heads": 4}),
+    "v3-longrope-long": ("DeepseekV3", LATENT | {"rope_scaling": longrope(8, 59, attention_factor=1.2)}),
+    "v3-longrope-short": ("DeepseekV3", LATENT | {"rope_scaling": longrope(8, 60), "rope_interleave": False}),
+    "v2-longrope": ("DeepseekV2", LATENT | {"rope_scaling": longrope(8, 59, factor=3.0)}),
+    "v3-linear": ("DeepseekV3", LATENT | {"rope_scaling": {"rope_type": "linear", "factor": 2.5}}),
+    "v3-dynamic": ("DeepseekV3", LATENT | {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+    "llama-longrope-long": ("Llama", GROUPED | {"rope_scaling": longrope(16, 59)}),
+    "llama-longrope-short": ("Llama", GROUPED | {"rope_scaling": longrope(16, 60, attention_factor=0.9)}),
+    "llama-longrope-parameters": ("Llama", GROUPED | {"rope_parameters": longrope(16, 30, rope_theta=500.0)}),
+    "qwen2-longrope": ("Qwen2", GROUPED | {"rope_scaling": longrope(16, 59, factor=0.5)}),
+    "qwen3-linear-1": ("Qwen3", GROUPED | {"head_dim": 24, "rope_scaling": {"type": "linear", "factor": 1}}),
+    "llama-linear": ("Llama", GROUPED | {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 700.0}}),
+    "llama-dynamic": ("Llama", GROUPED | {"rope_scaling": {"type": "dynamic", "factor": 4.0}}),
+    "mistral-longrope": ("Mistral", GROUPED | {"sliding_window": None, "rope_scaling": longrope(16, 59)}),
+    "phi3-longrope-long": ("Phi3", GROUPED | {"pad_token_id": 0, "original_max_position_embeddings": 59,
+                                              "rope_scaling": longrope(16, 7)}),
+    "phi3-longrope-short": ("Phi3", GROUPED | {"pad_token_id": 0, "original_max_position_embeddings": 60,
+                                               "rope_scaling": longrope(16, 7) | {"rope_type": "su"}}),
+    "phi3-longrope-4096": ("Phi3", GROUPED | {"pad_token_id": 0, "rope_scaling": longrope(16, 59) | {"type": "yarn",
+                                                                                                  "rope_type": "yarn"}}),
     "qwen3-tied-bias": ("Qwen3", GROUPED | {"head_dim": 16, "attention_bias": True, "tie_word_embeddings": True}),
 }
 FORMS = {"f32": (torch.float32, "1GB"), "f32 sharded": (torch.float32, "50KB"), "bf16 sharded": (torch.bfloat16, "30KB"),

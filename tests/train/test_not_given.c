@@ -12,7 +12,9 @@
 
 static char *folder, *path;
 
-static bool is_text(const mla_field *field) { return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_INTS; }
+static bool is_text(const mla_field *field) {
+    return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_FLOATS;
+}
 
 /* A member as text: that it equals its default is that the texts are the same. */
 static char *text_of(mla_context *context, const mla_field_table *table, const void *object) {
@@ -74,7 +76,7 @@ static mla_status by_json(mla_context *context, mla_recipe *recipe, const char *
     void *member;
     const mla_field *field = mla_fields_find(&mla_recipe_fields, recipe, key, &member);
     json_t *json;
-    const char *value = field->type == MLA_FIELD_INTS ? "[]" : "\"\"";
+    const char *value = field->type >= MLA_FIELD_INTS ? "[]" : "\"\"";
     check_ok(context, mla_json_parse(context, "", nested(key, "{", value, "}"), &json));
     const mla_status status = mla_fields_read_json(context, "", &mla_recipe_fields, recipe, json, NULL);
     json_decref(json);

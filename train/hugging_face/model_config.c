@@ -16,6 +16,9 @@ static const char *const yarn_keys[] = {"factor",           "original_max_positi
                                         "beta_fast",        "beta_slow",
                                         "mscale",           "mscale_all_dim",
                                         "attention_factor", NULL};
+static const char *const linear_keys[] = {"factor", NULL};
+static const char *const longrope_keys[] = {
+    "factor", "original_max_position_embeddings", "short_factor", "long_factor", "attention_factor", NULL};
 static const char *const llama3_keys[] = {"factor", "original_max_position_embeddings", "low_freq_factor",
                                           "high_freq_factor", NULL};
 /* Those whose defaults in transformers are the sizes of some large model. */
@@ -119,7 +122,7 @@ static void copy_keys(json_t *to, const json_t *from, const char *const *keys) {
 
 static json_t *first_of(json_t *a, json_t *b) { return says_no(a) ? b : a; }
 
-static mla_status check_rope(const reader *r, const json_t *rope, const char *type) {
+static mla_status check_rope(const reader *r, const json_t *rope) {
     const json_t *partial = first_of(json_object_get(rope, "partial_rotary_factor"), get(r, "partial_rotary_factor"));
     const char *key;
     json_t *value;
@@ -129,17 +132,77 @@ static mla_status check_rope(const reader *r, const json_t *rope, const char *ty
         return model_config_refuse(r, "partial_rotary_factor", "only 1 is supported");
     if (json_is_false(json_object_get(rope, "truncate")))
         return model_config_refuse(r, "truncate", "only true is supported");
-    if (!strcmp(type, "default")) return MLA_OK;
-    if (r->family->plain_rope || (strcmp(type, "yarn") && strcmp(type, "llama3")))
-        return mla_fail(r->file.context, MLA_ERROR_FORMAT, "%srope_type: \"%.100s\" is not supported; %s",
-                        r->file.where, type,
-                        r->family->plain_rope ? "of this model_type only default is" : "default, yarn and llama3 are");
-    if (!strcmp(type, "llama3") && !says_no(json_object_get(rope, "mscale_all_dim")))
-        return model_config_refuse(r, "mscale_all_dim", "not supported with llama3");
-    return json_object_get(rope, "factor") ? MLA_OK : model_config_refuse(r, "rope_scaling.factor", "is missing");
+    return MLA_OK;
 }
 
-static const char *const *scaling_keys(const char *type) { return strcmp(type, "yarn") ? llama3_keys : yarn_keys; }
+/* RoPE's types beside "default", with the keys that they have and those that they need. */
+typedef struct {
+    const char *name;
+    const char *const *keys;
+    const char *needed[3];
+} rope_type;
+static const rope_type rope_types[] = {
+    {"yarn", yarn_keys, {"factor"}},
+    {"llama3", llama3_keys, {"factor"}},
+    {"linear", linear_keys, {"factor"}},
+    {"longrope", longrope_keys, {"short_factor", "long_factor"}},
+};
+enum { ROPE_TYPES = sizeof rope_types / sizeof *rope_types };
+
+static const rope_type *find_rope_type(const char *name) {
+    for (int i = 0; i < ROPE_TYPES; i++)
+        if (!strcmp(rope_types[i].name, name)) return &rope_types[i];
+    return NULL;
+}
+
+/* What transformers calls it today: "su" is the older name of longrope, and so is "yarn" in Phi-3. Dynamic scaling
+ * begins behind max_position_embeddings, where a model here ends. */
+static const char *rope_name(const reader *r, const char *type) {
+    if (!strcmp(type, "su") || (r->family->original_beside && !strcmp(type, "yarn"))) return "longrope";
+    if (strcmp(type, "dynamic")) return type;
+    mla_warn(r->file.context,
+             "%srope_type dynamic: read as default, from which it differs only behind "
+             "max_position_embeddings, where the model ends here",
+             r->file.where);
+    return "default";
+}
+
+static mla_status check_rope_type(const reader *r, const char *name) {
+    const bool phi = r->family->original_beside;
+    if (find_rope_type(name) && !(phi && strcmp(name, "longrope"))) return MLA_OK;
+    return mla_fail(r->file.context, MLA_ERROR_FORMAT, "%srope_type: \"%.100s\" is not supported; %s", r->file.where,
+                    name,
+                    phi ? "of this model_type only default and longrope are"
+                        : "default, yarn, llama3, linear, dynamic and longrope are");
+}
+
+/* longrope's factor only makes attention_factor, and follows from the lengths where it is not given. */
+static void complete_longrope(json_t *scaling, double longest) {
+    const double original = json_number_value(json_object_get(scaling, "original_max_position_embeddings"));
+    const json_t *factor = json_object_get(scaling, "factor");
+    if (says_no(factor) && original > 0)
+        json_object_set_new(scaling, "factor", json_real(longest > original ? longest / original : 1));
+    else if (json_is_number(factor) && json_number_value(factor) < 1) /* says the same as 1 */
+        json_object_set_new(scaling, "factor", json_real(1));
+}
+
+static mla_status translate_scaling(reader *r, const json_t *rope, const rope_type *type) {
+    json_t *scaling = json_object(), *original = get(r, "original_max_position_embeddings"),
+           *longest = get(r, "max_position_embeddings");
+    json_object_set_new(r->ours, "rope_scaling", scaling);
+    json_object_set(scaling, "original_max_position_embeddings", longest);
+    copy_keys(scaling, rope, type->keys);
+    if (r->family->original_beside && says_no(original))
+        json_object_set_new(scaling, "original_max_position_embeddings", json_integer(r->family->original_beside));
+    if (!says_no(original)) json_object_set(scaling, "original_max_position_embeddings", original); /* wins */
+    json_object_set_new(scaling, "type", json_string(type->name));
+    if (strcmp(type->name, "yarn") && !says_no(json_object_get(rope, "mscale_all_dim")))
+        return model_config_refuse(r, "mscale_all_dim", "only supported with yarn");
+    for (int i = 0; type->needed[i]; i++)
+        if (!json_object_get(rope, type->needed[i])) return model_config_refuse(r, type->needed[i], "is missing");
+    if (!strcmp(type->name, "longrope")) complete_longrope(scaling, json_number_value(longest));
+    return MLA_OK;
+}
 
 /* transformers 5 has rope_parameters with rope_theta inside, older ones rope_scaling and rope_theta beside
  * it. */
@@ -147,18 +210,13 @@ static mla_status translate_rope(reader *r) {
     json_t *rope = first_of(get(r, "rope_scaling"), get(r, "rope_parameters"));
     json_t *theta = first_of(json_object_get(rope, "rope_theta"), get(r, "rope_theta"));
     json_t *type = first_of(json_object_get(rope, "rope_type"), json_object_get(rope, "type"));
-    const char *name = type ? json_string_value(type) : "default";
-    const mla_status status = check_rope(r, rope, name ? name : "");
+    const char *given = type ? json_string_value(type) : "default", *name = rope_name(r, given ? given : "");
+    mla_status status = check_rope(r, rope);
     if (status) return status;
     if (!says_no(theta)) json_object_set(r->ours, "rope_theta", theta);
     if (!strcmp(name, "default")) return MLA_OK;
-    json_t *scaling = json_object(), *original = get(r, "original_max_position_embeddings");
-    json_object_set(scaling, "original_max_position_embeddings", get(r, "max_position_embeddings"));
-    copy_keys(scaling, rope, scaling_keys(name));
-    if (!says_no(original)) json_object_set(scaling, "original_max_position_embeddings", original); /* wins */
-    json_object_set_new(scaling, "type", json_string(name));
-    json_object_set_new(r->ours, "rope_scaling", scaling);
-    return MLA_OK;
+    status = check_rope_type(r, name);
+    return status ? status : translate_scaling(r, rope, find_rope_type(name));
 }
 
 static mla_status translate(reader *r) {
@@ -217,7 +275,9 @@ static const char *obstacle(const mla_family *f, const mla_model_config *c) {
     if (!c->final_norm) return "final_norm: false";
     if (!c->causal) return "causal: false";
     if (!c->gated) return "gated: false";
-    if (f->plain_rope && c->rope_scaling.type != MLA_ROPE_SCALING_NONE) return "rope_scaling";
+    if (f->original_beside && c->rope_scaling.type != MLA_ROPE_SCALING_NONE &&
+        c->rope_scaling.type != MLA_ROPE_SCALING_LONGROPE)
+        return "rope_scaling of this type";
     if (c->rope_interleave != f->rope_interleave && !mla_family_has_key(f, "rope_interleave"))
         return c->rope_interleave ? "rope_interleave: true" : "rope_interleave: false";
     if (c->attention_bias && !mla_family_has_key(f, "attention_bias")) return "attention_bias: true";
@@ -249,7 +309,7 @@ static json_t *write_scaling(const json_t *ours) {
     json_t *to = json_object();
     const char *type = json_string_value(json_object_get(from, "type"));
     json_object_set_new(to, "rope_type", json_string(type));
-    for (const char *const *key = scaling_keys(type); *key; key++) {
+    for (const char *const *key = find_rope_type(type)->keys; *key; key++) {
         json_t *value = json_object_get(from, *key);
         if (!says_no(value)) json_object_set(to, *key, value);
     }
@@ -267,6 +327,8 @@ static void write_keys(json_t *file, const mla_family *f, const json_t *ours) {
     json_object_del(file, "auto_map"); /* names of program files that do not come along */
     json_object_set(file, "rope_theta", json_object_get(ours, "rope_theta"));
     json_object_set_new(file, "rope_scaling", write_scaling(ours));
+    json_t *original = json_object_get(json_object_get(file, "rope_scaling"), "original_max_position_embeddings");
+    if (f->original_beside && original) json_object_set(file, "original_max_position_embeddings", original);
     if (f->attention->write) f->attention->write(file, ours);
 }
 

@@ -2,9 +2,9 @@
  *
  *     DeepseekV2ForCausalLM, DeepseekV3ForCausalLM   without experts
  *     LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
- *     MistralForCausalLM, Phi3ForCausalLM            without sliding windows, Phi3 without longrope
+ *     MistralForCausalLM, Phi3ForCausalLM            without sliding windows
  *
- * What such a file may say and a model here is not (experts, sliding windows, other RoPE types, quantized
+ * What such a file may say and a model here is not (experts, sliding windows, RoPE on a part of a head, quantized
  * weights, ...) is an error that names it: a model that is read computes what it computes in transformers. */
 #ifndef MLA_TRAIN_HUGGING_FACE_MODEL_CONFIG_H
 #define MLA_TRAIN_HUGGING_FACE_MODEL_CONFIG_H

@@ -58,8 +58,15 @@ static void tear_down(generator *g) {
     free(g->ids);
 }
 
+/* LongRoPE turns a text that outgrows the original length by other angles, from its first position on. */
+static void forget_short_keys(const generator *g) {
+    const int64_t original = g->model->rope.original;
+    if (g->cache && original && g->length == original + 1) mla_kv_cache_clear(g->cache);
+}
+
 /* What the model says after the text: the logits of its last position only. They live until the next call. */
 static mla_status next_logits(generator *g, const float **logits) {
+    forget_short_keys(g);
     const int64_t seen = g->cache ? mla_kv_cache_length(g->cache) : 0, fresh = g->length - seen;
     mla_tape_begin(g->tape, &(mla_step){.inference = true});
     mla_tensor *ids = mla_input(g->tape, MLA_I32, 2, (int64_t[]){1, fresh}, g->ids + seen);

@@ -70,6 +70,16 @@ static void rope_backward(const mla_node *n) {
 static const mla_op rope = {
     .name = "rope", .forward = rope_forward, .backward = rope_backward, .attributes = sizeof(attributes)};
 
+/* The table whose angles turn a text of this length. */
+static mla_rope_table for_length(const mla_rope_table *table, int64_t length) {
+    mla_rope_table out = *table;
+    if (table->original && length > table->original) {
+        out.cosine = table->long_cosine;
+        out.sine = table->long_sine;
+    }
+    return out;
+}
+
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position) {
     mla_node *n = mla_op_begin_real(tape, &rope, 1, &x);
     if (!n) return mla_inert(tape);
@@ -80,7 +90,7 @@ mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table,
     if (first_position < 0 || first_position > table->positions - x->shape[1])
         return mla_op_refuse(n, "positions %lld to %lld are not all within the table's %lld", (long long)first_position,
                              (long long)(first_position + x->shape[1] - 1), (long long)table->positions);
-    *(attributes *)n->attributes = (attributes){*table, first_position};
+    *(attributes *)n->attributes = (attributes){for_length(table, first_position + x->shape[1]), first_position};
     n->forward_scratch = n->backward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2,
                                                                     x->shape[2] * x->shape[3]);
     return mla_op_finish(n, x->dtype, 4, x->shape);

@@ -79,7 +79,7 @@ const mla_family mla_families[] = {
     {"qwen3", "Qwen3ForCausalLM", &multi_head, .qk_norm = true, .head_dim = 128, .keys = {"attention_bias"}},
     {"mistral", "MistralForCausalLM", &multi_head, .needed = {"sliding_window", "num_key_value_heads"},
      .window_alone = true, .only_kept = true},
-    {"phi3", "Phi3ForCausalLM", &multi_head, .needed = {"rms_norm_eps"}, .plain_rope = true, .window_alone = true,
+    {"phi3", "Phi3ForCausalLM", &multi_head, .needed = {"rms_norm_eps"}, .original_beside = 4096, .window_alone = true,
      .only_kept = true, .rules = phi3_rules},
 };
 const int mla_family_count = sizeof mla_families / sizeof *mla_families;

@@ -38,10 +38,11 @@ struct mla_family {
     const char *keys[MLA_FAMILY_KEYS];   /* beside those of all, and of all with its kind of attention */
     const char *needed[MLA_FAMILY_KEYS]; /* keys whose defaults in transformers are not ours */
     bool heads_divide;                   /* it wants the heads to divide hidden_size */
-    bool plain_rope;                     /* of RoPE's types only default is the same here */
-    bool window_alone;                   /* sliding_window decides, whatever layer_types and others say */
-    bool only_kept;                      /* written only for a model that came from it */
-    const mla_tensor_rule *rules;        /* NULL: all tensors have our names and shapes */
+    int64_t original_beside; /* RoPE's types are default and longrope, whose original length stands beside them in the
+                              * file, and is this where it does not; 0: as in all other families */
+    bool window_alone;       /* sliding_window decides, whatever layer_types and others say */
+    bool only_kept;          /* written only for a model that came from it */
+    const mla_tensor_rule *rules; /* NULL: all tensors have our names and shapes */
 };
 
 /* In the order in which they are tried for a model that came from none of them. */
