@@ -51,9 +51,12 @@ static herr_t keep_first(unsigned depth, const H5E_error2_t *error, void *out) {
 }
 
 mla_status mla_h5_failed(mla_h5_file *file, const char *action, const char *name) {
-    const char *why = "nothing";
+    const char *why = "nothing", *locks = getenv("HDF5_USE_FILE_LOCKING");
+    const bool forced = locks && (!strcmp(locks, "TRUE") || !strcmp(locks, "1"));
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &why);
-    return mla_fail(file->context, MLA_ERROR_LIBRARY, "%s: cannot %s %s; HDF5 says: %s", file->path, action, name, why);
+    return mla_fail(
+        file->context, MLA_ERROR_LIBRARY, "%s: cannot %s %s; HDF5 says: %s%s", file->path, action, name, why,
+        forced ? "; HDF5_USE_FILE_LOCKING asks it for locks, which this file system may not have: unset it" : "");
 }
 
 mla_status mla_h5_system_failed(mla_h5_file *file, const char *action, const char *path) {
@@ -136,7 +139,8 @@ mla_status mla_h5_start(mla_context *context, mla_h5_file **out, const char *pat
     return file->path ? MLA_OK : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
 }
 
-/* Plain POSIX files whatever the environment says, and no locks, which some cluster file systems refuse. */
+/* Plain POSIX files, and no locks, which some cluster file systems refuse, unless HDF5_USE_FILE_LOCKING asks for them:
+ * it has the last word. */
 hid_t mla_h5_access(void) {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_fapl_sec2(access);

@@ -1,24 +1,23 @@
 #include "train/checkpoint/run_folder.h"
 #include "data/tokenizer/tokenizer.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/folder_lock.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 struct mla_run_folder {
     mla_context *context;
     char path[PATH_MAX - 64], metrics[PATH_MAX];
-    int handle; /* the lock goes with it, also when the process dies */
-    bool made;  /* by us */
+    mla_folder_lock lock;
+    bool made; /* by us */
 };
 
 static mla_status make_folders(mla_run_folder *folder) {
@@ -36,18 +35,10 @@ static mla_status make_folders(mla_run_folder *folder) {
                     folder->path, strerror(errno));
 }
 
-static mla_status lock(mla_run_folder *folder) {
-    folder->handle = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder->handle < 0)
-        return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be used as a run folder: %s", folder->path,
-                        strerror(errno));
-    if (access(folder->path, W_OK))
-        return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be written to: %s; choose another folder with --out",
-                        folder->path, strerror(errno));
-    if (flock(folder->handle, LOCK_EX | LOCK_NB))
-        return mla_fail(folder->context, MLA_ERROR_ARGUMENT,
-                        "%s: another run is using this folder; choose another with --out", folder->path);
-    return MLA_OK;
+static mla_status check_writable(const mla_run_folder *folder) {
+    if (!access(folder->path, W_OK)) return MLA_OK;
+    return mla_fail(folder->context, MLA_ERROR_IO, "%s: cannot be written to: %s; choose another folder with --out",
+                    folder->path, strerror(errno));
 }
 
 static mla_status refuse_used(const mla_run_folder *folder) {
@@ -73,7 +64,7 @@ static void remove_leftovers(const mla_run_folder *folder) {
     DIR *entries = opendir(folder->path);
     if (!entries) return;
     for (struct dirent *entry; (entry = readdir(entries));)
-        if (is_leftover(entry->d_name)) unlinkat(folder->handle, entry->d_name, 0);
+        if (is_leftover(entry->d_name)) unlinkat(dirfd(entries), entry->d_name, 0);
     closedir(entries);
 }
 
@@ -81,12 +72,13 @@ mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const
     mla_run_folder *folder = *out = mla_alloc(context, 1, sizeof *folder, "the run folder");
     if (!folder) return MLA_ERROR_MEMORY;
     folder->context = context;
-    folder->handle = -1;
+    folder->lock.handle = -1;
     if (snprintf(folder->path, sizeof folder->path, "%s", path) >= (int)sizeof folder->path)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the path of the run folder is too long");
     snprintf(folder->metrics, sizeof folder->metrics, "%s/metrics.jsonl", path);
     mla_status status = resume ? MLA_OK : make_folders(folder);
-    if (!status) status = lock(folder);
+    if (!status) status = check_writable(folder);
+    if (!status) status = mla_folder_lock_take(context, &folder->lock, folder->path);
     if (!status && !resume) status = refuse_used(folder);
     if (!status) remove_leftovers(folder);
     return status;
@@ -94,8 +86,8 @@ mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const
 
 void mla_run_folder_close(mla_run_folder *folder) {
     if (!folder) return;
+    mla_folder_lock_release(&folder->lock);
     if (folder->made) rmdir(folder->path); /* succeeds only where it is empty */
-    if (folder->handle >= 0) close(folder->handle);
     free(folder);
 }
 
