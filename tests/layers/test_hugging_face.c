@@ -193,7 +193,7 @@ static void unsupported_features_are_named(void **state) {
         {multi_head, "{\"model_type\": \"deepseek_v2\"}", "q_lora_rank: is missing"},
         {multi_head, "{\"model_type\": \"mistral\"}", "c: sliding_window: is missing"},
         {multi_head,
-         "{\"model_type\": \"mistral\", \"sliding_window\": 4096, \"use_sliding_window\": false,"
+         "{\"model_type\": \"mistral\", \"sliding_window\": 127, \"use_sliding_window\": false,"
          " \"layer_types\": [\"full_attention\", \"full_attention\"]}",
          "c: sliding_window: sliding windows are not supported"},
         {multi_head,
@@ -236,6 +236,11 @@ static void unused_features_are_accepted(void **state) {
     read(context, multi_head,
          "{\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"sliding_window\": 9,"
          " \"max_window_layers\": 2}");
+    /* a window as long as the positions, 128 */
+    read(context, multi_head, "{\"model_type\": \"mistral\", \"sliding_window\": 128}");
+    read(context, multi_head,
+         "{\"model_type\": \"qwen3\", \"sliding_window\": 4096, \"use_sliding_window\": true, \"layer_types\": "
+         "[\"full_attention\", \"sliding_attention\"]}");
     read(context, multi_head,
          "{\"model_type\": \"qwen3\", \"sliding_window\": null, \"layer_types\": [\"full_attention\","
          " \"full_attention\"]}");

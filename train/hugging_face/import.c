@@ -1,6 +1,8 @@
 #include "train/hugging_face/import.h"
+#include "autograd/base/bfloat16.h"
 #include "autograd/base/few_names.h"
 #include "autograd/base/file.h"
+#include "autograd/base/float16.h"
 #include "autograd/base/memory.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
@@ -8,6 +10,7 @@
 #include "train/hugging_face/families/family.h"
 #include "train/hugging_face/model_config.h"
 
+#include <glob.h>
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
@@ -16,23 +19,74 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGEST_CONFIG = 1 << 24 };
+enum { LARGEST_CONFIG = 1 << 24, MOST_PREDICTION_LAYERS = 64 };
 
 /* ---- the tensors ---- */
+
+/* What a file has beside its model, and how it calls it all. */
+typedef struct {
+    const mla_tensor_map *map;
+    const mla_safetensors *file;
+    const char *folder;
+    int64_t prediction_layers; /* behind the last one; not read */
+    char prefix[128];          /* in front of all names, of torch.compile and other wrappers */
+} source;
+
+/* The length of "_orig_mod.", "module." and "base_model.model." at the beginning of a name, in any number. */
+static size_t wrappers_length(const char *name) {
+    static const char *const wrappers[] = {"_orig_mod.", "module.", "base_model.model."};
+    const char *rest = name;
+    for (int i = 0; i < 3; i++)
+        if (!strncmp(rest, wrappers[i], strlen(wrappers[i]))) {
+            rest += strlen(wrappers[i]);
+            i = -1;
+        }
+    return (size_t)(rest - name);
+}
+
+static mla_status find_prefix(source *s) {
+    mla_context *context = s->map->model->context;
+    for (int64_t i = 0; i < mla_safetensors_count(s->file); i++) {
+        const char *name = mla_safetensors_at(s->file, i)->name;
+        const size_t length = wrappers_length(name);
+        if (i == 0 && length < sizeof s->prefix) snprintf(s->prefix, sizeof s->prefix, "%.*s", (int)length, name);
+        if (length != strlen(s->prefix) || strncmp(name, s->prefix, length))
+            return mla_fail(context, MLA_ERROR_FORMAT,
+                            "%s: tensor %s: other names do not begin as this one; save the model without its wrappers",
+                            s->folder, name);
+    }
+    if (s->prefix[0]) mla_warn(context, "%s: the names of its tensors are read without \"%s\"", s->folder, s->prefix);
+    return MLA_OK;
+}
+
+static const mla_safetensors_info *find_tensor(const source *s, const char *name) {
+    char whole[512];
+    snprintf(whole, sizeof whole, "%s%s", s->prefix, name);
+    return mla_safetensors_find(s->file, whole);
+}
+
+/* Of DeepSeek-V3's layers that predict further tokens, which transformers does not read either. */
+static bool is_prediction(const source *s, const char *name) {
+    const int64_t layers = s->map->model->config.num_hidden_layers;
+    long long layer;
+    return sscanf(name, "model.layers.%lld.", &layer) == 1 && layer >= layers && layer < layers + s->prediction_layers;
+}
 
 static bool is_tied_output(const mla_decoder *model, const char *name) {
     return model->config.tie_word_embeddings && !strcmp(name, "lm_head.weight");
 }
 
-static mla_status check_names(const mla_tensor_map *map, const mla_safetensors *file, const char *folder) {
-    mla_few_names missing = {0}, extra = {0};
+static mla_status check_names(const source *s) {
+    const mla_tensor_map *map = s->map;
+    const char *folder = s->folder;
+    mla_few_names missing = {0}, extra = {0}, predictions = {0};
     for (int64_t i = 0; i < map->count; i++)
-        if (!mla_safetensors_find(file, map->tensors[i].name)) mla_few_names_add(&missing, map->tensors[i].name);
-    for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
-        const char *name = mla_safetensors_at(file, i)->name;
+        if (!find_tensor(s, map->tensors[i].name)) mla_few_names_add(&missing, map->tensors[i].name);
+    for (int64_t i = 0; i < mla_safetensors_count(s->file); i++) {
+        const char *name = mla_safetensors_at(s->file, i)->name + strlen(s->prefix);
         const bool computed = mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
-        if (!mla_tensor_map_find(map, name) && !computed && !is_tied_output(map->model, name))
-            mla_few_names_add(&extra, name);
+        if (mla_tensor_map_find(map, name) || computed || is_tied_output(map->model, name)) continue;
+        mla_few_names_add(is_prediction(s, name) ? &predictions : &extra, name);
     }
     if (missing.count)
         return mla_fail(map->model->context, MLA_ERROR_FORMAT,
@@ -42,6 +96,10 @@ static mla_status check_names(const mla_tensor_map *map, const mla_safetensors *
         return mla_fail(map->model->context, MLA_ERROR_FORMAT,
                         "%s: %lld tensors are not of the model of its config.json: %s", folder, (long long)extra.count,
                         extra.text);
+    if (predictions.count)
+        mla_warn(map->model->context,
+                 "%s: the layers that predict further tokens (num_nextn_predict_layers) are left out: %s", folder,
+                 predictions.text);
     return MLA_OK;
 }
 
@@ -57,11 +115,11 @@ static mla_status check_shape(mla_context *context, const mla_tensor *shape, con
                     t->name, found, mla_shape_text(shape, expected));
 }
 
-static mla_status check_shapes(const mla_tensor_map *map, const mla_safetensors *file) {
+static mla_status check_shapes(const source *s) {
+    const mla_tensor_map *map = s->map;
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < map->count && !status; i++)
-        status = check_shape(map->model->context, &map->tensors[i].shape,
-                             mla_safetensors_find(file, map->tensors[i].name));
+        status = check_shape(map->model->context, &map->tensors[i].shape, find_tensor(s, map->tensors[i].name));
     return status;
 }
 
@@ -74,35 +132,59 @@ static mla_status check_finite(mla_context *context, const mla_safetensors_info 
 }
 
 /* Into the parameter that holds it as it is, or from a copy into those that it makes. */
-static mla_status read_tensor(const mla_tensor_map *map, const mla_mapped_tensor *mapped, const mla_safetensors *file) {
+static mla_status read_tensor(const source *s, const mla_mapped_tensor *mapped) {
+    const mla_tensor_map *map = s->map;
     mla_context *context = map->model->context;
-    const mla_safetensors_info *t = mla_safetensors_find(file, mapped->name);
+    const mla_safetensors_info *t = find_tensor(s, mapped->name);
     float *direct = mla_mapped_values(map, mapped),
           *values = direct ? direct : mla_alloc(context, t->count, sizeof *values, t->name);
-    mla_status status = values ? mla_safetensors_read(file, t, values) : MLA_ERROR_MEMORY;
+    mla_status status = values ? mla_safetensors_read(s->file, t, values) : MLA_ERROR_MEMORY;
     if (!status) status = check_finite(context, t, values);
     if (!status && !direct) status = mla_tensor_import(map, mapped, values);
     if (!direct) free(values);
     return status;
 }
 
-static mla_status read_values(const mla_tensor_map *map, const mla_safetensors *file) {
+static mla_status read_values(const source *s) {
     mla_status status = MLA_OK;
-    for (int64_t i = 0; i < map->count && !status; i++) status = read_tensor(map, &map->tensors[i], file);
-    mla_params_changed(map->model->params);
+    for (int64_t i = 0; i < s->map->count && !status; i++) status = read_tensor(s, &s->map->tensors[i]);
+    mla_params_changed(s->map->model->params);
+    return status;
+}
+
+/* Whether one value is the other, or what that is in a narrower type. */
+static bool same_value(float a, float b, mla_safetensors_type narrow) {
+    if (narrow == MLA_SAFETENSORS_BF16) return mla_bf16_from_float(a) == mla_bf16_from_float(b);
+    if (narrow == MLA_SAFETENSORS_F16) return mla_f16_from_float(a) == mla_f16_from_float(b);
+    return !memcmp(&a, &b, sizeof a);
+}
+
+static mla_status compare_tied(const source *s, const mla_safetensors_info *a, const mla_safetensors_info *b,
+                               bool *same) {
+    mla_context *context = s->map->model->context;
+    const mla_safetensors_type narrow = a->type == MLA_SAFETENSORS_F32 ? b->type : a->type;
+    float *x = mla_alloc(context, a->count, sizeof *x, a->name), *y = mla_alloc(context, a->count, sizeof *y, b->name);
+    mla_status status = x && y ? mla_safetensors_read(s->file, a, x) : MLA_ERROR_MEMORY;
+    if (!status) status = mla_safetensors_read(s->file, b, y);
+    *same = !status;
+    for (int64_t i = 0; i < a->count && *same; i++) *same = same_value(x[i], y[i], narrow);
+    free(x);
+    free(y);
     return status;
 }
 
 /* A tied model's file may hold its output projection once more; it must be the embedding then. */
-static mla_status check_tied_output(const mla_tensor_map *map, const mla_safetensors *file) {
-    const mla_decoder *model = map->model;
-    const mla_safetensors_info *output = mla_safetensors_find(file, "lm_head.weight");
-    const mla_safetensors_info *input = mla_safetensors_find(file,
-                                                             mla_tensor_map_of(map, "model.embed_tokens.weight")->name);
+static mla_status check_tied_output(const source *s) {
+    const mla_decoder *model = s->map->model;
+    const mla_safetensors_info *output = find_tensor(s, "lm_head.weight");
+    const mla_safetensors_info *input = find_tensor(s, mla_tensor_map_of(s->map, "model.embed_tokens.weight")->name);
+    bool same = false;
     if (!model->config.tie_word_embeddings || !output) return MLA_OK;
-    if (output->type == input->type && output->count == input->count &&
-        !memcmp(output->data, input->data, (size_t)(input->end - input->begin)))
-        return MLA_OK;
+    if (output->count == input->count) {
+        const mla_status status = compare_tied(s, output, input, &same);
+        if (status) return status;
+    }
+    if (same) return MLA_OK;
     return mla_fail(model->context, MLA_ERROR_FORMAT,
                     "%s: lm_head.weight is not %s, but config.json ties them; set tie_word_embeddings to false there",
                     output->file, input->name);
@@ -117,23 +199,24 @@ static mla_status check_memory(const mla_decoder *model) {
                     (double)available / (1 << 30));
 }
 
-static mla_status read_mapped(const mla_tensor_map *map, const mla_safetensors *file, const char *folder) {
-    mla_params *params = map->model->params;
-    mla_status status = check_names(map, file, folder);
-    if (!status) status = check_shapes(map, file);
-    if (!status) status = check_tied_output(map, file);
+static mla_status read_mapped(source *s) {
+    mla_params *params = s->map->model->params;
+    mla_status status = find_prefix(s);
+    if (!status) status = check_names(s);
+    if (!status) status = check_shapes(s);
+    if (!status) status = check_tied_output(s);
     if (status) return status;
     mla_params_lay_out(params);
-    status = check_memory(map->model);
+    status = check_memory(s->map->model);
     if (!status) status = mla_params_allocate(params, false);
-    return status ? status : read_values(map, file);
+    return status ? status : read_values(s);
 }
 
-static mla_status read_tensors(const mla_decoder *model, const mla_family *family, const mla_safetensors *file,
-                               const char *folder) {
+static mla_status read_tensors(const mla_decoder *model, const mla_family *family, source *s) {
     mla_tensor_map map;
     mla_status status = mla_tensor_map_create(&map, model, family->rules);
-    if (!status) status = read_mapped(&map, file, folder);
+    s->map = &map;
+    if (!status) status = read_mapped(s);
     mla_tensor_map_destroy(&map);
     return status;
 }
@@ -163,8 +246,9 @@ static mla_status read_text(mla_context *context, const char *folder, const char
     return mla_file_read(context, text, length, path, LARGEST_CONFIG);
 }
 
+/* `layers`: of those that predict further tokens. */
 static mla_status read_config(mla_context *context, const char *folder, mla_model_config *config,
-                              const mla_family **family) {
+                              const mla_family **family, int64_t *layers) {
     char *text, where[PATH_MAX + 16];
     int64_t length;
     json_t *json = NULL;
@@ -173,6 +257,8 @@ static mla_status read_config(mla_context *context, const char *folder, mla_mode
     if (!status) status = mla_json_read(context, where, text, length, 0, &json);
     if (!status) status = mla_hugging_face_read_json(context, where, json, config);
     if (!status) *family = mla_family_of(json);
+    *layers = mla_config_number(json, "num_nextn_predict_layers", mla_config_number(json, "num_mtp_layers", 0));
+    if (*layers < 0 || *layers > MOST_PREDICTION_LAYERS) *layers = 0;
     json_decref(json);
     free(text);
     return status;
@@ -238,6 +324,26 @@ static mla_status read_tokenizer(mla_context *context, const char *folder, int64
 
 /* ---- all of it ---- */
 
+/* Where there is no safetensors file but one of torch.save, which is a program and not read. */
+static mla_status refuse_pickles(mla_context *context, const char *folder) {
+    glob_t safe = {0}, other = {0};
+    char pattern[PATH_MAX];
+    snprintf(pattern, sizeof pattern, "%.4000s/*.safetensors", folder);
+    const bool has_safe = !glob(pattern, 0, NULL, &safe);
+    snprintf(pattern, sizeof pattern, "%.4000s/*.{bin,pt,pth}", folder);
+    const bool has_other = !has_safe && !glob(pattern, GLOB_BRACE, NULL, &other);
+    mla_status status = MLA_OK;
+    if (has_other)
+        status = mla_fail(context, MLA_ERROR_FORMAT,
+                          "%s: only safetensors files are read, not those of torch.save; convert it: python -c \"from "
+                          "transformers import AutoModelForCausalLM as M; "
+                          "M.from_pretrained('%s').save_pretrained('%s-safetensors')\"",
+                          other.gl_pathv[0], folder, folder);
+    globfree(&safe);
+    globfree(&other);
+    return status;
+}
+
 static mla_status import_save(mla_decoder *model, const char *folder, const char *path, mla_import_report *report) {
     char *tokenizer = NULL, *texts = NULL;
     mla_status status = read_tokenizer(model->context, folder, model->config.vocab_size, &tokenizer);
@@ -256,10 +362,13 @@ mla_status mla_import(mla_context *context, const char *folder, const char *path
     const mla_family *family = NULL;
     mla_decoder *model = NULL;
     mla_safetensors *file = NULL;
-    mla_status status = read_config(context, folder, &config, &family);
+    source s = {.folder = folder};
+    mla_status status = read_config(context, folder, &config, &family, &s.prediction_layers);
+    if (!status) status = refuse_pickles(context, folder);
     if (!status) status = mla_safetensors_open(context, &file, folder);
     if (!status) status = mla_decoder_create(context, &model, &config);
-    if (!status) status = read_tensors(model, family, file, folder);
+    s.file = file;
+    if (!status) status = read_tensors(model, family, &s);
     if (!status) {
         *report = (mla_import_report){.type = type_of(file)};
         status = import_save(model, folder, path, report);

@@ -88,16 +88,19 @@ static mla_status check_others(const reader *r) {
     return MLA_OK;
 }
 
-/* layer_types has the last word, but for families that do not know it; without it, Qwen's layers from
- * max_window_layers on have windows if they are in use. */
+/* A window as long as the positions hides nothing. layer_types has the last word, but for families that do not know it;
+ * without it, Qwen's layers from max_window_layers on have windows if they are in use. */
 static mla_status check_windows(const reader *r) {
     static const char words[] = "sliding windows are not supported; attention must be full in all layers";
     const json_t *types = get(r, "layer_types"), *use = get(r, "use_sliding_window");
+    const int64_t window = mla_config_number(r->file.json, "sliding_window", 0);
+    const bool whole = window > 0 && window >= mla_config_number(r->file.json, "max_position_embeddings", 0);
     for (size_t i = 0; i < json_array_size(types); i++) {
         const char *type = json_string_value(json_array_get(types, i));
+        if (whole && type && !strcmp(type, "sliding_attention")) continue;
         if (!type || strcmp(type, "full_attention")) return model_config_refuse(r, "layer_types", words);
     }
-    if (says_no(get(r, "sliding_window"))) return MLA_OK;
+    if (whole || says_no(get(r, "sliding_window"))) return MLA_OK;
     if (r->family->window_alone) return model_config_refuse(r, "sliding_window", words);
     if (json_is_array(types)) return MLA_OK;
     if (use && says_no(use)) return MLA_OK;

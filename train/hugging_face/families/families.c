@@ -32,6 +32,9 @@ static const char *latent_obstacle(const mla_family *f, const mla_model_config *
 static void write_latent(json_t *file, const json_t *ours) {
     json_object_set(file, "num_key_value_heads", json_object_get(ours, "num_attention_heads"));
     json_object_set(file, "first_k_dense_replace", json_object_get(ours, "num_hidden_layers"));
+    json_object_del(file, "num_mtp_layers"); /* these layers are left out */
+    if (json_object_get(file, "num_nextn_predict_layers"))
+        json_object_set_new(file, "num_nextn_predict_layers", json_integer(0));
 }
 
 static const mla_family_attention latent = {&mla_latent_kind,     latent_keys,     latent_keys,
