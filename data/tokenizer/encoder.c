@@ -24,7 +24,7 @@ struct mla_encoder {
     symbol_t *symbols;
     int64_t symbol_capacity;
     mla_heap heap; /* pairs that can be merged: first = mla_pair(rank, position), second = the pair */
-    bool match_added;
+    bool match_added, frame;
     bool added_begin[256]; /* bytes with which an added token begins */
     mla_context *context;  /* of the call that is running */
     mla_id_list *out;
@@ -46,6 +46,7 @@ mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla
     }
     encoder->tokenizer = tokenizer;
     encoder->match_added = options && options->match_added;
+    encoder->frame = options && options->frame;
     for (int64_t i = 0; i < tokenizer->added_count; i++)
         encoder->added_begin[(unsigned char)tokenizer->tokens[tokenizer->added[i]].bytes[0]] = true;
     *out = encoder;
@@ -65,7 +66,7 @@ void mla_encoder_destroy(mla_encoder *encoder) {
 static mla_status encoder_append(mla_context *context, mla_id_list *list, const int32_t *ids, int64_t count) {
     mla_status status = mla_grow(context, &list->ids, &list->capacity, list->count + count, sizeof *list->ids,
                                  "token ids");
-    if (status) return status;
+    if (status || !count) return status;
     memcpy(list->ids + list->count, ids, (size_t)count * sizeof *ids);
     list->count += count;
     return MLA_OK;
@@ -184,10 +185,14 @@ static mla_status encode_with_added(mla_encoder *e, const char *bytes, int64_t l
 mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
                               mla_id_list *out) {
     const int64_t before = out->count;
+    const mla_frame frame = encoder->frame ? mla_tokenizer_frame(encoder->tokenizer) : (mla_frame){0};
     encoder->context = context;
     encoder->out = out;
-    mla_status status = encoder->match_added ? encode_with_added(encoder, bytes, length)
-                                             : encode_plain(encoder, bytes, length);
+    mla_status status = encoder_append(context, out, frame.before, frame.before_count);
+    if (!status)
+        status = encoder->match_added ? encode_with_added(encoder, bytes, length)
+                                      : encode_plain(encoder, bytes, length);
+    if (!status) status = encoder_append(context, out, frame.behind, frame.behind_count);
     if (status) out->count = before;
     return status;
 }

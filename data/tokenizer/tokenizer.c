@@ -56,6 +56,8 @@ void mla_tokenizer_destroy(mla_tokenizer *tokenizer) {
     free(tokenizer->tokens);
     free(tokenizer->text);
     free(tokenizer->added);
+    free(tokenizer->before.ids);
+    free(tokenizer->behind.ids);
     free(tokenizer);
 }
 

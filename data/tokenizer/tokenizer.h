@@ -31,9 +31,9 @@ extern const char *const mla_endoftext;
 
 /* Reads a tokenizer.json. Accepted are byte-level BPE models: pre-tokenizers ByteLevel (with or without its
  * own pattern), Split(Regex, Isolated), Digits, and sequences of them; added tokens; ignore_merges.
- * Post-processors are kept but not applied: encoding adds no tokens. An NFC normalizer is not applied either,
- * with a warning. Anything else is refused (MLA_ERROR_FORMAT) with a message that names it. The classes
- * \p{..} of a pattern follow the Unicode version of the PCRE2 that is installed. */
+ * Of post-processors, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing and sequences of them: they make
+ * the frame below. An NFC normalizer is not applied, with a warning. Anything else is refused (MLA_ERROR_FORMAT) with a
+ * message that names it. The classes \p{..} of a pattern follow the Unicode version of the PCRE2 that is installed. */
 mla_status mla_tokenizer_load(mla_context *context, mla_tokenizer **out, const char *path);
 
 /* The same from `length` bytes of JSON in memory. */
@@ -61,6 +61,14 @@ int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer);
 /* The id of the added token that is spelled so; -1 if there is none. */
 int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text);
 
+/* What the tokenizer puts before a text and behind it (its post-processor: BOS, EOS), owned by it; most often nothing.
+ * `tokenizers` calls this add_special_tokens. */
+typedef struct {
+    const int32_t *before, *behind;
+    int64_t before_count, behind_count;
+} mla_frame;
+mla_frame mla_tokenizer_frame(const mla_tokenizer *tokenizer);
+
 /* The bytes that one id stands for (owned by the tokenizer, not terminated): for streaming. An id's bytes
  * need not be whole characters. Error: MLA_ERROR_ARGUMENT for an id that is out of range. */
 mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id, const char **bytes,
@@ -77,6 +85,7 @@ mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *token
 
 typedef struct {
     bool match_added; /* added tokens spelled out in the text become their ids, as in `tokenizers` */
+    bool frame;       /* each text gets what the tokenizer puts before and behind it */
 } mla_encoder_options;
 
 /* An encoder remembers pieces of text that it has seen, which is what makes it fast. It is used by one thread

@@ -1,4 +1,5 @@
-/* The inside of a tokenizer, for the files that make and use it: tokenizer.c, tokenizer_json.c, encoder.c. */
+/* The inside of a tokenizer, for the files that make and use it: tokenizer.c, tokenizer_json.c, frame.c,
+ * encoder.c. */
 #ifndef MLA_DATA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define MLA_DATA_TOKENIZER_TOKENIZER_INTERNAL_H
 
@@ -27,7 +28,14 @@ struct mla_tokenizer {
     int64_t added_count;
     bool added_plain; /* none of them asks for stripping or whole words, which matching does not do */
     int32_t separator;
+    mla_id_list before, behind; /* what the post-processor puts there */
 };
+
+struct json_t; /* of jansson */
+
+/* Reads the post_processor of the file `name` (NULL: none) into before and behind; the tokens must be known. */
+mla_status mla_tokenizer_read_frame(mla_context *context, mla_tokenizer *tokenizer, const struct json_t *post_processor,
+                                    const char *name);
 
 /* mla_tokenizer_parse for a text that errors call `name`. */
 mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json, int64_t length,

@@ -311,6 +311,9 @@ static mla_status read_document(reader_t *r, int64_t length) {
     if (!status) status = read_bytes(r);
     if (!status) status = read_merges(r);
     if (!status) status = read_whole_pieces(r);
+    if (!status)
+        status = mla_tokenizer_read_frame(r->context, r->tokenizer, json_object_get(r->root, "post_processor"),
+                                          r->name);
     if (status) return status;
     find_separator(r->tokenizer);
     return keep_json(r);

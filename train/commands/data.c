@@ -19,7 +19,7 @@ typedef struct {
     mla_chat_template chat_template;
     char *tokenizer, *field;
     mla_list set;
-    bool held_out, ids, json;
+    bool no_bos, held_out, ids, json;
 } options;
 
 static const char *const formats[] = {"auto", "text", "chat", NULL};
@@ -39,6 +39,8 @@ static const mla_field fields[] = {
      .help = "of text, as in mla prepare"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",
      .help = "JSONL that is not chat: the key that holds the text"},
+    {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
+     .help = "of text: leave out the tokens that the tokenizer puts at the beginning (and end)"},
     {"set", MLA_FIELD_LIST, AT(set), .help = "of a recipe: section.key=value instead; may be repeated"},
 };
 #undef AT
@@ -261,6 +263,7 @@ static mla_status open_files(material *m, bool is_tokens) {
                                          .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
                                          .chat = o->format == MLA_RECIPE_CHAT,
                                          .chat_template = o->chat_template,
+                                         .no_bos = o->no_bos,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = 4096};
     mla_status status = mla_recipe_default(context, &m->loaded);
@@ -278,6 +281,9 @@ static mla_status show(material *m) {
     const char *name = m->call->operands->items[1];
     mla_context *context = m->call->context;
     const bool is_recipe = mla_ends_with(name, ".yaml") || access(name, F_OK);
+    if (o->no_bos && (is_recipe || mla_ends_with(name, ".h5")))
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "--no-bos is for text; of a recipe say --set data.bos=false, and prepare a token file anew");
     mla_status status = is_recipe ? open_recipe(m, name) : open_files(m, mla_ends_with(name, ".h5"));
     const int64_t length = o->sequence ? o->sequence : is_recipe ? m->recipe.train.sequence : 0;
     if (!status && !m->data.tokenizer)

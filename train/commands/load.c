@@ -103,31 +103,68 @@ static mla_status append_id(mla_context *context, mla_id_list *list, int32_t id)
 }
 
 /* Every document with a separator before it and behind it, as in training: so all its tokens are targets. */
-static mla_status encode_documents(mla_context *context, mla_text_source *source, mla_encoder *encoder,
-                                   int32_t separator, mla_id_list *out) {
+static mla_status encode_stream(mla_context *context, mla_text_source *source, mla_encoder *encoder, int32_t separator,
+                                mla_text_ids *out) {
     const mla_document *document;
-    mla_status status = append_id(context, out, separator);
+    mla_status status = append_id(context, &out->ids, separator);
     while (!status && !(status = mla_text_next(source, &document)) && document) {
-        status = mla_encoder_encode(context, encoder, document->bytes, document->length, out);
-        if (!status) status = append_id(context, out, separator);
+        status = mla_encoder_encode(context, encoder, document->bytes, document->length, &out->ids);
+        if (!status) status = append_id(context, &out->ids, separator);
     }
+    out->targets = out->ids.count - 1;
     return status;
 }
 
-mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const mla_list *paths, const char *field,
-                             mla_id_list *out, int64_t *bytes) {
+static mla_status append_offset(mla_context *context, mla_text_ids *out) {
+    const mla_status status = mla_grow(context, &out->offsets, &out->capacity, out->documents + 2, sizeof *out->offsets,
+                                       "the documents");
+    if (!status) out->offsets[++out->documents] = out->ids.count;
+    return status;
+}
+
+/* Every document as the tokenizer alone makes it. */
+static mla_status encode_apart(mla_context *context, mla_text_source *source, mla_encoder *encoder, mla_text_ids *out) {
+    const mla_document *document;
+    mla_status status = MLA_OK;
+    while (!status && !(status = mla_text_next(source, &document)) && document) {
+        status = mla_encoder_encode(context, encoder, document->bytes, document->length, &out->ids);
+        if (!status) status = append_offset(context, out);
+    }
+    out->targets = out->ids.count - out->documents;
+    return status;
+}
+
+static void set_stream(mla_text_ids *out, int64_t bytes) {
+    if (out->documents) out->offsets[0] = 0;
+    out->stream = (mla_token_stream){.count = out->ids.count,
+                                     .wide = out->ids.ids,
+                                     .documents = out->documents,
+                                     .offsets = out->offsets,
+                                     .bytes = bytes};
+}
+
+mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const mla_texts *texts, mla_text_ids *out) {
     const mla_text_options options = {
-        .paths = (const char *const *)paths->items, .count = paths->count, .jsonl_field = field};
+        .paths = (const char *const *)texts->paths->items, .count = texts->paths->count, .jsonl_field = texts->field};
     mla_text_source *source = NULL;
     mla_encoder *encoder = NULL;
     mla_status status = mla_loaded_expect_tokenizer(context, l);
     if (!status) status = mla_text_open(context, &source, &options);
-    if (!status) status = mla_encoder_create(context, &encoder, l->tokenizer, NULL);
-    if (!status) status = encode_documents(context, source, encoder, mla_tokenizer_separator(l->tokenizer), out);
-    *bytes = status ? 0 : mla_text_bytes(source);
+    const mla_frame frame = status || texts->no_bos ? (mla_frame){0} : mla_tokenizer_frame(l->tokenizer);
+    const bool apart = frame.before_count || frame.behind_count;
+    if (!status) status = mla_encoder_create(context, &encoder, l->tokenizer, &(mla_encoder_options){.frame = apart});
+    if (!status)
+        status = apart ? encode_apart(context, source, encoder, out)
+                       : encode_stream(context, source, encoder, mla_tokenizer_separator(l->tokenizer), out);
+    if (!status) set_stream(out, mla_text_bytes(source));
     mla_encoder_destroy(encoder);
     mla_text_close(source);
     return status;
+}
+
+void mla_text_ids_free(mla_text_ids *ids) {
+    free(ids->ids.ids);
+    free(ids->offsets);
 }
 
 static mla_status check_tokens(mla_context *context, const mla_loaded *l, const mla_token_file *file,

@@ -38,10 +38,25 @@ void mla_loaded_close(mla_loaded *loaded);
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *loaded);
 
-/* The ids of texts (data/text/text_source.h; field: of .jsonl files), each document with a separator before it and
- * behind it, as in training; the caller frees out->ids in any case. */
-mla_status mla_loaded_encode(mla_context *context, const mla_loaded *loaded, const mla_list *paths, const char *field,
-                             mla_id_list *out, int64_t *bytes);
+typedef struct {
+    const mla_list *paths; /* data/text/text_source.h */
+    const char *field;     /* of .jsonl files */
+    bool no_bos;           /* leave out what the tokenizer puts before and behind texts */
+} mla_texts;
+
+typedef struct {
+    mla_id_list ids;
+    int64_t *offsets; /* of its documents, which are apart; NULL: they are not */
+    int64_t documents, capacity;
+    mla_token_stream stream; /* of these */
+    int64_t targets;         /* tokens that have one before them */
+} mla_text_ids;
+
+/* The ids of texts. Where the tokenizer puts tokens before or behind texts (mla_frame), documents are what it makes of
+ * each, to be seen apart from each other: so what is before a text is its context. Otherwise each has a separator
+ * before it and behind it, as in training. The caller frees *out, which begins as {0}, in any case. */
+mla_status mla_loaded_encode(mla_context *context, const mla_loaded *loaded, const mla_texts *texts, mla_text_ids *out);
+void mla_text_ids_free(mla_text_ids *ids);
 
 /* Opens a token file, which must be made with the tokenizer of the model, or have no more tokens than it. The
  * caller closes *out in any case. */

@@ -9,6 +9,7 @@ typedef struct {
     char *out, *tokenizer, *field, *held_out_text;
     int64_t vocab_size;
     double held_out;
+    bool no_bos;
     mla_recipe_format format;
     mla_chat_template chat_template;
     mla_bad_lines_choice bad_lines;
@@ -29,6 +30,8 @@ static const mla_field fields[] = {
      .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
+    {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
+     .help = "leave out the tokens that the tokenizer puts at the beginning (and end) of texts"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",
      .help = "JSONL: the key that holds the text; meta.text: one within another"},
     {"bad-lines", MLA_FIELD_ENUM, AT(bad_lines), .names = mla_bad_lines_names,
@@ -93,6 +96,7 @@ static mla_status prepare_run(const mla_call *call) {
                                          .chat = o->format == MLA_RECIPE_CHAT,
                                          .chat_template = o->chat_template,
                                          .bad_lines = o->bad_lines,
+                                         .no_bos = o->no_bos,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = o->vocab_size,
                                          .held_out = o->held_out,

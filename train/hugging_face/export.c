@@ -129,10 +129,17 @@ static const char *type_word(mla_safetensors_type type) {
     return type == MLA_SAFETENSORS_F32 ? "float32" : type == MLA_SAFETENSORS_BF16 ? "bfloat16" : "float16";
 }
 
+/* The token that texts begin with; -1 where there is none, or no tokenizer. */
+static int32_t begin_of(const mla_tokenizer *tokenizer) {
+    const mla_frame frame = tokenizer ? mla_tokenizer_frame(tokenizer) : (mla_frame){0};
+    return frame.before_count ? frame.before[0] : -1;
+}
+
 /* Ids that transformers would otherwise take from the defaults of the architecture. */
 static void set_special_ids(json_t *config, const mla_tokenizer *tokenizer) {
-    const int32_t separator = tokenizer ? mla_tokenizer_separator(tokenizer) : -1;
-    if (!json_object_get(config, "bos_token_id")) json_object_set_new(config, "bos_token_id", json_null());
+    const int32_t separator = tokenizer ? mla_tokenizer_separator(tokenizer) : -1, begin = begin_of(tokenizer);
+    if (!json_object_get(config, "bos_token_id"))
+        json_object_set_new(config, "bos_token_id", begin >= 0 ? json_integer(begin) : json_null());
     if (!json_object_get(config, "eos_token_id"))
         json_object_set_new(config, "eos_token_id", separator >= 0 ? json_integer(separator) : json_null());
 }
@@ -153,16 +160,21 @@ static mla_status write_config(job *j, mla_export_report *report) {
     return status;
 }
 
-/* The least that AutoTokenizer needs to find the end token. */
-static mla_status write_tokenizer_config(const job *j) {
+static mla_status name_token(const job *j, json_t *config, const char *key, int32_t id) {
     const char *bytes;
     int64_t length;
-    const int32_t separator = mla_tokenizer_separator(j->tokenizer);
+    if (id < 0) return MLA_OK;
+    const mla_status status = mla_tokenizer_token(j->context, j->tokenizer, id, &bytes, &length);
+    if (!status) json_object_set_new(config, key, json_stringn(bytes, (size_t)length));
+    return status;
+}
+
+/* The least that AutoTokenizer needs to find the tokens at the beginning and the end. */
+static mla_status write_tokenizer_config(const job *j) {
     json_t *config = json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
                                (json_int_t)j->model->config.max_position_embeddings, "clean_up_tokenization_spaces", 0);
-    mla_status status = MLA_OK;
-    if (separator >= 0) status = mla_tokenizer_token(j->context, j->tokenizer, separator, &bytes, &length);
-    if (separator >= 0 && !status) json_object_set_new(config, "eos_token", json_stringn(bytes, (size_t)length));
+    mla_status status = name_token(j, config, "bos_token", begin_of(j->tokenizer));
+    if (!status) status = name_token(j, config, "eos_token", mla_tokenizer_separator(j->tokenizer));
     if (!status) status = write_json(j->context, j->folder, "tokenizer_config.json", config);
     json_decref(config);
     return status;

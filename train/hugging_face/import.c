@@ -5,10 +5,10 @@
 #include "autograd/base/float16.h"
 #include "autograd/base/memory.h"
 #include "data/formats/safetensors.h"
-#include "data/tokenizer/tokenizer.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/hugging_face/families/family.h"
 #include "train/hugging_face/model_config.h"
+#include "train/hugging_face/tokenizer_files.h"
 
 #include <glob.h>
 #include <jansson.h>
@@ -308,7 +308,7 @@ static mla_status read_tokenizer(mla_context *context, const char *folder, int64
     *out = NULL;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     if (access(path, F_OK)) return MLA_OK;
-    if (mla_tokenizer_load(context, &tokenizer, path)) {
+    if (mla_tokenizer_load_files(context, &tokenizer, path)) {
         mla_warn(context, "%s; the model is imported without a tokenizer", mla_error(context));
         mla_clear_error(context);
         return MLA_OK;

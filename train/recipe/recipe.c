@@ -44,6 +44,8 @@ static const mla_field data_fields[] = {
     {"tokens", MLA_FIELD_STRING, AT(tokens), .help = "a token file made by mla prepare, instead of source"},
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
     {"vocab_size", MLA_FIELD_INT, AT(vocab_size), 4096, 257, 1 << 20, .help = "tokens of a new BPE"},
+    {"bos", MLA_FIELD_BOOL, AT(bos), 1,
+     .help = "begin (and end) documents with the tokens that the tokenizer puts there, if any"},
     {"held_out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
     {"synthetic", MLA_FIELD_GROUP, AT(synthetic), .group = &synthetic_table,
      .help = "a source of known entropy, instead of text"},

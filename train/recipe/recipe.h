@@ -39,6 +39,7 @@ typedef struct {
     char *tokens;                    /* a token file of `mla prepare`; NULL: none */
     char *tokenizer;                 /* "bytes", "bpe" or a tokenizer.json */
     int64_t vocab_size;              /* of a new BPE */
+    bool bos;                        /* texts get what the tokenizer puts before and behind them */
     double held_out;                 /* share of the documents */
     mla_recipe_packing packing; /* STREAM: cut where a sequence ends; WHOLE: documents whole and apart; AUTO: chat is */
     mla_recipe_synthetic synthetic;

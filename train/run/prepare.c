@@ -2,9 +2,9 @@
 #include "autograd/base/file.h"
 #include "data/text/text_source.h"
 #include "data/tokenizer/bpe.h"
-#include "data/tokenizer/tokenizer.h"
 #include "data/tokens/token_file.h"
 #include "train/hugging_face/jinja.h"
+#include "train/hugging_face/tokenizer_files.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,6 +22,7 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
                                  .bad_lines = data->bad_lines,
                                  .tokenizer = data->tokenizer,
                                  .vocab_size = data->vocab_size,
+                                 .no_bos = !data->bos,
                                  .held_out = data->held_out};
 }
 
@@ -105,7 +106,7 @@ static mla_status make_tokenizer(mla_context *context, mla_text_source *source, 
     mla_status status;
     if (!strcmp(options->tokenizer, "bytes")) status = mla_tokenizer_bytes(context, out);
     else if (!strcmp(options->tokenizer, "bpe")) status = train_tokenizer(context, source, options, out);
-    else status = mla_tokenizer_load(context, out, options->tokenizer);
+    else status = mla_tokenizer_load_files(context, out, options->tokenizer);
     if (status || mla_tokenizer_separator(*out) >= 0) return status;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
                     "%s: the tokenizer has no token that ends a document; add <|endoftext|> to its added_tokens",
@@ -130,6 +131,7 @@ static mla_status choose_template(mla_context *context, const mla_prepare_option
 typedef struct {
     mla_context *context;
     mla_encoder *encoder; /* or */
+    bool ends;            /* its texts end with the separator, as they are */
     mla_chat_encoder *chat_encoder;
     mla_chat chat;
     mla_id_list ids;
@@ -159,6 +161,7 @@ static mla_status write_document(encoding *e, const mla_document *document, cons
 static mla_status encode_text(encoding *e, const mla_document *document) {
     e->ids.count = 0;
     const mla_status status = mla_encoder_encode(e->context, e->encoder, document->bytes, document->length, &e->ids);
+    e->ids.count -= !status && e->ends; /* the writer puts one */
     return status ? status : write_document(e, document, NULL);
 }
 
@@ -175,16 +178,26 @@ static mla_status encode_chat(encoding *e, const mla_document *document) {
     return write_document(e, document, (const uint8_t *)e->answers.bytes);
 }
 
-static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer, bool chat) {
+/* The encoder of texts: each becomes what the tokenizer makes of it, and one that ends with the separator has it once.
+ */
+static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, bool no_bos) {
+    const mla_frame frame = mla_tokenizer_frame(tokenizer);
+    e->ends = !no_bos && frame.behind_count &&
+              frame.behind[frame.behind_count - 1] == mla_tokenizer_separator(tokenizer);
+    return mla_encoder_create(e->context, &e->encoder, tokenizer, &(mla_encoder_options){.frame = !no_bos});
+}
+
+static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer,
+                             const mla_prepare_options *o) {
     const mla_document *document = NULL;
-    mla_status status = chat
+    mla_status status = o->chat
                             ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
-                            : mla_encoder_create(e->context, &e->encoder, tokenizer, NULL);
+                            : create_encoder(e, tokenizer, o->no_bos);
     if (status) return status;
     mla_text_rewind(source);
     while (!(status = mla_text_next(source, &document)) && document)
-        if ((status = chat ? encode_chat(e, document) : encode_text(e, document))) break;
-    if (chat) mla_bad_lines_warn(e->context, &e->report->bad);
+        if ((status = o->chat ? encode_chat(e, document) : encode_text(e, document))) break;
+    if (o->chat) mla_bad_lines_warn(e->context, &e->report->bad);
     else e->report->bad = *mla_text_bad_lines(source);
     if (!status && e->report->left_out)
         mla_warn(e->context, "%lld of %lld conversations have no answer and are left out",
@@ -193,19 +206,18 @@ static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tok
 }
 
 static mla_status write_tokens(mla_context *context, mla_text_source *source, const mla_tokenizer *tokenizer,
-                               const mla_prepare_options *prepare, const char *path, mla_prepare_report *report) {
+                               const mla_prepare_options *o, const char *path, mla_prepare_report *report) {
     mla_token_writer *writer = NULL;
     char *json = mla_tokenizer_json(context, tokenizer);
     if (!json) return MLA_ERROR_MEMORY;
     const mla_token_options options = {.vocabulary_size = mla_tokenizer_vocab_size(tokenizer),
                                        .separator = mla_tokenizer_separator(tokenizer),
                                        .tokenizer = json,
-                                       .answers = prepare->chat};
+                                       .answers = o->chat};
     report->vocabulary_size = options.vocabulary_size;
     mla_status status = mla_token_writer_create(context, &writer, path, &options);
-    encoding e = {
-        .context = context, .writer = writer, .report = report, .skip = prepare->bad_lines == MLA_BAD_LINES_SKIP};
-    if (!status) status = encode_all(&e, source, tokenizer, prepare->chat);
+    encoding e = {.context = context, .writer = writer, .report = report, .skip = o->bad_lines == MLA_BAD_LINES_SKIP};
+    if (!status) status = encode_all(&e, source, tokenizer, o);
     if (!status) status = mla_token_writer_commit(writer);
     mla_token_writer_close(writer);
     free_encoding(&e);

@@ -12,6 +12,7 @@ typedef struct {
     bool chat;               /* every line of every file is a conversation (data/text/chat.h) */
     mla_chat_template chat_template;
     mla_bad_lines_choice bad_lines; /* of JSONL and conversations */
+    bool no_bos;                    /* leave out what the tokenizer puts before and behind texts (mla_frame) */
     const char *tokenizer;          /* "bytes", "bpe", or the path of a tokenizer.json */
     int64_t vocab_size;             /* of a new BPE */
     double held_out;                /* share of the documents, chosen by their content */
@@ -37,6 +38,11 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data);
 /* Writes the token file at `path`, wholly or not at all, and says in `report` (may be NULL) what is in it. A
  * BPE is trained on the documents (of conversations: what is said) that are not held out, on an even sample of them
  * where they exceed 64 MB.
+ *
+ * A document is what the tokenizer makes of its text, with the tokens that it puts before and behind (BOS, EOS), and
+ * the separator that ends every document: once, where the tokenizer ends texts with that very token. So each document
+ * begins with BOS whether documents are packed or the stream is cut, where it stands behind the separator of the one
+ * before. What is before the text of a conversation is the business of its template.
  *
  * Conversations without an answer are left out, with a warning. A template that is not chosen is recognised: by
  * chat_template.jinja or tokenizer_config.json beside the tokenizer, or by the tokenizer's tokens.

@@ -17,7 +17,7 @@ typedef struct {
     mla_load_options load;
     char *tokens, *logits, *field;
     int64_t batch, sequence;
-    bool json;
+    bool no_bos, json;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -31,6 +31,8 @@ static const mla_field fields[] = {
     {"batch", MLA_FIELD_INT, AT(batch), 0, 0, 1 << 20, .help = "sequences at a time; 0: as in training"},
     {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
      .help = "tokens that are seen together; 0: as in training"},
+    {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
+     .help = "texts: leave out what the tokenizer puts at the beginning (and end) of each; they follow each other"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
 };
 #undef AT
@@ -41,7 +43,7 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 typedef struct {
     mla_dataset own;      /* or */
     mla_token_file *file; /* or */
-    mla_id_list ids;      /* of texts */
+    mla_text_ids ids;     /* of texts */
     mla_token_stream stream;
     mla_packing *packing; /* of the stream; NULL: cut into sequences */
     int64_t tokens;       /* that stand for stream.bytes */
@@ -52,15 +54,15 @@ static void free_material(material *m) {
     mla_packing_destroy(m->packing);
     mla_dataset_close(&m->own);
     mla_token_file_close(m->file);
-    free(m->ids.ids);
+    mla_text_ids_free(&m->ids);
 }
 
 static mla_status open_texts(const mla_call *call, const mla_loaded *l, material *m) {
     const options *o = call->options;
-    const mla_status status = mla_loaded_encode(call->context, l, call->operands, o->field, &m->ids, &m->stream.bytes);
-    m->stream.count = m->ids.count;
-    m->stream.wide = m->ids.ids;
-    m->tokens = m->ids.count - 1; /* all but the first separator */
+    const mla_status status = mla_loaded_encode(call->context, l, &(mla_texts){call->operands, o->field, o->no_bos},
+                                                &m->ids);
+    m->stream = m->ids.stream;
+    m->tokens = m->ids.targets;
     return status;
 }
 
@@ -102,6 +104,9 @@ static mla_status open_material(const mla_call *call, const mla_loaded *l, const
     if (o->tokens && call->operands->count)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --tokens or text files, not both");
     if (call->operands->count) return open_texts(call, l, m);
+    if (o->no_bos)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--no-bos is for texts; a token file has what mla prepare put in it");
     return o->tokens ? open_tokens(call, l, o->tokens, m) : open_own(call, l, recipe, m);
 }
 
@@ -149,9 +154,10 @@ static mla_status check_sequence(mla_context *context, int64_t sequence, const m
 
 static int64_t eval_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* As in training. */
+/* As in training; texts that are apart stay so. */
 static mla_status pack(const mla_call *call, const mla_recipe *recipe, material *m, int64_t sequence) {
     const mla_recipe_packing packing = recipe->data.packing;
+    if (m->ids.documents) return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
     if (packing == MLA_PACKING_STREAM || (packing == MLA_PACKING_AUTO && !m->stream.answers)) return MLA_OK;
     return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
 }

@@ -20,7 +20,7 @@ typedef struct {
     int64_t tokens, top_k, seed;
     double temperature, top_p;
     mla_chat_template chat_template;
-    bool chat, greedy, no_cache, expanded, json;
+    bool chat, no_bos, greedy, no_cache, expanded, json;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -31,6 +31,8 @@ static const mla_field fields[] = {
     {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "of the conversation; auto: that of the model's recipe, or its own"},
+    {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
+     .help = "do not begin with the tokens that the tokenizer puts before texts, if any"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
     {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30, .help = "draw from the k most probable tokens; 0: all"},
@@ -86,11 +88,25 @@ static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const c
     return status;
 }
 
+static mla_status append_ids(const mla_call *call, mla_id_list *out, const int32_t *ids, int64_t count) {
+    const mla_status status = mla_grow(call->context, &out->ids, &out->capacity, out->count + count, sizeof *out->ids,
+                                       "the prompt");
+    for (int64_t i = 0; i < count && !status; i++) out->ids[out->count++] = ids[i];
+    return status;
+}
+
+/* What the tokenizer puts before a text. What it puts behind one would be in the way: the text goes on. */
+static mla_status begin_text(const mla_call *call, const mla_loaded *l, mla_id_list *out) {
+    const mla_frame frame = mla_tokenizer_frame(l->tokenizer);
+    if (((const options *)call->options)->no_bos) return MLA_OK;
+    return append_ids(call, out, frame.before, frame.before_count);
+}
+
 static mla_status encode_text(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
                               mla_id_list *out, int32_t *ending) {
-    return ((const options *)call->options)->chat
-               ? encode_chat(call, l, text, length, out, ending)
-               : mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
+    if (((const options *)call->options)->chat) return encode_chat(call, l, text, length, out, ending);
+    const mla_status status = begin_text(call, l, out);
+    return status ? status : mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
 }
 
 static mla_status encode_file(const mla_call *call, const mla_loaded *l, const char *path, mla_id_list *out,
@@ -119,9 +135,8 @@ static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_i
     if (o->chat)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--chat needs --prompt or --prompt-file: what the user says");
-    const mla_status status = mla_grow(call->context, &out->ids, &out->capacity, 1, sizeof *out->ids, "the prompt");
-    if (!status) out->ids[out->count++] = separator;
-    return status;
+    const mla_status status = begin_text(call, l, out);
+    return status || out->count ? status : append_ids(call, out, &separator, 1);
 }
 
 /* ---- the text */
@@ -239,6 +254,10 @@ static mla_status generate_run(const mla_call *call) {
     mla_loaded l;
     if (o->no_cache && o->expanded)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
+    if (o->chat && o->no_bos)
+        return mla_fail(
+            call->context, MLA_ERROR_ARGUMENT,
+            "--no-bos: what a conversation begins with is part of its template; choose another by --template");
     mla_status status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
     if (!status) status = run_loaded(call, &l);

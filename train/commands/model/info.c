@@ -1,12 +1,12 @@
 /* mla info: what a file or folder is, and what is in it. */
 #include "autograd/base/file.h"
 #include "data/formats/h5.h"
-#include "data/tokenizer/tokenizer.h"
 #include "data/tokens/token_file.h"
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
+#include "train/hugging_face/tokenizer_files.h"
 #include "train/log/progress.h"
 #include "train/recipe/recipe.h"
 
@@ -103,7 +103,7 @@ static mla_status describe_tokenizer_text(const mla_call *call, const char *text
 
 static mla_status tokenizer_info(const mla_call *call, const char *path, json_t *json) {
     mla_tokenizer *tokenizer;
-    mla_status status = mla_tokenizer_load(call->context, &tokenizer, path);
+    mla_status status = mla_tokenizer_load_files(call->context, &tokenizer, path);
     set_text(json, "kind", "tokenizer");
     if (!status) status = describe_tokenizer(tokenizer, json);
     mla_tokenizer_destroy(tokenizer);

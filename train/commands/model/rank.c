@@ -44,7 +44,7 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 
 typedef struct {
     mla_token_file *file; /* or */
-    mla_id_list ids;
+    mla_text_ids ids;
     mla_token_stream stream;
 } text;
 
@@ -68,15 +68,14 @@ static mla_status open_text(const mla_call *call, const mla_loaded *l, text *t) 
         if (is_token_file(paths->items[i]))
             return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                             "--calibrate %s: a token file cannot be joined with others", paths->items[i]);
-    const mla_status status = mla_loaded_encode(call->context, l, paths, o->field, &t->ids, &t->stream.bytes);
-    t->stream.count = t->ids.count;
-    t->stream.wide = t->ids.ids;
+    const mla_status status = mla_loaded_encode(call->context, l, &(mla_texts){paths, o->field, false}, &t->ids);
+    t->stream = t->ids.stream;
     return status;
 }
 
 static void free_text(text *t) {
     mla_token_file_close(t->file);
-    free(t->ids.ids);
+    mla_text_ids_free(&t->ids);
 }
 
 /* That of the checkpoint's training, as far as the model goes. */
