@@ -5,7 +5,7 @@
 set -euo pipefail
 
 packages=(build-essential cmake ninja-build pkg-config libdnnl-dev libopenmpi-dev openmpi-bin libhdf5-dev
-          libcmocka-dev libjansson-dev libyaml-dev libpcre2-dev libxxhash-dev gnuplot-nox xz-utils "$@")
+          libcmocka-dev libjansson-dev libyaml-dev libpcre2-dev libutf8proc-dev libxxhash-dev gnuplot-nox xz-utils "$@")
 
 missing=()
 for package in "${packages[@]}"; do

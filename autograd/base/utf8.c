@@ -35,13 +35,13 @@ int64_t mla_utf8_unfinished(const char *bytes, int64_t count) {
     return 0;
 }
 
-/* How many bytes at the start are neither zero nor beyond ASCII, in steps of eight. */
-static int64_t plain_bytes(const char *bytes, int64_t count) {
+/* How many bytes at the start are ASCII, and none of them zero where that counts, in steps of eight. */
+static int64_t ascii_bytes(const char *bytes, int64_t count, bool zeros) {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
     int64_t i = 0;
     for (uint64_t eight; i + 8 <= count; i += 8) {
         memcpy(&eight, bytes + i, sizeof eight);
-        if ((eight | (eight - ones)) & tops) break;
+        if ((eight | (zeros ? eight : eight - ones)) & tops) break;
     }
     return i;
 }
@@ -50,7 +50,7 @@ int64_t mla_utf8_repair(const char *bytes, int64_t count, bool zeros, char *out)
     static const char replacement[] = "\xEF\xBF\xBD";
     char *to = out;
     for (int64_t i = 0; i < count;) {
-        const int64_t plain = plain_bytes(bytes + i, count - i);
+        const int64_t plain = ascii_bytes(bytes + i, count - i, false);
         const int64_t valid = plain ? plain : zeros && !bytes[i] ? 0 : mla_utf8_length(bytes + i, count - i);
         const int64_t length = valid ? valid : 3;
         memcpy(to, valid ? bytes + i : replacement, (size_t)length);
@@ -58,4 +58,15 @@ int64_t mla_utf8_repair(const char *bytes, int64_t count, bool zeros, char *out)
         i += valid ? valid : 1;
     }
     return to - out;
+}
+
+int64_t mla_utf8_stretch(const char *bytes, int64_t count, bool valid) {
+    int64_t length = 0;
+    while (length < count) {
+        if (valid) length += ascii_bytes(bytes + length, count - length, true);
+        const int64_t next = length < count ? mla_utf8_length(bytes + length, count - length) : 0;
+        if (length == count || (next > 0) != valid) break;
+        length += valid ? next : 1;
+    }
+    return length;
 }

@@ -15,4 +15,7 @@ int64_t mla_utf8_unfinished(const char *bytes, int64_t count);
  * zeros if they are to go. Returns the length. */
 int64_t mla_utf8_repair(const char *bytes, int64_t count, bool zeros, char *out);
 
+/* How many bytes at the start are all characters (valid), or all belong to none (not valid). */
+int64_t mla_utf8_stretch(const char *bytes, int64_t count, bool valid);
+
 #endif

@@ -201,26 +201,11 @@ static mla_status mark(mla_chat_encoder *e, bool answer) {
     return chat_template_append(e->context, e->answers, &(char){answer}, 1);
 }
 
-/* Marks the tokens of the text, from *from on: those that hold a byte of an answer are an answer's. */
-static mla_status mark_text(mla_chat_encoder *e, int64_t from) {
-    mla_status status = MLA_OK;
-    for (int64_t i = from, at = 0; i < e->out->count && !status; i++) {
-        const char *bytes;
-        int64_t length;
-        status = mla_tokenizer_token(e->context, e->tokenizer, e->out->ids[i], &bytes, &length);
-        if (!status) status = mark(e, memchr(e->marks.bytes + at, 1, (size_t)length) != NULL);
-        at += length;
-    }
-    return status;
-}
-
 /* Encodes the text that waits. */
 static mla_status flush(mla_chat_encoder *e) {
-    const int64_t from = e->out->count;
-    mla_status status = MLA_OK;
+    const mla_marked_text text = {e->text.bytes, e->marks.bytes, e->text.count};
     if (!e->text.count) return MLA_OK;
-    status = mla_encoder_encode(e->context, e->encoder, e->text.bytes, e->text.count, e->out);
-    if (!status) status = mark_text(e, from);
+    const mla_status status = mla_encoder_encode_marked(e->context, e->encoder, &text, e->out, e->answers);
     e->text.count = e->marks.count = 0;
     return status;
 }

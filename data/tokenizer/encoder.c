@@ -24,19 +24,18 @@ struct mla_encoder {
     symbol_t *symbols;
     int64_t symbol_capacity;
     mla_heap heap; /* pairs that can be merged: first = mla_pair(rank, position), second = the pair */
-    bool match_added, frame;
-    bool added_begin[256]; /* bytes with which an added token begins */
-    mla_context *context;  /* of the call that is running */
+    mla_normalizer_scratch normalizing;
+    mla_added added;
+    bool frame;
+    mla_marked_text text; /* that is being split: normalized */
+    mla_context *context; /* of the call that is running */
     mla_id_list *out;
+    mla_bytes *marks; /* NULL: not asked for */
 };
 
 mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla_tokenizer *tokenizer,
                               const mla_encoder_options *options) {
     *out = NULL;
-    if (options && options->match_added && !tokenizer->added_plain)
-        return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "the tokenizer has added tokens with lstrip, rstrip or single_word, which are not matched in "
-                        "text; encode without match_added");
     mla_encoder *encoder = mla_alloc(context, 1, sizeof *encoder, "an encoder");
     if (!encoder) return MLA_ERROR_MEMORY;
     mla_status status = mla_split_scratch_create(context, &encoder->scratch);
@@ -45,10 +44,9 @@ mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla
         return status;
     }
     encoder->tokenizer = tokenizer;
-    encoder->match_added = options && options->match_added;
+    encoder->normalizing.split = encoder->scratch;
+    encoder->added = options ? options->added : MLA_ADDED_NONE;
     encoder->frame = options && options->frame;
-    for (int64_t i = 0; i < tokenizer->added_count; i++)
-        encoder->added_begin[(unsigned char)tokenizer->tokens[tokenizer->added[i]].bytes[0]] = true;
     *out = encoder;
     return MLA_OK;
 }
@@ -56,6 +54,7 @@ mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla
 void mla_encoder_destroy(mla_encoder *encoder) {
     if (!encoder) return;
     mla_split_scratch_destroy(encoder->scratch);
+    mla_normalizer_scratch_free(&encoder->normalizing);
     mla_piece_free(&encoder->known);
     free(encoder->known_ids.ids);
     free(encoder->symbols);
@@ -134,8 +133,7 @@ static mla_status remember(mla_encoder *e, const char *piece, int64_t length, co
     return status ? status : encoder_append(e->context, &e->known_ids, ids, count);
 }
 
-static mla_status encode_piece(void *user, const char *piece, int64_t length) {
-    mla_encoder *e = user;
+static mla_status encode_piece(mla_encoder *e, const char *piece, int64_t length) {
     const mla_piece *found = mla_piece_find(&e->tokenizer->whole, piece, length);
     if (found) return encoder_append(e->context, e->out, &(int32_t){(int32_t)found->value}, 1);
     if (length > remembered_length) return merge_piece(e, piece, length);
@@ -148,51 +146,83 @@ static mla_status encode_piece(void *user, const char *piece, int64_t length) {
     return status ? status : remember(e, piece, length, e->out->ids + before, e->out->count - before);
 }
 
-/* The longest added token spelled out at the beginning of the text; -1 if there is none. */
-static int32_t added_at(const mla_encoder *e, const char *bytes, int64_t length) {
-    const mla_tokenizer *t = e->tokenizer;
-    int32_t longest = -1;
-    if (!e->added_begin[(unsigned char)bytes[0]]) return -1;
-    for (int64_t i = 0; i < t->added_count; i++) {
-        const mla_token *token = &t->tokens[t->added[i]];
-        if (token->length <= length && !memcmp(bytes, token->bytes, (size_t)token->length) &&
-            (longest < 0 || token->length > t->tokens[longest].length))
-            longest = t->added[i];
+/* Marks the ids from `before` on, which are those of the bytes from `at` on. */
+static mla_status mark_ids(mla_encoder *e, int64_t before, int64_t at) {
+    mla_bytes *marks = e->marks;
+    mla_status status = mla_grow(e->context, &marks->bytes, &marks->capacity, marks->count + e->out->count - before, 1,
+                                 "the marks of tokens");
+    for (int64_t i = before; i < e->out->count && !status; i++) {
+        const int64_t end = at + e->tokenizer->tokens[e->out->ids[i]].length;
+        marks->bytes[marks->count++] = mla_marked_any(&e->text, at, end);
+        at = end;
     }
-    return longest;
+    return status;
 }
 
+static mla_status visit_piece(void *user, const char *piece, int64_t length) {
+    mla_encoder *e = user;
+    const int64_t before = e->out->count;
+    const mla_status status = encode_piece(e, piece, length);
+    return status || !e->marks ? status : mark_ids(e, before, piece - e->text.bytes);
+}
+
+/* Text that holds no added tokens. */
 static mla_status encode_plain(mla_encoder *e, const char *bytes, int64_t length) {
-    return mla_split_run(e->context, e->tokenizer->split, e->scratch, bytes, length, encode_piece, e);
+    return mla_split_run(e->context, e->tokenizer->split, e->scratch, bytes, length, visit_piece, e);
 }
 
-static mla_status encode_with_added(mla_encoder *e, const char *bytes, int64_t length) {
+typedef mla_status encode_part(mla_encoder *e, const char *bytes, int64_t length);
+
+/* Added tokens, of one kind, become their ids; what is between them goes to `rest`. */
+static mla_status encode_added(mla_encoder *e, bool normalized, const char *bytes, int64_t length, encode_part *rest) {
+    mla_added_search search = {.tokenizer = e->tokenizer,
+                               .normalized = normalized,
+                               .special = e->added == MLA_ADDED_ALL,
+                               .bytes = bytes,
+                               .length = length};
+    mla_added_match match;
     mla_status status = MLA_OK;
-    int64_t plain = 0; /* where the text begins that is not encoded yet */
-    for (int64_t at = 0; at < length && !status;) {
-        const int32_t id = added_at(e, bytes + at, length - at);
-        if (id < 0) {
-            at++;
-            continue;
-        }
-        status = encode_plain(e, bytes + plain, at - plain);
-        if (!status) status = encoder_append(e->context, e->out, &id, 1);
-        plain = at += e->tokenizer->tokens[id].length;
+    if (e->added == MLA_ADDED_NONE || !e->tokenizer->has_added[normalized]) return rest(e, bytes, length);
+    while (!status && mla_added_next(&search, &match)) {
+        if (match.begin > match.plain) status = rest(e, bytes + match.plain, match.begin - match.plain);
+        if (!status) status = encoder_append(e->context, e->out, &match.token->id, 1);
     }
-    return status ? status : encode_plain(e, bytes + plain, length - plain);
+    return status || search.done >= length ? status : rest(e, bytes + search.done, length - search.done);
+}
+
+static mla_status encode_normalized(mla_encoder *e, const char *bytes, int64_t length) {
+    const mla_marked_text text = {bytes, e->text.marks, length};
+    const mla_status status = mla_normalizer_run(e->context, e->tokenizer->normalizer, &e->normalizing, &text,
+                                                 &e->text);
+    return status ? status : encode_added(e, true, e->text.bytes, e->text.length, encode_plain);
+}
+
+static mla_status encode(mla_context *context, mla_encoder *e, const mla_marked_text *text, mla_id_list *out,
+                         mla_bytes *marks) {
+    const int64_t before = out->count;
+    const mla_frame frame = e->frame ? mla_tokenizer_frame(e->tokenizer) : (mla_frame){0};
+    e->context = context;
+    e->out = out;
+    e->marks = marks;
+    e->text.marks = text->marks;
+    mla_status status = encoder_append(context, out, frame.before, frame.before_count);
+    if (!status) status = encode_added(e, false, text->bytes, text->length, encode_normalized);
+    if (!status) status = encoder_append(context, out, frame.behind, frame.behind_count);
+    if (status) out->count = before;
+    return status;
 }
 
 mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
                               mla_id_list *out) {
-    const int64_t before = out->count;
-    const mla_frame frame = encoder->frame ? mla_tokenizer_frame(encoder->tokenizer) : (mla_frame){0};
-    encoder->context = context;
-    encoder->out = out;
-    mla_status status = encoder_append(context, out, frame.before, frame.before_count);
-    if (!status)
-        status = encoder->match_added ? encode_with_added(encoder, bytes, length)
-                                      : encode_plain(encoder, bytes, length);
-    if (!status) status = encoder_append(context, out, frame.behind, frame.behind_count);
-    if (status) out->count = before;
+    return encode(context, encoder, &(mla_marked_text){bytes, NULL, length}, out, NULL);
+}
+
+mla_status mla_encoder_encode_marked(mla_context *context, mla_encoder *encoder, const mla_marked_text *text,
+                                     mla_id_list *out, mla_bytes *marks) {
+    const int64_t before = marks->count;
+    if (encoder->added != MLA_ADDED_NONE || encoder->frame)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "marked text is encoded without added tokens and a frame");
+    const mla_status status = encode(context, encoder, text, out, marks);
+    if (status) marks->count = before;
     return status;
 }

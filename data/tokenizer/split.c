@@ -104,17 +104,6 @@ void mla_split_scratch_destroy(mla_split_scratch *scratch) {
     free(scratch);
 }
 
-/* How many bytes from `at` on are all valid characters (wanted) or all no characters (not wanted). */
-static int64_t stretch(const char *at, int64_t n, bool wanted) {
-    int64_t length = 0, next;
-    while (length < n) {
-        next = mla_utf8_length(at + length, n - length);
-        if ((next > 0) != wanted) break;
-        length += wanted ? next : 1;
-    }
-    return length;
-}
-
 typedef struct {
     mla_context *context;
     const mla_split *split;
@@ -151,14 +140,20 @@ static mla_status cut(const run_t *run, int stage, const char *bytes, int64_t le
     return status;
 }
 
+mla_status mla_split_find(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,
+                          int64_t length, int64_t at, int64_t *begin, int64_t *end) {
+    return split_find(&(run_t){.context = context, .split = split, .scratch = scratch}, 0, bytes, length, at, begin,
+                      end);
+}
+
 mla_status mla_split_run(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,
                          int64_t length, mla_split_visit *visit, void *user) {
     const run_t run = {context, split, scratch, visit, user};
     mla_status status = MLA_OK;
     for (int64_t at = 0; status == MLA_OK && at < length;) {
-        const int64_t valid = stretch(bytes + at, length - at, true);
+        const int64_t valid = mla_utf8_stretch(bytes + at, length - at, true);
         if (valid) status = cut(&run, 0, bytes + at, valid);
-        const int64_t invalid = stretch(bytes + at + valid, length - at - valid, false);
+        const int64_t invalid = mla_utf8_stretch(bytes + at + valid, length - at - valid, false);
         if (status == MLA_OK && invalid) status = visit(user, bytes + at + valid, invalid);
         at += valid + invalid;
     }

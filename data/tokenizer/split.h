@@ -30,4 +30,8 @@ void mla_split_scratch_destroy(mla_split_scratch *scratch);
 mla_status mla_split_run(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,
                          int64_t length, mla_split_visit *visit, void *user);
 
+/* The next match of the first pattern in valid UTF-8, from `at` on; *begin and *end are `length` if there is none. */
+mla_status mla_split_find(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,
+                          int64_t length, int64_t at, int64_t *begin, int64_t *end);
+
 #endif

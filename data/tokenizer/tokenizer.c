@@ -40,15 +40,17 @@ int32_t mla_tokenizer_separator(const mla_tokenizer *tokenizer) { return tokeniz
 
 int32_t mla_tokenizer_added(const mla_tokenizer *tokenizer, const char *text) {
     for (int64_t i = 0; i < tokenizer->added_count; i++) {
-        const mla_token *token = &tokenizer->tokens[tokenizer->added[i]];
-        if (token->length == (int64_t)strlen(text) && !memcmp(token->bytes, text, strlen(text)))
-            return tokenizer->added[i];
+        const mla_added_token *added = &tokenizer->added[i];
+        if (added->content_length == (int64_t)strlen(text) && !memcmp(added->content, text, strlen(text)))
+            return added->id;
     }
     return -1;
 }
 
 void mla_tokenizer_destroy(mla_tokenizer *tokenizer) {
     if (!tokenizer) return;
+    for (int64_t i = 0; i < tokenizer->added_count; i++) free(tokenizer->added[i].pattern);
+    mla_normalizer_destroy(tokenizer->normalizer);
     mla_split_destroy(tokenizer->split);
     mla_pair_free(&tokenizer->merges);
     mla_piece_free(&tokenizer->whole);

@@ -1,9 +1,10 @@
 /* Text to token ids and back, by byte-level byte-pair encoding.
  *
  * A tokenizer is a Hugging Face tokenizer.json in memory: made here (data/tokenizer/bpe.h) or read from a file. Every
- * byte has a token of its own, so that any bytes can be encoded, and decoding gives the very same bytes back: invalid
- * UTF-8 and NULs included. On valid UTF-8 the ids are those that the Python package `tokenizers` gives with the same
- * tokenizer.json.
+ * byte has a token of its own, so that any bytes can be encoded, and decoding gives the very same bytes back, invalid
+ * UTF-8 and NULs included - unless the tokenizer has a normalizer, which changes text (NFC joins letters and accents),
+ * or added tokens that take white space along. On valid UTF-8 the ids are those that the Python package `tokenizers`
+ * gives with the same tokenizer.json. Bytes that are not UTF-8 are no text to a normalizer and stay as they are.
  *
  * A tokenizer does not change once it is made: any number of threads may use one. What encoding needs to
  * write to is in an encoder, one per thread. */
@@ -11,29 +12,26 @@
 #define MLA_DATA_TOKENIZER_TOKENIZER_H
 
 #include "autograd/base/context.h"
+#include "data/tokenizer/marked_text.h"
 
 typedef struct mla_tokenizer mla_tokenizer;
 typedef struct mla_encoder mla_encoder;
 
-/* Lists that grow. Start with {0}; free with free(list.ids) and free(list.bytes). */
+/* A list that grows. Start with {0}; free with free(list.ids). */
 typedef struct {
     int32_t *ids;
     int64_t count, capacity;
 } mla_id_list;
 
-typedef struct {
-    char *bytes; /* not terminated */
-    int64_t count, capacity;
-} mla_bytes;
-
 /* The name of the token that our tokenizers put between documents. */
 extern const char *const mla_endoftext;
 
 /* Reads a tokenizer.json. Accepted are byte-level BPE models: pre-tokenizers ByteLevel (with or without its
- * own pattern), Split(Regex, Isolated), Digits, and sequences of them; added tokens; ignore_merges.
+ * own pattern), Split(Regex, Isolated), Digits, and sequences of them; normalizers NFC, NFD, NFKC, NFKD,
+ * Lowercase, StripAccents, Strip, Replace, Prepend, and sequences of them; added tokens; ignore_merges.
  * Of post-processors, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing and sequences of them: they make
- * the frame below. An NFC normalizer is not applied, with a warning. Anything else is refused (MLA_ERROR_FORMAT) with a
- * message that names it. The classes \p{..} of a pattern follow the Unicode version of the PCRE2 that is installed. */
+ * the frame below. Anything else is refused (MLA_ERROR_FORMAT) with a message that names it. The classes \p{..} of a
+ * pattern follow the Unicode version of the PCRE2 that is installed, normalizers that of its utf8proc. */
 mla_status mla_tokenizer_load(mla_context *context, mla_tokenizer **out, const char *path);
 
 /* The same from `length` bytes of JSON in memory. */
@@ -83,9 +81,17 @@ mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *token
 mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, int64_t length,
                                 mla_id_list *out);
 
+/* Which added tokens that are spelled out in a text become their ids. In Hugging Face's own words, PLAIN is
+ * split_special_tokens and ALL is what is usual there. */
+typedef enum {
+    MLA_ADDED_NONE,  /* none: the text is data */
+    MLA_ADDED_PLAIN, /* those that are not special: <|endoftext|> becomes the ids of its letters */
+    MLA_ADDED_ALL
+} mla_added;
+
 typedef struct {
-    bool match_added; /* added tokens spelled out in the text become their ids, as in `tokenizers` */
-    bool frame;       /* each text gets what the tokenizer puts before and behind it */
+    mla_added added;
+    bool frame; /* each text gets what the tokenizer puts before and behind it */
 } mla_encoder_options;
 
 /* An encoder remembers pieces of text that it has seen, which is what makes it fast. It is used by one thread
@@ -94,6 +100,12 @@ mla_status mla_encoder_create(mla_context *context, mla_encoder **out, const mla
                               const mla_encoder_options *options);
 mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
                               mla_id_list *out);
+
+/* The same for a text of which some bytes are marked: appends to *marks a byte for each id, 1 for those that come of a
+ * marked byte at least in part. MLA_ERROR_ARGUMENT for an encoder with options. */
+mla_status mla_encoder_encode_marked(mla_context *context, mla_encoder *encoder, const mla_marked_text *text,
+                                     mla_id_list *out, mla_bytes *marks);
+
 void mla_encoder_destroy(mla_encoder *encoder);
 
 #endif

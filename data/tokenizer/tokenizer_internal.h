@@ -4,6 +4,7 @@
 #define MLA_DATA_TOKENIZER_TOKENIZER_INTERNAL_H
 
 #include "autograd/base/tables.h"
+#include "data/tokenizer/normalizer.h"
 #include "data/tokenizer/split.h"
 #include "data/tokenizer/tokenizer.h"
 
@@ -13,29 +14,63 @@ typedef struct {
     bool special; /* never made from text by merging */
 } mla_token;
 
+/* A token beside the vocabulary's, that is looked for in text before the text is split. */
+typedef struct {
+    int32_t id;
+    bool special;        /* text is only taken for it if the encoder is told to */
+    bool lstrip, rstrip; /* white space before it, behind it goes along */
+    bool single_word;    /* not within a word */
+    bool normalized;     /* looked for in normalized text */
+    const char *content; /* how it is spelled, not terminated */
+    char *pattern;       /* what is looked for: that, or what normalizing makes of it */
+    int64_t content_length, length;
+    int32_t next; /* of those that begin with the same byte; -1: the last */
+} mla_added_token;
+
 struct mla_tokenizer {
     char *json; /* what is saved and hashed */
     int64_t json_length;
     uint64_t hash;
     mla_token *tokens;
     int32_t size;
-    char *text;            /* the bytes of all tokens */
-    int32_t byte_ids[256]; /* the token of each single byte */
-    mla_pair_table merges; /* mla_pair(left, right) -> mla_pair(rank, merged token) */
-    mla_split *split;      /* the pre-tokenizer */
-    mla_piece_table whole; /* ignore_merges: pieces that are tokens as they stand -> id; empty without it */
-    int32_t *added;        /* ids of the added tokens */
+    char *text;                 /* the bytes of all tokens */
+    int32_t byte_ids[256];      /* the token of each single byte */
+    mla_pair_table merges;      /* mla_pair(left, right) -> mla_pair(rank, merged token) */
+    mla_normalizer *normalizer; /* NULL: none */
+    mla_split *split;           /* the pre-tokenizer */
+    mla_piece_table whole;      /* ignore_merges: pieces that are tokens as they stand -> id; empty without it */
+    mla_added_token *added;
     int64_t added_count;
-    bool added_plain; /* none of them asks for stripping or whole words, which matching does not do */
+    int32_t added_first[2][256]; /* by whether they are normalized, by their first byte: into added; -1: none */
+    bool has_added[2];
     int32_t separator;
     mla_id_list before, behind; /* what the post-processor puts there */
 };
 
-struct json_t; /* of jansson */
-
 /* Reads the post_processor of the file `name` (NULL: none) into before and behind; the tokens must be known. */
 mla_status mla_tokenizer_read_frame(mla_context *context, mla_tokenizer *tokenizer, const struct json_t *post_processor,
                                     const char *name);
+
+/* Prepares the search for added tokens, once all tokens and the normalizer are known. */
+mla_status mla_tokenizer_index_added(mla_context *context, mla_tokenizer *tokenizer);
+
+/* A search through a text: of the added tokens that are normalized, or of the others. Begin with at and done 0. */
+typedef struct {
+    const mla_tokenizer *tokenizer;
+    bool normalized, special; /* special: those are found, too */
+    const char *bytes;
+    int64_t length;
+    int64_t at, done; /* where to look next; what is behind the last match */
+} mla_added_search;
+
+typedef struct {
+    const mla_added_token *token;
+    int64_t plain;      /* where the text before it begins */
+    int64_t begin, end; /* of what the token takes */
+} mla_added_match;
+
+/* The next match; false behind the last, when the text from `done` on is left. */
+bool mla_added_next(mla_added_search *search, mla_added_match *match);
 
 /* mla_tokenizer_parse for a text that errors call `name`. */
 mla_status mla_tokenizer_parse_named(mla_context *context, mla_tokenizer **out, const char *json, int64_t length,

@@ -90,13 +90,9 @@ static mla_status read_pre_tokenizer(reader_t *r, const json_t *step, bool neste
 }
 
 static mla_status read_splitting(reader_t *r) {
-    const json_t *normalizer = json_object_get(r->root, "normalizer");
-    const char *type = text_of(normalizer, "type");
-    if (normalizer && !json_is_null(normalizer) && strcmp(type, "NFC"))
-        return refuse(r, "normalizer \"%.40s\" is not supported", type);
-    if (!strcmp(type, "NFC"))
-        mla_warn(r->context, "%s: normalizer NFC is not applied: text is encoded as it stands", r->name);
-    mla_status status = read_pre_tokenizer(r, json_object_get(r->root, "pre_tokenizer"), false);
+    mla_status status = mla_normalizer_read(r->context, &r->tokenizer->normalizer,
+                                            json_object_get(r->root, "normalizer"), r->name);
+    if (!status) status = read_pre_tokenizer(r, json_object_get(r->root, "pre_tokenizer"), false);
     if (!status && !r->byte_level) return refuse(r, "pre_tokenizer: there is no ByteLevel");
     return status ? status : mla_split_create(r->context, &r->tokenizer->split, r->patterns, r->pattern_count);
 }
@@ -129,16 +125,20 @@ static mla_status read_added_token(reader_t *r, const json_t *entry) {
     token->special = is_on(entry, "special", false);
     memcpy(t->text + r->text_length, content, (size_t)token->length);
     r->text_length += token->length;
-    if (is_on(entry, "lstrip", false) || is_on(entry, "rstrip", false) || is_on(entry, "single_word", false))
-        t->added_plain = false;
-    t->added[t->added_count++] = (int32_t)json_integer_value(id);
+    t->added[t->added_count++] = (mla_added_token){.id = (int32_t)json_integer_value(id),
+                                                   .content = token->bytes,
+                                                   .content_length = token->length,
+                                                   .special = token->special,
+                                                   .lstrip = is_on(entry, "lstrip", false),
+                                                   .rstrip = is_on(entry, "rstrip", false),
+                                                   .single_word = is_on(entry, "single_word", false),
+                                                   .normalized = is_on(entry, "normalized", !token->special)};
     return MLA_OK;
 }
 
 static mla_status read_added(reader_t *r) {
     mla_tokenizer *t = r->tokenizer;
     mla_status status = MLA_OK;
-    t->added_plain = true;
     t->added = mla_alloc(r->context, (int64_t)json_array_size(r->added), sizeof *t->added, "added tokens");
     if (!t->added) return MLA_ERROR_MEMORY;
     for (size_t i = 0; i < json_array_size(r->added) && !status; i++)
@@ -202,11 +202,7 @@ static void find_separator(mla_tokenizer *t) {
     const char *const names[] = {mla_endoftext, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>"};
     t->separator = -1;
     for (size_t n = 0; n < sizeof names / sizeof *names && t->separator < 0; n++)
-        for (int64_t i = 0; i < t->added_count; i++) {
-            const mla_token *token = &t->tokens[t->added[i]];
-            if (token->length == (int64_t)strlen(names[n]) && !memcmp(token->bytes, names[n], strlen(names[n])))
-                t->separator = t->added[i];
-        }
+        t->separator = mla_tokenizer_added(t, names[n]);
 }
 
 /* --- Merges -------------------------------------------------------------------------------------------- */
@@ -311,6 +307,7 @@ static mla_status read_document(reader_t *r, int64_t length) {
     if (!status) status = read_bytes(r);
     if (!status) status = read_merges(r);
     if (!status) status = read_whole_pieces(r);
+    if (!status) status = mla_tokenizer_index_added(r->context, r->tokenizer);
     if (!status)
         status = mla_tokenizer_read_frame(r->context, r->tokenizer, json_object_get(r->root, "post_processor"),
                                           r->name);

@@ -151,7 +151,7 @@ static void text_never_becomes_the_separator(void **state) {
         assert_null(strstr(json, merge));
     }
     free(json);
-    check_ok(*state, mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.match_added = true}));
+    check_ok(*state, mla_encoder_create(*state, &encoder, tokenizer, &(mla_encoder_options){.added = MLA_ADDED_ALL}));
     check_ok(*state, mla_encoder_encode(*state, encoder, "a<|endoftext|><|endoftext|", 26, &ids));
     assert_int_equal(ids.ids[0], 'a');
     assert_int_equal(ids.ids[1], 256);

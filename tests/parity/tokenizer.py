@@ -18,7 +18,7 @@ import time
 import unicodedata
 
 import tokenizers
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 END = "<|endoftext|>"
 
@@ -29,6 +29,13 @@ class Chunk(c.Structure):
 
 class Options(c.Structure):
     _fields_ = [("vocab_size", c.c_int32), ("pattern", c.c_char_p)]
+
+
+NONE, PLAIN, ALL = range(3)  # which added tokens are found in text
+
+
+class EncoderOptions(c.Structure):
+    _fields_ = [("added", c.c_int), ("frame", c.c_bool)]
 
 
 class List(c.Structure):
@@ -61,8 +68,8 @@ class Library:
     def load(self, path):
         return self.make("mla_tokenizer_load", path.encode())
 
-    def encoder(self, tokenizer, match_added=False):
-        return self.make("mla_encoder_create", tokenizer, c.byref(c.c_bool(match_added)))
+    def encoder(self, tokenizer, added=NONE, frame=False):
+        return self.make("mla_encoder_create", tokenizer, c.byref(EncoderOptions(added, frame)))
 
     def encode(self, encoder, data):
         out = List()
@@ -141,10 +148,10 @@ def mixed(rng, known_only):
             "runs": ["a" * 50_000, " " * 50_000, "\n" * 50_000, "1" * 50_000, "!?" * 20_000, "\u4e00" * 20_000]}
 
 
-def compare(library, name, ours, theirs, documents, match_added=False):
+def compare(library, name, ours, theirs, documents, added=PLAIN):
     """Prints one line; returns the number of documents that differ."""
-    encoder, wrong, size, count, seconds, other = library.encoder(ours, match_added), 0, 0, 0, 0, 0
-    theirs.encode_special_tokens = not match_added  # ours by default: text that spells a special token is text
+    encoder, wrong, size, count, seconds, other = library.encoder(ours, added), 0, 0, 0, 0, 0
+    theirs.encode_special_tokens = added != ALL  # ours by default: text that spells a special token is text
     for text in documents:
         data = text.encode()
         start = time.perf_counter()
@@ -216,8 +223,8 @@ def make_like(steps, model, documents):
 def spell_out(library, ours, theirs):
     """Text that spells added tokens: matched (theirs by default), and as data (ours by default)."""
     documents = [f"one{END}two {END} <tool>2<tool> three<|endoftext|", END * 3, f"  {END}\n\n{END}  x"]
-    return (compare(library, f"{END} in the text, matched", ours, theirs, documents, True) +
-            compare(library, f"{END} in the text, as data", ours, theirs, [d.replace("<tool>", "") for d in documents]))
+    return (compare(library, f"{END} in the text, matched", ours, theirs, documents, ALL) +
+            compare(library, f"{END} in the text, as text", ours, theirs, documents))
 
 
 def check_export(library, folder, rng):
@@ -259,11 +266,109 @@ def check_import(library, folder, rng):
     return wrong
 
 
+NORMALIZERS = {
+    "NFC": normalizers.NFC(), "NFD": normalizers.NFD(), "NFKC": normalizers.NFKC(), "NFKD": normalizers.NFKD(),
+    "Lowercase": normalizers.Lowercase(), "NFD, StripAccents": normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
+    "Strip": normalizers.Strip(), "Strip left": normalizers.Strip(left=True, right=False), "StripAccents": normalizers.StripAccents(),
+    "Strip right": normalizers.Strip(left=False, right=True), "Prepend": normalizers.Prepend("é "),
+    "Replace": normalizers.Replace("e", "\u0301oe"), "Replace spaces": normalizers.Replace(Regex(r"\s{2,}|ß"), " "),
+    "Replace with nothing": normalizers.Replace(Regex("[aeiou]"), ""),
+    "many": normalizers.Sequence([normalizers.Strip(), normalizers.NFKD(), normalizers.Lowercase(), normalizers.StripAccents(),
+                                  normalizers.Sequence([normalizers.Replace(" ", "▁"), normalizers.Prepend("▁")]), normalizers.NFC()])}
+ADDED = ["<tool>", "<tool>2", "<a>", "<A>", "<b>", "word", "the", "世", "ﬁ<", "<é>", "<E\u0301>", "  x", "_", "<|x y|>", "١٢", "👨\u200d👩"]
+
+
+def random_tokenizer(rng, documents):
+    steps, model = rng.choice(list(known_models().values()))
+    tokenizer = make_like(steps, model, documents)
+    name = rng.choice([None] + list(NORMALIZERS))
+    if name:
+        tokenizer.normalizer = NORMALIZERS[name]
+    for content in rng.sample(ADDED, rng.randrange(len(ADDED))):
+        flag = lambda: rng.random() < 0.3
+        token = AddedToken(content, lstrip=flag(), rstrip=flag(), single_word=flag(), normalized=rng.random() < 0.5)
+        known = tokenizer.token_to_id(content) is not None  # here text never becomes a special token by merging
+        (tokenizer.add_special_tokens if flag() and not known else tokenizer.add_tokens)([token])
+    end = tokenizer.token_to_id(END)
+    tokenizer.post_processor = rng.choice([
+        processors.ByteLevel(trim_offsets=False), processors.BertProcessing((END, end), ("a", tokenizer.token_to_id("a"))),
+        processors.RobertaProcessing((END, end), (END, end)),
+        processors.TemplateProcessing(single=rng.choice([f"{END} $A", f"$A {END}", f"{END} $A {END}"]), pair="$A $B",
+                                      special_tokens=[(END, end)])])
+    if rng.random() < 0.5:
+        tokenizer.post_processor = processors.Sequence([processors.ByteLevel(), tokenizer.post_processor])
+    return name, tokenizer
+
+
+def spliced(rng, text, size=400):
+    """Pieces of the text with added tokens between them and white space of all kinds beside those, composed or not."""
+    parts = []
+    for _ in range(rng.randrange(1, 12)):
+        begin = rng.randrange(max(1, len(text) - size))
+        parts += [text[begin:begin + rng.randrange(size)], rng.choice(SPACES), rng.choice(ADDED + [END]), rng.choice(SPACES)]
+    return unicodedata.normalize(rng.choice(["NFC", "NFD"]), "".join(parts)) if rng.random() < 0.5 else "".join(parts)
+
+
+def decodable(theirs):
+    """`tokenizers` takes an added token of Latin-1 letters for the bytes that they stand for in the byte-level alphabet."""
+    return all(all(ord(x) < 0x7F or ord(x) > 0x17F for x in t.content) for t in theirs.get_added_tokens_decoder().values())
+
+
+def check_random(library, folder, rng, count):
+    """Random tokenizers, each with many texts: added tokens special and not, with and without the frame."""
+    samples, wrong, texts, ids = mixed(rng, True), 0, 0, 0
+    everything = [t for documents in samples.values() for t in documents]
+    for trial in range(count):
+        name, theirs = random_tokenizer(rng, everything[::7])
+        path = os.path.join(folder, "random.json")
+        theirs.save(path)
+        ours, compared = library.load(path), decodable(theirs)
+        for added, frame in (PLAIN, False), (ALL, False), (PLAIN, True), (ALL, True):
+            encoder, theirs.encode_special_tokens = library.encoder(ours, added, frame), added != ALL
+            for _ in range(25):
+                text = spliced(rng, rng.choice(everything))
+                a, b = library.encode(encoder, text.encode()), theirs.encode(text, add_special_tokens=frame).ids
+                same = a == b and (not compared or library.decode(ours, a).decode("utf-8", "replace") == theirs.decode(b, skip_special_tokens=False))
+                if not same and wrong < 10:
+                    at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+                    print(f"  {name}, tokenizer {trial}, {added}: token {at}: ours {a[at:at + 4]} {library.decode(ours, a[max(0, at - 4):at + 4])!r}, "
+                          f"theirs {b[at:at + 4]} {library.decode(ours, b[max(0, at - 4):at + 4])!r}")
+                wrong, texts, ids = wrong + (not same), texts + 1, ids + len(b)
+            library.mla.mla_encoder_destroy(encoder)
+        library.mla.mla_tokenizer_destroy(ours)
+    print(f"  {count} random tokenizers, {texts} texts, {ids} ids: {wrong} differ", flush=True)
+    return wrong
+
+
+def check_normalizers(library, folder, rng):
+    """Each normalizer on every character, and on much text."""
+    wrong, samples = 0, mixed(rng, True)
+    alone = ["".join(chr(i) + "|" for i in range(j, j + 4096) if unicodedata.category(chr(i)) not in ("Cs", "Cn")) for j in range(0, 0x110000, 4096)]
+    joined = ["".join(f"{chr(i)}a{chr(i)}\u0323\u0301" for i in range(j, j + 4096) if unicodedata.category(chr(i)) not in ("Cs", "Cn")) for j in range(0, 0x110000, 4096)]
+    for name, normalizer in NORMALIZERS.items():
+        theirs = make_like(None, {}, samples["text"][:3])
+        theirs.normalizer = normalizer
+        theirs.save(os.path.join(folder, "normal.json"))
+        ours = library.load(os.path.join(folder, "normal.json"))
+        check = lambda documents: sum(library.encode(encoder, d.encode()) != theirs.encode(d).ids for d in documents)
+        encoder = library.encoder(ours, PLAIN)
+        theirs.encode_special_tokens = True
+        documents = sum(samples.values(), [])
+        documents += [unicodedata.normalize("NFD", d) for d in samples["Unicode"] + samples["text"]]
+        counts = [check(alone), check(joined), check(documents)]
+        print(f"  normalizer {name:22} every character, with marks, {len(documents)} documents: {counts} differ", flush=True)
+        library.mla.mla_encoder_destroy(encoder)
+        library.mla.mla_tokenizer_destroy(ours)
+        wrong += sum(counts)
+    return wrong
+
+
 def main():
     library, rng = Library(sys.argv[1]), random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
     print(f"tokenizers {tokenizers.__version__}, Python's Unicode {unicodedata.unidata_version}")
     with tempfile.TemporaryDirectory() as folder:
         wrong = check_export(library, folder, rng) + check_import(library, folder, rng)
+        wrong += check_normalizers(library, folder, rng) + check_random(library, folder, rng, 60)
     print(f"{wrong} differences")
     return 1 if wrong else 0
 

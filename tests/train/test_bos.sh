@@ -52,6 +52,17 @@ sed 's/, {"Sequence": {"id": "A"}}/&, {"SpecialToken": {"id": "end"}}/; s/"ids":
 [ "$("$mla" data show one.txt --format text --json --tokenizer ends.json)" = \
     "$("$mla" data show one.txt --format text --json --tokenizer hf/tokenizer.json)" ] || fail "two separators"
 
+# special tokens that are spelled out are text, unless they are asked for
+ids() { "$mla" data show said.txt --format text --json --tokenizer hf/tokenizer.json "$@"; }
+printf '<s>' >said.txt
+[[ $(ids) != *'[300,300,'* && $(ids --special) == *'"ids":[300,300,256]'* ]] || fail "said <s>: $(ids), $(ids --special)"
+said() { "$mla" generate --greedy --tokens 1 --json --prompt '<s>' --checkpoint hf.h5 "$@" | value prompt_tokens; }
+[ "$(said --special)" = 2 ] && [ "$(said)" = 4 ] || fail "a prompt of <s> has $(said) tokens, with --special $(said --special)"
+"$mla" prepare said.txt --held-out 0 --tokenizer hf/tokenizer.json --special --out said.h5 >/dev/null
+[[ $("$mla" data show said.h5 --json) == *'"ids":[300,300,256]'* ]] || fail "prepare --special"
+check 2 "only its template puts special tokens" "$mla" generate --checkpoint hf.h5 --chat --special --prompt Line
+check 2 "--special is for text" "$mla" data show said.h5 --special
+
 # conversations: nothing but their template
 chat() { "$mla" generate --greedy --tokens 1 --json --chat --template plain --prompt Line --checkpoint "$1" | value prompt_tokens; }
 [ "$(chat hf.h5)" = "$(chat run)" ] || fail "a conversation begins with <s>"

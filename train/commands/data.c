@@ -19,7 +19,7 @@ typedef struct {
     mla_chat_template chat_template;
     char *tokenizer, *field;
     mla_list set;
-    bool no_bos, held_out, ids, json;
+    bool no_bos, special, held_out, ids, json;
 } options;
 
 static const char *const formats[] = {"auto", "text", "chat", NULL};
@@ -41,6 +41,8 @@ static const mla_field fields[] = {
      .help = "JSONL that is not chat: the key that holds the text"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "of text: leave out the tokens that the tokenizer puts at the beginning (and end)"},
+    {"special", MLA_FIELD_BOOL, AT(special),
+     .help = "of text: take special tokens that are spelled out, as <|endoftext|>, for the tokens, not for text"},
     {"set", MLA_FIELD_LIST, AT(set), .help = "of a recipe: section.key=value instead; may be repeated"},
 };
 #undef AT
@@ -264,6 +266,7 @@ static mla_status open_files(material *m, bool is_tokens) {
                                          .chat = o->format == MLA_RECIPE_CHAT,
                                          .chat_template = o->chat_template,
                                          .no_bos = o->no_bos,
+                                         .special = o->special,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = 4096};
     mla_status status = mla_recipe_default(context, &m->loaded);
@@ -284,6 +287,8 @@ static mla_status show(material *m) {
     if (o->no_bos && (is_recipe || mla_ends_with(name, ".h5")))
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "--no-bos is for text; of a recipe say --set data.bos=false, and prepare a token file anew");
+    if (o->special && (is_recipe || mla_ends_with(name, ".h5")))
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "--special is for text; a recipe reads special tokens as text");
     mla_status status = is_recipe ? open_recipe(m, name) : open_files(m, mla_ends_with(name, ".h5"));
     const int64_t length = o->sequence ? o->sequence : is_recipe ? m->recipe.train.sequence : 0;
     if (!status && !m->data.tokenizer)

@@ -152,7 +152,8 @@ mla_status mla_loaded_encode(mla_context *context, const mla_loaded *l, const ml
     if (!status) status = mla_text_open(context, &source, &options);
     const mla_frame frame = status || texts->no_bos ? (mla_frame){0} : mla_tokenizer_frame(l->tokenizer);
     const bool apart = frame.before_count || frame.behind_count;
-    if (!status) status = mla_encoder_create(context, &encoder, l->tokenizer, &(mla_encoder_options){.frame = apart});
+    const mla_encoder_options kind = {.added = MLA_ADDED_PLAIN, .frame = apart};
+    if (!status) status = mla_encoder_create(context, &encoder, l->tokenizer, &kind);
     if (!status)
         status = apart ? encode_apart(context, source, encoder, out)
                        : encode_stream(context, source, encoder, mla_tokenizer_separator(l->tokenizer), out);

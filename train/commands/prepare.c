@@ -9,7 +9,7 @@ typedef struct {
     char *out, *tokenizer, *field, *held_out_text;
     int64_t vocab_size;
     double held_out;
-    bool no_bos;
+    bool no_bos, special;
     mla_recipe_format format;
     mla_chat_template chat_template;
     mla_bad_lines_choice bad_lines;
@@ -32,6 +32,8 @@ static const mla_field fields[] = {
      .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "leave out the tokens that the tokenizer puts at the beginning (and end) of texts"},
+    {"special", MLA_FIELD_BOOL, AT(special),
+     .help = "take special tokens that are spelled out, as <|endoftext|>, for the tokens, not for text"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",
      .help = "JSONL: the key that holds the text; meta.text: one within another"},
     {"bad-lines", MLA_FIELD_ENUM, AT(bad_lines), .names = mla_bad_lines_names,
@@ -97,6 +99,7 @@ static mla_status prepare_run(const mla_call *call) {
                                          .chat_template = o->chat_template,
                                          .bad_lines = o->bad_lines,
                                          .no_bos = o->no_bos,
+                                         .special = o->special,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = o->vocab_size,
                                          .held_out = o->held_out,

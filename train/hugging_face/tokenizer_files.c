@@ -84,9 +84,11 @@ static mla_status make_template(const tokenizer_config *c, const mla_tokenizer *
 /* The template takes the place of a post-processor that puts nothing, or follows it. */
 static mla_status rewrite(const tokenizer_config *c, json_t *template_, const char *path, mla_tokenizer **tokenizer) {
     char *text = mla_tokenizer_json(c->context, *tokenizer);
-    json_t *root = text ? json_loads(text, 0, NULL) : NULL, *old = json_object_get(root, "post_processor");
+    json_t *root = NULL, *old;
+    mla_status status = text ? mla_json_parse(c->context, path, text, &root) : MLA_ERROR_MEMORY;
     free(text);
-    if (!root) return mla_fail(c->context, MLA_ERROR_MEMORY, "no memory for the JSON of %s", path);
+    if (status) return status;
+    old = json_object_get(root, "post_processor");
     json_object_set_new(root, "post_processor",
                         old && !json_is_null(old)
                             ? json_pack("{s:s, s:[O, O]}", "type", "Sequence", "processors", old, template_)
@@ -95,8 +97,7 @@ static mla_status rewrite(const tokenizer_config *c, json_t *template_, const ch
     json_decref(root);
     mla_tokenizer_destroy(*tokenizer);
     *tokenizer = NULL;
-    const mla_status status = text ? mla_tokenizer_parse(c->context, tokenizer, text, (int64_t)strlen(text))
-                                   : MLA_ERROR_MEMORY;
+    status = text ? mla_tokenizer_parse(c->context, tokenizer, text, (int64_t)strlen(text)) : MLA_ERROR_MEMORY;
     free(text);
     return status;
 }

@@ -180,11 +180,12 @@ static mla_status encode_chat(encoding *e, const mla_document *document) {
 
 /* The encoder of texts: each becomes what the tokenizer makes of it, and one that ends with the separator has it once.
  */
-static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, bool no_bos) {
+static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, const mla_prepare_options *o) {
+    const mla_encoder_options options = {.added = o->special ? MLA_ADDED_ALL : MLA_ADDED_PLAIN, .frame = !o->no_bos};
     const mla_frame frame = mla_tokenizer_frame(tokenizer);
-    e->ends = !no_bos && frame.behind_count &&
+    e->ends = !o->no_bos && frame.behind_count &&
               frame.behind[frame.behind_count - 1] == mla_tokenizer_separator(tokenizer);
-    return mla_encoder_create(e->context, &e->encoder, tokenizer, &(mla_encoder_options){.frame = !no_bos});
+    return mla_encoder_create(e->context, &e->encoder, tokenizer, &options);
 }
 
 static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer,
@@ -192,7 +193,7 @@ static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tok
     const mla_document *document = NULL;
     mla_status status = o->chat
                             ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
-                            : create_encoder(e, tokenizer, o->no_bos);
+                            : create_encoder(e, tokenizer, o);
     if (status) return status;
     mla_text_rewind(source);
     while (!(status = mla_text_next(source, &document)) && document)

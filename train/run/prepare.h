@@ -13,6 +13,7 @@ typedef struct {
     mla_chat_template chat_template;
     mla_bad_lines_choice bad_lines; /* of JSONL and conversations */
     bool no_bos;                    /* leave out what the tokenizer puts before and behind texts (mla_frame) */
+    bool special;                   /* special tokens that are spelled out in texts are taken for what they name */
     const char *tokenizer;          /* "bytes", "bpe", or the path of a tokenizer.json */
     int64_t vocab_size;             /* of a new BPE */
     double held_out;                /* share of the documents, chosen by their content */

@@ -20,7 +20,7 @@ typedef struct {
     int64_t tokens, top_k, seed;
     double temperature, top_p;
     mla_chat_template chat_template;
-    bool chat, no_bos, greedy, no_cache, expanded, json;
+    bool chat, no_bos, special, greedy, no_cache, expanded, json;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -33,6 +33,8 @@ static const mla_field fields[] = {
      .help = "of the conversation; auto: that of the model's recipe, or its own"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "do not begin with the tokens that the tokenizer puts before texts, if any"},
+    {"special", MLA_FIELD_BOOL, AT(special),
+     .help = "take special tokens that are spelled out, as <|endoftext|>, for the tokens, not for text"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
     {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30, .help = "draw from the k most probable tokens; 0: all"},
@@ -105,8 +107,14 @@ static mla_status begin_text(const mla_call *call, const mla_loaded *l, mla_id_l
 static mla_status encode_text(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
                               mla_id_list *out, int32_t *ending) {
     if (((const options *)call->options)->chat) return encode_chat(call, l, text, length, out, ending);
-    const mla_status status = begin_text(call, l, out);
-    return status ? status : mla_tokenizer_encode(call->context, l->tokenizer, text, length, out);
+    const bool special = ((const options *)call->options)->special;
+    const mla_encoder_options kind = {.added = special ? MLA_ADDED_ALL : MLA_ADDED_PLAIN};
+    mla_encoder *encoder = NULL;
+    mla_status status = begin_text(call, l, out);
+    if (!status) status = mla_encoder_create(call->context, &encoder, l->tokenizer, &kind);
+    if (!status) status = mla_encoder_encode(call->context, encoder, text, length, out);
+    mla_encoder_destroy(encoder);
+    return status;
 }
 
 static mla_status encode_file(const mla_call *call, const mla_loaded *l, const char *path, mla_id_list *out,
@@ -258,6 +266,9 @@ static mla_status generate_run(const mla_call *call) {
         return mla_fail(
             call->context, MLA_ERROR_ARGUMENT,
             "--no-bos: what a conversation begins with is part of its template; choose another by --template");
+    if (o->chat && o->special)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--special: what is said in a conversation is text, and only its template puts special tokens");
     mla_status status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
     if (!status) status = run_loaded(call, &l);
