@@ -1,34 +1,28 @@
 #include "data/text/text_source.h"
-#include "autograd/base/file.h"
 #include "data/text/json_field.h"
+#include "data/text/records.h"
+#include "data/text/text_content.h"
+#include "data/text/text_files.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <fts.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 struct mla_text_source {
     mla_context *context;
     char *field;
-    bool lines;
+    bool jsonl, lines;
     mla_bad_lines_choice bad_lines;
     double held_out;
     uint64_t seed, limit; /* documents whose hash is up to the limit are held out */
-    char **files;
-    int64_t count, capacity;
+    mla_text_files files;
     int64_t documents, bytes;
-    /* The place of reading: the file, mapped, and how far it was read. */
+    /* The place of reading: the file, and how far it was read. */
     int64_t file;
-    char *map;
-    int64_t length, at, line;
+    mla_text_content content;
+    mla_records records;
     mla_json_field reader; /* of JSONL; owns the bytes of a document that is escaped */
     mla_bad_lines bad;     /* of the last reading, or the one that goes on */
     char *name;            /* of a JSONL document */
@@ -36,106 +30,9 @@ struct mla_text_source {
     int64_t tail; /* bytes of the only document that are still to come, as held out */
 };
 
-/* ---- Finding the files */
-
-/* Behind a message about a path that is not there: it may have been meant as several. */
-static const char *remedy(const char *path) {
-    return strpbrk(path, ", ") ? "; it is read as one path: give several as a list in the recipe, source: [a, b], or "
-                                 "one by one on the command line"
-                               : "";
-}
-
-static mla_status text_source_failed(mla_text_source *s, const char *action, const char *path, int error) {
-    return mla_fail(s->context, MLA_ERROR_IO, "cannot %s %s: %s%s", action, path, strerror(error),
-                    error == ENOENT ? remedy(path) : "");
-}
-
-static mla_status add_file(mla_text_source *s, const char *path) {
-    mla_status status = mla_grow(s->context, &s->files, &s->capacity, s->count + 1, sizeof *s->files, "file names");
-    if (status) return status;
-    char *copy = strdup(path);
-    if (!copy) return mla_fail(s->context, MLA_ERROR_MEMORY, "no memory for file names");
-    s->files[s->count++] = copy;
-    return MLA_OK;
-}
-
-static mla_status add_entry(mla_text_source *s, const FTSENT *entry) {
-    switch (entry->fts_info) {
-    case FTS_F: return add_file(s, entry->fts_path);
-    case FTS_DNR: return text_source_failed(s, "read folder", entry->fts_path, entry->fts_errno);
-    case FTS_ERR:
-    case FTS_NS: return text_source_failed(s, "read", entry->fts_path, entry->fts_errno);
-    case FTS_DEFAULT:
-    case FTS_SLNONE:
-        if (entry->fts_level) mla_warn(s->context, "left out %s: not a file", entry->fts_path);
-        else return mla_fail(s->context, MLA_ERROR_IO, "%s is not a file or a folder", entry->fts_path);
-    }
-    return MLA_OK;
-}
-
-static int by_name(const FTSENT **a, const FTSENT **b) { return strcmp((*a)->fts_name, (*b)->fts_name); }
-
-/* A file, or a folder with all below it. */
-static mla_status add_path(mla_text_source *s, const char *path) {
-    mla_status status = MLA_OK;
-    FTSENT *entry;
-    char *copy = strdup(path);
-    FTS *walk = copy ? fts_open((char *[]){copy, NULL}, FTS_LOGICAL | FTS_NOCHDIR, by_name) : NULL;
-    if (!walk) status = text_source_failed(s, "read", path, errno);
-    while (!status && (entry = fts_read(walk))) status = add_entry(s, entry);
-    if (walk) fts_close(walk);
-    free(copy);
-    return status;
-}
-
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static mla_status add_glob(mla_text_source *s, const char *pattern) {
-    glob_t found = {0};
-    mla_status status = MLA_OK;
-    int result = glob(pattern, GLOB_NOSORT | GLOB_ERR, NULL, &found);
-    if (result == GLOB_NOMATCH)
-        status = mla_fail(s->context, MLA_ERROR_IO, "there is no text at %s: no such file, folder or match%s", pattern,
-                          remedy(pattern));
-    else if (result)
-        status = text_source_failed(s, "read all folders of", pattern, result == GLOB_NOSPACE ? ENOMEM : errno);
-    else qsort(found.gl_pathv, found.gl_pathc, sizeof *found.gl_pathv, by_text);
-    for (size_t i = 0; !status && i < found.gl_pathc; i++) status = add_path(s, found.gl_pathv[i]);
-    globfree(&found);
-    return status;
-}
-
 /* ---- Reading */
 
-static mla_status map_file(mla_text_source *s) {
-    const char *path = s->files[s->file];
-    struct stat info;
-    mla_status status = MLA_OK;
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0 || fstat(descriptor, &info)) {
-        status = text_source_failed(s, "read", path, errno);
-        goto done;
-    }
-    s->length = info.st_size;
-    s->at = s->line = 0;
-    if (!s->length) goto done;
-    s->map = mmap(NULL, (size_t)s->length, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (s->map == MAP_FAILED) {
-        s->map = NULL;
-        status = text_source_failed(s, "map", path, errno);
-        goto done;
-    }
-    madvise(s->map, (size_t)s->length, MADV_SEQUENTIAL);
-done:
-    if (descriptor >= 0) close(descriptor);
-    return status;
-}
-
-static void unmap_file(mla_text_source *s) {
-    if (s->map) munmap(s->map, (size_t)s->length);
-    s->map = NULL;
-    s->length = s->at = 0;
-}
+static const char *path_of(const mla_text_source *s) { return s->files.items[s->file].path; }
 
 /* The text in the field of a line; without one, it is an error, or left out and counted. */
 static mla_status take_field(mla_text_source *s, const char *line, int64_t bytes) {
@@ -148,27 +45,60 @@ static mla_status take_field(mla_text_source *s, const char *line, int64_t bytes
     return MLA_OK;
 }
 
-static mla_status take_line(mla_text_source *s) {
-    const char *line = s->map + s->at, *end = memchr(line, '\n', (size_t)(s->length - s->at));
-    const int64_t bytes = end ? end - line : s->length - s->at;
-    s->at += bytes + 1;
-    s->line++;
-    s->document.length = 0;
-    int64_t blanks = 0;
-    while (blanks < bytes && strchr(" \t\r", line[blanks]) && line[blanks]) blanks++;
-    if (blanks == bytes) return MLA_OK;
+static mla_status take_record(mla_text_source *s) {
+    const char *record = NULL;
+    int64_t bytes = 0;
+    const mla_status status = mla_records_next(s->context, &s->records, path_of(s), &record, &bytes);
+    if (status || !bytes) return status;
     free(s->name);
-    if (asprintf(&s->name, "%s:%" PRId64, s->files[s->file], s->line) < 0) {
+    if (asprintf(&s->name, "%s:%" PRId64, path_of(s), s->records.line) < 0) {
         s->name = NULL;
         return mla_fail(s->context, MLA_ERROR_MEMORY, "no memory for the name of a document");
     }
-    s->document = (mla_document){.bytes = line, .length = bytes, .name = s->name};
-    return s->lines ? MLA_OK : take_field(s, line, bytes);
+    s->document = (mla_document){.bytes = record, .length = bytes, .name = s->name};
+    return s->lines ? MLA_OK : take_field(s, record, bytes);
 }
 
 static void take_file(mla_text_source *s) {
-    s->document = (mla_document){.bytes = s->map, .length = s->length, .name = s->files[s->file]};
-    s->at = s->length;
+    s->document = (mla_document){.bytes = s->content.text, .length = s->content.length, .name = path_of(s)};
+    s->records.at = s->records.length;
+}
+
+static mla_record_form form_of(const mla_text_source *s) {
+    const mla_text_content *c = &s->content;
+    if (s->lines || s->jsonl || (s->field && mla_records_named(path_of(s))))
+        return mla_records_form(c->text, c->length);
+    if (!s->field || !mla_records_maybe(path_of(s))) return MLA_RECORDS_NONE;
+    if (mla_records_form(c->text, c->length) == MLA_RECORDS_ELEMENTS) return MLA_RECORDS_ELEMENTS;
+    return mla_records_first_is_object(c->text, c->length) ? MLA_RECORDS_LINES : MLA_RECORDS_NONE;
+}
+
+/* What is no text is left out, unless somebody asked for it. */
+static mla_status leave_out(mla_text_source *s, mla_text_file *file) {
+    const mla_text_kind *kind = s->content.other;
+    if (!file->named && !kind->is_corpus) {
+        mla_text_files_leave_out(&s->files, file, kind->name);
+        mla_text_content_close(&s->content);
+        return MLA_OK;
+    }
+    return mla_fail(s->context, MLA_ERROR_FORMAT, "%s: is %s, not text%s%s", file->path, kind->name,
+                    kind->remedy ? "; " : "", kind->remedy ? kind->remedy : "");
+}
+
+static mla_status open_file(mla_text_source *s) {
+    mla_text_file *file = &s->files.items[s->file];
+    if (file->left_out) return MLA_OK;
+    mla_status status = mla_text_content_open(s->context, file->path, file->spool, &s->content);
+    if (!status && s->content.other) status = leave_out(s, file);
+    if (status) return status;
+    s->records = (mla_records){.text = s->content.text, .length = s->content.length, .next_line = 1};
+    s->records.form = form_of(s);
+    return MLA_OK;
+}
+
+static void close_file(mla_text_source *s) {
+    mla_text_content_close(&s->content);
+    s->records = (mla_records){0};
 }
 
 /* The next document that is not empty, in s->document; of length 0 at the end. */
@@ -176,14 +106,14 @@ static mla_status advance(mla_text_source *s) {
     s->document.length = 0;
     mla_status status = MLA_OK;
     while (!status && !s->document.length) {
-        if (s->at < s->length) {
-            if (s->lines || (s->field && mla_ends_with(s->files[s->file], ".jsonl"))) status = take_line(s);
+        if (s->records.at < s->records.length) {
+            if (s->records.form != MLA_RECORDS_NONE) status = take_record(s);
             else take_file(s);
             continue;
         }
-        unmap_file(s);
-        if (++s->file >= s->count) return MLA_OK;
-        status = map_file(s);
+        close_file(s);
+        if (++s->file >= s->files.count) return MLA_OK;
+        status = open_file(s);
     }
     return status;
 }
@@ -218,6 +148,13 @@ static mla_status set_limit(mla_text_source *s, uint64_t least, uint64_t most) {
     return MLA_OK;
 }
 
+static mla_status no_text(const mla_text_source *s) {
+    const mla_text_files *f = &s->files;
+    return mla_fail(s->context, MLA_ERROR_ARGUMENT, "there is no text in %s%s: %s",
+                    f->count ? f->items[0].path : "the paths given", f->count > 1 ? " and the others" : "",
+                    f->no_text.count ? "what is not empty is no text" : "all files are empty");
+}
+
 /* Reads all documents once: counts them, and sets the limit so that both sides get one. */
 static mla_status scan(mla_text_source *s) {
     uint64_t least = UINT64_MAX, most = 0;
@@ -230,28 +167,18 @@ static mla_status scan(mla_text_source *s) {
         s->bytes += s->document.length;
         s->documents++;
     }
-    if (!s->documents)
-        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "there is no text in %s%s: all files are empty",
-                        s->count ? s->files[0] : "the paths given", s->count > 1 ? " and the others" : "");
+    mla_text_files_warn(&s->files);
+    if (!s->documents) return no_text(s);
     if (s->held_out > 0 && s->lines && s->documents == 1)
         return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s has one line only: none can be held out; set held_out to 0",
-                        s->files[0]);
+                        s->files.items[0].path);
     if (s->held_out > 0 && s->bytes == 1)
-        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s is too short to hold out a part of it", s->files[0]);
+        return mla_fail(s->context, MLA_ERROR_ARGUMENT, "%s is too short to hold out a part of it",
+                        s->files.items[0].path);
     return s->held_out > 0 ? set_limit(s, least, most) : MLA_OK;
 }
 
 /* ---- The public part */
-
-static mla_status find_files(mla_text_source *s, const mla_text_options *options) {
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; !status && i < options->count; i++) {
-        const char *path = options->paths[i];
-        bool literal = !access(path, F_OK) || !strpbrk(path, "*?[");
-        status = literal ? add_path(s, path) : add_glob(s, path);
-    }
-    return status;
-}
 
 mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_text_options *options) {
     *out = NULL;
@@ -261,6 +188,7 @@ mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_
     mla_text_source *s = mla_alloc(context, 1, sizeof *s, "a text source");
     if (!s) return MLA_ERROR_MEMORY;
     *s = (mla_text_source){.context = context,
+                           .jsonl = options->jsonl,
                            .lines = options->lines,
                            .bad_lines = options->bad_lines,
                            .held_out = options->held_out,
@@ -269,7 +197,7 @@ mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_
     mla_status status = MLA_OK;
     if (options->jsonl_field && !(s->field = strdup(options->jsonl_field)))
         status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a text source");
-    if (!status) status = find_files(s, options);
+    if (!status) status = mla_text_files_find(context, &s->files, options->paths, options->count);
     if (!status) status = scan(s);
     mla_bad_lines_warn(context, &s->bad);
     mla_text_rewind(s);
@@ -280,10 +208,9 @@ mla_status mla_text_open(mla_context *context, mla_text_source **out, const mla_
 
 void mla_text_close(mla_text_source *s) {
     if (!s) return;
-    unmap_file(s);
-    for (int64_t i = 0; i < s->count; i++) free(s->files[i]);
+    close_file(s);
+    mla_text_files_free(&s->files);
     mla_json_field_free(&s->reader);
-    free(s->files);
     free(s->field);
     free(s->name);
     free(s);
@@ -310,7 +237,7 @@ mla_status mla_text_next(mla_text_source *s, const mla_document **out) {
 }
 
 void mla_text_rewind(mla_text_source *s) {
-    unmap_file(s);
+    close_file(s);
     s->file = -1;
     s->tail = 0;
     s->bad.count = 0;

@@ -87,22 +87,65 @@ static void reads_files_folders_and_globs_in_order(void **state) {
                     "texts/a.txt=A;texts/c.txt=C;texts/b/1=one;texts/b/2=two;");
 }
 
-static void takes_any_bytes(void **state) {
+static void takes_any_bytes_of_text(void **state) {
     fixture_t *f = *state;
-    char all[256];
-    for (int i = 0; i < 256; i++) all[i] = (char)(255 - i);
-    file_write("all", all, sizeof all);
+    char all[3 * 64 + 1] = "All of it:\n";
+    for (int i = 0; i < 128; i++) all[11 + i] = (char)(255 - i); /* Latin-1 and its like */
+    memset(all + 139, 'x', sizeof all - 140);
+    all[140] = '\1'; /* one of a few bytes may be damaged */
+    file_write("all", all, sizeof all - 1);
+    char expected[256];
+    snprintf(expected, sizeof expected, "all=%s;", all);
+    check_documents(f->context, (mla_text_options){paths("all")}, expected);
+}
+
+/* A rule of thumb has two sides. */
+static void knows_what_is_no_text(void **state) {
+    fixture_t *f = *state;
     mla_text_source *source;
-    const mla_document *document;
-    check_ok(f->context, mla_text_open(f->context, &source, &(mla_text_options){paths("all")}));
-    check_ok(f->context, mla_text_next(source, &document));
-    assert_int_equal(document->length, 256);
-    assert_memory_equal(document->bytes, all, 256);
-    check_ok(f->context, mla_text_next(source, &document));
-    assert_null(document);
-    assert_int_equal(mla_text_documents(source), 1);
-    assert_int_equal(mla_text_bytes(source), 256);
+    char bytes[100];
+    memset(bytes, 'x', sizeof bytes);
+    bytes[7] = bytes[8] = '\2';
+    mkdir("mixed", 0700);
+    write_text("mixed/text", "T");
+    file_write("mixed/a", bytes, sizeof bytes);
+    check_ok(f->context, mla_text_open(f->context, &source, &(mla_text_options){paths("mixed")}));
+    assert_int_equal(mla_text_documents(source), 2);
     mla_text_close(source);
+    bytes[9] = '\x7f';
+    file_write("mixed/a", bytes, sizeof bytes);
+    check_documents(f->context, (mla_text_options){paths("mixed")}, "mixed/text=T;");
+    check_documents(f->context, (mla_text_options){paths("mixed/*")}, "mixed/text=T;");
+    check_error(f->context, mla_text_open(f->context, &source, &(mla_text_options){paths("mixed", "mixed/a")}),
+                MLA_ERROR_FORMAT, "mixed/a: is binary, not text");
+    file_write("mixed/a", "x\0", 2);
+    check_documents(f->context, (mla_text_options){paths("mixed"), .lines = true}, "mixed/text:1=T;");
+    write_text("mixed/a", "\xef\xbb\xbf");
+    check_documents(f->context, (mla_text_options){paths("mixed")}, "mixed/text=T;");
+}
+
+/* A pipe is read once, however often its documents are. */
+static void reads_pipes(void **state) {
+    fixture_t *f = *state;
+    mkfifo("pipe", 0600);
+    for (int slow = 0; slow < 2; slow++) {
+        const pid_t child = fork();
+        if (!child) {
+            if (slow) usleep(1200000); /* the reader must wait for a writer, and not take none for the end */
+            FILE *out = fopen("pipe", "wb");
+            for (int i = 0; i < 3; i++) {
+                fprintf(out, "{\"text\": \"%d\"}\n", i);
+                fflush(out);
+                usleep(1000);
+            }
+            _exit(fclose(out) != 0);
+        }
+        check_documents(f->context, (mla_text_options){paths("pipe"), .jsonl_field = "text", .jsonl = true},
+                        "pipe:1=0;pipe:2=1;pipe:3=2;");
+        int result = 1;
+        assert_int_equal(waitpid(child, &result, 0), child);
+        assert_int_equal(result, 0);
+    }
 }
 
 static void reads_a_field_of_jsonl(void **state) {
@@ -152,7 +195,6 @@ static void names_what_is_wrong(void **state) {
     write_text("number.jsonl", "{\"text\": 5}\n");
     write_text("cut.jsonl", "{\"text\": \"\n");
     write_text("nothing", "");
-    mkfifo("pipe", 0600);
     check_refused(c, (mla_text_options){paths("missing.txt")}, MLA_ERROR_IO, "missing.txt: No such file");
     check_refused(c, (mla_text_options){paths("*.none")}, MLA_ERROR_IO, "no text at *.none");
     check_refused(c, (mla_text_options){paths("a.txt,b.txt")}, MLA_ERROR_IO,
@@ -161,7 +203,7 @@ static void names_what_is_wrong(void **state) {
     check_refused(c, (mla_text_options){paths("*.txt b.none")}, MLA_ERROR_IO, "or match; it is read as one path");
     check_refused(c, (mla_text_options){paths("nothing")}, MLA_ERROR_ARGUMENT, "no text in nothing");
     check_refused(c, (mla_text_options){.count = 0}, MLA_ERROR_ARGUMENT, "no text in the paths given");
-    check_refused(c, (mla_text_options){paths("pipe")}, MLA_ERROR_IO, "pipe is not a file");
+    check_refused(c, (mla_text_options){paths("/dev/null")}, MLA_ERROR_IO, "/dev/null is not a file");
     check_refused(c, (mla_text_options){paths("nothing"), .held_out = 1}, MLA_ERROR_ARGUMENT, "held_out is 1");
     check_refused(c, (mla_text_options){paths("nothing"), .held_out = (double)NAN}, MLA_ERROR_ARGUMENT, "held_out is");
     const char *const cases[][2] = {{"bad.jsonl", "bad.jsonl:2: no field \"text\""},
@@ -273,9 +315,16 @@ static void cuts_a_single_document(void **state) {
 #define test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        test(reads_files_folders_and_globs_in_order), test(takes_any_bytes),           test(reads_a_field_of_jsonl),
-        test(hands_out_lines_as_they_stand),          test(names_what_is_wrong),       test(names_what_cannot_be_read),
-        test(holds_documents_out_by_content),         test(both_sides_get_a_document), test(cuts_a_single_document)};
+    const struct CMUnitTest tests[] = {test(reads_files_folders_and_globs_in_order),
+                                       test(takes_any_bytes_of_text),
+                                       test(knows_what_is_no_text),
+                                       test(reads_pipes),
+                                       test(reads_a_field_of_jsonl),
+                                       test(hands_out_lines_as_they_stand),
+                                       test(names_what_is_wrong),
+                                       test(names_what_cannot_be_read),
+                                       test(holds_documents_out_by_content),
+                                       test(both_sides_get_a_document),
+                                       test(cuts_a_single_document)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

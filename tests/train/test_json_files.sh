@@ -54,7 +54,7 @@ done
 check 1 "odd/config.json: not valid JSON: line 1, column 1: it is UTF-16, not UTF-8; convert it: iconv" "$mla" import odd --out no.h5
 check 1 "odd-peft/adapter_config.json: not valid JSON: line 1, column 1: it is UTF-16" "$mla" info odd-peft
 iconv -t UTF-16 plain.jsonl >wide.jsonl
-check 1 "wide.jsonl:1: not valid JSON: column 1: it is UTF-16" "$mla" data show wide.jsonl --format auto
+check 1 "wide.jsonl: is UTF-16, not text; convert it: iconv -f UTF-16 -t UTF-8" "$mla" data show wide.jsonl --format auto
 
 # of equal keys the last one counts, and the first is named
 rm -rf odd && cp -r hf odd && cp -r peft odd-peft

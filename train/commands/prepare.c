@@ -27,7 +27,7 @@ static const mla_field fields[] = {
     {"held-out-text", MLA_FIELD_STRING, AT(held_out_text),
      .help = "a file that gets the held-out documents as they are, to hold other programs against"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
-     .help = "auto: files named .jsonl are JSONL; text: none is; chat: all are, of messages or prompt and completion"},
+     .help = "auto: files named as JSONL are; text: none is; chat: all are, of messages or prompt and completion"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
