@@ -32,7 +32,7 @@ typedef struct {
 /* Exactly one of source, tokens and synthetic.tokens is given. */
 typedef struct {
     mla_list source;          /* files, folders, globs */
-    mla_recipe_format format; /* AUTO: files named .jsonl are JSONL; TEXT: none is; CHAT: all are, of conversations */
+    mla_recipe_format format; /* AUTO: files named as JSONL are; TEXT: none is; CHAT: all are, of conversations */
     mla_chat_template chat_template; /* of conversations */
     char *field;                     /* of the objects of JSONL */
     mla_bad_lines_choice bad_lines;  /* of JSONL and conversations */
