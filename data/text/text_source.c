@@ -68,7 +68,8 @@ static mla_record_form form_of(const mla_text_source *s) {
     const mla_text_content *c = &s->content;
     if (s->lines || s->jsonl || (s->field && mla_records_named(path_of(s))))
         return mla_records_form(c->text, c->length);
-    if (!s->field || !mla_records_maybe(path_of(s))) return MLA_RECORDS_NONE;
+    const bool is_pipe = s->files.items[s->file].spool >= 0;
+    if (!s->field || (!is_pipe && !mla_records_maybe(path_of(s)))) return MLA_RECORDS_NONE;
     if (mla_records_form(c->text, c->length) == MLA_RECORDS_ELEMENTS) return MLA_RECORDS_ELEMENTS;
     return mla_records_first_is_object(c->text, c->length) ? MLA_RECORDS_LINES : MLA_RECORDS_NONE;
 }

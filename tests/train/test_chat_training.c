@@ -167,7 +167,7 @@ static void evaluation_is_of_answers_alone(void **state) {
     const mla_prepare_options options = {.sources = (const char *const[]){source},
                                          .source_count = 1,
                                          .tokenizer = "bytes",
-                                         .chat = true,
+                                         .format = MLA_RECIPE_CHAT,
                                          .held_out = 0.8};
     check_ok(context, mla_prepare(context, &options, tokens, &report));
     assert_int_equal(report.left_out, 1);

@@ -22,8 +22,6 @@ typedef struct {
     bool no_bos, special, held_out, ids, json;
 } options;
 
-static const char *const formats[] = {"auto", "text", "chat", NULL};
-
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"samples", MLA_FIELD_INT, AT(samples), 3, 1, 1 << 30, .help = "how many to show"},
@@ -33,7 +31,7 @@ static const mla_field fields[] = {
     {"ids", MLA_FIELD_BOOL, AT(ids), .help = "one token a line: place, id, * where it is learned, text"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "one JSON object a line, with ids and 1 for those that are learned"},
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bytes", .help = "of text: bytes, bpe, or a tokenizer.json"},
-    {"format", MLA_FIELD_ENUM, AT(format), MLA_RECIPE_CHAT, .names = formats,
+    {"format", MLA_FIELD_ENUM, AT(format), MLA_RECIPE_CHAT, .names = mla_recipe_formats,
      .help = "of text, as in mla prepare; chat: lines of messages, or prompt and completion"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "of text, as in mla prepare"},
@@ -262,8 +260,8 @@ static mla_status open_files(material *m, bool is_tokens) {
     char path[sizeof m->folder + 32];
     const mla_prepare_options prepare = {.sources = (const char *const *)m->call->operands->items + 1,
                                          .source_count = m->call->operands->count - 1,
-                                         .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
-                                         .chat = o->format == MLA_RECIPE_CHAT,
+                                         .format = o->format,
+                                         .field = o->field,
                                          .chat_template = o->chat_template,
                                          .no_bos = o->no_bos,
                                          .special = o->special,
@@ -283,7 +281,7 @@ static mla_status show(material *m) {
     const options *o = m->call->options;
     const char *name = m->call->operands->items[1];
     mla_context *context = m->call->context;
-    const bool is_recipe = mla_ends_with(name, ".yaml") || access(name, F_OK);
+    const bool is_recipe = mla_ends_with(name, ".yaml") || (access(name, F_OK) && !mla_file_is_pipe(name));
     if (o->no_bos && (is_recipe || mla_ends_with(name, ".h5")))
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "--no-bos is for text; of a recipe say --set data.bos=false, and prepare a token file anew");

@@ -16,8 +16,6 @@ typedef struct {
     bool json;
 } options;
 
-static const char *const formats[] = {"auto", "text", "chat", NULL};
-
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"out", MLA_FIELD_STRING, AT(out), .help = "the token file to write; needed"},
@@ -26,8 +24,9 @@ static const mla_field fields[] = {
     {"held-out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
     {"held-out-text", MLA_FIELD_STRING, AT(held_out_text),
      .help = "a file that gets the held-out documents as they are, to hold other programs against"},
-    {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
-     .help = "auto: files named as JSONL are; text: none is; chat: all are, of messages or prompt and completion"},
+    {"format", MLA_FIELD_ENUM, AT(format), .names = mla_recipe_formats,
+     .help =
+         "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of messages, or prompt and completion"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
@@ -94,8 +93,8 @@ static mla_status prepare_run(const mla_call *call) {
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "prepare needs --out FILE.h5, the token file to write");
     const mla_prepare_options prepare = {.sources = (const char *const *)call->operands->items,
                                          .source_count = call->operands->count,
-                                         .jsonl_field = o->format == MLA_RECIPE_AUTO ? o->field : NULL,
-                                         .chat = o->format == MLA_RECIPE_CHAT,
+                                         .format = o->format,
+                                         .field = o->field,
                                          .chat_template = o->chat_template,
                                          .bad_lines = o->bad_lines,
                                          .no_bos = o->no_bos,
@@ -118,7 +117,8 @@ const mla_command mla_command_prepare = {
     .operands = "SOURCE...",
     .min_operands = 1,
     .max_operands = INT64_MAX,
-    .example = "  mla prepare /usr/share/common-licenses '/usr/share/doc/*/copyright' --out licences.h5\n"
+    .example = "  zcat logs/*.gz | mla prepare - --out logs.h5\n"
+               "  mla prepare /usr/share/common-licenses '/usr/share/doc/*/copyright' --out licences.h5\n"
                "  mla prepare chats.jsonl --format chat --tokenizer runs/first/tokenizer.json --out chats.h5\n"
                "  mla prepare cases.jsonl --field body --tokenizer tokenizer.json --out cases.h5\n",
     .options = &table,

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const formats[] = {"auto", "text", "chat", NULL};
+const char *const mla_recipe_formats[] = {"auto", "text", "chat", "jsonl", NULL};
 static const char *const packings[] = {"auto", "stream", "whole", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
@@ -31,8 +31,9 @@ static const mla_field_table synthetic_table = {synthetic_fields, COUNT(syntheti
 #define AT(member) offsetof(mla_recipe_data, member)
 static const mla_field data_fields[] = {
     {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
-    {"format", MLA_FIELD_ENUM, AT(format), .names = formats,
-     .help = "auto: files named as JSONL are; text: none is; chat: all are, of messages or prompt and completion"},
+    {"format", MLA_FIELD_ENUM, AT(format), .names = mla_recipe_formats,
+     .help =
+         "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of messages, or prompt and completion"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: as the model's own"},
     {"packing", MLA_FIELD_ENUM, AT(packing), .names = packings,

@@ -16,7 +16,7 @@
 #include "layers/adapt/adapters.h"
 #include "optim/schedule.h"
 
-typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT, MLA_RECIPE_CHAT } mla_recipe_format;
+typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT, MLA_RECIPE_CHAT, MLA_RECIPE_JSONL } mla_recipe_format;
 typedef enum { MLA_PACKING_AUTO, MLA_PACKING_STREAM, MLA_PACKING_WHOLE } mla_recipe_packing;
 typedef enum { MLA_RECOMPUTE_NONE, MLA_RECOMPUTE_BLOCK } mla_recipe_recompute;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
@@ -31,8 +31,9 @@ typedef struct {
 
 /* Exactly one of source, tokens and synthetic.tokens is given. */
 typedef struct {
-    mla_list source;          /* files, folders, globs */
-    mla_recipe_format format; /* AUTO: files named as JSONL are; TEXT: none is; CHAT: all are, of conversations */
+    mla_list source; /* files, folders, globs */
+    mla_recipe_format
+        format; /* AUTO: files named as JSONL are; TEXT: none is; JSONL: all are; CHAT: of conversations */
     mla_chat_template chat_template; /* of conversations */
     char *field;                     /* of the objects of JSONL */
     mla_bad_lines_choice bad_lines;  /* of JSONL and conversations */
@@ -105,6 +106,7 @@ typedef struct {
 } mla_recipe;
 
 extern const mla_field_table mla_recipe_fields;
+extern const char *const mla_recipe_formats[]; /* names */
 
 /* Defaults; no error but memory. The caller calls mla_recipe_free in any case. */
 mla_status mla_recipe_default(mla_context *context, mla_recipe *recipe);

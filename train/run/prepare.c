@@ -16,8 +16,8 @@ enum { SAMPLE_BYTES = 64 << 20 };
 mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
     return (mla_prepare_options){.sources = (const char *const *)data->source.items,
                                  .source_count = data->source.count,
-                                 .jsonl_field = data->format == MLA_RECIPE_AUTO ? data->field : NULL,
-                                 .chat = data->format == MLA_RECIPE_CHAT,
+                                 .format = data->format,
+                                 .field = data->field,
                                  .chat_template = data->chat_template,
                                  .bad_lines = data->bad_lines,
                                  .tokenizer = data->tokenizer,
@@ -25,6 +25,8 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
                                  .no_bos = !data->bos,
                                  .held_out = data->held_out};
 }
+
+static bool is_chat(const mla_prepare_options *options) { return options->format == MLA_RECIPE_CHAT; }
 
 /* ---- the tokenizer */
 
@@ -84,7 +86,7 @@ static mla_status take_sample(mla_context *context, mla_text_source *source, con
         seen += (double)document->length;
         const bool fits = (double)(out->bytes + document->length) <= share * seen || share >= 1;
         if (document->held_out || !fits) continue;
-        status = options->chat ? add_chat_to_sample(context, out, document, skip)
+        status = is_chat(options) ? add_chat_to_sample(context, out, document, skip)
                                : add_to_sample(context, out, document->bytes, document->length);
         if (status) break;
     }
@@ -118,7 +120,7 @@ static mla_status choose_template(mla_context *context, const mla_prepare_option
     const bool is_file = strcmp(options->tokenizer, "bytes") && strcmp(options->tokenizer, "bpe");
     char *jinja = NULL;
     *out = options->chat_template;
-    if (!options->chat || *out != MLA_CHAT_AUTO) return MLA_OK;
+    if (!is_chat(options) || *out != MLA_CHAT_AUTO) return MLA_OK;
     mla_status status = is_file ? mla_jinja_beside(context, options->tokenizer, &jinja) : MLA_OK;
     if (!status) status = mla_chat_recognise(context, tokenizer, jinja, out);
     free(jinja);
@@ -191,14 +193,14 @@ static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, co
 static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer,
                              const mla_prepare_options *o) {
     const mla_document *document = NULL;
-    mla_status status = o->chat
+    mla_status status = is_chat(o)
                             ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
                             : create_encoder(e, tokenizer, o);
     if (status) return status;
     mla_text_rewind(source);
     while (!(status = mla_text_next(source, &document)) && document)
-        if ((status = o->chat ? encode_chat(e, document) : encode_text(e, document))) break;
-    if (o->chat) mla_bad_lines_warn(e->context, &e->report->bad);
+        if ((status = is_chat(o) ? encode_chat(e, document) : encode_text(e, document))) break;
+    if (is_chat(o)) mla_bad_lines_warn(e->context, &e->report->bad);
     else e->report->bad = *mla_text_bad_lines(source);
     if (!status && e->report->left_out)
         mla_warn(e->context, "%lld of %lld conversations have no answer and are left out",
@@ -214,7 +216,7 @@ static mla_status write_tokens(mla_context *context, mla_text_source *source, co
     const mla_token_options options = {.vocabulary_size = mla_tokenizer_vocab_size(tokenizer),
                                        .separator = mla_tokenizer_separator(tokenizer),
                                        .tokenizer = json,
-                                       .answers = o->chat};
+                                       .answers = is_chat(o)};
     report->vocabulary_size = options.vocabulary_size;
     mla_status status = mla_token_writer_create(context, &writer, path, &options);
     encoding e = {.context = context, .writer = writer, .report = report, .skip = o->bad_lines == MLA_BAD_LINES_SKIP};
@@ -265,10 +267,12 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
     mla_prepare_report unused;
     mla_text_source *source = NULL;
     mla_tokenizer *tokenizer = NULL;
+    const bool has_field = options->format == MLA_RECIPE_AUTO || options->format == MLA_RECIPE_JSONL;
     const mla_text_options text = {.paths = options->sources,
                                    .count = options->source_count,
-                                   .jsonl_field = options->chat ? NULL : options->jsonl_field,
-                                   .lines = options->chat,
+                                   .jsonl_field = has_field ? options->field : NULL,
+                                   .jsonl = options->format == MLA_RECIPE_JSONL,
+                                   .lines = is_chat(options),
                                    .bad_lines = options->bad_lines,
                                    .held_out = options->held_out};
     if (!report) report = &unused;

@@ -6,10 +6,10 @@
 #include "train/recipe/recipe.h"
 
 typedef struct {
-    const char *const *sources; /* files, folders, globs; see data/text/text_source.h */
+    const char *const *sources; /* files, folders, globs, pipes; see data/text/text_source.h */
     int64_t source_count;
-    const char *jsonl_field; /* NULL: .jsonl files are plain text */
-    bool chat;               /* every line of every file is a conversation (data/text/chat.h) */
+    mla_recipe_format format; /* CHAT: every line of every file is a conversation (data/text/chat.h) */
+    const char *field;        /* of JSONL; may be NULL where there is none */
     mla_chat_template chat_template;
     mla_bad_lines_choice bad_lines; /* of JSONL and conversations */
     bool no_bos;                    /* leave out what the tokenizer puts before and behind texts (mla_frame) */

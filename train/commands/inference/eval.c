@@ -240,11 +240,12 @@ static mla_status eval_run(const mla_call *call) {
 const mla_command mla_command_eval = {
     .name = "eval",
     .summary = "Measure a model on held-out text: loss, perplexity, bits per byte; or write its logits",
-    .operands = "[TEXT]...",
+    .operands = "[TEXT|-]...",
     .min_operands = 0,
     .max_operands = INT64_MAX,
     .example = "  mla eval --checkpoint runs/quickstart\n"
                "  mla eval --checkpoint runs/quickstart/step-00000400.h5 notes.txt 'letters/*.txt'\n"
+               "  git log | mla eval --checkpoint runs/quickstart -\n"
                "  mla eval --checkpoint runs/quickstart --tokens ids.h5 --logits logits.h5\n",
     .options = &table,
     .run = eval_run,

@@ -27,7 +27,7 @@ typedef struct {
 static const mla_field fields[] = {
     MLA_LOAD_FIELDS(AT(load)),
     {"prompt", MLA_FIELD_STRING, AT(prompt), .help = "the text to continue; default: the start of a document"},
-    {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text"},
+    {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text; -: the standard input"},
     {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "of the conversation; auto: that of the model's recipe, or its own"},
