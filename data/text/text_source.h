@@ -2,9 +2,9 @@
  *
  * A file is a document, its bytes as they are but for a byte-order mark of UTF-8. With a JSONL field named, each line
  * of a file called .jsonl, .ndjson or .jsonlines (in any case) is a document: the string in that field; so is each of
- * one called .json, and of a pipe, where the first line is a whole object; and so is each object of one whose text is an
- * array of objects. With `jsonl` that holds for all files, with `lines` each line (or object of an array) is a document
- * as it stands. Empty documents are left out.
+ * one called .json, and of a pipe, where the first line is a whole object; and so is each object of one whose text is
+ * an array of objects. With `jsonl` that holds for all files, with `lines` each line (or object of an array) is a
+ * document as it stands. Empty documents are left out.
  *
  * What gzip, zstd, xz or bzip2 made (told by its first bytes; any number of members) is decompressed, and the endings
  * .gz, .zst, .xz, .bz2 are no part of a name. What is damaged, cut off or has something else behind it is an error.

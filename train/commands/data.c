@@ -1,10 +1,9 @@
 /* mla data show: the tokens that a model is trained on, as they are, with the ones that it learns marked. */
 #include "autograd/base/file.h"
-#include "data/tokens/sampler.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
-#include "train/run/dataset.h"
 #include "train/run/finetune.h"
+#include "train/run/mix.h"
 #include "train/run/prepare.h"
 
 #include <errno.h>
@@ -52,7 +51,8 @@ typedef struct {
     char folder[PATH_MAX];     /* for text that is prepared; "": none */
     mla_recipe loaded, recipe; /* recipe: completed by the base; shares its strings with the other */
     mla_finetune base;
-    mla_dataset data;
+    mla_mix mix;
+    const mla_dataset *data; /* its first part */
     mla_tokenizer *tokenizer;
 } material;
 
@@ -199,21 +199,36 @@ static mla_status show_sequence(const material *m, sequence *s, int64_t number, 
     return status;
 }
 
-/* Of what is trained on: in the order of the run; of what is held out: in that of evaluation. */
+/* What is held out of a part, in the order of evaluation. */
+static mla_status show_windows(const material *m, const mla_dataset *d, sequence *s, int64_t length, int64_t samples) {
+    const int64_t all = mla_window_count(&d->held_out, d->packed_held_out, length);
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < all && i < samples && !status; i++) {
+        mla_window_get(&d->held_out, d->packed_held_out, length, i, s->ids, s->targets, s->starts);
+        status = show_sequence(m, s, i, length);
+    }
+    return status;
+}
+
+/* What is trained on, in the order of the run. */
+static mla_status show_run(const material *m, sequence *s, int64_t length, int64_t samples) {
+    const int64_t all = mla_mix_samples(&m->mix);
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < all && i < samples && !status; i++) {
+        mla_mix_get(&m->mix, i, s->ids, s->targets, s->starts);
+        status = show_sequence(m, s, i, length);
+    }
+    return status;
+}
+
 static mla_status show_sequences(const material *m, int64_t length, int64_t samples) {
     const options *o = m->call->options;
-    const mla_dataset *d = &m->data;
-    mla_sampler sampler = {0};
     sequence s = {0};
     mla_status status = make_sequence(m->call->context, length, &s);
-    if (!status && !o->held_out)
-        status = mla_sampler_init(m->call->context, &sampler, &d->train, d->packed_train, length,
-                                  (uint64_t)m->recipe.train.seed);
-    const int64_t all = o->held_out ? mla_window_count(&d->held_out, d->packed_held_out, length) : sampler.samples;
-    for (int64_t i = 0; i < all && i < samples && !status; i++) {
-        if (o->held_out) mla_window_get(&d->held_out, d->packed_held_out, length, i, s.ids, s.targets, s.starts);
-        else mla_sampler_get(&sampler, i, s.ids, s.targets, s.starts);
-        status = show_sequence(m, &s, i, length);
+    if (!status && !o->held_out) status = show_run(m, &s, length, samples);
+    for (int k = 0; k < m->mix.count && o->held_out && !status; k++) {
+        if (m->mix.count > 1 && !o->json) fprintf(m->call->out, "--- part %d: %s\n", k + 1, m->mix.parts[k].path);
+        status = show_windows(m, &m->mix.parts[k].data, &s, length, samples);
     }
     free_sequence(&s);
     return status;
@@ -238,6 +253,12 @@ static void remove_folder(material *m) {
         snprintf(path, sizeof path, "%s/%s", m->folder, names[i]);
         unlink(path);
     }
+    for (int k = 1; k <= m->mix.count; k++) {
+        snprintf(path, sizeof path, "%s/part-%d/tokens.h5", m->folder, k);
+        unlink(path);
+        *strrchr(path, '/') = '\0';
+        rmdir(path);
+    }
     rmdir(m->folder);
 }
 
@@ -250,7 +271,7 @@ static mla_status open_recipe(material *m, const char *name) {
     m->recipe = m->loaded;
     status = make_folder(m);
     if (!status) status = mla_finetune_open(context, &m->base, &m->recipe, m->folder);
-    return status ? status : mla_dataset_open(context, &m->data, &m->recipe, m->folder, MLA_TEXT_PREPARE);
+    return status ? status : mla_mix_open(context, &m->mix, &m->recipe, m->folder, MLA_TEXT_PREPARE);
 }
 
 /* A token file; or texts, that are prepared into one. */
@@ -274,7 +295,7 @@ static mla_status open_files(material *m, bool is_tokens) {
     m->recipe = m->loaded;
     m->recipe.data.tokens = is_tokens ? m->call->operands->items[1] : path;
     if (!is_tokens) status = mla_prepare(context, &prepare, path, NULL);
-    return status ? status : mla_dataset_open(context, &m->data, &m->recipe, m->folder, MLA_TEXT_PREPARED);
+    return status ? status : mla_mix_open(context, &m->mix, &m->recipe, m->folder, MLA_TEXT_PREPARED);
 }
 
 static mla_status show(material *m) {
@@ -289,27 +310,29 @@ static mla_status show(material *m) {
         return mla_fail(context, MLA_ERROR_ARGUMENT, "--special is for text; a recipe reads special tokens as text");
     mla_status status = is_recipe ? open_recipe(m, name) : open_files(m, mla_ends_with(name, ".h5"));
     const int64_t length = o->sequence ? o->sequence : is_recipe ? m->recipe.train.sequence : 0;
-    if (!status && !m->data.tokenizer)
+    if (!status && !m->data->tokenizer)
         status = mla_fail(context, MLA_ERROR_ARGUMENT, "a synthetic source has no text to show");
     if (!status)
-        status = mla_tokenizer_parse(context, &m->tokenizer, m->data.tokenizer, (int64_t)strlen(m->data.tokenizer));
-    if (!status && !length) return show_documents(m, o->held_out ? &m->data.held_out : &m->data.train, o->samples);
-    if (!status)
-        status = mla_dataset_pack(context, &m->data, is_recipe ? m->recipe.data.packing : MLA_PACKING_WHOLE, length);
-    if (!status) mla_dataset_warn(context, &m->data, length);
+        status = mla_tokenizer_parse(context, &m->tokenizer, m->data->tokenizer, (int64_t)strlen(m->data->tokenizer));
+    if (!status && !length) return show_documents(m, o->held_out ? &m->data->held_out : &m->data->train, o->samples);
+    m->recipe.train.sequence = length;
+    if (!is_recipe) m->recipe.data.packing = MLA_PACKING_WHOLE;
+    if (!status) status = mla_mix_begin(context, &m->mix, &m->recipe);
+    for (int k = 0; k < m->mix.count && !status; k++) mla_dataset_warn(context, &m->mix.parts[k].data, length);
     return status ? status : show_sequences(m, length, o->samples);
 }
 
 static mla_status data_run(const mla_call *call) {
     material m = {.call = call};
+    m.data = &m.mix.parts[0].data;
     if (strcmp(call->operands->items[0], "show"))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "data: there is no %s: use show", call->operands->items[0]);
     const mla_status status = show(&m);
     mla_tokenizer_destroy(m.tokenizer);
-    mla_dataset_close(&m.data);
+    if (m.folder[0]) remove_folder(&m);
+    mla_mix_close(&m.mix);
     mla_finetune_close(&m.base);
     mla_recipe_free(&m.loaded);
-    if (m.folder[0]) remove_folder(&m);
     return status;
 }
 

@@ -84,17 +84,29 @@ static const char *statistics_text(const mla_statistics *s, size_t size, char *o
     return out;
 }
 
+/* "held_out_loss": LOSS, and for a mix "held_out_losses": [LOSS of each part]; or nothing. */
+static const char *held_out_text(const mla_metrics *m, size_t size, char *out) {
+    char number[WIDTH];
+    size_t used = strlen(optional_text("held_out_loss", m->held_out_loss, out));
+    if (m->parts.count < 2 || !used) return out;
+    for (int k = 0; k < m->parts.count; k++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", k ? ", " : "\"held_out_losses\": [",
+                                 number_text(m->parts.losses[k], WIDTH, number));
+    snprintf(out + used, size - used, "], ");
+    return out;
+}
+
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
-    char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[2 * WIDTH], waited[2 * WIDTH],
-        paused[2 * WIDTH], written[2 * WIDTH];
+    char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[(MLA_MOST_PARTS + 3) * WIDTH],
+        waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
     return snprintf(
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
         "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
         optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
-        optional_text("held_out_loss", m->held_out_loss, held_out), number_text(m->lr, WIDTH, lr),
+        held_out_text(m, sizeof held_out, held_out), number_text(m->lr, WIDTH, lr),
         number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
         optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
         optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),
@@ -156,7 +168,7 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
 }
 
 mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
-    char line[1024];
+    char line[2048];
     const int length = format_line(metrics, sizeof line, line);
     const off_t before = lseek(log->descriptor, 0, SEEK_END);
     const ssize_t written = write(log->descriptor, line, (size_t)length);

@@ -5,14 +5,22 @@
 #ifndef MLA_TRAIN_LOG_METRICS_H
 #define MLA_TRAIN_LOG_METRICS_H
 
+#include "data/tokens/mixture.h"
 #include "layers/parts/pass.h"
 
+/* Losses on the held-out text of each part of a mix (train/run/mix.h), nats per token; NaN: it has none. */
 typedef struct {
-    int64_t step;              /* from 1 */
-    int64_t tokens;            /* trained on so far */
-    double loss;               /* nats per token; not finite in a skipped step (null in the file) */
-    double divergence;         /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
-    double held_out_loss;      /* NaN: not evaluated after this step (absent in the file) */
+    int count; /* below 2: there is no mix (absent in the file) */
+    double losses[MLA_MOST_PARTS];
+} mla_part_losses;
+
+typedef struct {
+    int64_t step;          /* from 1 */
+    int64_t tokens;        /* trained on so far */
+    double loss;           /* nats per token; not finite in a skipped step (null in the file) */
+    double divergence;     /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
+    double held_out_loss;  /* NaN: not evaluated after this step (absent in the file); of a mix: the mean by weight */
+    mla_part_losses parts; /* not read back */
     mla_statistics statistics; /* of layers that have some, as means by name; not read back */
     double lr, grad_norm;
     bool skipped; /* loss or gradient were not finite: nothing was changed */

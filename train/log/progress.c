@@ -11,9 +11,10 @@ struct mla_progress {
     mla_progress_options options;
     bool terminal;
     double held_out_loss; /* the latest; NaN before the first */
-    double step_seconds;  /* running means; 0 before the first step */
+    mla_part_losses parts;
+    double step_seconds; /* running means; 0 before the first step */
     double speed;
-    char line[256];
+    char line[512];
 };
 
 /* ---- words for numbers */
@@ -70,6 +71,8 @@ static void compose(mla_progress *p, const mla_metrics *m) {
     if (m->skipped) progress_append(p, " (skipped)");
     if (isfinite(m->divergence)) progress_append(p, "  KL %.4f", m->divergence);
     if (isfinite(p->held_out_loss)) progress_append(p, "  held-out %.4f", p->held_out_loss);
+    for (int k = 0; k < p->parts.count && p->parts.count > 1; k++)
+        progress_append(p, "%s%.4f%s", k ? " " : " (", p->parts.losses[k], k == p->parts.count - 1 ? ")" : "");
     progress_append(p, "  %s tokens/s", speed);
     if (isfinite(m->share_of_peak)) progress_append(p, "  %.0f %% of peak", 100 * m->share_of_peak);
     progress_append(p, "  %s  ETA %s", memory, left);
@@ -102,7 +105,10 @@ mla_status mla_progress_create(mla_context *context, mla_progress **out, const m
 void mla_progress_step(mla_progress *progress, const mla_metrics *metrics) {
     progress->step_seconds = running_mean(progress->step_seconds, metrics->seconds);
     progress->speed = running_mean(progress->speed, metrics->tokens_per_second);
-    if (isfinite(metrics->held_out_loss)) progress->held_out_loss = metrics->held_out_loss;
+    if (isfinite(metrics->held_out_loss)) {
+        progress->held_out_loss = metrics->held_out_loss;
+        progress->parts = metrics->parts;
+    }
     compose(progress, metrics);
     if (progress->terminal) rewrite(progress);
     else if (worth_a_line(progress, metrics)) fprintf(progress->options.out, "%s\n", progress->line);

@@ -1,9 +1,12 @@
 #include "train/recipe/recipe.h"
+#include "autograd/base/file.h"
 #include "autograd/schema/yaml.h"
+#include "data/tokens/mixture.h"
 #include "train/recipe/recipe_path.h"
 
 #include <jansson.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +46,8 @@ static const mla_field data_fields[] = {
     {"bad_lines", MLA_FIELD_ENUM, AT(bad_lines), .names = mla_bad_lines_names,
      .help = "JSONL and chat: lines that are broken or lack the field end it, or are left out and counted"},
     {"tokens", MLA_FIELD_STRING, AT(tokens), .help = "a token file made by mla prepare, instead of source"},
+    {"mix", MLA_FIELD_WORDS, AT(mix),
+     .help = "several texts and token files, each PATH:WEIGHT, by their share of the tokens: web.h5:3, letters:1"},
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
     {"vocab_size", MLA_FIELD_INT, AT(vocab_size), 4096, 257, 1 << 20, .help = "tokens of a new BPE"},
     {"bos", MLA_FIELD_BOOL, AT(bos), 1,
@@ -169,12 +174,58 @@ static mla_status check_model(mla_context *context, const char *where, const mla
     return mla_model_config_check(context, prefix, &model);
 }
 
+mla_status mla_recipe_mix_entry(mla_context *context, const char *where, const char *entry, char **path,
+                                double *weight) {
+    const char *colon = strrchr(entry, ':');
+    char *end = NULL;
+    *path = NULL;
+    *weight = colon ? strtod(colon + 1, &end) : 0;
+    if (!colon || colon == entry || end == colon + 1 || *end)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%sdata.mix: %s has no weight: write PATH:WEIGHT without a space, as in web.h5:3", where,
+                        entry);
+    if (!(*weight > 0 && isfinite(*weight)))
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%sdata.mix: %s: the weight must be a number above 0; leave out what is not to be trained on",
+                        where, entry);
+    *path = strndup(entry, (size_t)(colon - entry));
+    return *path ? MLA_OK : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
+}
+
+static mla_status check_entry(mla_context *context, const char *where, const mla_list *mix, int64_t index) {
+    char *path, *other = NULL;
+    double weight;
+    mla_status status = mla_recipe_mix_entry(context, where, mix->items[index], &path, &weight);
+    for (int64_t i = 0; i < index && !status; i++) {
+        status = mla_recipe_mix_entry(context, where, mix->items[i], &other, &weight);
+        if (!status && !strcmp(path, other))
+            status = mla_fail(context, MLA_ERROR_ARGUMENT, "%sdata.mix: %s is there twice: add up its weights", where,
+                              path);
+        free(other);
+    }
+    if (!status && mla_file_is_pipe(path))
+        status = mla_fail(context, MLA_ERROR_ARGUMENT,
+                          "%sdata.mix: %s is a pipe: make a token file of it, by mla prepare", where, path);
+    free(path);
+    return status;
+}
+
+static mla_status check_mix(mla_context *context, const char *where, const mla_list *mix) {
+    mla_status status = MLA_OK;
+    if (mix->count > MLA_MOST_PARTS)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%sdata.mix: %lld parts; at most %d can be mixed", where,
+                        (long long)mix->count, MLA_MOST_PARTS);
+    for (int64_t i = 0; i < mix->count && !status; i++) status = check_entry(context, where, mix, i);
+    return status;
+}
+
 static mla_status check_data(mla_context *context, const char *where, const mla_recipe_data *data) {
-    const int given = (data->source.count > 0) + (data->tokens != NULL) + (data->synthetic.tokens > 0);
-    if (given == 1) return MLA_OK;
+    const int given = (data->source.count > 0) + (data->tokens != NULL) + (data->mix.count > 0) +
+                      (data->synthetic.tokens > 0);
+    if (given == 1) return check_mix(context, where, &data->mix);
     return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%sdata: give %s of source (text), tokens (a token file) and synthetic.tokens", where,
-                    given ? "only one" : "one");
+                    "%sdata: give %s of source (text), tokens (a token file), mix (several) and synthetic.tokens",
+                    where, given ? "only one" : "one");
 }
 
 static mla_status check_length(mla_context *context, const char *where, const mla_recipe_train *train) {

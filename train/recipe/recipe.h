@@ -29,7 +29,7 @@ typedef struct {
     double sharpness;
 } mla_recipe_synthetic;
 
-/* Exactly one of source, tokens and synthetic.tokens is given. */
+/* Exactly one of source, tokens, mix and synthetic.tokens is given. */
 typedef struct {
     mla_list source; /* files, folders, globs */
     mla_recipe_format
@@ -37,6 +37,7 @@ typedef struct {
     mla_chat_template chat_template; /* of conversations */
     char *field;                     /* of the objects of JSONL */
     mla_bad_lines_choice bad_lines;  /* of JSONL and conversations */
+    mla_list mix;                    /* several of both, each "PATH:WEIGHT": train/run/mix.h */
     char *tokens;                    /* a token file of `mla prepare`; NULL: none */
     char *tokenizer;                 /* "bytes", "bpe" or a tokenizer.json */
     int64_t vocab_size;              /* of a new BPE */
@@ -124,6 +125,11 @@ mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *
 
 /* Checks that the values fit together and fills in train.microbatch. `where` starts the message. */
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe);
+
+/* An entry of data.mix, "PATH:WEIGHT". free(*path), NULL after an error: MLA_ERROR_ARGUMENT where there is no weight,
+ * or none above 0. `where` starts the message. */
+mla_status mla_recipe_mix_entry(mla_context *context, const char *where, const char *entry, char **path,
+                                double *weight);
 
 /* Writes the effective recipe, all keys with their values; wholly or, after an error, not at all. */
 mla_status mla_recipe_save(mla_context *context, const mla_recipe *recipe, const char *path);

@@ -15,7 +15,7 @@
 static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const char *folder) {
     const mla_checkpoint *from = f->checkpoint ? f->checkpoint : f->teacher.checkpoint;
     const char *json = from ? mla_checkpoint_tokenizer(from) : NULL;
-    if (!json || !recipe->data.source.count || !folder) return MLA_OK;
+    if (!json || !(recipe->data.source.count + recipe->data.mix.count) || !folder) return MLA_OK;
     if (snprintf(f->tokenizer, sizeof f->tokenizer, "%s/tokenizer.json", folder) >= (int)sizeof f->tokenizer)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
     recipe->data.tokenizer = f->tokenizer;
@@ -27,8 +27,8 @@ static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) 
     const char *json = mla_checkpoint_tokenizer(f->checkpoint);
     char *jinja = NULL;
     mla_tokenizer *tokenizer = NULL;
-    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !data->source.count || !json)
-        return MLA_OK;
+    const bool has_text = data->source.count + data->mix.count > 0;
+    if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !has_text || !json) return MLA_OK;
     mla_status status = mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &jinja);
     if (!status) status = mla_tokenizer_parse(f->context, &tokenizer, json, (int64_t)strlen(json));
     if (!status) status = mla_chat_recognise(f->context, tokenizer, jinja, &data->chat_template);

@@ -262,19 +262,23 @@ static mla_status check_folder_of(mla_context *context, const char *path) {
     return status;
 }
 
+static mla_text_options text_options(const mla_prepare_options *options) {
+    const bool has_field = options->format == MLA_RECIPE_AUTO || options->format == MLA_RECIPE_JSONL;
+    return (mla_text_options){.paths = options->sources,
+                              .count = options->source_count,
+                              .jsonl_field = has_field ? options->field : NULL,
+                              .jsonl = options->format == MLA_RECIPE_JSONL,
+                              .lines = is_chat(options),
+                              .bad_lines = options->bad_lines,
+                              .held_out = options->held_out};
+}
+
 mla_status mla_prepare(mla_context *context, const mla_prepare_options *options, const char *path,
                        mla_prepare_report *report) {
     mla_prepare_report unused;
     mla_text_source *source = NULL;
     mla_tokenizer *tokenizer = NULL;
-    const bool has_field = options->format == MLA_RECIPE_AUTO || options->format == MLA_RECIPE_JSONL;
-    const mla_text_options text = {.paths = options->sources,
-                                   .count = options->source_count,
-                                   .jsonl_field = has_field ? options->field : NULL,
-                                   .jsonl = options->format == MLA_RECIPE_JSONL,
-                                   .lines = is_chat(options),
-                                   .bad_lines = options->bad_lines,
-                                   .held_out = options->held_out};
+    const mla_text_options text = text_options(options);
     if (!report) report = &unused;
     *report = (mla_prepare_report){0};
     mla_status status = check_folder_of(context, path);
@@ -284,6 +288,20 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
     if (!status) status = choose_template(context, options, tokenizer, &report->chat_template);
     if (!status) status = write_tokens(context, source, tokenizer, options, path, report);
     if (!status && options->held_out_text) status = write_held_out_text(context, source, options->held_out_text);
+    mla_tokenizer_destroy(tokenizer);
+    mla_text_close(source);
+    return status;
+}
+
+mla_status mla_prepare_tokenizer(mla_context *context, const mla_prepare_options *options, const char *path) {
+    const mla_text_options text = text_options(options);
+    mla_text_source *source = NULL;
+    mla_tokenizer *tokenizer = NULL;
+    mla_status status = mla_text_open(context, &source, &text);
+    if (!status) status = make_tokenizer(context, source, options, &tokenizer);
+    char *json = status ? NULL : mla_tokenizer_json(context, tokenizer);
+    if (!status) status = json ? mla_file_write(context, path, json, (int64_t)strlen(json)) : MLA_ERROR_MEMORY;
+    free(json);
     mla_tokenizer_destroy(tokenizer);
     mla_text_close(source);
     return status;

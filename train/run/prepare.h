@@ -53,4 +53,7 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data);
 mla_status mla_prepare(mla_context *context, const mla_prepare_options *options, const char *path,
                        mla_prepare_report *report);
 
+/* Makes the tokenizer that mla_prepare would make for these options, and writes it as a tokenizer.json. */
+mla_status mla_prepare_tokenizer(mla_context *context, const mla_prepare_options *options, const char *path);
+
 #endif

@@ -2,15 +2,14 @@
 #include "autograd/base/clock.h"
 #include "autograd/base/memory.h"
 #include "data/tokenizer/tokenizer.h"
-#include "data/tokens/sampler.h"
 #include "optim/clip.h"
 #include "optim/schedule.h"
 #include "train/checkpoint/run_folder.h"
 #include "train/distributed/team.h"
-#include "train/run/dataset.h"
 #include "train/run/evaluate.h"
 #include "train/run/finetune.h"
 #include "train/run/machine.h"
+#include "train/run/mix.h"
 #include "train/run/trained_model.h"
 
 #include <float.h>
@@ -25,8 +24,8 @@ typedef struct {
     const mla_train_options *options;
     mla_run_folder *folder;
     mla_finetune base;
-    mla_dataset data;
-    mla_sampler sampler;
+    mla_mix mix;
+    mla_dataset *data; /* its first part, whose vocabulary and tokenizer are those of all */
     mla_decoder *model;
     mla_team *team;
     mla_range mine; /* this rank's samples in a batch */
@@ -57,12 +56,12 @@ static int64_t steps_of(const mla_recipe_train *r, int64_t samples_per_epoch) {
 /* The model as it will be built: its vocabulary known, what the recipe left out derived. */
 static mla_status complete_model(trainer *t) {
     mla_model_config *config = &t->recipe.model;
-    if (!config->vocab_size) config->vocab_size = t->data.vocabulary_size;
-    if (config->vocab_size >= t->data.vocabulary_size) return mla_model_config_check(t->context, "model.", config);
+    if (!config->vocab_size) config->vocab_size = t->data->vocabulary_size;
+    if (config->vocab_size >= t->data->vocabulary_size) return mla_model_config_check(t->context, "model.", config);
     return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                     "model.vocab_size is %lld, but the tokens need %lld: leave it out, or prepare the text with a "
                     "smaller vocabulary",
-                    (long long)config->vocab_size, (long long)t->data.vocabulary_size);
+                    (long long)config->vocab_size, (long long)t->data->vocabulary_size);
 }
 
 /* The first rank prepares what the others then open. */
@@ -71,7 +70,7 @@ static mla_status open_dataset(trainer *t) {
                                   : t->options->resume ? MLA_TEXT_PREPARE_MISSING
                                                        : MLA_TEXT_PREPARE;
     mla_status status = is_first(t) ? MLA_OK : mla_comm_meet(t->options->comm);
-    if (!status) status = mla_dataset_open(t->context, &t->data, &t->recipe, t->options->out, text);
+    if (!status) status = mla_mix_open(t->context, &t->mix, &t->recipe, t->options->out, text);
     return !status && is_first(t) ? mla_comm_meet(t->options->comm) : status;
 }
 
@@ -79,13 +78,11 @@ static mla_status open_data(trainer *t) {
     const mla_recipe_train *r = &t->recipe.train;
     mla_status status = open_dataset(t);
     if (!status) status = complete_model(t);
-    if (!status) status = mla_finetune_check_tokenizer(&t->base, t->data.tokenizer);
-    if (!status) status = mla_dataset_pack(t->context, &t->data, t->recipe.data.packing, r->sequence);
-    if (!status)
-        status = mla_sampler_init(t->context, &t->sampler, &t->data.train, t->data.packed_train, r->sequence,
-                                  (uint64_t)r->seed);
-    if (!status && is_first(t)) mla_dataset_warn(t->context, &t->data, r->sequence);
-    if (!status) t->plan.steps = steps_of(r, t->sampler.samples);
+    if (!status) status = mla_finetune_check_tokenizer(&t->base, t->data->tokenizer);
+    if (!status) status = mla_mix_begin(t->context, &t->mix, &t->recipe);
+    for (int k = 0; k < t->mix.count && !status && is_first(t); k++)
+        mla_dataset_warn(t->context, &t->mix.parts[k].data, r->sequence);
+    if (!status) t->plan.steps = steps_of(r, mla_mix_samples(&t->mix));
     return status;
 }
 
@@ -116,8 +113,8 @@ static mla_status plan_run(trainer *t) {
     if (!status) status = mla_comm_meet(t->options->comm); /* all have looked before any takes memory */
     if (!status) status = mla_measure_peak_flops(t->context, t->plan.precision, &t->plan.peak_flops);
     const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
-    t->plan.train_tokens = t->data.train.count;
-    t->plan.held_out_tokens = t->data.held_out.count;
+    t->plan.train_tokens = mla_mix_tokens(&t->mix, MLA_TRAIN);
+    t->plan.held_out_tokens = mla_mix_tokens(&t->mix, MLA_HELD_OUT);
     t->plan.predicted_memory = before + mla_memory_total(&t->plan.memory);
     return status;
 }
@@ -155,9 +152,9 @@ static mla_status same_model(trainer *t, const mla_checkpoint *checkpoint) {
 
 /* The place in the data means something only in the same data. */
 static mla_status same_data(trainer *t, const mla_checkpoint *checkpoint) {
-    const char *saved = mla_checkpoint_tokenizer(checkpoint), *wanted = t->data.tokenizer;
+    const char *saved = mla_checkpoint_tokenizer(checkpoint), *wanted = t->data->tokenizer;
     const bool same_tokenizer = saved && wanted ? !strcmp(saved, wanted) : saved == wanted;
-    if (same_tokenizer && t->state.data_tokens == t->data.train.count) return MLA_OK;
+    if (same_tokenizer && t->state.data_tokens == mla_mix_tokens(&t->mix, MLA_TRAIN)) return MLA_OK;
     return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                     "%s: was trained on other data: %s; bring back the data of the run, or "
                     "start a new run with --out",
@@ -170,7 +167,10 @@ static mla_status read_checkpoint(trainer *t, mla_checkpoint **checkpoint) {
     if (!status) status = same_model(t, *checkpoint);
     if (!status) status = mla_finetune_read(&t->base, *checkpoint, t->model);
     if (!status) status = mla_checkpoint_read_state(*checkpoint, &t->state);
-    return status ? status : same_data(t, *checkpoint);
+    if (!status) status = same_data(t, *checkpoint);
+    return status ? status
+                  : mla_mix_check_resumed(t->context, &t->mix, mla_checkpoint_path(*checkpoint),
+                                          mla_checkpoint_recipe(*checkpoint));
 }
 
 static mla_status resume(trainer *t) {
@@ -185,11 +185,11 @@ static mla_status resume(trainer *t) {
 
 static mla_status start(trainer *t) {
     t->state.seed = t->recipe.train.seed;
-    t->state.data_tokens = t->data.train.count;
+    t->state.data_tokens = mla_mix_tokens(&t->mix, MLA_TRAIN);
     mla_params_initialise(t->model->params, (uint64_t)t->recipe.train.seed);
     const mla_status status = mla_finetune_begin(&t->base, t->model);
     if (status) return status;
-    return t->data.tokenizer && is_first(t) ? mla_run_folder_write_tokenizer(t->folder, t->data.tokenizer) : MLA_OK;
+    return t->data->tokenizer && is_first(t) ? mla_run_folder_write_tokenizer(t->folder, t->data->tokenizer) : MLA_OK;
 }
 
 /* A run that ended before its first checkpoint is gone on with from its beginning. */
@@ -243,7 +243,7 @@ static void tear_down(trainer *t) {
     mla_tape_destroy(t->tape);
     mla_team_destroy(t->team);
     mla_decoder_destroy(t->model);
-    mla_dataset_close(&t->data);
+    mla_mix_close(&t->mix);
     mla_finetune_close(&t->base);
     mla_run_folder_close(t->folder);
     free(t->recipe_json);
@@ -273,8 +273,7 @@ static int64_t load(trainer *t, int64_t first_sample, int64_t rows) {
     const int64_t length = t->recipe.train.sequence;
     int64_t valid = 0;
     for (int64_t i = 0; i < rows; i++)
-        mla_sampler_get(&t->sampler, first_sample + i, t->ids + i * length, t->targets + i * length,
-                        t->starts + i * length);
+        mla_mix_get(&t->mix, first_sample + i, t->ids + i * length, t->targets + i * length, t->starts + i * length);
     for (int64_t i = 0; i < rows * length; i++) valid += t->targets[i] >= 0;
     return valid;
 }
@@ -297,7 +296,7 @@ static mla_status microbatch(trainer *t, int64_t sample, mla_team_sums *sums) {
     const mla_batch batch = {.ids = mla_input(t->tape, MLA_I32, 2, shape, t->ids),
                              .targets = mla_input(t->tape, MLA_I32, 2, shape, t->targets),
                              .scale = scale,
-                             .pass = {.starts = t->data.packed_train ? t->starts : NULL,
+                             .pass = {.starts = mla_mix_is_packed(&t->mix) ? t->starts : NULL,
                                       .recompute = r->recompute,
                                       .loss_share = scale * (float)valid,
                                       .statistics = &sums->statistics}};
@@ -372,10 +371,9 @@ static mla_status trainer_step(trainer *t, mla_metrics *m) {
 
 static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.step % every == 0; }
 
-static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
+static mla_status evaluate_part(trainer *t, const mla_dataset *d, int64_t batches, double *loss) {
     const mla_recipe_train *r = &t->recipe.train;
-    const mla_evaluation_data data = {&t->data.held_out, t->data.packed_held_out, t->rows, r->sequence,
-                                      t->plan.precision};
+    const mla_evaluation_data data = {&d->held_out, d->packed_held_out, t->rows, r->sequence, t->plan.precision};
     int64_t windows = mla_window_count(data.stream, data.packing, r->sequence);
     mla_evaluation_sums sums;
     *loss = NAN;
@@ -388,11 +386,21 @@ static mla_status evaluate(trainer *t, int64_t batches, double *loss) {
     return status;
 }
 
+/* Each part of a mix by itself, and the mean of them. */
+static mla_status evaluate(trainer *t, int64_t batches, double *loss, mla_part_losses *parts) {
+    mla_status status = MLA_OK;
+    *parts = (mla_part_losses){.count = t->mix.count};
+    for (int k = 0; k < t->mix.count && !status; k++)
+        status = evaluate_part(t, &t->mix.parts[k].data, batches, &parts->losses[k]);
+    *loss = status ? NAN : mla_mix_mean(&t->mix, parts->losses);
+    return status;
+}
+
 static mla_status trainer_save(trainer *t) {
     const mla_checkpoint_content content = {.model = t->model,
                                             .state = &t->state,
                                             .recipe = t->recipe_json,
-                                            .tokenizer = t->data.tokenizer,
+                                            .tokenizer = t->data->tokenizer,
                                             .adapter = t->base.adapter,
                                             .base = t->base.text,
                                             .hugging_face = t->base.hugging_face};
@@ -432,7 +440,8 @@ static mla_status train(trainer *t, mla_train_result *result) {
     bool saved = t->options->resume;
     while (t->state.step < t->plan.steps) {
         mla_status status = trainer_step(t, &m);
-        if (!status && due(t, r->train.eval_every)) status = evaluate(t, r->train.eval_batches, &m.held_out_loss);
+        if (!status && due(t, r->train.eval_every))
+            status = evaluate(t, r->train.eval_batches, &m.held_out_loss, &m.parts);
         if (!status) status = log_step(t, &m);
         if (!status) status = check_skipped(t);
         saved = !status && !m.skipped && due(t, r->checkpoint.every); /* a skipped step: the last one is as good */
@@ -445,21 +454,41 @@ static mla_status train(trainer *t, mla_train_result *result) {
     return saved ? MLA_OK : trainer_save(t);
 }
 
+static double bits_per_byte(const mla_mix *mix, double loss, const mla_part_losses *parts) {
+    if (mix->count == 1) return mla_bits_per_byte(loss, &mix->parts[0].data.held_out);
+    return loss / M_LN2 / mla_mix_bytes_per_token(mix, parts->losses);
+}
+
+static void describe_parts(const trainer *t, const mla_part_losses *parts, mla_train_result *result) {
+    for (int k = 0; k < t->mix.count; k++) {
+        const mla_mix_part *part = &t->mix.parts[k];
+        mla_train_part *out = &result->parts[k];
+        *out = (mla_train_part){.weight = part->weight, .held_out_loss = parts->losses[k]};
+        out->sequences = mla_mixture_given(&t->mix.mixture, k, t->state.samples);
+        out->epochs = (double)out->sequences / (double)part->sampler.samples;
+        if (part->path) snprintf(out->path, sizeof out->path, "%s", part->path);
+    }
+    result->part_count = t->mix.count;
+}
+
 mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,
                      mla_train_result *result) {
+    mla_part_losses parts;
     trainer t = {.context = context, .recipe = *recipe, .options = options, .paused = NAN, .written = NAN};
     const double begin = mla_seconds();
     *result = (mla_train_result){
         .loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN, .source_loss = NAN};
+    t.data = &t.mix.parts[0].data;
     mla_status status = set_up(&t);
     if (!status) status = train(&t, result);
-    if (!status) status = evaluate(&t, 0, &result->held_out_loss);
+    if (!status) status = evaluate(&t, 0, &result->held_out_loss, &parts);
     if (!status) status = mla_saver_wait(t.saver);
     if (!status) {
         result->plan = t.plan;
-        result->bits_per_byte = mla_bits_per_byte(result->held_out_loss, &t.data.held_out);
-        result->entropy = t.data.entropy;
-        result->source_loss = t.data.source_loss;
+        result->bits_per_byte = bits_per_byte(&t.mix, result->held_out_loss, &parts);
+        result->entropy = t.data->entropy;
+        result->source_loss = t.data->source_loss;
+        describe_parts(&t, &parts, result);
         result->peak_memory = mla_memory_peak();
         result->seconds = mla_seconds() - begin;
     }

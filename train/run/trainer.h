@@ -37,12 +37,24 @@ typedef struct {
     mla_step_hook save_hook; /* for tests that stop a save; called by the thread that writes */
 } mla_train_options;
 
+/* What a part of a mix has given. */
+typedef struct {
+    char path[256]; /* cut where it is longer */
+    double weight;  /* its share, 0 to 1 */
+    double held_out_loss;
+    int64_t sequences;
+    double epochs; /* above 1: it has run out, and begun again in another order */
+} mla_train_part;
+
 /* What a finished run reports. */
 typedef struct {
     mla_run_plan plan;
     int64_t step;
     double loss;          /* of the last step, nats per token */
-    double held_out_loss; /* over all of the held-out text, nats per token; NaN without any */
+    double held_out_loss; /* over all of the held-out text, nats per token; of a mix: the mean by weight; NaN without
+                             any */
+    mla_train_part parts[MLA_MOST_PARTS]; /* of a mix; or what there is, without a path */
+    int part_count;
     double bits_per_byte; /* of the held-out text; NaN where its bytes are unknown */
     double entropy;       /* of a synthetic source, nats per token; NaN otherwise */
     double source_loss;   /* of that source itself on the held-out tokens: no model can be better, but by chance */

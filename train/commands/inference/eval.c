@@ -1,5 +1,7 @@
 /* mla eval: what a model says to text that it was not trained on. */
 #include "autograd/base/clock.h"
+#include "autograd/base/file.h"
+#include "data/tokens/mixture.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
@@ -137,8 +139,9 @@ static void eval_print_text(const mla_call *call, const mla_loaded *l, const mat
     fprintf(call->out, "loss             %.4f nats per token over %lld tokens\n", r->evaluation.loss,
             (long long)r->evaluation.tokens);
     fprintf(call->out, "perplexity       %.3f\n", exp(r->evaluation.loss));
-    if (isfinite(r->bits_per_byte))
+    if (isfinite(r->bits_per_byte) && m->stream.bytes)
         fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte, (long long)m->stream.bytes);
+    else if (isfinite(r->bits_per_byte)) fprintf(call->out, "bits per byte    %.4f\n", r->bits_per_byte);
     if (isfinite(m->entropy)) fprintf(call->out, "source entropy   %.4f nats per token\n", m->entropy);
     fprintf(call->out, "speed            %.0f tokens/s\n", (double)r->evaluation.tokens / r->seconds);
 }
@@ -185,6 +188,93 @@ static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const 
     return status;
 }
 
+/* ---- a mix: each part by itself, and the mean by weight */
+
+typedef struct {
+    char *path;
+    double weight;
+    result r;
+    double bytes_per_token;
+} eval_part;
+
+/* Its token file: its own, or what the run has prepared of its text. */
+static mla_status measure_part(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, int k,
+                               eval_part *part) {
+    char dir[PATH_MAX], path[PATH_MAX + 32];
+    material m = {.entropy = NAN};
+    folder_of(l->checkpoint, dir);
+    mla_status status = mla_recipe_mix_entry(call->context, "", recipe->data.mix.items[k], &part->path, &part->weight);
+    if (status) return status;
+    if (mla_ends_with(part->path, ".h5")) snprintf(path, sizeof path, "%s", part->path);
+    else snprintf(path, sizeof path, "%s/part-%d/tokens.h5", dir, k + 1);
+    part->r = (result){.evaluation.loss = NAN, .bits_per_byte = NAN};
+    status = open_tokens(call, l, path, &m);
+    if (!status && m.stream.count > 1) status = eval_measure(call, l, recipe, &m, &part->r);
+    part->bytes_per_token = m.stream.bytes && m.stream.count ? (double)m.stream.bytes / (double)m.stream.count : NAN;
+    free_material(&m);
+    return status;
+}
+
+/* As mla_mix_mean and mla_mix_bytes_per_token do it in training. */
+static result mean_of(const eval_part *parts, int64_t count) {
+    double weights = 0, loss = 0, bytes = 0;
+    result mean = {.sequence = parts[0].r.sequence};
+    for (int64_t k = 0; k < count; k++) {
+        const result *r = &parts[k].r;
+        mean.seconds += r->seconds;
+        mean.evaluation.tokens += r->evaluation.tokens;
+        if (!isfinite(r->evaluation.loss)) continue;
+        weights += parts[k].weight;
+        loss += parts[k].weight * r->evaluation.loss;
+        bytes += parts[k].weight * parts[k].bytes_per_token;
+    }
+    mean.evaluation.loss = weights > 0 ? loss / weights : NAN;
+    mean.bits_per_byte = loss / M_LN2 / bytes;
+    return mean;
+}
+
+static void print_parts_json(const mla_call *call, const eval_part *parts, int64_t count) {
+    const result mean = mean_of(parts, count);
+    json_t *json = json_object(), *list = json_array();
+    mla_report_number(json, "loss", mean.evaluation.loss);
+    mla_report_number(json, "perplexity", exp(mean.evaluation.loss));
+    mla_report_number(json, "bits_per_byte", mean.bits_per_byte);
+    json_object_set_new(json, "tokens", json_integer(mean.evaluation.tokens));
+    mla_report_number(json, "seconds", mean.seconds);
+    for (int64_t k = 0; k < count; k++) {
+        json_t *part = json_object();
+        json_object_set_new(part, "path", json_string(parts[k].path));
+        mla_report_number(part, "weight", parts[k].weight);
+        json_object_set_new(part, "tokens", json_integer(parts[k].r.evaluation.tokens));
+        mla_report_number(part, "loss", parts[k].r.evaluation.loss);
+        mla_report_number(part, "bits_per_byte", parts[k].r.bits_per_byte);
+        json_array_append_new(list, part);
+    }
+    json_object_set_new(json, "parts", list);
+    mla_report_print(call->out, json);
+}
+
+static void print_parts(const mla_call *call, const mla_loaded *l, const eval_part *parts, int64_t count) {
+    const result mean = mean_of(parts, count);
+    const material m = {.entropy = NAN};
+    eval_print_text(call, l, &m, &mean);
+    for (int64_t k = 0; k < count; k++)
+        fprintf(call->out, "part %-11lld %s: loss %.4f over %lld tokens, %.4f bits per byte\n", (long long)k + 1,
+                parts[k].path, parts[k].r.evaluation.loss, (long long)parts[k].r.evaluation.tokens,
+                parts[k].r.bits_per_byte);
+}
+
+static mla_status evaluate_mix(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe) {
+    const int64_t count = recipe->data.mix.count;
+    eval_part parts[MLA_MOST_PARTS] = {0};
+    mla_status status = MLA_OK;
+    for (int k = 0; k < count && !status; k++) status = measure_part(call, l, recipe, k, &parts[k]);
+    if (!status && ((const options *)call->options)->json) print_parts_json(call, parts, count);
+    else if (!status) print_parts(call, l, parts, count);
+    for (int k = 0; k < count; k++) free(parts[k].path);
+    return status;
+}
+
 /* The recipe of the checkpoint; defaults where it has none. */
 static mla_status read_recipe(mla_context *context, const mla_loaded *l, mla_recipe *recipe) {
     const char *json = mla_checkpoint_recipe(l->checkpoint);
@@ -199,6 +289,11 @@ static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     result r;
     mla_status status = read_recipe(call->context, l, &recipe);
     if (status) return status;
+    if (recipe.data.mix.count && !o->tokens && !call->operands->count) {
+        status = evaluate_mix(call, l, &recipe);
+        mla_recipe_free(&recipe);
+        return status;
+    }
     status = open_material(call, l, &recipe, &m);
     if (!status) status = eval_measure(call, l, &recipe, &m, &r);
     if (!status) (o->json ? eval_print_json : eval_print_text)(call, l, &m, &r);

@@ -137,6 +137,31 @@ static void show_saved(void *user, const mla_saved *saved) {
 
 /* ---- the result ---- */
 
+static json_t *parts_json(const mla_train_result *r) {
+    json_t *parts = json_array();
+    for (int k = 0; k < r->part_count; k++) {
+        const mla_train_part *part = &r->parts[k];
+        json_t *json = json_object();
+        json_object_set_new(json, "path", json_string(part->path));
+        mla_report_number(json, "weight", part->weight);
+        mla_report_number(json, "held_out_loss", part->held_out_loss);
+        json_object_set_new(json, "sequences", json_integer(part->sequences));
+        mla_report_number(json, "epochs", part->epochs);
+        json_array_append_new(parts, json);
+    }
+    return parts;
+}
+
+static void print_parts(FILE *out, const mla_train_result *r) {
+    for (int k = 0; k < r->part_count && r->part_count > 1; k++) {
+        const mla_train_part *part = &r->parts[k];
+        fprintf(out, "part %-11d %s: %.1f %%, %lld sequences, %.2f epochs", k + 1, part->path, 100 * part->weight,
+                (long long)part->sequences, part->epochs);
+        if (isfinite(part->held_out_loss)) fprintf(out, ", held-out loss %.4f", part->held_out_loss);
+        fputc('\n', out);
+    }
+}
+
 static void train_print_json(FILE *out, const mla_train_result *r, const char *dir) {
     json_t *json = json_object();
     json_object_set_new(json, "out", json_string(dir));
@@ -147,6 +172,7 @@ static void train_print_json(FILE *out, const mla_train_result *r, const char *d
     mla_report_number(json, "loss", r->loss);
     mla_report_number(json, "held_out_loss", r->held_out_loss);
     mla_report_number(json, "bits_per_byte", r->bits_per_byte);
+    if (r->part_count > 1) json_object_set_new(json, "parts", parts_json(r));
     mla_report_number(json, "entropy", r->entropy);
     mla_report_number(json, "source_loss", r->source_loss);
     json_object_set_new(json, "predicted_memory", json_integer(r->plan.predicted_memory));
@@ -164,6 +190,7 @@ static void train_print_text(FILE *out, const mla_train_result *r, const char *d
         fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
     if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
+    print_parts(out, r);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
     if (isfinite(r->source_loss)) fprintf(out, "                 %.4f on the held-out tokens\n", r->source_loss);
     fprintf(out, "peak memory      %s (predicted %s)\n", peak, predicted);
