@@ -2,6 +2,7 @@
 # Runs the parsers of foreign files under libFuzzer with the address and undefined-behaviour sanitizers.
 #
 #     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: safetensors index config adapter recipe
+#                                              text tokens checkpoint
 #
 # Prints what each did and ends with 1 at the first crash, leak, hang or broken promise; its input is left in the
 # current folder. Needs clang (Debian: clang).
@@ -9,8 +10,8 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 shift || true
-targets=("${@:-safetensors}")
-[ $# -gt 0 ] || targets=(safetensors index config adapter recipe)
+targets=("$@")
+[ $# -gt 0 ] || targets=(safetensors index config adapter recipe text tokens checkpoint)
 command -v clang >/dev/null || { echo "run.sh: clang is missing: apt-get install clang" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -25,7 +26,7 @@ sizes='"vocab_size":9,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":
 latent='"q_lora_rank":null,"kv_lora_rank":4,"qk_nope_head_dim":4,"qk_rope_head_dim":2,"v_head_dim":4,"first_k_dense_replace":1'
 yarn='{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2,"mscale":1.0,"mscale_all_dim":0.7,"rope_theta":1e4}'
 llama3='{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}'
-mkdir -p "$work"/seeds/{safetensors,index,config,adapter,recipe}
+mkdir -p "$work"/seeds/{safetensors,index,config,adapter,recipe,text,tokens,checkpoint}
 { number ${#tensors}; printf '%s12345678abcd__' "$tensors"; } >"$work/seeds/safetensors/1"
 printf '{"metadata":{"total_size":8},"weight_map":{"x":"a","y":"b"}}' >"$work/seeds/index/1"
 printf '{"model_type":"deepseek_v3",%s,%s,"rope_scaling":%s}' "$sizes" "$latent" "$yarn" >"$work/seeds/config/1"
@@ -39,13 +40,29 @@ printf '{"peft_type":"LORA","r":8,"lora_alpha":16,"rank_pattern":{"layers\\\\.\\
 printf 'model:\n  kv_lora_ranks: [8, 4]\n  layer_norm_eps: 1e-5\n  rope_scaling: {rope_type: yarn, factor: 4}\n' >"$work/seeds/recipe/1"
 printf "%%YAML 1.1\n---\npaths:\n- a b\n- 'it''s'\n- \"\\u00e9\\n\"\nwords: q_proj kv_b_proj:16\ntext: >-\n  a\n  b\nusual: '~'\n...\n" >"$work/seeds/recipe/2"
 
-# Without HDF5 and MPI; the kinds of layers that a configuration names bring the engine along.
-sources=($(cd "$root" && find autograd layers train/hugging_face/families -name '*.c') data/formats/safetensors{,_shards,_write}.c
-         train/hugging_face/model_config.c train/adapter/adapter_config.c train/adapter/pattern.c)
+packed() { printf "%b" "$1"; printf '{"text": "a b c"}\n{"text": "d"}\n' | "$2"; } # NAME-AND-WAY CODEC: a corpus file
+packed '\x03\x00' gzip >"$work/seeds/text/1"
+packed '\x04\x02' zstd >"$work/seeds/text/2"
+packed '\x05\x10' xz >"$work/seeds/text/3"
+packed '\x06\x08' bzip2 >"$work/seeds/text/4"
+packed '\x01\x04' cat >"$work/seeds/text/5"
+printf '\x02\x10[{"text": "a\\n[}\\u00e9"},\n {"text": "b", "x": [1, {}]}]' >"$work/seeds/text/6"
+printf '\x00\x10\xef\xbb\xbfline\nline\n' >"$work/seeds/text/7"
+printf '\x01\x02\x03\x04\x05\x06' >"$work/seeds/tokens/1"
+printf '\x00\x02\x03\x01\x00\x05\x06' >"$work/seeds/checkpoint/1"
+
+# Without MPI; the kinds of layers that a configuration names bring the engine along.
+sources=($(cd "$root" && find autograd layers data optim train/hugging_face/families -name '*.c') train/checkpoint/checkpoint{,_save}.c
+         train/hugging_face/model_config.c train/adapter/adapter_config.c train/adapter/pattern.c tests/fuzz/edits.c)
+hdf5=($(pkg-config --cflags hdf5))
+flags=(-std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas -I. "${hdf5[@]}"
+       -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")")
+mkdir "$work/objects"
+(cd "$root" && printf '%s\n' "${sources[@]}" | xargs -P 2 -I {} sh -c 'out=$1/objects/$(echo "$2" | tr / _).o; shift 2
+    exec clang -c -fsanitize=fuzzer-no-link "$@" -o "$out"' sh "$work" {} {} "${flags[@]}")
 for target in "${targets[@]}"; do
-    (cd "$root" && clang -std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-        -Wno-unknown-pragmas -I. -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")" \
-        "tests/fuzz/fuzz_$target.c" "${sources[@]}" -ljansson -lxxhash -lpcre2-8 -lyaml -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
+    (cd "$root" && clang -fsanitize=fuzzer "${flags[@]}" "tests/fuzz/fuzz_$target.c" "$work"/objects/*.o $(pkg-config --libs hdf5) -ljansson \
+        -lxxhash -lpcre2-8 -lyaml -lz -lzstd -llzma -lbz2 -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
     mkdir -p "$work/corpus/$target"
     "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
         -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/json.dict" "$work/corpus/$target" \
