@@ -363,6 +363,10 @@ mla_status mla_h5_read_text(mla_h5_file *file, const char *name, char **out) {
     if (info.type != MLA_H5_TEXT)
         status = mla_fail(file->context, MLA_ERROR_SHAPE, "%s: dataset %s is %s, not text as it should be", file->path,
                           name, types[info.type].name);
+    else if (H5Dget_storage_size(dataset) < (hsize_t)info.shape[0])
+        status = mla_fail(file->context, MLA_ERROR_FORMAT,
+                          "%s: dataset %s is a text of %" PRId64 " bytes, of which the file has only %" PRIu64,
+                          file->path, name, info.shape[0], (uint64_t)H5Dget_storage_size(dataset));
     else if (!(*out = mla_alloc(file->context, info.shape[0] + 1, 1, name))) status = MLA_ERROR_MEMORY;
     else if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *out) < 0)
         status = mla_h5_failed(file, "read", name);

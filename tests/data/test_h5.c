@@ -5,6 +5,7 @@
 #include "tests/support/files.h"
 
 #include <fcntl.h>
+#include <hdf5.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -226,6 +227,25 @@ static void names_what_cannot_be_opened(void **state) {
     free(missing);
 }
 
+/* Any size can be said of a text; one that the file has no bytes of would be that much memory. */
+static void a_text_takes_no_more_than_the_file_has(void **state) {
+    fixture_t *f = *state;
+    mla_h5_file *file;
+    char *text = NULL;
+    const hid_t id = H5Fcreate(f->path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), type = H5Tcopy(H5T_C_S1);
+    const hid_t space = H5Screate(H5S_SCALAR);
+    H5Tset_size(type, 1u << 30);
+    H5Dclose(H5Dcreate2(id, "text", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Sclose(space);
+    H5Tclose(type);
+    assert_true(H5Fclose(id) >= 0);
+    check_ok(f->context, mla_h5_open(f->context, &file, f->path, MLA_H5_ANY));
+    check_error(f->context, mla_h5_read_text(file, "/text", &text), MLA_ERROR_FORMAT,
+                "/text is a text of 1073741824 bytes");
+    assert_null(text);
+    mla_h5_close(file);
+}
+
 static void set_byte(const char *path, int64_t at, char value) {
     int descriptor = open(path, O_WRONLY);
     assert_int_equal(pwrite(descriptor, &value, 1, at), 1);
@@ -437,6 +457,7 @@ int main(void) {
                                        test(refuses_other_types_shapes_and_names),
                                        test(refuses_bad_writes),
                                        test(names_what_cannot_be_opened),
+                                       test(a_text_takes_no_more_than_the_file_has),
                                        test(finds_every_changed_bit),
                                        test(names_the_damaged_part),
                                        test(finds_every_cut),
