@@ -87,7 +87,7 @@ static mla_status take_sample(mla_context *context, mla_text_source *source, con
         const bool fits = (double)(out->bytes + document->length) <= share * seen || share >= 1;
         if (document->held_out || !fits) continue;
         status = is_chat(options) ? add_chat_to_sample(context, out, document, skip)
-                               : add_to_sample(context, out, document->bytes, document->length);
+                                  : add_to_sample(context, out, document->bytes, document->length);
         if (status) break;
     }
     return status;
