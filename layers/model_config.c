@@ -80,7 +80,7 @@ static const mla_field model_fields[] = {
     {"position", MLA_FIELD_ENUM, AT(position), .names = mla_position_names, .help = "how the model knows positions"},
     {"latent_norm", MLA_FIELD_BOOL, AT(latent_norm), 1, .help = "RMSNorm on the latents"},
     {"qkv_bias", MLA_FIELD_BOOL, AT(qkv_bias), 0, .help = "multi_head: biases of queries, keys and values"},
-    {"qk_norm", MLA_FIELD_BOOL, AT(qk_norm), 0, .help = "multi_head: RMSNorm on queries and keys"},
+    {"qk_norm", MLA_FIELD_BOOL, AT(qk_norm), 0, .help = "RMSNorm on the heads of queries and keys"},
     {"causal", MLA_FIELD_BOOL, AT(causal), 1, .help = "a token sees only those before it"},
     {"norm", MLA_FIELD_ENUM, AT(norm), .names = norms, .help = "of the blocks"},
     {"norm_position", MLA_FIELD_ENUM, AT(norm_position), .names = norm_positions,

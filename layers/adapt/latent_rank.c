@@ -1,6 +1,8 @@
 #include "layers/adapt/latent_rank.h"
 #include "autograd/base/random.h"
 #include "autograd/kernels/gemm.h"
+#include "layers/adapt/matrices.h"
+#include "layers/adapt/neutral_norm.h"
 #include "layers/adapt/orthogonal_rows.h"
 
 #include <math.h>
@@ -11,28 +13,11 @@ mla_latent_layer *mla_latent_layer_at(const mla_decoder *model, int64_t i) {
     return model->config.attention == &mla_latent_kind ? model->blocks[i].attention : NULL;
 }
 
-enum { CHUNK = 1024 };
 static const double small = 1e-8, ridge = 1e-3; /* of the mean of a diagonal */
 
 static const float *data(const mla_tensor *x) { return x->data; }
 
 /* ---- matrices in double precision; n by n unless said otherwise ---- */
-
-static double *create(mla_context *context, int64_t rows, int64_t columns) {
-    return mla_alloc(context, rows * columns, sizeof(double), "a latent's moments");
-}
-
-/* out (m,n) = a (m,k) times b (k,n), or b (n,k) transposed */
-static void latent_rank_multiply(const mla_context *context, int64_t m, int64_t n, int64_t k, const double *a,
-                                 const double *b, bool transposed, double *out) {
-    const int64_t step = transposed ? k : 1, next = transposed ? 1 : n;
-    #pragma omp parallel for num_threads(mla_context_threads(context))
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < n; j++) out[i * n + j] = 0;
-        for (int64_t l = 0; l < k; l++)
-            for (int64_t j = 0; j < n; j++) out[i * n + j] += a[i * k + l] * b[l * next + j * step];
-    }
-}
 
 /* The same in f32, for weights and samples. */
 static mla_status multiply_f32(mla_context *context, int64_t m, int64_t n, int64_t k, const float *a, const float *b,
@@ -45,13 +30,6 @@ static float *narrow(mla_context *context, int64_t count, const double *a) {
     float *out = mla_alloc(context, count, sizeof *out, "a latent's map");
     for (int64_t i = 0; i < count && out; i++) out[i] = (float)a[i];
     return out;
-}
-
-/* Adds a share of the mean of the diagonal to it. */
-static void lift(int64_t n, double *a, double share) {
-    double trace = 0;
-    for (int64_t i = 0; i < n; i++) trace += a[i * n + i];
-    for (int64_t i = 0; i < n; i++) a[i * n + i] += trace > 0 ? share * trace / (double)n : 1;
 }
 
 /* Positive definite a = L Lᵀ, in its lower half. */
@@ -76,68 +54,38 @@ static void solve(int64_t n, const double *l, double *x) {
     }
 }
 
-/* Takes from a row what it has of those before it, twice, for what rounding leaves; false where nothing is
- * left. */
-static bool orthonormalise(int64_t n, double *rows, int64_t i) {
-    double *row = rows + i * n;
-    const double before = mla_row_length(n, row);
-    for (int64_t p = 0; p < 2 * i; p++) {
-        const double *other = rows + p % i * n;
-        double part = 0;
-        for (int64_t j = 0; j < n; j++) part += row[j] * other[j];
-        for (int64_t j = 0; j < n; j++) row[j] -= part * other[j];
-    }
-    const double length = mla_row_length(n, row);
-    if (!(length > 1e-9 * before)) return false;
-    for (int64_t j = 0; j < n; j++) row[j] /= length;
-    return true;
-}
-
-/* A row with nothing of its own becomes the first unit vector that has. */
-static void orthonormalise_all(int64_t n, double *rows) {
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t unit = 0; !orthonormalise(n, rows, i); unit++)
-            for (int64_t j = 0; j < n; j++) rows[i * n + j] = j == unit;
-}
-
 /* ---- the sample ---- */
 
-/* out (n,m) += aᵀ b over `count` rows: a (count,n), b (count,m) */
-static mla_status add_products(mla_context *context, int64_t count, int64_t n, const float *a, int64_t m,
-                               const float *b, double *out) {
-    float *part = mla_alloc(context, n * m, sizeof *part, "a latent's moments");
-    if (!part) return MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < count && !mla_error_status(context); i += CHUNK) {
-        const int64_t rows = count - i < CHUNK ? count - i : CHUNK;
-        mla_gemm_now(context, &(mla_gemm_shape){.m = n, .n = m, .k = rows, .a_transposed = true}, a + i * n, b + i * m,
-                     part, NULL);
-        for (int64_t j = 0; j < n * m; j++) out[j] += (double)part[j];
+mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, const mla_latent_layer *layer,
+                                    int64_t capacity) {
+    const int64_t rank = layer->rank;
+    *out = (mla_latent_sample){.rank = rank, .capacity = capacity, .weight = mla_matrix_create(context, rank, rank)};
+    if (mla_neutral_norm_of_latent(layer)) {
+        out->second = mla_matrix_create(context, rank, rank);
+        out->sum = mla_matrix_create(context, 1, rank);
+    } else {
+        out->h = mla_alloc(context, capacity, (size_t)rank * sizeof *out->h, "the latents of the calibration text");
     }
-    free(part);
-    return mla_error_status(context);
-}
-
-mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, int64_t rank, int64_t capacity) {
-    *out = (mla_latent_sample){.rank = rank, .capacity = capacity};
-    out->h = mla_alloc(context, capacity, (size_t)rank * sizeof *out->h, "the latents of the calibration text");
-    out->weight = create(context, rank, rank);
-    return out->h && out->weight ? MLA_OK : MLA_ERROR_MEMORY;
+    return out->weight && (out->h || (out->second && out->sum)) ? MLA_OK : MLA_ERROR_MEMORY;
 }
 
 void mla_latent_sample_free(mla_latent_sample *sample) {
-    free(sample->h);
-    free(sample->weight);
+    free(sample->h), free(sample->second), free(sample->sum), free(sample->weight);
     *sample = (mla_latent_sample){0};
 }
 
-void mla_latent_sample_add(mla_latent_sample *sample, int64_t count, const float *h) {
-    memcpy(sample->h + sample->count * sample->rank, h, (size_t)(count * sample->rank) * sizeof *h);
+mla_status mla_latent_sample_add(mla_context *context, mla_latent_sample *sample, int64_t count, const float *h) {
+    const int64_t n = sample->rank;
+    if (sample->h) memcpy(sample->h + sample->count * n, h, (size_t)(count * n) * sizeof *h);
     sample->count += count;
+    if (sample->h) return MLA_OK;
+    for (int64_t i = 0; i < count * n; i++) sample->sum[i % n] += (double)h[i];
+    return mla_matrix_add_products(context, count, n, h, n, h, sample->second);
 }
 
 mla_status mla_latent_sample_add_gradients(mla_context *context, mla_latent_sample *sample, int64_t count,
                                            const float *g) {
-    return add_products(context, count, sample->rank, g, sample->rank, g, sample->weight);
+    return mla_matrix_add_products(context, count, sample->rank, g, sample->rank, g, sample->weight);
 }
 
 /* ---- directions ---- */
@@ -162,23 +110,28 @@ static void take_root(int64_t n, double *s, double *inverse) {
 /* From S and G, both by u, which are used up. work (n,n). */
 static void latent_rank_find(const mla_context *context, int64_t n, double *s, double *g, double *work,
                              const mla_latent_directions *out) {
-    lift(n, s, small);
-    lift(n, g, small);
+    mla_matrix_lift(n, s, small);
+    mla_matrix_lift(n, g, small);
     take_root(n, s, work);
-    latent_rank_multiply(context, n, n, n, s, g, false, out->turn);
-    latent_rank_multiply(context, n, n, n, out->turn, s, true, g); /* Lᵀ G L */
+    mla_matrix_multiply(context, n, n, n, s, g, false, out->turn);
+    mla_matrix_multiply(context, n, n, n, out->turn, s, true, g); /* Lᵀ G L */
     mla_orthogonal_rows(n, n, g);
     for (int64_t i = 0; i < n; i++) out->cost[i] = mla_row_length(n, g + i * n);
-    orthonormalise_all(n, g); /* Wᵀ */
-    latent_rank_multiply(context, n, n, n, g, work, false, out->kept);
-    latent_rank_multiply(context, n, n, n, g, s, false, work); /* (L W)ᵀ */
+    mla_matrix_orthonormalise(n, g); /* Wᵀ */
+    mla_matrix_multiply(context, n, n, n, g, work, false, out->kept);
+    mla_matrix_multiply(context, n, n, n, g, s, false, work); /* (L W)ᵀ */
     memcpy(out->basis, work, (size_t)(n * n) * sizeof *work);
-    orthonormalise_all(n, out->basis);
-    latent_rank_multiply(context, n, n, n, out->basis, work, true, out->turn);
+    mla_matrix_orthonormalise(n, out->basis);
+    mla_matrix_multiply(context, n, n, n, out->basis, work, true, out->turn);
 }
 
 static double gain(const mla_latent_layer *layer, int64_t i) {
     return layer->kv_a_norm.gain ? (double)data(layer->kv_a_norm.gain)[i] : 1;
+}
+
+/* What makes c of u, where n of the latent's channels are directions. */
+static double gain_of(const mla_latent_layer *layer, int64_t n, int64_t i) {
+    return n < layer->rank ? 1 : gain(layer, i);
 }
 
 /* In place: h (count,n) becomes u = h / rms(h), without a norm h itself. */
@@ -200,9 +153,9 @@ static float *normalised(mla_context *context, const mla_latent_layer *layer, co
     return u;
 }
 
-static mla_status begin(mla_context *context, int64_t n, double **work, mla_latent_directions *out) {
-    double *all = out->kept = create(context, 3 * n + 1, n);
-    *work = create(context, 3 * n, n);
+static mla_status latent_rank_begin(mla_context *context, int64_t n, double **work, mla_latent_directions *out) {
+    double *all = out->kept = mla_matrix_create(context, 3 * n + 2, n);
+    *work = mla_matrix_create(context, 3 * n, n);
     if (!all || !*work) return MLA_ERROR_MEMORY;
     out->basis = all + n * n;
     out->turn = all + 2 * n * n;
@@ -210,19 +163,42 @@ static mla_status begin(mla_context *context, int64_t n, double **work, mla_late
     return MLA_OK;
 }
 
+/* How many of the latent's channels are directions to choose from. */
+static int64_t directions_of(const mla_latent_layer *layer) { return layer->rank - mla_neutral_norm_of_latent(layer); }
+
+/* The constant of a neutral norm is the last channel, and the most needed one. */
+static void put_constant_first(const mla_latent_layer *layer, const mla_latent_directions *d) {
+    if (directions_of(layer) == layer->rank) return;
+    memmove(d->cost + 1, d->cost, (size_t)directions_of(layer) * sizeof *d->cost);
+}
+
+/* S: E[u uᵀ], or E[h hᵀ] less what the mean makes of it. */
+static mla_status take_second(mla_context *context, const mla_latent_layer *layer, const mla_latent_sample *sample,
+                              double *s) {
+    const int64_t n = directions_of(layer), c = sample->rank;
+    const double count = (double)sample->count;
+    float *u = sample->h ? normalised(context, layer, sample) : NULL;
+    mla_status status = sample->h && !u ? MLA_ERROR_MEMORY : MLA_OK;
+    if (u) status = mla_matrix_add_products(context, sample->count, n, u, n, u, s);
+    for (int64_t i = 0; i < n * n && !sample->h; i++)
+        s[i] = sample->second[i / n * c + i % n] - sample->sum[i / n] * sample->sum[i % n] / count;
+    for (int64_t i = 0; i < n * n; i++) s[i] /= count;
+    free(u);
+    return status;
+}
+
 mla_status mla_latent_directions_measure(mla_context *context, const mla_latent_layer *layer,
                                          const mla_latent_sample *sample, mla_latent_directions *out) {
-    const int64_t n = sample->rank;
+    const int64_t n = directions_of(layer), c = sample->rank;
     double *s;
-    mla_status status = begin(context, n, &s, out);
-    float *u = status ? NULL : normalised(context, layer, sample);
-    if (!status) status = u ? add_products(context, sample->count, n, u, n, u, s) : MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < n * n && !status; i++) {
-        s[i] /= (double)sample->count;
-        s[n * n + i] = gain(layer, i / n) * sample->weight[i] / (double)sample->count * gain(layer, i % n);
-    }
+    mla_status status = latent_rank_begin(context, n, &s, out);
+    if (!status) status = take_second(context, layer, sample, s);
+    for (int64_t i = 0; i < n && !status; i++)
+        for (int64_t k = 0; k < n; k++)
+            s[n * n + i * n + k] = gain_of(layer, n, i) * sample->weight[i * c + k] / (double)sample->count *
+                                   gain_of(layer, n, k);
     if (!status) latent_rank_find(context, n, s, s + n * n, s + 2 * n * n, out);
-    free(u);
+    if (!status) put_constant_first(layer, out);
     free(s);
     return status;
 }
@@ -230,21 +206,21 @@ mla_status mla_latent_directions_measure(mla_context *context, const mla_latent_
 mla_status mla_latent_directions_weights(mla_context *context, const mla_latent_layer *layer,
                                          mla_latent_directions *out) {
     const mla_tensor *kv_a = layer->kv_a_proj.weight, *kv_b = layer->kv_b_proj.weight;
-    const int64_t n = layer->rank;
-    double *s;
-    mla_status status = begin(context, n, &s, out);
+    const int64_t n = directions_of(layer), c = layer->rank;
+    double *s, *all = mla_matrix_create(context, c, c);
+    mla_status status = latent_rank_begin(context, n, &s, out);
     float *part = mla_alloc(context, n * n, sizeof *part, "a latent's moments");
     if (!status)
-        status = part ? multiply_f32(context, n, n, kv_a->shape[1], data(kv_a), data(kv_a), true, part)
-                      : MLA_ERROR_MEMORY;
-    if (!status) status = add_products(context, kv_b->shape[0], n, data(kv_b), n, data(kv_b), s + n * n);
+        status = part && all ? multiply_f32(context, n, n, kv_a->shape[1], data(kv_a), data(kv_a), true, part)
+                             : MLA_ERROR_MEMORY;
+    if (!status) status = mla_matrix_add_products(context, kv_b->shape[0], c, data(kv_b), c, data(kv_b), all);
     for (int64_t i = 0; i < n * n && !status; i++) {
         s[i] = (double)part[i];
-        s[n * n + i] *= gain(layer, i / n) * gain(layer, i % n);
+        s[n * n + i] = all[i / n * c + i % n] * gain_of(layer, n, i / n) * gain_of(layer, n, i % n);
     }
     if (!status) latent_rank_find(context, n, s, s + n * n, s + 2 * n * n, out);
-    free(part);
-    free(s);
+    if (!status) put_constant_first(layer, out);
+    free(part), free(all), free(s);
     return status;
 }
 
@@ -308,13 +284,14 @@ static mla_status fit(mla_context *context, const mla_latent_layer *from, const 
                       const mla_latent_sample *sample, const float *map, double *back) {
     const int64_t n = from->rank, r = to->rank;
     float *u = normalised(context, from, sample), *v = new_latents(context, to, sample, map);
-    double *cross = create(context, n, r), *own = create(context, r, r), *part = create(context, n, r);
+    double *cross = mla_matrix_create(context, n, r), *own = mla_matrix_create(context, r, r),
+           *part = mla_matrix_create(context, n, r);
     mla_status status = u && v && cross && own && part ? MLA_OK : mla_error_status(context);
-    if (!status) status = add_products(context, sample->count, n, u, r, v, cross);
-    if (!status) status = add_products(context, sample->count, r, v, r, v, own);
+    if (!status) status = mla_matrix_add_products(context, sample->count, n, u, r, v, cross);
+    if (!status) status = mla_matrix_add_products(context, sample->count, r, v, r, v, own);
     if (!status) {
-        latent_rank_multiply(context, n, r, r, back, own, false, part);
-        lift(r, own, ridge);
+        mla_matrix_multiply(context, n, r, r, back, own, false, part);
+        mla_matrix_lift(r, own, ridge);
         factorise(r, own);
         for (int64_t i = 0; i < n * r; i++) cross[i] -= part[i];
         for (int64_t i = 0; i < n; i++) solve(r, own, cross + i * r);
@@ -324,11 +301,8 @@ static mla_status fit(mla_context *context, const mla_latent_layer *from, const 
     return status;
 }
 
-/* map (r,C): h to what the new norm gets; back (C,r): its latents to about u. */
-static void make_maps(const mla_latent_layer *from, const mla_latent_layer *to, const mla_latent_directions *d,
-                      double *map, double *back) {
-    const int64_t n = from->rank, r = to->rank;
-    const double factor = from->kv_a_norm.gain ? sqrt((double)r / (double)n) : 1;
+/* map (r,n): h to what the new norm gets, `factor` times as long; back (n,r): its latents to about u. */
+static void make_maps(int64_t n, int64_t r, double factor, const mla_latent_directions *d, double *map, double *back) {
     for (int64_t i = 0; i < r; i++)
         for (int64_t j = 0; j < n; j++) {
             for (int64_t k = i; k < r; k++) map[i * n + j] += factor * d->turn[i * n + k] * d->kept[k * n + j];
@@ -354,8 +328,9 @@ static mla_status shrink(mla_context *context, const mla_latent_layer *from, con
                          const mla_latent_sample *sample, const mla_latent_layer *to) {
     const mla_linear_layer *old = &from->kv_a_proj, *new = &to->kv_a_proj;
     const int64_t n = from->rank, r = to->rank;
-    double *exact = create(context, 2 * r, n), *back = exact ? exact + r * n : NULL;
-    if (exact) make_maps(from, to, directions, exact, back);
+    const double factor = from->kv_a_norm.gain ? sqrt((double)r / (double)n) : 1;
+    double *exact = mla_matrix_create(context, 2 * r, n), *back = exact ? exact + r * n : NULL;
+    if (exact) make_maps(n, r, factor, directions, exact, back);
     float *map = exact ? narrow(context, r * n, exact) : NULL;
     mla_status status = map ? MLA_OK : MLA_ERROR_MEMORY;
     if (!status && sample) status = fit(context, from, to, sample, map, back);
@@ -368,9 +343,78 @@ static mla_status shrink(mla_context *context, const mla_latent_layer *from, con
     return status;
 }
 
+/* ---- another rank where the norm is neutral ---- */
+
+/* Of n directions r, by maps: kv_a' = map kv_a, bias' = map (bias - mean). */
+static void map_down(const mla_latent_layer *from, const double *map, int64_t n, const double *mean,
+                     const mla_latent_layer *to) {
+    const int64_t r = to->rank - 1, width = from->kv_a_proj.weight->shape[1];
+    const float *weight = data(from->kv_a_proj.weight), *bias = data(from->kv_a_proj.bias);
+    float *out = to->kv_a_proj.weight->data, *out_bias = to->kv_a_proj.bias->data;
+    for (int64_t i = 0; i < r; i++) {
+        double shift = 0;
+        for (int64_t k = 0; k < n; k++) shift += map[i * n + k] * ((double)bias[k] - mean[k]);
+        out_bias[i] = (float)shift;
+        for (int64_t j = 0; j < width; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < n; k++) sum += map[i * n + k] * (double)weight[k * width + j];
+            out[i * width + j] = (float)sum;
+        }
+    }
+    memset(out + r * width, 0, (size_t)width * sizeof *out);
+    copy_rotary(from->kv_a_proj.weight, to->kv_a_proj.weight, width, n + 1, r + 1);
+    copy_rotary(from->kv_a_proj.bias, to->kv_a_proj.bias, 1, n + 1, r + 1);
+    mla_neutral_norm_fill(&to->kv_a_proj, &to->kv_a_norm, r + 1);
+}
+
+/* kv_b' = kv_b back, and in the constant's column what the mean makes. */
+static void map_up(const mla_latent_layer *from, const double *back, int64_t n, const double *mean,
+                   const mla_latent_layer *to) {
+    const int64_t r = to->rank - 1;
+    const float *row = data(from->kv_b_proj.weight);
+    float *out = to->kv_b_proj.weight->data;
+    for (int64_t i = 0; i < from->kv_b_proj.weight->shape[0]; i++, row += n + 1, out += r + 1) {
+        double constant = (double)row[n];
+        for (int64_t k = 0; k < n; k++) constant += (double)row[k] * mean[k];
+        out[r] = (float)constant;
+        for (int64_t j = 0; j < r; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < n; k++) sum += (double)row[k] * back[k * r + j];
+            out[j] = (float)sum;
+        }
+    }
+}
+
+/* What grows keeps all directions, and has new ones that nothing reaches yet; their columns are random, so that they
+ * have a gradient. */
+static void grow_maps(const mla_latent_layer *from, int64_t n, int64_t r, double *map, double *back) {
+    float *random = (float *)back;
+    mla_random_normal(mla_random_stream(1, "another rank", (uint64_t)n, 0, 0), 0, n * r, random);
+    for (int64_t i = n * r - 1; i >= 0; i--)
+        back[i] = i % r == i / r ? 1 : i % r < n ? 0 : from->config->initializer_range * (double)random[i];
+    for (int64_t i = 0; i < r * n; i++) map[i] = i / n == i % n;
+}
+
+static mla_status resize_neutral(mla_context *context, const mla_latent_layer *from, const mla_latent_directions *d,
+                                 const mla_latent_sample *sample, const mla_latent_layer *to) {
+    const int64_t n = from->rank - 1, r = to->rank - 1;
+    const bool shrinks = r < n;
+    double *map = mla_matrix_create(context, 2 * r + 1, n), *back = map ? map + r * n : NULL;
+    double *mean = map ? back + r * n : NULL;
+    if (!map) return MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < n && shrinks && sample; i++) mean[i] = sample->sum[i] / (double)sample->count;
+    if (shrinks) make_maps(n, r, 1, d, map, back);
+    else grow_maps(from, n, r, map, back);
+    map_down(from, map, n, mean, to);
+    map_up(from, back, n, mean, to);
+    free(map);
+    return MLA_OK;
+}
+
 mla_status mla_latent_layer_resize(mla_context *context, const mla_latent_layer *from,
                                    const mla_latent_directions *directions, const mla_latent_sample *sample,
                                    const mla_latent_layer *to) {
+    if (mla_neutral_norm_of_latent(from)) return resize_neutral(context, from, directions, sample, to);
     if (to->rank < from->rank) return shrink(context, from, directions, sample, to);
     grow(from, to);
     return MLA_OK;

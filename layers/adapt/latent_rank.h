@@ -17,7 +17,11 @@
  * where L W = Q R with orthonormal columns of Q: then |z| = |û|, and |û|² is |u|² = C, the same for every
  * token, less what is lost. Hence kv_a' = sqrt(r/C) R Wᵀ L⁻¹ kv_a, the gain is 1, and kv_b' = kv_b gain
  * sqrt(C/r) Q; least squares with the latents that the new layer really has then make good what the norm
- * still does to them. */
+ * still does to them.
+ *
+ * Where the norm is a neutral one (layers/adapt/neutral_norm.h) there is no length to lose: u is c, less its mean, and
+ * c' = R Wᵀ L⁻¹ (c - mean), kv_b' = kv_b Q with what the mean makes in the constant's column. Then the moments of the
+ * text are all that is needed of it. */
 #ifndef MLA_LAYERS_ADAPT_LATENT_RANK_H
 #define MLA_LAYERS_ADAPT_LATENT_RANK_H
 
@@ -30,20 +34,24 @@ mla_latent_layer *mla_latent_layer_at(const mla_decoder *model, int64_t i);
 /* What a layer's latents were on the calibration text. */
 typedef struct {
     int64_t rank, count, capacity; /* C, tokens */
-    float *h;                      /* (count,C), before the norm */
+    float *h;                      /* (count,C), before the norm; NULL where that is neutral, and instead */
+    double *second, *sum;          /* (C,C), (C): the sums of h hᵀ and of h */
     double *weight;                /* (C,C): the sum of g gᵀ, by c instead of u */
 } mla_latent_sample;
 
-/* For up to `capacity` tokens. MLA_ERROR_MEMORY; free it in any case. */
-mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, int64_t rank, int64_t capacity);
+/* Of a layer, for up to `capacity` tokens, which matters only where its norm is not neutral. MLA_ERROR_MEMORY; free it
+ * in any case. */
+mla_status mla_latent_sample_create(mla_context *context, mla_latent_sample *out, const mla_latent_layer *layer,
+                                    int64_t capacity);
 void mla_latent_sample_free(mla_latent_sample *sample);
 /* Adds tokens: h (count,C); and the gradients g (count,C) of tokens, whenever they are there. There must be
- * room. */
-void mla_latent_sample_add(mla_latent_sample *sample, int64_t count, const float *h);
+ * room. Errors: memory, those of products. */
+mla_status mla_latent_sample_add(mla_context *context, mla_latent_sample *sample, int64_t count, const float *h);
 mla_status mla_latent_sample_add_gradients(mla_context *context, mla_latent_sample *sample, int64_t count,
                                            const float *g);
 
-/* For any r, the most important first. */
+/* For any r, the most important first. With a neutral norm the constant is none of the C directions of the matrices,
+ * which then are C - 1; in `cost` it comes first. */
 typedef struct {
     double *kept;  /* (C,C): rows of Wᵀ L⁻¹ */
     double *basis; /* (C,C): columns of Q as rows */

@@ -26,9 +26,23 @@ static mla_status check_ranks(mla_context *context, const char *where, mla_model
     return MLA_OK;
 }
 
+static mla_status check_head_norms(mla_context *context, const char *where, mla_model_config *c) {
+    if (!c->qk_norm) return MLA_OK;
+    if (c->q_lora_rank)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%sqk_norm: norms of heads take the place of a query rank; set q_lora_rank to 0", where);
+    if (!c->num_key_value_heads) c->num_key_value_heads = c->num_attention_heads;
+    if (c->num_attention_heads % c->num_key_value_heads)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%snum_key_value_heads: %lld does not divide num_attention_heads %lld; use a divisor", where,
+                        (long long)c->num_key_value_heads, (long long)c->num_attention_heads);
+    return mla_model_config_head_width(context, where, "head_dim", c, &c->head_dim);
+}
+
 static mla_status latent_attention_check(mla_context *context, const char *where, mla_model_config *c) {
     mla_status status = mla_model_config_head_width(context, where, "qk_nope_head_dim", c, &c->qk_nope_head_dim);
     if (!status) status = check_ranks(context, where, c);
+    if (!status) status = check_head_norms(context, where, c);
     if (status) return status;
     if (c->v_head_dim == 0) c->v_head_dim = c->qk_nope_head_dim;
     if (c->position == MLA_POSITION_ROPE)
@@ -58,10 +72,31 @@ static void build_norm(const mla_builder *b, mla_norm *norm, const char *name, i
     if (b->config->latent_norm) mla_norm_build(b, norm, &(mla_norm_spec){name, MLA_NORM_RMSNORM, width, latent_eps});
 }
 
+static void build_head_norm(const mla_builder *b, mla_norm *norm, const char *name) {
+    mla_norm_build(b, norm, &(mla_norm_spec){name, MLA_NORM_RMSNORM, b->config->head_dim, b->config->rms_norm_eps});
+}
+
+/* Heads of queries, and those of keys and values, all with their norms. */
+static void build_normed_heads(const mla_builder *b, mla_latent_layer *layer) {
+    const mla_model_config *c = b->config;
+    const int64_t d = c->hidden_size, q = c->num_attention_heads * c->head_dim;
+    const int64_t kv = c->num_key_value_heads * c->head_dim;
+    mla_linear_build(b, &layer->q_proj, &(mla_linear_spec){"q_proj", d, q, c->attention_bias});
+    mla_linear_build(b, &layer->k_proj, &(mla_linear_spec){"k_proj", d, kv, c->attention_bias});
+    mla_linear_build(b, &layer->v_proj, &(mla_linear_spec){"v_proj", d, kv, c->attention_bias});
+    build_head_norm(b, &layer->q_norm, "q_norm");
+    build_head_norm(b, &layer->k_norm, "k_norm");
+}
+
 static void build_queries(const mla_builder *b, mla_latent_layer *layer) {
     const mla_model_config *c = b->config;
     const int64_t d = c->hidden_size, rank = c->q_lora_rank;
     const int64_t width = c->num_attention_heads * (c->qk_nope_head_dim + c->qk_rope_head_dim);
+    if (c->qk_norm) {
+        mla_linear_build(b, &layer->q_b_proj,
+                         &(mla_linear_spec){"q_b_proj", c->num_attention_heads * c->head_dim, width, false});
+        return;
+    }
     if (!rank) {
         mla_linear_build(b, &layer->q_proj, &(mla_linear_spec){"q_proj", d, width, false});
         return;
@@ -74,6 +109,7 @@ static void build_queries(const mla_builder *b, mla_latent_layer *layer) {
 static mla_status latent_attention_build(const mla_builder *b, void *memory) {
     const mla_model_config *c = b->config;
     const int64_t d = c->hidden_size, rank = mla_model_config_latent_rank(c, b->layer);
+    const int64_t seen = c->qk_norm ? 2 * c->num_key_value_heads * c->head_dim : d;
     const int64_t expanded = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const int64_t values = c->num_attention_heads * c->v_head_dim;
     mla_latent_layer *layer = memory;
@@ -83,9 +119,10 @@ static mla_status latent_attention_build(const mla_builder *b, void *memory) {
                                 .rope = c->qk_rope_head_dim ? b->rope : NULL,
                                 .scale = score_scale(c)};
 
+    if (c->qk_norm) build_normed_heads(b, layer);
     build_queries(b, layer);
     mla_linear_build(b, &layer->kv_a_proj,
-                     &(mla_linear_spec){"kv_a_proj_with_mqa", d, rank + c->qk_rope_head_dim, c->attention_bias});
+                     &(mla_linear_spec){"kv_a_proj_with_mqa", seen, rank + c->qk_rope_head_dim, c->attention_bias});
     build_norm(b, &layer->kv_a_norm, "kv_a_layernorm", rank);
     mla_linear_build(b, &layer->kv_b_proj, &(mla_linear_spec){"kv_b_proj", rank, expanded, false});
     return mla_linear_build(b, &layer->o_proj, &(mla_linear_spec){"o_proj", values, d, c->attention_bias});
@@ -97,16 +134,37 @@ static mla_tensor *norm_if(mla_tape *tape, const mla_norm *norm, mla_tensor *x) 
     return norm->gain ? mla_norm_apply(tape, norm, x, mla_tape_step(tape)->precision) : x;
 }
 
+/* x (B,T,D) -> (B,T, heads K), each head with its norm. */
+static mla_tensor *normed_heads(mla_tape *tape, const mla_linear_layer *projection, const mla_norm *norm, mla_tensor *x,
+                                int64_t head_dim) {
+    mla_tensor *flat = mla_linear_apply(tape, projection, x);
+    const int64_t shape[] = {flat->shape[0], flat->shape[1], flat->shape[2] / head_dim, head_dim};
+    return mla_reshape(tape, norm_if(tape, norm, mla_reshape(tape, flat, 4, shape)), 3, flat->shape);
+}
+
+/* What kv_a_proj sees: x, or its keys and values with the keys' norm. */
+static mla_tensor *before_latent(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x) {
+    if (!layer->k_norm.gain) return x;
+    mla_tensor *keys = normed_heads(tape, &layer->k_proj, &layer->k_norm, x, layer->config->head_dim);
+    return mla_concat(tape, keys, mla_linear_apply(tape, &layer->v_proj, x), 2);
+}
+
+static mla_tensor *unturned_queries(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x) {
+    const mla_model_config *c = layer->config;
+    if (layer->q_norm.gain)
+        return mla_linear_apply(tape, &layer->q_b_proj,
+                                normed_heads(tape, &layer->q_proj, &layer->q_norm, x, c->head_dim));
+    if (!c->q_lora_rank) return mla_linear_apply(tape, &layer->q_proj, x);
+    mla_tensor *low = norm_if(tape, &layer->q_a_norm, mla_linear_apply(tape, &layer->q_a_proj, x));
+    return mla_linear_apply(tape, &layer->q_b_proj, low);
+}
+
 /* (B,T,D) -> (B,T,H,N+R), turned. */
 static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, int64_t position) {
     const mla_model_config *c = layer->config;
     const int64_t shape[] = {x->shape[0], x->shape[1], c->num_attention_heads,
                              c->qk_nope_head_dim + c->qk_rope_head_dim};
-    mla_tensor *q = c->q_lora_rank
-                        ? mla_linear_apply(tape, &layer->q_b_proj,
-                                           norm_if(tape, &layer->q_a_norm, mla_linear_apply(tape, &layer->q_a_proj, x)))
-                        : mla_linear_apply(tape, &layer->q_proj, x);
-    q = mla_reshape(tape, q, 4, shape);
+    mla_tensor *q = mla_reshape(tape, unturned_queries(tape, layer, x), 4, shape);
     return layer->rope ? mla_rope(tape, q, layer->rope, position) : q;
 }
 
@@ -221,7 +279,7 @@ mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer
     const int64_t position = cache ? cache->length : 0;
     const int64_t scope = mla_scope_open(tape);
     mla_tensor *q = queries(tape, layer, x, position);
-    mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, x);
+    mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, before_latent(tape, layer, x));
     mla_tensor *h = layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a;
     mla_tensor *latent = norm_if(tape, &layer->kv_a_norm, h);
     if (layer->probe) latent = layer->probe->see(layer->probe->user, tape, layer, x, h, latent);

@@ -5,6 +5,11 @@
  *     [k_nope; v] = kv_b_proj c                                          per head
  *     y = o_proj attention(rope(q), [k_nope; rope(k_rope)], v)
  *
+ * With qk_norm, made of multi-head attention that norms its heads (layers/adapt/latent_form.h), the norms act before
+ * the latent, so that all behind it is as above. With heads of head_dim, num_key_value_heads of them for keys:
+ *
+ *     q  = q_b_proj q_norm(q_proj x),   [c; k_rope] = kv_a_proj_with_mqa [k_norm(k_proj x); v_proj x]
+ *
  * Without query rank, latent norms, rotary part and mask it is the layer of the article: W_down_kv is
  * kv_a_proj_with_mqa, and W_up_k and W_up_v are, head by head, the rows of kv_b_proj. */
 #ifndef MLA_LAYERS_ATTENTION_LATENT_ATTENTION_H
@@ -31,6 +36,8 @@ struct mla_latent_layer {
     const mla_rope_table *rope; /* NULL without rotary part */
     float scale;                /* of the scores */
     mla_linear_layer q_proj, q_a_proj, q_b_proj, kv_a_proj, kv_b_proj, o_proj;
+    mla_linear_layer k_proj, v_proj; /* with qk_norm only, as these norms */
+    mla_norm q_norm, k_norm;
     mla_norm q_a_norm, kv_a_norm;
     const mla_latent_probe *probe; /* or NULL */
 };

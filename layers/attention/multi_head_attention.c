@@ -1,16 +1,7 @@
 #include "layers/attention/multi_head_attention.h"
 #include "layers/attention/kv_cache.h"
-#include "layers/parts/linear.h"
-#include "layers/parts/norm.h"
 
 #include <math.h>
-
-typedef struct {
-    const mla_model_config *config;
-    const mla_rope_table *rope; /* NULL without */
-    mla_linear_layer q_proj, k_proj, v_proj, o_proj;
-    mla_norm q_norm, k_norm; /* empty without qk_norm */
-} multi_head_layer;
 
 /* ---- configuration ---- */
 
@@ -44,8 +35,8 @@ static mla_status multi_head_attention_build(const mla_builder *b, void *memory)
     const mla_model_config *c = b->config;
     const int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
     const bool qkv_bias = c->attention_bias || c->qkv_bias;
-    multi_head_layer *layer = memory;
-    *layer = (multi_head_layer){.config = c, .rope = b->rope};
+    mla_multi_head_layer *layer = memory;
+    *layer = (mla_multi_head_layer){.config = c, .index = b->layer, .rope = b->rope};
 
     mla_linear_build(b, &layer->q_proj, &(mla_linear_spec){"q_proj", c->hidden_size, q, qkv_bias});
     mla_linear_build(b, &layer->k_proj, &(mla_linear_spec){"k_proj", c->hidden_size, kv, qkv_bias});
@@ -60,20 +51,21 @@ static mla_status multi_head_attention_build(const mla_builder *b, void *memory)
 /* ---- applying ---- */
 
 /* x (B,T,D) -> (B,T,heads,K) */
-static mla_tensor *heads_of(mla_tape *tape, const multi_head_layer *layer, const mla_linear_layer *projection,
+static mla_tensor *heads_of(mla_tape *tape, const mla_multi_head_layer *layer, const mla_linear_layer *projection,
                             mla_tensor *x, int64_t heads) {
     const int64_t shape[] = {x->shape[0], x->shape[1], heads, layer->config->head_dim};
     return mla_reshape(tape, mla_linear_apply(tape, projection, x), 4, shape);
 }
 
-/* Queries or keys as they meet: normed where the layer has a norm for them, rotated where it has RoPE. */
-static mla_tensor *norm_and_rotate(mla_tape *tape, const multi_head_layer *layer, mla_tensor *heads,
-                                   const mla_norm *norm, int64_t position) {
-    if (norm->gain) heads = mla_norm_apply(tape, norm, heads, mla_tape_step(tape)->precision);
-    return layer->rope ? mla_rope(tape, heads, layer->rope, position) : heads;
+static mla_tensor *norm_if(mla_tape *tape, const mla_norm *norm, mla_tensor *heads) {
+    return norm->gain ? mla_norm_apply(tape, norm, heads, mla_tape_step(tape)->precision) : heads;
 }
 
-static mla_tensor *attend_cache(mla_tape *tape, const multi_head_layer *layer, mla_tensor *q,
+static mla_tensor *rotate_if(mla_tape *tape, const mla_rope_table *rope, mla_tensor *heads, int64_t position) {
+    return rope ? mla_rope(tape, heads, rope, position) : heads;
+}
+
+static mla_tensor *attend_cache(mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *q,
                                 const mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const mla_cache_view view = {.keys = cache->rows,
@@ -86,17 +78,19 @@ static mla_tensor *attend_cache(mla_tape *tape, const multi_head_layer *layer, m
     return mla_cached_attention(tape, q, &view, 1 / sqrtf((float)c->head_dim));
 }
 
-static mla_tensor *multi_head_attention_apply(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass,
-                                              mla_layer_cache *cache) {
-    const multi_head_layer *layer = memory;
+mla_tensor *mla_multi_head_layer_apply(mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x,
+                                       const mla_pass *pass, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const int64_t position = cache ? cache->length : 0;
     const int64_t scope = mla_scope_open(tape);
     mla_tensor *q = heads_of(tape, layer, &layer->q_proj, x, c->num_attention_heads);
     mla_tensor *k = heads_of(tape, layer, &layer->k_proj, x, c->num_key_value_heads);
     mla_tensor *v = heads_of(tape, layer, &layer->v_proj, x, c->num_key_value_heads);
-    q = norm_and_rotate(tape, layer, q, &layer->q_norm, position);
-    k = norm_and_rotate(tape, layer, k, &layer->k_norm, position);
+    q = norm_if(tape, &layer->q_norm, q);
+    k = norm_if(tape, &layer->k_norm, k);
+    if (layer->probe) layer->probe->see(layer->probe->user, tape, layer, x, q, k);
+    q = rotate_if(tape, layer->rope, q, position);
+    k = rotate_if(tape, layer->rope, k, position);
     if (cache && !mla_error_status(mla_tape_context(tape))) mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
     mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
                                  : mla_attention(
@@ -105,8 +99,13 @@ static mla_tensor *multi_head_attention_apply(mla_tape *tape, const void *memory
     return mla_scope_close(tape, scope, mla_linear_apply(tape, &layer->o_proj, o));
 }
 
+static mla_tensor *multi_head_attention_apply(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass,
+                                              mla_layer_cache *cache) {
+    return mla_multi_head_layer_apply(tape, layer, x, pass, cache);
+}
+
 const mla_attention_kind mla_multi_head_kind = {.name = "multi_head",
-                                                .size = sizeof(multi_head_layer),
+                                                .size = sizeof(mla_multi_head_layer),
                                                 .check = multi_head_attention_check,
                                                 .rotary = head_width,
                                                 .cache_row = cache_row,

@@ -49,8 +49,8 @@ typedef struct {
     int64_t intermediate_size; /* F */
     int64_t num_hidden_layers;
     int64_t num_attention_heads;     /* H */
-    int64_t num_key_value_heads;     /* multi_head: groups that share keys and values; 0: as many as heads */
-    int64_t head_dim;                /* multi_head: 0: hidden_size / num_attention_heads */
+    int64_t num_key_value_heads;     /* multi_head, qk_norm: groups that share keys and values; 0: as many as heads */
+    int64_t head_dim;                /* multi_head, qk_norm: 0: hidden_size / num_attention_heads */
     int64_t q_lora_rank;             /* latent: 0: queries are projected directly */
     int64_t kv_lora_rank;            /* latent: C */
     int64_t qk_nope_head_dim;        /* latent: N; 0: hidden_size / num_attention_heads */
@@ -74,7 +74,7 @@ typedef struct {
     mla_position_kind position;
     bool latent_norm; /* RMSNorm on the latents of queries, keys and values */
     bool qkv_bias;    /* multi_head: biases of q_proj, k_proj and v_proj only, as Qwen2 */
-    bool qk_norm;     /* multi_head: RMSNorm on each head of queries and keys before RoPE, as Qwen3 */
+    bool qk_norm;     /* RMSNorm on each head of queries and keys before RoPE, as Qwen3; latent: before the latent */
     bool causal;
     mla_norm_kind norm;
     mla_norm_position norm_position;

@@ -40,6 +40,10 @@ static double scaled_frequency(const mla_rope_options *o, int64_t i, const mla_f
     return frequency;
 }
 
+double mla_rope_frequency(const mla_rope_options *o, int64_t i) {
+    return scaled_frequency(o, i, &o->scaling.short_factor);
+}
+
 static double yarn_amplitude(const mla_rope_scaling *s) {
     if (s->mscale > 0 && s->mscale_all_dim > 0)
         return mla_yarn_mscale(s->factor, s->mscale) / mla_yarn_mscale(s->factor, s->mscale_all_dim);
@@ -50,7 +54,7 @@ static double longrope_amplitude(const mla_rope_scaling *s) {
     return s->factor > 1 ? sqrt(1 + log(s->factor) / log((double)s->original_max_position_embeddings)) : 1;
 }
 
-static double amplitude(const mla_rope_scaling *s) {
+double mla_rope_amplitude(const mla_rope_scaling *s) {
     if (s->type != MLA_ROPE_SCALING_YARN && s->type != MLA_ROPE_SCALING_LONGROPE) return 1;
     if (s->attention_factor > 0) return s->attention_factor;
     return s->type == MLA_ROPE_SCALING_YARN ? yarn_amplitude(s) : longrope_amplitude(s);
@@ -66,7 +70,7 @@ double mla_rope_score_factor(const mla_rope_scaling *s) {
 static float *make_table(mla_context *context, const mla_rope_options *o, int64_t positions,
                          const mla_floats *factors) {
     const int64_t half = o->rotary / 2;
-    const double scale = amplitude(&o->scaling);
+    const double scale = mla_rope_amplitude(&o->scaling);
     float *cosine = mla_alloc(context, positions, 2 * (size_t)half * sizeof *cosine, "the rotary table"),
           *sine = cosine ? cosine + positions * half : NULL;
     for (int64_t i = 0; cosine && i < half; i++) {

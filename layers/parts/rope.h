@@ -22,6 +22,11 @@ double mla_yarn_mscale(double factor, double k);
  * scalings. */
 double mla_rope_score_factor(const mla_rope_scaling *scaling);
 
+/* Radians per position of rotary pair i (with LongRoPE, of texts up to the original length), and what cosines and sines
+ * are multiplied by. */
+double mla_rope_frequency(const mla_rope_options *options, int64_t i);
+double mla_rope_amplitude(const mla_rope_scaling *scaling);
+
 /* Fills the table; the caller frees it with mla_rope_free. With YaRN, cosines and sines are multiplied by
  * attention_factor where it is given, otherwise by m(s, mscale) / m(s, mscale_all_dim) where both are given,
  * otherwise by m(s, 1). With LongRoPE, texts of up to original_max_position_embeddings are turned by theta^(-2i/R) /

@@ -126,8 +126,8 @@ static void lower_rank(const setting *s) {
 
 static mla_tensor *see(void *user, mla_tape *tape, const mla_latent_layer *of, mla_tensor *x, mla_tensor *h,
                        mla_tensor *c) {
-    (void)tape, (void)of, (void)x;
-    mla_latent_sample_add(user, mla_rows(h), h->data);
+    (void)of, (void)x;
+    mla_latent_sample_add(mla_tape_context(tape), user, mla_rows(h), h->data);
     return c;
 }
 
@@ -135,7 +135,7 @@ static mla_tensor *see(void *user, mla_tape *tape, const mla_latent_layer *of, m
 static mla_latent_sample sample_of(setting *s) {
     mla_latent_sample sample;
     const mla_latent_probe probe = {see, &sample};
-    check_ok(s->context, mla_latent_sample_create(s->context, &sample, layer(s->model)->rank, TOKENS));
+    check_ok(s->context, mla_latent_sample_create(s->context, &sample, layer(s->model), TOKENS));
     layer(s->model)->probe = &probe;
     apply(s, s->model, false);
     layer(s->model)->probe = NULL;

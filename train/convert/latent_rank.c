@@ -1,24 +1,20 @@
 #include "train/convert/latent_rank.h"
-#include "data/tokens/sampler.h"
 #include "layers/adapt/latent_rank.h"
+#include "layers/adapt/neutral_norm.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3, MOST_AT_ONCE = 8 };
-
-typedef enum { CALIBRATION, LEFT_OUT } part;
+enum { MOST_AT_ONCE = 8 };
 
 typedef struct {
     mla_context *context;
     const mla_latent_rank_options *options;
     mla_decoder *model, *changed; /* as it is, and as it becomes */
     mla_latent_rank_report *report;
-    mla_tape *tape;
-    int64_t windows[2], windows_there, batch; /* of each part, in all, at once */
-    int32_t *ids, *targets;                   /* of a batch */
-    float *zeros;                             /* the latents of a batch */
+    mla_calibration calibration; /* nothing in it without text */
+    float *zeros;                /* the latents of a batch */
     mla_latent_sample samples[MLA_MOST_INTS];
     mla_latent_directions directions[MLA_MOST_INTS];
     mla_tensor *nudge[MLA_MOST_INTS]; /* zeros, added to the latents for their gradient */
@@ -27,71 +23,8 @@ typedef struct {
 
 static mla_latent_layer *layer_of(const mla_decoder *model, int64_t i) { return mla_latent_layer_at(model, i); }
 
-/* ---- windows of the text ---- */
-
-static mla_status choose_windows(job *j) {
-    const mla_latent_rank_options *o = j->options;
-    const int64_t there = (o->text->count - 1) / o->sequence, wanted = o->tokens / o->sequence;
-    const int64_t all = there < wanted ? there : wanted;
-    if (o->sequence > j->model->config.max_position_embeddings)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "sequence %lld: the model has %lld positions (max_position_embeddings)", (long long)o->sequence,
-                        (long long)j->model->config.max_position_embeddings);
-    if (all < FEWEST_WINDOWS)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "the text to calibrate on has %lld tokens, of which at most %lld are used, but at least %d "
-                        "sequences of %lld are needed: give more, or a shorter --sequence",
-                        (long long)o->text->count, (long long)o->tokens, FEWEST_WINDOWS, (long long)o->sequence);
-    j->windows_there = there;
-    j->windows[LEFT_OUT] = all / 3;
-    j->windows[CALIBRATION] = all - all / 3;
-    j->report->calibrated = j->windows[CALIBRATION] * o->sequence;
-    j->report->left_out = j->windows[LEFT_OUT] * o->sequence;
-    j->batch = o->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / o->sequence : 1;
-    return MLA_OK;
-}
-
-/* The i-th window of a part: of every three, the third is left out. */
-static int64_t window(const job *j, part p, int64_t i) {
-    const int64_t all = j->windows[0] + j->windows[1], chosen = p == LEFT_OUT ? 3 * i + 2 : i + i / 2;
-    return (int64_t)((double)chosen * (double)j->windows_there / (double)all);
-}
-
-/* The sum of the losses of windows first ... of a part, as many as fit; *count is how many. */
-static mla_tensor *loss_of(job *j, const mla_decoder *model, part p, int64_t first, int64_t *count) {
-    const int64_t length = j->options->sequence, left = j->windows[p] - first;
-    *count = left < j->batch ? left : j->batch;
-    for (int64_t i = 0; i < *count; i++)
-        mla_window_get(j->options->text, NULL, length, window(j, p, first + i), j->ids + i * length,
-                       j->targets + i * length, NULL);
-    const int64_t shape[] = {*count, length};
-    return mla_decoder_loss(j->tape, model,
-                            &(mla_batch){.ids = mla_input(j->tape, MLA_I32, 2, shape, j->ids),
-                                         .targets = mla_input(j->tape, MLA_I32, 2, shape, j->targets),
-                                         .scale = 1});
-}
-
 static void set_probe(const job *j, const mla_latent_probe *probe) {
     for (int64_t i = 0; i < j->model->config.num_hidden_layers; i++) layer_of(j->model, i)->probe = probe;
-}
-
-static mla_status check_loss(const job *j, double loss) {
-    if (isfinite(loss)) return mla_error_status(j->context);
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "the loss of the model on the text is %g, no number to go by",
-                    loss);
-}
-
-/* The mean loss of a part. */
-static mla_status measure_loss(job *j, const mla_decoder *model, part p, double *out) {
-    int64_t count = 0;
-    *out = 0;
-    for (int64_t i = 0; i < j->windows[p] && !mla_error_status(j->context); i += count) {
-        mla_tape_begin(j->tape, &(mla_step){.inference = true});
-        const mla_tensor *loss = loss_of(j, model, p, i, &count);
-        if (!mla_error_status(j->context)) *out += (double)*(const float *)loss->data;
-    }
-    *out /= (double)(j->windows[p] * j->options->sequence);
-    return check_loss(j, *out);
 }
 
 /* ---- calibration ---- */
@@ -102,7 +35,7 @@ static mla_tensor *see_latents(void *user, mla_tape *tape, const mla_latent_laye
     (void)x;
     if (mla_error_status(j->context)) return c;
     const int64_t i = layer->index;
-    mla_latent_sample_add(&j->samples[i], mla_rows(h), h->data);
+    if (mla_latent_sample_add(j->context, &j->samples[i], mla_rows(h), h->data)) return c;
     j->nudge[i] = mla_input_with_gradient(tape, c->ndim, c->shape, j->zeros);
     return mla_add(tape, c, j->nudge[i]);
 }
@@ -118,23 +51,22 @@ static mla_status pass_with_gradients(job *j) {
     int64_t count = 0;
     double sum = 0;
     mla_status status = MLA_OK;
-    for (int64_t i = 0; i < j->windows[CALIBRATION] && !status; i += count) {
-        mla_tape_begin(j->tape, &(mla_step){0});
-        mla_tensor *loss = loss_of(j, j->model, CALIBRATION, i, &count);
-        status = mla_backward(j->tape, loss);
+    for (int64_t i = 0; i < j->calibration.windows[MLA_CALIBRATED] && !status; i += count) {
+        mla_tape_begin(j->calibration.tape, &(mla_step){0});
+        mla_tensor *loss = mla_calibration_loss(&j->calibration, j->model, MLA_CALIBRATED, i, &count);
+        status = mla_backward(j->calibration.tape, loss);
         if (!status) status = add_gradients(j);
         if (!status) sum += (double)*(const float *)loss->data;
     }
     j->report->calibration_loss[0] = sum / (double)j->report->calibrated;
-    return status ? status : check_loss(j, sum);
+    return status ? status : mla_calibration_check(j->context, sum);
 }
 
 static mla_status calibrate(job *j) {
     const mla_latent_probe probe = {see_latents, j};
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < j->report->layers && !status; i++)
-        status = mla_latent_sample_create(j->context, &j->samples[i], layer_of(j->model, i)->rank,
-                                          j->report->calibrated);
+        status = mla_latent_sample_create(j->context, &j->samples[i], layer_of(j->model, i), j->report->calibrated);
     if (status) return status;
     set_probe(j, &probe);
     status = pass_with_gradients(j);
@@ -155,13 +87,14 @@ static mla_status find_directions(job *j) {
 /* ---- ranks ---- */
 
 /* A wider latent than what it is made of, or for, has dimensions that can do nothing. */
-static mla_status check_rank(const job *j, int64_t before, int64_t rank) {
+static mla_status check_rank(const job *j, int64_t i, int64_t rank) {
     const mla_model_config *c = &j->model->config;
+    const int64_t before = j->report->layer[i].before, least = 1 + mla_neutral_norm_of_latent(layer_of(j->model, i));
     const int64_t made_for = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const int64_t most = c->hidden_size < made_for ? c->hidden_size : made_for;
-    if (rank >= 1 && (rank <= most || rank <= before)) return MLA_OK;
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a latent of rank %lld: it must be 1 to %lld, the width of %s",
-                    (long long)rank, (long long)most,
+    if (rank >= least && (rank <= most || rank <= before)) return MLA_OK;
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a latent of rank %lld: it must be %lld to %lld, the width of %s",
+                    (long long)rank, (long long)least, (long long)most,
                     most == c->hidden_size ? "what it is made of (hidden_size)" : "its keys and values");
 }
 
@@ -173,7 +106,7 @@ static mla_status given_ranks(job *j) {
                         (long long)ranks->count, (long long)j->report->layers);
     for (int64_t i = 0; i < j->report->layers && !status; i++) {
         j->report->layer[i].after = ranks->items[ranks->count > 1 ? i : 0];
-        status = check_rank(j, j->report->layer[i].before, j->report->layer[i].after);
+        status = check_rank(j, i, j->report->layer[i].after);
     }
     return status;
 }
@@ -288,12 +221,14 @@ static mla_status latent_rank_measure(job *j) {
     const mla_latent_probe probe = {compare_outputs, j};
     mla_latent_rank_report *r = j->report;
     set_probe(j, &probe);
-    mla_status status = measure_loss(j, j->model, LEFT_OUT, &r->loss[0]);
+    mla_status status = mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &r->loss[0]);
     set_probe(j, NULL);
     for (int64_t i = 0; i < r->layers; i++) r->layer[i].error = sqrt(j->squares[i][0] / j->squares[i][1]);
-    if (!status && !j->samples[0].count) status = measure_loss(j, j->model, CALIBRATION, &r->calibration_loss[0]);
-    if (!status) status = measure_loss(j, j->changed, LEFT_OUT, &r->loss[1]);
-    return status ? status : measure_loss(j, j->changed, CALIBRATION, &r->calibration_loss[1]);
+    if (!status && !j->samples[0].count)
+        status = mla_calibration_measure(&j->calibration, j->model, MLA_CALIBRATED, &r->calibration_loss[0]);
+    if (!status) status = mla_calibration_measure(&j->calibration, j->changed, MLA_LEFT_OUT, &r->loss[1]);
+    return status ? status
+                  : mla_calibration_measure(&j->calibration, j->changed, MLA_CALIBRATED, &r->calibration_loss[1]);
 }
 
 /* ---- all of it ---- */
@@ -320,12 +255,17 @@ static mla_status latent_rank_check(const job *j) {
 }
 
 static mla_status prepare(job *j) {
-    const int64_t tokens = j->batch * j->options->sequence;
-    mla_status status = mla_tape_create(j->context, &j->tape, NULL);
-    j->ids = mla_alloc(j->context, 2 * tokens, sizeof *j->ids, "a batch");
-    j->targets = j->ids ? j->ids + tokens : NULL;
-    j->zeros = mla_alloc(j->context, tokens, (size_t)j->model->config.kv_lora_rank * sizeof *j->zeros, "a batch");
-    return status || !j->ids || !j->zeros ? MLA_ERROR_MEMORY : MLA_OK;
+    const mla_latent_rank_options *o = j->options;
+    const mla_model_config *c = &j->model->config;
+    const mla_status status = mla_calibration_create(j->context, &j->calibration,
+                                                     &(mla_calibration_text){o->text, o->sequence, o->tokens},
+                                                     c->max_position_embeddings);
+    if (status) return status;
+    j->report->calibrated = mla_calibration_tokens(&j->calibration, MLA_CALIBRATED);
+    j->report->left_out = mla_calibration_tokens(&j->calibration, MLA_LEFT_OUT);
+    j->zeros = mla_alloc(j->context, j->calibration.batch * o->sequence, (size_t)c->kv_lora_rank * sizeof *j->zeros,
+                         "a batch");
+    return j->zeros ? MLA_OK : MLA_ERROR_MEMORY;
 }
 
 static void begin_report(job *j) {
@@ -346,7 +286,6 @@ static mla_status change(job *j) {
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "a smaller rank needs text that tells what the latents hold: "
                         "--calibrate TEXT");
-    if (!status && o->text) status = choose_windows(j);
     if (!status && o->text) status = prepare(j);
     if (!status && measured) status = calibrate(j);
     if (!status && (measured || shrinks(j))) status = find_directions(j);
@@ -360,8 +299,7 @@ static void free_job(job *j) {
         mla_latent_sample_free(&j->samples[i]);
         mla_latent_directions_free(&j->directions[i]);
     }
-    mla_tape_destroy(j->tape);
-    free(j->ids);
+    mla_calibration_free(&j->calibration);
     free(j->zeros);
     free(j);
 }

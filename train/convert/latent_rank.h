@@ -1,13 +1,11 @@
 /* Another latent rank for a trained model: what `mla rank` does (layers/adapt/latent_rank.h has the mathematics).
  *
- * Windows of the calibration text, evenly spread, pass through the model. Two of three tell what the latents
- * of each layer are and what the loss makes of them; every third is left out, to measure what the new ranks
- * do. */
+ * Windows of the text pass through the model (train/convert/calibration.h) and tell what the latents of each layer are
+ * and what the loss makes of them. */
 #ifndef MLA_TRAIN_CONVERT_LATENT_RANK_H
 #define MLA_TRAIN_CONVERT_LATENT_RANK_H
 
-#include "data/tokens/token_file.h"
-#include "layers/decoder.h"
+#include "train/convert/calibration.h"
 
 typedef enum { MLA_LATENT_RANK_MOMENTS, MLA_LATENT_RANK_SVD } mla_latent_rank_method;
 

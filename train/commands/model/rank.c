@@ -1,19 +1,16 @@
 /* mla rank: another latent rank for a model that is there. */
+#include "train/commands/calibration_text.h"
 #include "train/commands/commands.h"
-#include "train/commands/load.h"
 #include "train/commands/report.h"
 #include "train/convert/latent_rank.h"
-#include "train/recipe/recipe.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 typedef struct {
     mla_ints latent;
-    int64_t budget, tokens, sequence;
-    mla_list calibrate;
-    char *field, *out;
+    int64_t budget;
+    mla_calibration_options calibrate;
+    char *out;
     mla_latent_rank_method method;
     bool json;
 } options;
@@ -25,72 +22,14 @@ static const mla_field fields[] = {
     {"latent", MLA_FIELD_INTS, AT(latent), 0, 1, 1 << 20, .help = "the new rank, or one for each layer"},
     {"budget", MLA_FIELD_INT, AT(budget), 0, 0, INT32_MAX,
      .help = "instead: bytes of cache per token, given to the layers whose loss of rank costs most"},
-    {"calibrate", MLA_FIELD_LIST, AT(calibrate),
-     .help = "text like that the model is for: files, folders, globs, or one token file (.h5); may be repeated"},
+    MLA_CALIBRATION_FIELDS(AT(calibrate)),
     {"out", MLA_FIELD_STRING, AT(out), .help = "the checkpoint to write; needed"},
-    {"tokens", MLA_FIELD_INT, AT(tokens), 32768, 3, 1 << 30,
-     .help = "of the text to use at most, evenly spread; a third of them only measures the result"},
-    {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
-     .help = "tokens that are seen together; 0: as in training"},
-    {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
     {"method", MLA_FIELD_ENUM, AT(method), .names = methods,
      .help = "to shrink by; svd: the singular values of the weights, to compare with"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
 };
 #undef AT
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
-
-/* ---- the text */
-
-typedef struct {
-    mla_token_file *file; /* or */
-    mla_text_ids ids;
-    mla_token_stream stream;
-} text;
-
-static bool is_token_file(const char *path) {
-    const size_t length = strlen(path);
-    return length > 3 && !strcmp(path + length - 3, ".h5");
-}
-
-static mla_status open_tokens(const mla_call *call, const mla_loaded *l, text *t) {
-    const options *o = call->options;
-    const mla_status status = mla_loaded_open_tokens(call->context, l, o->calibrate.items[0], &t->file);
-    if (!status) t->stream = *mla_token_file_stream(t->file, MLA_TRAIN);
-    return status;
-}
-
-static mla_status open_text(const mla_call *call, const mla_loaded *l, text *t) {
-    const options *o = call->options;
-    const mla_list *paths = &o->calibrate;
-    if (paths->count == 1 && is_token_file(paths->items[0])) return open_tokens(call, l, t);
-    for (int64_t i = 0; i < paths->count; i++)
-        if (is_token_file(paths->items[i]))
-            return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                            "--calibrate %s: a token file cannot be joined with others", paths->items[i]);
-    const mla_status status = mla_loaded_encode(call->context, l, &(mla_texts){paths, o->field, false}, &t->ids);
-    t->stream = t->ids.stream;
-    return status;
-}
-
-static void free_text(text *t) {
-    mla_token_file_close(t->file);
-    mla_text_ids_free(&t->ids);
-}
-
-/* That of the checkpoint's training, as far as the model goes. */
-static mla_status usual_sequence(const mla_call *call, const mla_loaded *l, int64_t *out) {
-    mla_recipe recipe;
-    const char *json = mla_checkpoint_recipe(l->checkpoint);
-    const mla_status status = json ? mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json,
-                                                           &recipe)
-                                   : mla_recipe_default(call->context, &recipe);
-    if (status) return status;
-    const int64_t most = l->model->config.max_position_embeddings;
-    *out = recipe.train.sequence < most ? recipe.train.sequence : most;
-    mla_recipe_free(&recipe);
-    return MLA_OK;
-}
 
 /* ---- the result */
 
@@ -157,16 +96,17 @@ static mla_status rank_save(const mla_call *call, const mla_loaded *l, const mla
     return mla_checkpoint_save(call->context, o->out, &content, (mla_step_hook){0});
 }
 
-static mla_status change(const mla_call *call, const mla_loaded *l, text *t) {
+static mla_status change(const mla_call *call, const mla_loaded *l, const mla_calibration_text *text) {
     const options *o = call->options;
-    mla_latent_rank_options r = {
-        .latent = o->latent, .budget = o->budget, .method = o->method, .sequence = o->sequence, .tokens = o->tokens};
+    const mla_latent_rank_options r = {.latent = o->latent,
+                                       .budget = o->budget,
+                                       .method = o->method,
+                                       .text = text->text,
+                                       .sequence = text->sequence,
+                                       .tokens = text->tokens};
     mla_latent_rank_report report;
     mla_decoder *model = NULL;
-    mla_status status = o->calibrate.count ? open_text(call, l, t) : MLA_OK;
-    if (o->calibrate.count) r.text = &t->stream;
-    if (!status && !r.sequence) status = usual_sequence(call, l, &r.sequence);
-    if (!status) status = mla_change_latent_rank(l->model, &r, &model, &report);
+    mla_status status = mla_change_latent_rank(l->model, &r, &model, &report);
     if (!status) status = rank_save(call, l, model);
     if (!status) (o->json ? rank_print_json : rank_print_text)(call, l, &report);
     mla_decoder_destroy(model);
@@ -176,12 +116,14 @@ static mla_status change(const mla_call *call, const mla_loaded *l, text *t) {
 static mla_status rank_run(const mla_call *call) {
     const options *o = call->options;
     mla_loaded l;
-    text t = {0};
+    mla_calibration_source source = {0};
+    mla_calibration_text text;
     if (!o->out)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "rank needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
-    if (!status) status = change(call, &l, &t);
-    free_text(&t);
+    if (!status) status = mla_calibration_open(call->context, &l, &o->calibrate, &source, &text);
+    if (!status) status = change(call, &l, &text);
+    mla_calibration_close(&source);
     mla_loaded_close(&l);
     return status;
 }

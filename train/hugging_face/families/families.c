@@ -24,6 +24,7 @@ static mla_status check_routed_experts(const mla_config_file *file) {
 static const char *latent_obstacle(const mla_family *f, const mla_model_config *c) {
     (void)f;
     if (!c->latent_norm) return "latent_norm: false";
+    if (c->qk_norm) return "qk_norm: true";
     return c->kv_lora_ranks.count ? "kv_lora_ranks, one for each layer: give all the largest of them, which changes "
                                     "nothing else: mla rank FILE.h5 --latent RANK --out EQUAL.h5"
                                   : NULL;

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# mla convert from outside: exact at first, then smaller, and what comes out serves every other command; what does not
+# fit is refused. $1: the mla command.
+source "$(dirname "${BASH_SOURCE[0]}")/../support/command.sh"
+
+texts texts
+tiny_run run data.source=texts data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2 train.steps=60 optim.lr=1e-2 \
+    model.attention=multi_head model.num_attention_heads=4 model.num_key_value_heads=2 model.head_dim=8
+tokens=run/tokens.h5
+loss() { "$mla" eval --checkpoint "$1" --tokens $tokens --sequence 32 --json | value loss; }
+convert() { "$mla" convert run --json "$@" || fail "convert $*"; }
+before=$(loss run)
+
+# ---- exact: the same model, without any text; transformers' files
+
+convert --out exact.h5 >exact.json
+near "$(loss exact.h5)" "$before" 1e-5 || fail "exact: $before became $(loss exact.h5)"
+[[ $(<exact.json) == *'"loss":null'*'"stage":"exact"'*'"kv_lora_rank":17,"error":null'* ]] || fail "$(<exact.json)"
+check 0 "deepseek_v3" "$mla" export exact.h5 --out exported
+check 0 "" "$mla" import exported --out again.h5
+near "$(loss again.h5)" "$before" 1e-5 || fail "exported and imported: $before became $(loss again.h5)"
+ids() { "$mla" generate --tokens 30 --greedy --json --checkpoint "$@" 2>/dev/null | sed 's/.*"ids":\(\[[0-9,]*\]\).*/\1/'; }
+for form in "" --no-cache --expanded; do
+    [ "$(ids run)" = "$(ids exact.h5 $form)" ] || fail "exact $form generates another text"
+done
+
+# ---- smaller
+
+check 0 "positions  4 rows of the keys turn, 1 frequencies folded into one" \
+    "$mla" convert run --rope-dim 4 --freqfold 1 --latent 12,9 --calibrate $tokens --out small.h5
+check 0 "kv_lora_ranks: [12, 9]" "$mla" info small.h5
+check 0 "cache_bytes_per_token: $((4 * (12 + 9 + 2 * 4)))" "$mla" info small.h5
+awk -v a="$before" -v b="$(loss small.h5)" 'BEGIN { exit !(a != b && b < a + 0.5) }' || fail "$before became $(loss small.h5)"
+convert --rope-dim 4 --freqfold 1 --latent 12,9 --calibrate texts --out once.h5 >once.json
+convert --rope-dim 4 --freqfold 1 --latent 12,9 --calibrate texts --out twice.h5 >twice.json
+cmp -s <(sed s/once/twice/ once.json) twice.json || fail "twice the same is not the same"
+[ "$(ids small.h5)" = "$(ids small.h5 --no-cache)" ] || fail "the cache gives another text"
+convert --rope-dim 4 --budget 100 --calibrate $tokens --out budget.h5 >budget.json
+bytes=$("$mla" info budget.h5 --json | value cache_bytes_per_token)
+[ "$bytes" -le 100 ] && [ "$bytes" -gt 80 ] || fail "a budget of 100 bytes is used as $bytes"
+
+# ---- what it will be
+
+check 0 "     -" "$mla" convert run --rope-dim 4 --latent 12 --dry-run --calibrate $tokens
+[[ $printed == *"exact"*" 264"*"rotary"*" 264"*"latent"*" 128"* ]] || fail "the plan: $printed"
+
+# ---- what was lost comes back with the original as teacher
+
+printf 'finetune: {base: small.h5, distil: run}\ndata: {source: texts, held_out: 0.2}\ntrain: {steps: 20, batch: 4, sequence: 32}\n' >tune.yaml
+check 0 "run folder" "$mla" finetune tune.yaml --set optim.lr=1e-3 --out tuned
+awk -v a="$(loss small.h5)" -v b="$(loss tuned)" 'BEGIN { exit !(b < a) }' || fail "nothing was recovered"
+
+# ---- heads with norms: exact in our files, refused by name in others'
+
+tiny_run normed data.source=texts data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2 \
+    model.attention=multi_head model.num_attention_heads=4 model.num_key_value_heads=2 model.head_dim=8 model.qk_norm=true
+check 0 "exact" "$mla" convert normed --out normed.h5
+near "$(loss normed.h5)" "$(loss normed)" 1e-5 || fail "with norms of heads: $(loss normed) became $(loss normed.h5)"
+[ "$(ids normed)" = "$(ids normed.h5)" ] || fail "with norms of heads another text is generated"
+check 2 "qk_norm: true" "$mla" export normed.h5 --out no
+
+# ---- refused
+
+check 2 "the rotary stage adds" "$mla" convert run --rope-dim 2 --max-loss 1e-6 --calibrate $tokens --out kept.h5
+near "$(loss kept.h5)" "$before" 1e-5 || fail "the stage before a refused one is not what is written"
+check 2 "needs --out FILE.h5" "$mla" convert run
+check 2 "is latent already" "$mla" convert exact.h5 --out no.h5
+check 2 "--calibrate TEXT" "$mla" convert run --rope-dim 4 --out no.h5
+check 2 "a budget of 30 bytes" "$mla" convert run --rope-dim 4 --budget 30 --calibrate $tokens --out no.h5
+check 2 "must be even" "$mla" convert run --rope-dim 5 --calibrate $tokens --out no.h5
+[ ! -e no.h5 ] || fail "something was written"
+
+finish

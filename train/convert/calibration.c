@@ -1,0 +1,110 @@
+#include "train/convert/calibration.h"
+#include "data/tokens/sampler.h"
+#include "layers/objective.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3 };
+
+/* ---- windows of the text ---- */
+
+static mla_status choose_windows(mla_calibration *c, int64_t positions) {
+    const mla_calibration_text *t = &c->of;
+    const int64_t there = (t->text->count - 1) / t->sequence, wanted = t->tokens / t->sequence;
+    const int64_t all = there < wanted ? there : wanted;
+    if (t->sequence > positions)
+        return mla_fail(c->context, MLA_ERROR_ARGUMENT,
+                        "sequence %lld: the model has %lld positions (max_position_embeddings)", (long long)t->sequence,
+                        (long long)positions);
+    if (all < FEWEST_WINDOWS)
+        return mla_fail(c->context, MLA_ERROR_ARGUMENT,
+                        "the text to calibrate on has %lld tokens, of which at most %lld are used, but at least %d "
+                        "sequences of %lld are needed: give more, or a shorter --sequence",
+                        (long long)t->text->count, (long long)t->tokens, FEWEST_WINDOWS, (long long)t->sequence);
+    c->windows_there = there;
+    c->windows[MLA_LEFT_OUT] = all / 3;
+    c->windows[MLA_CALIBRATED] = all - all / 3;
+    c->batch = t->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / t->sequence : 1;
+    return MLA_OK;
+}
+
+mla_status mla_calibration_create(mla_context *context, mla_calibration *out, const mla_calibration_text *text,
+                                  int64_t positions) {
+    *out = (mla_calibration){.context = context, .of = *text};
+    mla_status status = choose_windows(out, positions);
+    const int64_t tokens = out->batch * text->sequence;
+    if (!status) status = mla_tape_create(context, &out->tape, NULL);
+    if (!status) out->ids = mla_alloc(context, 2 * tokens, sizeof *out->ids, "a batch");
+    if (!status && !out->ids) status = MLA_ERROR_MEMORY;
+    if (!status) out->targets = out->ids + tokens;
+    return status;
+}
+
+void mla_calibration_free(mla_calibration *c) {
+    mla_tape_destroy(c->tape);
+    free(c->ids);
+    *c = (mla_calibration){0};
+}
+
+int64_t mla_calibration_tokens(const mla_calibration *c, mla_calibration_part part) {
+    return c->windows[part] * c->of.sequence;
+}
+
+/* The i-th window of a part: of every three, the third is left out. */
+static int64_t window(const mla_calibration *c, mla_calibration_part part, int64_t i) {
+    const int64_t all = c->windows[0] + c->windows[1], chosen = part == MLA_LEFT_OUT ? 3 * i + 2 : i + i / 2;
+    return (int64_t)((double)chosen * (double)c->windows_there / (double)all);
+}
+
+/* ---- losses ---- */
+
+static mla_batch take_batch(mla_calibration *c, mla_calibration_part part, int64_t first, int64_t *count) {
+    const int64_t length = c->of.sequence, left = c->windows[part] - first;
+    *count = left < c->batch ? left : c->batch;
+    for (int64_t i = 0; i < *count; i++)
+        mla_window_get(c->of.text, NULL, length, window(c, part, first + i), c->ids + i * length,
+                       c->targets + i * length, NULL);
+    const int64_t shape[] = {*count, length};
+    return (mla_batch){.ids = mla_input(c->tape, MLA_I32, 2, shape, c->ids),
+                       .targets = mla_input(c->tape, MLA_I32, 2, shape, c->targets),
+                       .scale = 1};
+}
+
+mla_tensor *mla_calibration_loss(mla_calibration *c, const mla_decoder *model, mla_calibration_part part, int64_t first,
+                                 int64_t *count) {
+    const mla_batch batch = take_batch(c, part, first, count);
+    return mla_decoder_loss(c->tape, model, &batch);
+}
+
+mla_status mla_calibration_check(mla_context *context, double loss) {
+    if (isfinite(loss)) return mla_error_status(context);
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "the loss of the model on the text is %g, no number to go by", loss);
+}
+
+mla_status mla_calibration_measure(mla_calibration *c, const mla_decoder *model, mla_calibration_part part,
+                                   double *out) {
+    int64_t count = 0;
+    *out = 0;
+    for (int64_t i = 0; i < c->windows[part] && !mla_error_status(c->context); i += count) {
+        mla_tape_begin(c->tape, &(mla_step){.inference = true});
+        const mla_tensor *loss = mla_calibration_loss(c, model, part, i, &count);
+        if (!mla_error_status(c->context)) *out += (double)*(const float *)loss->data;
+    }
+    *out /= (double)mla_calibration_tokens(c, part);
+    return mla_calibration_check(c->context, *out);
+}
+
+mla_status mla_calibration_divergence(mla_calibration *c, const mla_decoder *model, const mla_decoder *of,
+                                      mla_calibration_part part, double *out) {
+    double sum = 0;
+    const mla_objective objective = {.teacher = of, .share = 1, .temperature = 1, .divergence = &sum};
+    int64_t count = 0;
+    for (int64_t i = 0; i < c->windows[part] && !mla_error_status(c->context); i += count) {
+        mla_tape_begin(c->tape, &(mla_step){.inference = true});
+        const mla_batch batch = take_batch(c, part, i, &count);
+        mla_objective_loss(c->tape, model, &batch, &objective);
+    }
+    *out = sum / (double)mla_calibration_tokens(c, part);
+    return mla_calibration_check(c->context, *out);
+}

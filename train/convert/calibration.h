@@ -1,0 +1,50 @@
+/* Text that a conversion looks at: windows of it, evenly spread. Two of three calibrate; every third is left out, to
+ * measure what the conversion does. */
+#ifndef MLA_TRAIN_CONVERT_CALIBRATION_H
+#define MLA_TRAIN_CONVERT_CALIBRATION_H
+
+#include "data/tokens/token_file.h"
+#include "layers/decoder.h"
+
+typedef struct {
+    const mla_token_stream *text;
+    int64_t sequence; /* tokens that are seen together */
+    int64_t tokens;   /* of the text at most */
+} mla_calibration_text;
+
+typedef enum { MLA_CALIBRATED, MLA_LEFT_OUT } mla_calibration_part;
+
+typedef struct {
+    mla_context *context;
+    mla_calibration_text of;
+    mla_tape *tape;
+    int64_t windows[2], windows_there, batch; /* of each part, in all, at once */
+    int32_t *ids, *targets;                   /* of a batch */
+} mla_calibration;
+
+/* MLA_ERROR_ARGUMENT: the text is too short, or the sequence longer than `positions`. Free it in any case; what the
+ * text's stream points to must outlive it. */
+mla_status mla_calibration_create(mla_context *context, mla_calibration *out, const mla_calibration_text *text,
+                                  int64_t positions);
+void mla_calibration_free(mla_calibration *calibration);
+
+/* Tokens of a part. */
+int64_t mla_calibration_tokens(const mla_calibration *calibration, mla_calibration_part part);
+
+/* On the tape, which has begun: the sum of the losses of windows `first` ... of a part, as many as fit; *count is how
+ * many. */
+mla_tensor *mla_calibration_loss(mla_calibration *calibration, const mla_decoder *model, mla_calibration_part part,
+                                 int64_t first, int64_t *count);
+
+/* The mean loss of a part, nats per token. MLA_ERROR_ARGUMENT where it is no number. */
+mla_status mla_calibration_measure(mla_calibration *calibration, const mla_decoder *model, mla_calibration_part part,
+                                   double *loss);
+
+/* The mean KL(of || model) of a part, nats per token. */
+mla_status mla_calibration_divergence(mla_calibration *calibration, const mla_decoder *model, const mla_decoder *of,
+                                      mla_calibration_part part, double *divergence);
+
+/* MLA_ERROR_ARGUMENT where a loss is no number. */
+mla_status mla_calibration_check(mla_context *context, double loss);
+
+#endif

@@ -1,0 +1,463 @@
+/* A stage is a model made of the one before, and measured; job holds what they share. The rotary stage measures keys
+ * and queries once, and tries one way to fold frequencies after the other. */
+#include "train/convert/to_latent.h"
+#include "layers/adapt/latent_form.h"
+#include "layers/adapt/latent_rank.h"
+#include "layers/parts/rope.h"
+#include "train/convert/latent_rank.h"
+
+#include <complex.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const mla_stage_names[] = {"exact", "rotary", "latent"};
+
+typedef struct {
+    mla_context *context;
+    const mla_to_latent_options *options;
+    mla_decoder *model, *made; /* the original, and the last stage */
+    mla_conversion_report *report;
+    mla_calibration calibration;
+    mla_key_moments moments[MLA_MOST_INTS];
+    double *frequencies;              /* (K/2), the original's */
+    double amplitude;                 /* of its cosines and sines */
+    double squares[MLA_MOST_INTS][2]; /* of the error of the attention's output, and of the output */
+} job;
+
+static mla_multi_head_layer *layer_of(const mla_decoder *model, int64_t i) { return model->blocks[i].attention; }
+static int64_t key_width(const mla_model_config *c) { return c->num_key_value_heads * c->head_dim; }
+
+static void probe_all(const job *j, const mla_multi_head_probe *probe) {
+    for (int64_t i = 0; i < j->report->layers; i++) layer_of(j->model, i)->probe = probe;
+}
+
+/* ---- positions ---- */
+
+static mla_status read_frequencies(job *j) {
+    const mla_model_config *c = &j->model->config;
+    const mla_rope_options rope = {.rotary = c->head_dim,
+                                   .theta = c->rope_theta,
+                                   .scaling = c->rope_scaling,
+                                   .positions = c->max_position_embeddings};
+    j->frequencies = mla_alloc(j->context, c->head_dim / 2 + 1, sizeof *j->frequencies, "frequencies");
+    for (int64_t i = 0; i < c->head_dim / 2 && j->frequencies; i++) j->frequencies[i] = mla_rope_frequency(&rope, i);
+    j->amplitude = c->position == MLA_POSITION_ROPE ? mla_rope_amplitude(&c->rope_scaling) : 1;
+    return j->frequencies ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+/* ---- a model in latent form ---- */
+
+typedef struct {
+    const mla_key_frame *frames; /* one a layer */
+    const double *frequencies;   /* (rotary/2) */
+    int64_t rotary;
+} form;
+
+static void copy_others(const mla_decoder *from, const mla_decoder *to) {
+    for (int64_t i = 0; i < mla_params_count(to->params); i++) {
+        const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
+        if (old && p->count == old->count && !strstr(p->spec.name, ".self_attn."))
+            memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
+    }
+}
+
+/* Any frequencies can be stated as LongRoPE's: w_i = theta^(-2i/R) / factor_i. */
+static void state_frequencies(const job *j, const form *f, mla_model_config *config) {
+    mla_rope_scaling *scaling = &config->rope_scaling;
+    mla_floats *factors = &scaling->short_factor;
+    mla_model_config defaults;
+    mla_model_config_default(j->context, &defaults);
+    *scaling = defaults.rope_scaling;
+    scaling->type = MLA_ROPE_SCALING_LONGROPE;
+    scaling->factor = 1;
+    scaling->attention_factor = j->amplitude;
+    scaling->original_max_position_embeddings = config->max_position_embeddings;
+    factors->count = f->rotary / 2;
+    for (int64_t i = 0; i < factors->count; i++)
+        factors->items[i] = pow(config->rope_theta, -2 * (double)i / (double)f->rotary) / f->frequencies[i];
+    scaling->long_factor = *factors;
+}
+
+static mla_status build_form(job *j, const form *f, mla_decoder **out) {
+    mla_model_config config = mla_latent_form_config(&j->model->config, f->rotary);
+    if (f->rotary) state_frequencies(j, f, &config);
+    mla_status status = mla_decoder_create(j->context, out, &config);
+    if (!status) status = mla_params_allocate((*out)->params, false);
+    if (status) return status;
+    copy_others(j->model, *out);
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_latent_form_fill(j->context, layer_of(j->model, i), &f->frames[i], j->amplitude,
+                                      mla_latent_layer_at(*out, i));
+    mla_params_changed((*out)->params);
+    return status;
+}
+
+/* ---- measuring a stage ---- */
+
+static void compare_outputs(void *user, mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x, mla_tensor *q,
+                            mla_tensor *k) {
+    job *j = user;
+    const int64_t i = layer->index;
+    mla_multi_head_layer plain = *layer;
+    (void)q, (void)k;
+    plain.probe = NULL;
+    const mla_tensor *old = mla_multi_head_layer_apply(tape, &plain, x, &(mla_pass){0}, NULL);
+    const mla_tensor *new = mla_latent_layer_apply(tape, mla_latent_layer_at(j->made, i), x, &(mla_pass){0}, NULL);
+    if (mla_error_status(j->context)) return;
+    for (int64_t e = 0; e < mla_count(old); e++) {
+        const double a = (double)((const float *)old->data)[e], b = (double)((const float *)new->data)[e];
+        j->squares[i][0] += (b - a) * (b - a);
+        j->squares[i][1] += a * a;
+    }
+}
+
+static mla_status measure_errors(job *j, mla_conversion_stage *stage) {
+    const mla_multi_head_probe probe = {compare_outputs, j};
+    double loss;
+    memset(j->squares, 0, sizeof j->squares);
+    probe_all(j, &probe);
+    const mla_status status = mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &loss);
+    probe_all(j, NULL);
+    for (int64_t i = 0; i < j->report->layers; i++) stage->error[i] = sqrt(j->squares[i][0] / j->squares[i][1]);
+    return status;
+}
+
+static void describe(const job *j, const mla_decoder *made, mla_conversion_stage *stage) {
+    stage->made = true;
+    stage->bytes_per_token = mla_kv_cache_bytes_per_token(&made->config);
+    for (int64_t i = 0; i < j->report->layers; i++) stage->rank[i] = mla_model_config_latent_rank(&made->config, i);
+}
+
+/* Takes a stage's model in place of the one before, unless it loses too much. */
+static mla_status finish_stage(job *j, int which, mla_decoder *made) {
+    mla_conversion_stage *stage = &j->report->stage[which];
+    const double most = j->options->max_loss;
+    mla_decoder *before = j->made;
+    mla_status status = MLA_OK;
+    describe(j, made, stage);
+    j->made = made;
+    if (j->options->calibrate.text) {
+        status = mla_calibration_measure(&j->calibration, made, MLA_LEFT_OUT, &stage->loss);
+        if (!status)
+            status = mla_calibration_divergence(&j->calibration, made, j->model, MLA_LEFT_OUT, &stage->divergence);
+        if (!status) status = measure_errors(j, stage);
+    }
+    const bool refused = most > 0 && stage->loss - j->report->loss > most;
+    if (refused) j->report->refused = which, j->made = before;
+    else j->report->last = which;
+    mla_decoder_destroy(refused ? made : before);
+    return status;
+}
+
+static bool goes_on(const job *j, mla_status status) { return !status && j->report->refused < 0; }
+
+/* ---- exact ---- */
+
+static mla_status make_exact(job *j) {
+    const mla_model_config *c = &j->model->config;
+    const int64_t width = key_width(c), half = c->head_dim / 2;
+    mla_key_frame frame;
+    mla_key_frame *frames = mla_alloc(j->context, j->report->layers, sizeof *frames, "frames");
+    double *frequencies = mla_alloc(j->context, width / 2, sizeof *frequencies, "frequencies");
+    mla_decoder *made = NULL;
+    mla_status status = mla_key_frame_identity(j->context, &frame, width);
+    if (!frames || !frequencies) status = MLA_ERROR_MEMORY;
+    if (c->position != MLA_POSITION_ROPE) frame.rotary = 0;
+    for (int64_t i = 0; i < j->report->layers && !status; i++) frames[i] = frame;
+    for (int64_t p = 0; p < width / 2 && !status; p++) frequencies[p] = j->frequencies[p % half];
+    if (!status) status = build_form(j, &(form){frames, frequencies, frame.rotary}, &made);
+    if (!status) status = finish_stage(j, MLA_STAGE_EXACT, made);
+    else mla_decoder_destroy(made);
+    mla_key_frame_free(&frame);
+    free(frames), free(frequencies);
+    return status;
+}
+
+/* ---- fewer rows that turn ---- */
+
+static void see_keys(void *user, mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x, mla_tensor *q,
+                     mla_tensor *k) {
+    job *j = user;
+    (void)tape, (void)x;
+    if (!mla_error_status(j->context)) mla_key_moments_add(j->context, &j->moments[layer->index], layer->config, q, k);
+}
+
+static mla_status measure_keys(job *j) {
+    const mla_multi_head_probe probe = {see_keys, j};
+    double loss;
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_key_moments_create(j->context, &j->moments[i], &j->model->config);
+    probe_all(j, &probe);
+    if (!status) status = mla_calibration_measure(&j->calibration, j->model, MLA_CALIBRATED, &loss);
+    probe_all(j, NULL);
+    return status;
+}
+
+/* One way to fold: a basis a layer, which pairs turn, and how fast. */
+typedef struct {
+    mla_key_positions positions;
+    int64_t pairs;        /* G K/2 */
+    mla_key_basis *bases; /* one a layer */
+    mla_key_frame *frames;
+    double *worth, *group; /* (pairs): what is lost where one does not turn; (groups): its frequency */
+    bool *turns;           /* (pairs) */
+    double *frequencies;   /* (rotary/2), of those that turn */
+} folding;
+
+static mla_status create_folding(job *j, folding *f, int64_t fold) {
+    const int64_t pairs = key_width(&j->model->config) / 2, layers = j->report->layers;
+    *f = (folding){.positions = {j->frequencies, fold, j->calibration.of.sequence},
+                   .pairs = pairs,
+                   .bases = mla_alloc(j->context, layers, sizeof *f->bases, "bases of keys"),
+                   .frames = mla_alloc(j->context, layers, sizeof *f->frames, "frames"),
+                   .worth = mla_alloc(j->context, pairs, sizeof *f->worth, "frequencies"),
+                   .group = mla_alloc(j->context, pairs, sizeof *f->group, "frequencies"),
+                   .turns = mla_alloc(j->context, pairs, sizeof *f->turns, "frequencies"),
+                   .frequencies = mla_alloc(j->context, pairs, sizeof *f->frequencies, "frequencies")};
+    return f->bases && f->frames && f->worth && f->group && f->turns && f->frequencies ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+static void free_folding(const job *j, folding *f) {
+    for (int64_t i = 0; i < j->report->layers && f->bases && f->frames; i++) {
+        mla_key_basis_free(&f->bases[i]);
+        mla_key_frame_free(&f->frames[i]);
+    }
+    free(f->bases), free(f->frames), free(f->worth), free(f->group), free(f->turns), free(f->frequencies);
+}
+
+/* The energy of one frequency in the scores, all layers together. */
+static double energy(const job *j, int64_t frequency) {
+    const int64_t heads = j->moments[0].heads, width = j->moments[0].width, n = heads * width;
+    double sum = 0;
+    for (int64_t i = 0; i < j->report->layers; i++)
+        for (int64_t h = 0; h < heads; h++) {
+            const double *keys = j->moments[i].keys + (h * width + 2 * frequency) * (n + 1);
+            sum += (keys[0] + keys[n + 1]) * j->moments[i].queries[h * (width / 2) + frequency];
+        }
+    return sum;
+}
+
+/* The frequencies of a group as one, and what is lost of its pairs where they do not turn. */
+static double group_loss(const job *j, folding *f, int64_t group) {
+    double all = 0, frequency = 0, kept = 0;
+    for (int64_t i = group * f->positions.fold; i < (group + 1) * f->positions.fold; i++) {
+        const double e = energy(j, i), mean = cabs(mla_key_mean_turn(&f->positions, j->frequencies[i]));
+        all += e, frequency += e * j->frequencies[i], kept += e * mean * mean;
+    }
+    f->group[group] = all > 0 ? frequency / all : j->frequencies[group * f->positions.fold];
+    return all > 0 ? 1 - kept / all : 0;
+}
+
+static void choose_turning(const job *j, folding *f, int64_t rotary) {
+    const int64_t each = j->moments[0].heads * f->positions.fold;
+    for (int64_t p = 0; p < f->pairs; p++) {
+        const double loss = group_loss(j, f, p / each);
+        for (int64_t i = 0; i < j->report->layers; i++) f->worth[p] += loss * f->bases[i].value[p];
+    }
+    for (int64_t chosen = 0; chosen < rotary / 2; chosen++) {
+        int64_t best = -1;
+        for (int64_t p = 0; p < f->pairs; p++)
+            if (!f->turns[p] && (best < 0 || f->worth[p] > f->worth[best])) best = p;
+        f->turns[best] = true;
+    }
+    for (int64_t p = 0, at = 0; p < f->pairs; p++)
+        if (f->turns[p]) f->frequencies[at++] = f->group[p / each];
+}
+
+static mla_status try_folding(job *j, folding *f, mla_decoder **out) {
+    const int64_t rotary = j->report->rope_dim;
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_key_basis_measure(j->context, &j->moments[i], &f->positions, &f->bases[i]);
+    if (status) return status;
+    choose_turning(j, f, rotary);
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_key_frame_create(j->context, &f->frames[i], 2 * f->pairs, &f->bases[i], f->turns);
+    return status ? status : build_form(j, &(form){f->frames, f->frequencies, rotary}, out);
+}
+
+/* Keeps the better of *best and the model with this folding, by what of the original's predictions
+ * is lost on the calibration text. */
+static mla_status compare_folding(job *j, int64_t fold, mla_decoder **best, double *least) {
+    folding f;
+    mla_decoder *made = NULL;
+    double lost = NAN;
+    mla_status status = create_folding(j, &f, fold);
+    if (!status) status = try_folding(j, &f, &made);
+    if (!status) status = mla_calibration_divergence(&j->calibration, made, j->model, MLA_CALIBRATED, &lost);
+    const bool better = !status && (!*best || lost < *least);
+    mla_decoder_destroy(better ? *best : made);
+    if (better) *best = made, *least = lost, j->report->fold = fold;
+    free_folding(j, &f);
+    return status;
+}
+
+static mla_status make_rotary(job *j) {
+    const int64_t half = j->model->config.head_dim / 2, given = j->options->fold;
+    mla_decoder *best = NULL;
+    double least = NAN;
+    mla_status status = measure_keys(j);
+    for (int64_t fold = given ? given : 1; fold <= half && !status; fold *= 2) {
+        if (half % fold == 0) status = compare_folding(j, fold, &best, &least);
+        if (given) break;
+    }
+    if (!status) return finish_stage(j, MLA_STAGE_ROTARY, best);
+    mla_decoder_destroy(best);
+    return status;
+}
+
+/* ---- a narrow latent ---- */
+
+static mla_status make_latent(job *j) {
+    const mla_to_latent_options *o = j->options;
+    const mla_latent_rank_options rank = {.latent = o->latent,
+                                          .budget = o->budget,
+                                          .text = o->calibrate.text,
+                                          .sequence = o->calibrate.sequence,
+                                          .tokens = o->calibrate.tokens};
+    mla_latent_rank_report *report = mla_alloc(j->context, 1, sizeof *report, "a report");
+    mla_decoder *made = NULL;
+    mla_status status = report ? mla_change_latent_rank(j->made, &rank, &made, report) : MLA_ERROR_MEMORY;
+    if (!status) status = finish_stage(j, MLA_STAGE_LATENT, made);
+    free(report);
+    return status;
+}
+
+/* ---- what is asked ---- */
+
+static mla_status refuse_model(const job *j, const char *what) {
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "the model cannot be converted: %s", what);
+}
+
+static mla_status check_model(const job *j) {
+    const mla_model_config *c = &j->model->config;
+    if (c->attention == &mla_latent_kind)
+        return refuse_model(j, "its attention is latent already; mla rank changes the rank of its latent");
+    if (c->attention != &mla_multi_head_kind) return refuse_model(j, "its attention is not multi_head");
+    if (c->num_hidden_layers > MLA_MOST_INTS)
+        return refuse_model(j, "it has more layers than a list of ranks can name");
+    for (int64_t i = 0; i < mla_params_count(j->model->params); i++) {
+        const mla_param *p = mla_params_at(j->model->params, i);
+        for (int64_t k = 0; k < p->count; k++)
+            if (!isfinite(((const float *)p->tensor.data)[k]))
+                return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                                "the model cannot be converted: %s has values that are no numbers", p->spec.name);
+    }
+    return MLA_OK;
+}
+
+static mla_status check_options(const job *j) {
+    const mla_to_latent_options *o = j->options;
+    const mla_model_config *c = &j->model->config;
+    const int64_t width = key_width(c), half = c->head_dim / 2;
+    const bool turns = c->position == MLA_POSITION_ROPE;
+    if (turns && width / 2 > MLA_MOST_INTS)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "the keys of all heads have %lld frequencies; a model's configuration can name %d",
+                        (long long)width / 2, MLA_MOST_INTS);
+    if (o->rope_dim && (!turns || o->rope_dim % 2 || o->rope_dim > width))
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        turns ? "a rope_dim of %lld: it must be even and at most %lld, the width of all keys"
+                              : "a rope_dim of %lld: the model has no RoPE; leave it out",
+                        (long long)o->rope_dim, (long long)width);
+    if (o->fold && half % o->fold)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a fold of %lld does not divide the %lld frequencies of a head",
+                        (long long)o->fold, (long long)half);
+    if ((o->latent.count || o->budget) && turns && !o->rope_dim)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "a latent or a budget needs --rope-dim, how many rows of the keys go on turning; %lld, the "
+                        "width of a head, is a usual choice",
+                        (long long)c->head_dim);
+    if ((o->latent.count || o->budget || o->rope_dim) && !o->calibrate.text)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "all but the exact stage needs text that tells what the keys hold: --calibrate TEXT");
+    return MLA_OK;
+}
+
+static void begin_report(const job *j) {
+    const mla_model_config *c = &j->model->config;
+    mla_conversion_report *r = j->report;
+    *r = (mla_conversion_report){.layers = c->num_hidden_layers,
+                                 .loss = NAN,
+                                 .bytes_per_token = mla_kv_cache_bytes_per_token(c),
+                                 .rope_dim = j->options->rope_dim,
+                                 .refused = -1};
+    if (!r->rope_dim && c->position == MLA_POSITION_ROPE) r->rope_dim = key_width(c);
+    for (int s = 0; s < MLA_STAGES; s++) {
+        r->stage[s].loss = r->stage[s].divergence = NAN;
+        for (int64_t i = 0; i < r->layers; i++) r->stage[s].error[i] = NAN;
+    }
+}
+
+/* What a stage caches where every layer has a latent of `rank`, or ranks[] of its own. */
+static void plan_stage(const job *j, int which, const mla_ints *ranks, int64_t rank) {
+    mla_conversion_stage *stage = &j->report->stage[which];
+    stage->made = true;
+    for (int64_t i = 0; i < j->report->layers; i++) {
+        stage->rank[i] = !ranks->count ? rank : ranks->items[ranks->count > 1 ? i : 0];
+        stage->bytes_per_token += (stage->rank[i] + j->report->rope_dim) * (int64_t)sizeof(float);
+    }
+    j->report->last = which;
+}
+
+mla_status mla_to_latent_plan(mla_decoder *model, const mla_to_latent_options *o, mla_conversion_report *report) {
+    const int64_t width = key_width(&model->config);
+    const mla_ints none = {0};
+    job j = {.context = model->context, .options = o, .model = model, .report = report};
+    mla_status status = check_model(&j);
+    if (!status) status = check_options(&j);
+    if (status) return status;
+    begin_report(&j);
+    const int64_t rotary = report->rope_dim;
+    report->rope_dim = rotary ? width : 0;
+    plan_stage(&j, MLA_STAGE_EXACT, &none, 2 * width - report->rope_dim + 1);
+    report->rope_dim = rotary;
+    if (rotary < width && rotary) plan_stage(&j, MLA_STAGE_ROTARY, &none, 2 * width - rotary + 1);
+    if (o->latent.count) plan_stage(&j, MLA_STAGE_LATENT, &o->latent, 0);
+    if (o->budget) {
+        report->stage[MLA_STAGE_LATENT].made = true;
+        report->stage[MLA_STAGE_LATENT].bytes_per_token = o->budget;
+    }
+    return MLA_OK;
+}
+
+static mla_status begin_text(job *j) {
+    const mla_to_latent_options *o = j->options;
+    if (!o->calibrate.text) return MLA_OK;
+    mla_status status = mla_calibration_create(j->context, &j->calibration, &o->calibrate,
+                                               j->model->config.max_position_embeddings);
+    if (status) return status;
+    j->report->calibrated = mla_calibration_tokens(&j->calibration, MLA_CALIBRATED);
+    j->report->left_out = mla_calibration_tokens(&j->calibration, MLA_LEFT_OUT);
+    return mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &j->report->loss);
+}
+
+static void free_job(job *j) {
+    for (int64_t i = 0; i < MLA_MOST_INTS; i++) mla_key_moments_free(&j->moments[i]);
+    mla_calibration_free(&j->calibration);
+    free(j->frequencies);
+    free(j);
+}
+
+mla_status mla_to_latent(mla_decoder *model, const mla_to_latent_options *options, mla_decoder **out,
+                         mla_conversion_report *report) {
+    const mla_to_latent_options *o = options;
+    job *j = mla_alloc(model->context, 1, sizeof *j, "a conversion");
+    *out = NULL;
+    if (!j) return MLA_ERROR_MEMORY;
+    j->context = model->context, j->options = options, j->model = model, j->report = report;
+    mla_status status = check_model(j);
+    if (!status) status = check_options(j);
+    if (!status) begin_report(j);
+    if (!status) status = read_frequencies(j);
+    if (!status) status = begin_text(j);
+    if (!status) status = make_exact(j);
+    if (goes_on(j, status) && report->rope_dim && report->rope_dim < key_width(&model->config)) status = make_rotary(j);
+    if (goes_on(j, status) && (o->latent.count || o->budget)) status = make_latent(j);
+    if (status) mla_decoder_destroy(j->made);
+    else *out = j->made;
+    free_job(j);
+    return status;
+}
