@@ -16,7 +16,7 @@ before=$(loss run)
 convert --out exact.h5 >exact.json
 near "$(loss exact.h5)" "$before" 1e-5 || fail "exact: $before became $(loss exact.h5)"
 [[ $(<exact.json) == *'"loss":null'*'"stage":"exact"'*'"kv_lora_rank":17,"error":null'* ]] || fail "$(<exact.json)"
-check 0 "deepseek_v3" "$mla" export exact.h5 --out exported
+check 0 "DeepseekV3ForCausalLM" "$mla" export exact.h5 --out exported
 check 0 "" "$mla" import exported --out again.h5
 near "$(loss again.h5)" "$before" 1e-5 || fail "exported and imported: $before became $(loss again.h5)"
 ids() { "$mla" generate --tokens 30 --greedy --json --checkpoint "$@" 2>/dev/null | sed 's/.*"ids":\(\[[0-9,]*\]\).*/\1/'; }
