@@ -12,9 +12,8 @@ typedef struct {
 
 static mla_status put(const frame_t *f, mla_id_list *list, const json_t *id) {
     const json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-    if (value < 0 || value >= f->tokenizer->size)
-        return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: post_processor: an id is not among 0 to %d", f->name,
-                        f->tokenizer->size - 1);
+    if (value < 0 || value >= f->tokenizer->size || !f->tokenizer->tokens[value].bytes)
+        return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: post_processor: an id is not that of a token", f->name);
     const mla_status status = mla_grow(f->context, &list->ids, &list->capacity, list->count + 1, sizeof *list->ids,
                                        "the tokens around a text");
     if (!status) list->ids[list->count++] = (int32_t)value;

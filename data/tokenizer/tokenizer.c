@@ -68,7 +68,7 @@ mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokeni
     if (id < 0 || id >= tokenizer->size)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "token id %d is not in the vocabulary of %d (0 to %d)", id,
                         tokenizer->size, tokenizer->size - 1);
-    *bytes = tokenizer->tokens[id].bytes;
+    *bytes = tokenizer->tokens[id].bytes ? tokenizer->tokens[id].bytes : "";
     *length = tokenizer->tokens[id].length;
     return MLA_OK;
 }

@@ -49,7 +49,7 @@ uint64_t mla_tokenizer_hash(const mla_tokenizer *tokenizer);
 
 void mla_tokenizer_destroy(mla_tokenizer *tokenizer);
 
-/* Ids are 0 .. size-1, each with a token. */
+/* Ids are 0 .. size-1. Some may have no token: text never becomes them, and they stand for no bytes. */
 int32_t mla_tokenizer_vocab_size(const mla_tokenizer *tokenizer);
 
 /* The id that separates documents: that of <|endoftext|>, or of the end token that the file names otherwise

@@ -9,7 +9,7 @@
 #include "data/tokenizer/tokenizer.h"
 
 typedef struct {
-    const char *bytes; /* into the tokenizer's text; NULL while it is not known */
+    const char *bytes; /* into the tokenizer's text; NULL: no token has this id */
     int64_t length;
     bool special; /* never made from text by merging */
 } mla_token;

@@ -1,4 +1,4 @@
-/* tokenizer.json, read. Nothing in the file is trusted: ids must be 0 .. n-1, each once; every byte must have
+/* tokenizer.json, read. Nothing in the file is trusted: each id must be that of one token at most; every byte must have
  * a token; merges must join tokens that exist into one that exists. */
 #include "autograd/json/tree.h"
 #include "data/tokenizer/byte_alphabet.h"
@@ -16,7 +16,7 @@ static const char byte_level_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char one_digit[] = "\\p{N}", all_digits[] = "\\p{N}+";
 
-enum { most_patterns = 16 };
+enum { most_patterns = 16, largest_id = (1 << 24) - 1 };
 
 typedef struct {
     mla_context *context;
@@ -102,9 +102,7 @@ static mla_status read_splitting(reader_t *r) {
 /* The place of an id that has no token yet. */
 static mla_status new_token(reader_t *r, const char *text, const json_t *id, mla_token **out) {
     const json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-    if (value < 0 || value >= r->tokenizer->size)
-        return refuse(r, "token \"%.80s\" has no id or one that is not among 0 to %d, for %d tokens", text,
-                      r->tokenizer->size - 1, r->tokenizer->size);
+    if (value < 0 || value >= r->tokenizer->size) return refuse(r, "token \"%.80s\" has no id, or one below 0", text);
     *out = &r->tokenizer->tokens[value];
     if ((*out)->bytes) return refuse(r, "id %lld belongs to two tokens, one is \"%.80s\"", (long long)value, text);
     (*out)->bytes = r->tokenizer->text + r->text_length;
@@ -158,7 +156,7 @@ static mla_status read_vocabulary(reader_t *r) {
     const char *text;
     json_t *id;
     json_object_foreach(r->vocabulary, text, id) {
-        mla_token *token;
+        mla_token *token = NULL;
         if (is_there(t, text, id)) continue; /* as an added token; nothing else can be there twice */
         mla_status status = new_token(r, text, id, &token);
         if (status) return status;
@@ -169,21 +167,31 @@ static mla_status read_vocabulary(reader_t *r) {
     return MLA_OK;
 }
 
+/* Ids reach from 0 to the largest that a token has; some may have none. */
+static mla_status find_size(reader_t *r) {
+    const char *text;
+    json_t *id, *entry;
+    json_int_t largest = -1;
+    size_t i;
+    json_object_foreach(r->vocabulary, text, id) if (json_integer_value(id) > largest) largest = json_integer_value(id);
+    json_array_foreach(r->added, i, entry) {
+        id = json_object_get(entry, "id");
+        if (json_integer_value(id) > largest) largest = json_integer_value(id);
+    }
+    if (largest < 0 || largest > largest_id)
+        return refuse(r, "the largest id of a token is %lld: expected 0 to %d", (long long)largest, largest_id);
+    r->tokenizer->size = (int32_t)largest + 1;
+    return MLA_OK;
+}
+
 static mla_status read_tokens(reader_t *r, int64_t json_length) {
     mla_tokenizer *t = r->tokenizer;
-    size_t size = json_object_size(r->vocabulary);
-    for (size_t i = 0; i < json_array_size(r->added); i++)
-        size += !json_object_get(r->vocabulary, text_of(json_array_get(r->added, i), "content"));
-    if (size == 0 || size > INT32_MAX) return refuse(r, "a vocabulary of %zu tokens is not supported", size);
-    t->size = (int32_t)size;
+    if (find_size(r)) return mla_error_status(r->context);
     t->tokens = mla_alloc(r->context, t->size, sizeof *t->tokens, "the vocabulary");
     t->text = mla_alloc(r->context, json_length, 1, "the vocabulary");
     if (!t->tokens || !t->text) return MLA_ERROR_MEMORY;
     mla_status status = read_added(r);
-    if (!status) status = read_vocabulary(r);
-    for (int32_t id = 0; id < t->size && !status; id++)
-        if (!t->tokens[id].bytes) status = refuse(r, "id %d of %d has no token", id, t->size);
-    return status;
+    return status ? status : read_vocabulary(r);
 }
 
 static mla_status read_bytes(reader_t *r) {

@@ -90,9 +90,9 @@ static void refuses_what_it_cannot_follow(void **state) {
         {TEMPLATE(TOKEN("<x>") "," TEXT), "\"<x>\" is not among its special_tokens"},
         {TEMPLATE(TOKEN("<s>")), "with the text once is needed, not 0 times"},
         {TEMPLATE(TEXT "," TEXT), "with the text once is needed, not 2 times"},
-        {"{\"type\": \"BertProcessing\", \"sep\": [\"D\", 68], \"cls\": [\"C\", 257]}", "not among 0 to 256"},
-        {"{\"type\": \"BertProcessing\", \"sep\": [\"D\", -1], \"cls\": [\"C\", 0]}", "not among 0 to 256"},
-        {"{\"type\": \"BertProcessing\"}", "not among 0 to 256"},
+        {"{\"type\": \"BertProcessing\", \"sep\": [\"D\", 68], \"cls\": [\"C\", 257]}", "an id is not that of a token"},
+        {"{\"type\": \"BertProcessing\", \"sep\": [\"D\", -1], \"cls\": [\"C\", 0]}", "an id is not that of a token"},
+        {"{\"type\": \"BertProcessing\"}", "an id is not that of a token"},
         {"{\"type\": \"Sequence\", \"processors\": [" TEMPLATE(TOKEN("<s>") "," TEXT) ", " TEMPLATE(TEXT) "]}",
          "two steps that put tokens are not supported"},
     };

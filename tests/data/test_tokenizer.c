@@ -191,7 +191,7 @@ static void refuses_files(void **state) {
         {"\"merges\": [", "\"merges\": [\"a zz\",", "merge 0: \"zz\" is not in the vocabulary"},
         {"\"merges\": [", "\"merges\": [\"q z\",", "merge 0: \"qz\" is not in the vocabulary"},
         {"\"A\": 65", "\"A\": 66", "id 66 belongs to two tokens"},
-        {"\"A\": 65", "\"A\": 262", "token \"A\" has no id or one that is not among 0 to 261"},
+        {"\"A\": 65", "\"A\": 16777216", "the largest id of a token is 16777216: expected 0 to 16777215"},
         {"\"A\": 65", "\"A\": -1", "token \"A\" has no id"},
         {"\"A\": 65", "\"A\": \"65\"", "token \"A\" has no id"},
         {"\"A\": 65", "\"B\": 65", "not among 0 to 260, for 261 tokens"},
@@ -239,6 +239,27 @@ static void accepts_files_made_elsewhere(void **state) {
         free(json);
         mla_tokenizer_destroy(tokenizer);
     }
+}
+
+/* Ids without a token, as many tokenizers have them between the vocabulary and the added tokens. */
+static void ids_may_have_no_token(void **state) {
+    mla_tokenizer *tokenizer;
+    mla_bytes text = {0};
+    const char *bytes;
+    int64_t length;
+    char *json = replace(changed_json(*state, "\"A\": 65", "\"A\": 262"), "\"added_tokens\": [",
+                         "\"added_tokens\": [{\"id\": 300, \"content\": \"<x>\"},");
+    check_ok(*state, mla_tokenizer_parse(*state, &tokenizer, json, (int64_t)strlen(json)));
+    assert_int_equal(mla_tokenizer_vocab_size(tokenizer), 301);
+    check_ok(*state, mla_tokenizer_decode(*state, tokenizer, (int32_t[]){65, 262, 280, 300, 299}, 5, &text));
+    assert_int_equal(text.count, 4);
+    assert_memory_equal(text.bytes, "A<x>", 4);
+    check_ok(*state, mla_tokenizer_token(*state, tokenizer, 65, &bytes, &length));
+    assert_int_equal(length, 0);
+    check_round_trip(*state, tokenizer, story, sizeof story - 1);
+    free(text.bytes);
+    free(json);
+    mla_tokenizer_destroy(tokenizer);
 }
 
 static void names_the_end_token(void **state) {
@@ -342,6 +363,7 @@ int main(void) {
         cmocka_unit_test(refuses_files),
         cmocka_unit_test(refuses_a_file_that_is_cut),
         cmocka_unit_test(accepts_files_made_elsewhere),
+        cmocka_unit_test(ids_may_have_no_token),
         cmocka_unit_test(names_the_end_token),
         cmocka_unit_test(ignores_merges_if_told),
         cmocka_unit_test(merging_never_makes_a_special_token),
