@@ -2,7 +2,7 @@
 # Runs the parsers of foreign files under libFuzzer with the address and undefined-behaviour sanitizers.
 #
 #     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: safetensors index config adapter recipe
-#                                              text tokens checkpoint
+#                                              text tokens checkpoint tokenizer
 #
 # Prints what each did and ends with 1 at the first crash, leak, hang or broken promise; its input is left in the
 # current folder. Needs clang (Debian: clang).
@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ $# -gt 0 ] || targets=(safetensors index config adapter recipe text tokens checkpoint)
+[ $# -gt 0 ] || targets=(safetensors index config adapter recipe text tokens checkpoint tokenizer)
 command -v clang >/dev/null || { echo "run.sh: clang is missing: apt-get install clang" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,7 +26,7 @@ sizes='"vocab_size":9,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":
 latent='"q_lora_rank":null,"kv_lora_rank":4,"qk_nope_head_dim":4,"qk_rope_head_dim":2,"v_head_dim":4,"first_k_dense_replace":1'
 yarn='{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2,"mscale":1.0,"mscale_all_dim":0.7,"rope_theta":1e4}'
 llama3='{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}'
-mkdir -p "$work"/seeds/{safetensors,index,config,adapter,recipe,text,tokens,checkpoint}
+mkdir -p "$work"/seeds/{safetensors,index,config,adapter,recipe,text,tokens,checkpoint,tokenizer}
 { number ${#tensors}; printf '%s12345678abcd__' "$tensors"; } >"$work/seeds/safetensors/1"
 printf '{"metadata":{"total_size":8},"weight_map":{"x":"a","y":"b"}}' >"$work/seeds/index/1"
 printf '{"model_type":"deepseek_v3",%s,%s,"rope_scaling":%s}' "$sizes" "$latent" "$yarn" >"$work/seeds/config/1"
@@ -51,6 +51,13 @@ printf '\x00\x10\xef\xbb\xbfline\nline\n' >"$work/seeds/text/7"
 printf '\x01\x02\x03\x04\x05\x06' >"$work/seeds/tokens/1"
 printf '\x00\x02\x03\x01\x00\x05\x06' >"$work/seeds/checkpoint/1"
 
+frame='{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"s"}},{"Sequence":{"id":"A"}}],"special_tokens":{"s":{"id":"s","ids":[256]}}}]}'
+split='{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\s+|\\p{N}"},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}]}'
+steps='{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Lowercase"},{"type":"StripAccents"},{"type":"Strip","strip_left":true,"strip_right":true},{"type":"Replace","pattern":{"Regex":"b+"},"content":"c"},{"type":"Replace","pattern":{"String":" "},"content":"_"},{"type":"Prepend","prepend":"_"}]}'
+added='[{"id":256,"content":"<s>","special":true},{"id":257,"content":"\u00e9x","normalized":true,"lstrip":true},{"id":300,"content":"<a>","rstrip":true,"single_word":true}]'
+printf '%s\0%s\0%s\0%s\0text <s> \303\251x b e\314\201 \377 <a> 12' "$steps" "$split" "$frame" "$added" >"$work/seeds/tokenizer/1"
+printf '{"type":"NFC"}\0\0%s\0\0a\314\243\314\201 \341\204\200\341\205\241' '{"type":"BertProcessing","sep":["D",68],"cls":["C",67]}' >"$work/seeds/tokenizer/2"
+
 # Without MPI; the kinds of layers that a configuration names bring the engine along.
 sources=($(cd "$root" && find autograd layers data optim train/hugging_face/families -name '*.c') train/checkpoint/checkpoint{,_save}.c
          train/hugging_face/model_config.c train/adapter/adapter_config.c train/adapter/pattern.c tests/fuzz/edits.c)
@@ -62,7 +69,7 @@ mkdir "$work/objects"
     exec clang -c -fsanitize=fuzzer-no-link "$@" -o "$out"' sh "$work" {} {} "${flags[@]}")
 for target in "${targets[@]}"; do
     (cd "$root" && clang -fsanitize=fuzzer "${flags[@]}" "tests/fuzz/fuzz_$target.c" "$work"/objects/*.o $(pkg-config --libs hdf5) -ljansson \
-        -lxxhash -lpcre2-8 -lyaml -lz -lzstd -llzma -lbz2 -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
+        -lxxhash -lpcre2-8 -lutf8proc -lyaml -lz -lzstd -llzma -lbz2 -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
     mkdir -p "$work/corpus/$target"
     "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
         -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/json.dict" "$work/corpus/$target" \
