@@ -82,7 +82,10 @@ static mla_status read_pre_tokenizer(reader_t *r, const json_t *step, bool neste
     if (!strcmp(type, "Digits"))
         return add_pattern(r, is_on(step, "individual_digits", false) ? one_digit : all_digits);
     if (strcmp(type, "Sequence") || nested)
-        return refuse(r, "pre_tokenizer \"%.40s\" is not supported (byte-level BPE has ByteLevel)", type);
+        return refuse(r,
+                      "pre_tokenizer \"%.40s\" is not supported: byte-level BPE has ByteLevel, a tokenizer made by "
+                      "SentencePiece has not",
+                      type);
     const json_t *steps = json_object_get(step, "pretokenizers");
     for (size_t i = 0; i < json_array_size(steps) && !status; i++)
         status = read_pre_tokenizer(r, json_array_get(steps, i), true);
@@ -287,7 +290,11 @@ static mla_status read_model(reader_t *r) {
     const json_t *dropout = json_object_get(r->model, "dropout");
     /* Files of old versions have no type; what has merges is BPE. */
     if (strcmp(*type || !json_object_get(r->model, "merges") ? type : "BPE", "BPE"))
-        return refuse(r, "model \"%.40s\" is not supported, only BPE", type);
+        return refuse(
+            r,
+            "model \"%.40s\" is not supported, only byte-level BPE: take a model with such a tokenizer, or train "
+            "one (mla prepare --tokenizer bpe)",
+            type);
     if (!json_is_object(r->vocabulary)) return refuse(r, "model: no vocabulary");
     if (json_number_value(dropout) != 0) return refuse(r, "model: dropout is not supported");
     if (*text_of(r->model, "continuing_subword_prefix") || *text_of(r->model, "end_of_word_suffix"))
