@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the parsers of foreign files under libFuzzer with the address and undefined-behaviour sanitizers.
 #
-#     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: safetensors index config adapter recipe
-#                                              text tokens checkpoint tokenizer
+#     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: json safetensors index config adapter
+#                                              recipe text tokens checkpoint tokenizer
 #
 # Prints what each did and ends with 1 at the first crash, leak, hang or broken promise; its input is left in the
 # current folder. Needs clang (Debian: clang).
@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ $# -gt 0 ] || targets=(safetensors index config adapter recipe text tokens checkpoint tokenizer)
+[ $# -gt 0 ] || targets=(json safetensors index config adapter recipe text tokens checkpoint tokenizer)
 command -v clang >/dev/null || { echo "run.sh: clang is missing: apt-get install clang" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,7 +26,9 @@ sizes='"vocab_size":9,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":
 latent='"q_lora_rank":null,"kv_lora_rank":4,"qk_nope_head_dim":4,"qk_rope_head_dim":2,"v_head_dim":4,"first_k_dense_replace":1'
 yarn='{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2,"mscale":1.0,"mscale_all_dim":0.7,"rope_theta":1e4}'
 llama3='{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}'
-mkdir -p "$work"/seeds/{safetensors,index,config,adapter,recipe,text,tokens,checkpoint,tokenizer}
+mkdir -p "$work"/seeds/{json,safetensors,index,config,adapter,recipe,text,tokens,checkpoint,tokenizer}
+printf '\xef\xbb\xbf{"a.b": "x\\n\\u00e9\\ud83d\\ude00\\ud83d", "a": {"b": [NaN, -Infinity, 1e999, 12345678901234567890, -0.5e-3]}, "a": {}}' >"$work/seeds/json/1"
+printf '{"a": {"b": "\\u0000\xff"}, "c\\u0000": [true, false, null, [[]], {}, "long enough for eight at a time \\\\"]}' >"$work/seeds/json/2"
 { number ${#tensors}; printf '%s12345678abcd__' "$tensors"; } >"$work/seeds/safetensors/1"
 printf '{"metadata":{"total_size":8},"weight_map":{"x":"a","y":"b"}}' >"$work/seeds/index/1"
 printf '{"model_type":"deepseek_v3",%s,%s,"rope_scaling":%s}' "$sizes" "$latent" "$yarn" >"$work/seeds/config/1"
