@@ -212,6 +212,21 @@ static mla_status encode(mla_context *context, mla_encoder *e, const mla_marked_
     return status;
 }
 
+int32_t mla_encoder_added_at(const mla_encoder *encoder, const char *bytes, int64_t length, int64_t *token) {
+    const mla_tokenizer *t = encoder->tokenizer;
+    int64_t longest = -1;
+    for (int64_t i = 0; i < t->added_count && length > 0; i++) {
+        const mla_added_token *added = &t->added[i];
+        if (added->content[0] == bytes[0] && added->content_length <= length &&
+            !memcmp(bytes, added->content, (size_t)added->content_length) &&
+            (longest < 0 || added->content_length > t->added[longest].content_length))
+            longest = i;
+    }
+    if (longest < 0) return -1;
+    *token = t->added[longest].content_length;
+    return t->added[longest].id;
+}
+
 mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
                               mla_id_list *out) {
     return encode(context, encoder, &(mla_marked_text){bytes, NULL, length}, out, NULL);

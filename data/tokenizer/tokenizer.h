@@ -106,6 +106,8 @@ mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const 
 mla_status mla_encoder_encode_marked(mla_context *context, mla_encoder *encoder, const mla_marked_text *text,
                                      mla_id_list *out, mla_bytes *marks);
 
+/* The longest added token that is spelled out at the beginning of the text, and its bytes there; -1: there is none. */
+int32_t mla_encoder_added_at(const mla_encoder *encoder, const char *bytes, int64_t length, int64_t *token);
 void mla_encoder_destroy(mla_encoder *encoder);
 
 #endif

@@ -246,11 +246,7 @@ static void bytes_are_marked_with_where_they_are_from(void **state) {
     check_marks(*state, "{{ bos_token }}<{{ x }}>{{ messages[0].role }}{{ messages[1].role }}", "....d.....ooo");
     check_marks(*state, "{{ '[' + messages[0].content|trim ~ ']' }}{{ messages[0].content.upper()[1:3] }}", ".cc.cc");
     check_marks(*state, "{{ messages[1].content.replace('o', 'xyz') }}{{ messages[1].content * 2 }}", "c...cccc");
-    check_marks(*state, "{{ messages[1].tool_calls|tojson }}{{ messages[1].reasoning_content }}",
-                "...d..."
-                "."
-                "t"
-                "..RR");
+    check_marks(*state, "{{ messages[1].tool_calls|tojson }}{{ messages[1].reasoning_content }}", "...t....t...RR");
     check_marks(
         *state,
         "{% set x %}a{{ x }}{% endset %}{{ [x, messages[1].content]|join(',') }}{{ messages[1].gone is defined }}",

@@ -8,7 +8,6 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/hugging_face/export.h"
 #include "train/hugging_face/import.h"
-#include "train/hugging_face/jinja.h"
 #include "train/hugging_face/model_config.h"
 
 #include <jansson.h>

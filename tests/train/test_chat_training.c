@@ -173,7 +173,7 @@ static void evaluation_is_of_answers_alone(void **state) {
     assert_int_equal(report.left_out, 1);
     assert_int_equal(report.train.documents + report.held_out.documents, EXAMPLES - 1);
     assert_int_equal(report.train.answers + report.held_out.answers, 8 + 3 + 9 + 47 + 4);
-    assert_int_equal(report.chat_template, MLA_CHAT_PLAIN);
+    assert_string_equal(report.chat_template, "plain");
     check_ok(context, mla_token_file_open(context, &file, tokens));
     const mla_token_stream *held_out = mla_token_file_stream(file, MLA_HELD_OUT);
     assert_non_null(held_out->answers);

@@ -78,15 +78,35 @@ check 2 "use data.packing: stream, or model.position: rope" "$mla" train chat.ya
 # ---- what does not fit
 
 check 1 "text.txt:1: not valid JSON" "$mla" prepare text.txt --format chat --held-out 0 --out no.h5
-printf '{"messages": [{"role": "tool", "content": "x"}]}\n{}\n' >bad.jsonl
-check 1 'bad.jsonl:1: "tool" is no role' "$mla" prepare bad.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
+printf '{"messages": [{"role": "Tool", "content": "x"}]}\n{}\n' >bad.jsonl
+check 1 'bad.jsonl:1: message 1: "Tool" is no role' "$mla" prepare bad.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
 check 2 "chatml needs the token <|im_start|>" "$mla" prepare chats.jsonl --format chat --template chatml --tokenizer bytes --out no.h5
 cp run/tokenizer.json .
-printf '{"chat_template": "[INST] {{ x }}"}' >tokenizer_config.json
-check 2 "choose one of plain, chatml, llama3" "$mla" prepare chats.jsonl --format chat --tokenizer tokenizer.json --out no.h5
-printf '%s' "{% for m in messages %}'User: ' + message['content'] + '\n\n'" >chat_template.jinja
-check 2 "none of the built-in templates does (it begins: {% for m in messages" "$mla" prepare chats.jsonl --format chat \
+# the model's own template, beside its tokenizer: read, and refused by name where it is not known
+printf '{"chat_template": "{{ bos_token }}{%% for m in messages %%}[{{ m.role }}]{{ m.content }}{%% endfor %%}{{ eos_token }}", "bos_token": "^"}' \
+    >tokenizer_config.json
+check 0 "template         the model's own" "$mla" prepare chats.jsonl --format chat --tokenizer tokenizer.json --out own.h5
+check 0 "^[user]1 and 1?[assistant]⟦It is 2.<|endoftext|>⟧" "$mla" data show own.h5 --samples 1
+printf '%s' "{% for m in messages %}
+{{ m.content | swap }}{% endfor %}" >chat_template.jinja
+check 2 "chats.jsonl:1: the model's chat_template, line 2: the filter 'swap' is not known here" "$mla" prepare chats.jsonl --format chat \
     --tokenizer tokenizer.json --out no.h5
+printf '%s' "{% include 'x' %}" >chat_template.jinja
+check 1 "the model's chat_template, line 1: the statement 'include' is not known here" "$mla" prepare chats.jsonl --format chat \
+    --tokenizer tokenizer.json --out no.h5
+printf '%s' "{{ strftime_now('%Y') }}{% for m in messages %}{{ m.content }}{% endfor %}" >chat_template.jinja
+check 2 "state one, by data.date or --date" "$mla" prepare chats.jsonl --format chat --tokenizer tokenizer.json --out no.h5
+check 0 "" "$mla" prepare chats.jsonl --format chat --tokenizer tokenizer.json --date 2024-07-26 --out dated.h5
+check 0 "20241 and 1?⟦It is 2.<|endoftext|>⟧" "$mla" data show chats.jsonl --tokenizer tokenizer.json --date 2024-07-26 --samples 1
+
+# other forms, and keys that say what is not learned
+printf '{"question": "a", "answer": "b"}\n' >qa.jsonl
+check 0 "Assistant:⟦ b<|endoftext|>⟧" "$mla" data show qa.jsonl --fields prompt=question,completion=answer
+check 1 'or "instruction" and "output"; found "question", "answer"' "$mla" data show qa.jsonl
+check 2 "data.fields: name both" "$mla" data show qa.jsonl --fields prompt=question
+printf '{"messages": [{"role": "user", "content": "a", "mood": 1}, {"role": "assistant", "content": "b", "weight": 0}, {"role": "assistant", "content": "c"}]}\n' >kept.jsonl
+check 0 "Assistant: b<|endoftext|>Assistant:⟦ c<|endoftext|>⟧" "$mla" data show kept.jsonl
+check 0 '1 messages have a key "mood", which the template (plain) does not read' "$mla" data show kept.jsonl
 printf '{"prompt": "Long%200s", "completion": "short"}\n' "" >cut.jsonl
 check 2 "none of the 1 documents has anything to learn within 64 tokens" "$mla" train chat.yaml "${sets[@]}" \
     --set data.source=cut.jsonl --set data.tokenizer=bytes --set data.held_out=0 --out none

@@ -8,9 +8,9 @@
 #include "tests/support/files.h"
 #include "tests/support/model_folder.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/hugging_face/chat_files.h"
 #include "train/hugging_face/export.h"
 #include "train/hugging_face/import.h"
-#include "train/hugging_face/jinja.h"
 #include "train/hugging_face/model_config.h"
 
 #include <jansson.h>
@@ -201,14 +201,17 @@ static void tokenizers_come_along(void **state) {
     assert_string_equal(json_string_value(json_object_get(settings, "chat_template")), "{{ x }}");
     json_decref(settings);
     json_decref(load_json(f->out, "generation_config.json"));
-    char *jinja_path = path_in(f->out, "chat_template.jinja"), *jinja = file_read(jinja_path, &size), *found;
+    char *jinja_path = path_in(f->out, "chat_template.jinja"), *jinja = file_read(jinja_path, &size);
+    mla_chat_files found = {0};
     assert_string_equal(jinja, "{{ y }}");
     mla_checkpoint *checkpoint;
     check_ok(f->context, mla_checkpoint_open(f->context, &checkpoint, f->file));
-    check_ok(f->context, mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(checkpoint), &found));
-    assert_string_equal(found, "{{ y }}");
+    check_ok(f->context, mla_chat_files_of_checkpoint(f->context, mla_checkpoint_hugging_face(checkpoint), &found));
+    assert_string_equal(found.chat_template, "{{ y }}");
+    assert_string_equal(json_string_value(json_object_get(found.tokens, "eos_token")), "<end>");
+    mla_chat_files_free(&found);
     mla_checkpoint_close(checkpoint);
-    free(jinja), free(jinja_path), free(found);
+    free(jinja), free(jinja_path);
 
     /* one that is not understood, and one that is too large */
     model_folder_write_text(f->in, "tokenizer.json", "{\"model\": {\"type\": \"Unigram\"}}");

@@ -16,8 +16,8 @@ typedef struct {
     int64_t samples, sequence;
     mla_recipe_format format;
     mla_chat_template chat_template;
-    char *tokenizer, *field;
-    mla_list set;
+    char *tokenizer, *field, *date;
+    mla_list set, fields;
     bool no_bos, special, held_out, ids, json;
 } options;
 
@@ -31,9 +31,11 @@ static const mla_field fields[] = {
     {"json", MLA_FIELD_BOOL, AT(json), .help = "one JSON object a line, with ids and 1 for those that are learned"},
     {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bytes", .help = "of text: bytes, bpe, or a tokenizer.json"},
     {"format", MLA_FIELD_ENUM, AT(format), MLA_RECIPE_CHAT, .names = mla_recipe_formats,
-     .help = "of text, as in mla prepare; chat: lines of messages, or prompt and completion"},
+     .help = "of text, as in mla prepare; chat: lines of conversations"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "of text, as in mla prepare"},
+    {"fields", MLA_FIELD_WORDS, AT(fields), .help = "of chat, as in mla prepare"},
+    {"date", MLA_FIELD_STRING, AT(date), .help = "of chat, as in mla prepare"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",
      .help = "JSONL that is not chat: the key that holds the text"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
@@ -247,9 +249,9 @@ static mla_status make_folder(material *m) {
 }
 
 static void remove_folder(material *m) {
-    static const char *const names[] = {"tokens.h5", "tokenizer.json"};
+    static const char *const names[] = {"tokens.h5", "tokenizer.json", "chat_template.jinja", "tokenizer_config.json"};
     char path[sizeof m->folder + 32];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         snprintf(path, sizeof path, "%s/%s", m->folder, names[i]);
         unlink(path);
     }
@@ -286,6 +288,8 @@ static mla_status open_files(material *m, bool is_tokens) {
                                          .chat_template = o->chat_template,
                                          .no_bos = o->no_bos,
                                          .special = o->special,
+                                         .fields = o->fields,
+                                         .date = o->date,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = 4096};
     mla_status status = mla_recipe_default(context, &m->loaded);

@@ -6,7 +6,8 @@
 #include <string.h>
 
 typedef struct {
-    char *out, *tokenizer, *field, *held_out_text;
+    char *out, *tokenizer, *field, *held_out_text, *date;
+    mla_list fields;
     int64_t vocab_size;
     double held_out;
     bool no_bos, special;
@@ -25,10 +26,12 @@ static const mla_field fields[] = {
     {"held-out-text", MLA_FIELD_STRING, AT(held_out_text),
      .help = "a file that gets the held-out documents as they are, to hold other programs against"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = mla_recipe_formats,
-     .help =
-         "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of messages, or prompt and completion"},
+     .help = "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of conversations"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: by the files beside the tokenizer, or its tokens"},
+    {"fields", MLA_FIELD_WORDS, AT(fields),
+     .help = "chat: keys of a line that hold a question and its answer: prompt=question,completion=answer"},
+    {"date", MLA_FIELD_STRING, AT(date), .help = "chat: what a template gets for today's date, as 2024-07-26"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "leave out the tokens that the tokenizer puts at the beginning (and end) of texts"},
     {"special", MLA_FIELD_BOOL, AT(special),
@@ -45,7 +48,7 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 static double ratio(int64_t a, int64_t b) { return b ? (double)a / (double)b : 0; }
 
 static void print_chat(FILE *out, const mla_prepare_report *r) {
-    fprintf(out, "template         %s\n", mla_chat_template_names[r->chat_template]);
+    fprintf(out, "template         %s\n", r->chat_template);
     fprintf(out, "answers          %lld of the tokens, %.1f %%; %lld conversations have none and are left out\n",
             (long long)(r->train.answers + r->held_out.answers),
             100 * ratio(r->train.answers + r->held_out.answers, r->train.tokens + r->held_out.tokens),
@@ -60,7 +63,7 @@ static void print_report(FILE *out, const mla_prepare_report *r, const char *pat
     fprintf(out, "bytes            %lld, %.2f %% of them held out\n", (long long)bytes, 100 * ratio(h->bytes, bytes));
     fprintf(out, "vocabulary       %lld tokens\n", (long long)r->vocabulary_size);
     fprintf(out, "tokens           %lld for training, %lld held out\n", (long long)t->tokens, (long long)h->tokens);
-    if (r->chat_template != MLA_CHAT_AUTO) print_chat(out, r);
+    if (*r->chat_template) print_chat(out, r);
     else fprintf(out, "bytes per token  %.3f\n", ratio(bytes, tokens));
     if (r->bad.count) fprintf(out, "bad lines        %lld are left out\n", (long long)r->bad.count);
     fprintf(out, "token file       %s\n", path);
@@ -82,8 +85,7 @@ static void print_json(const mla_call *call, const mla_prepare_report *r, const 
                              split_json(&r->train), "held_out", split_json(&r->held_out), "vocabulary",
                              (json_int_t)r->vocabulary_size, "without_answer", (json_int_t)r->left_out, "bad_lines",
                              "count", (json_int_t)r->bad.count, "first", bad);
-    if (r->chat_template != MLA_CHAT_AUTO)
-        json_object_set_new(json, "template", json_string(mla_chat_template_names[r->chat_template]));
+    if (*r->chat_template) json_object_set_new(json, "template", json_string(r->chat_template));
     mla_report_print(call->out, json);
 }
 
@@ -99,6 +101,8 @@ static mla_status prepare_run(const mla_call *call) {
                                          .bad_lines = o->bad_lines,
                                          .no_bos = o->no_bos,
                                          .special = o->special,
+                                         .fields = o->fields,
+                                         .date = o->date,
                                          .tokenizer = o->tokenizer,
                                          .vocab_size = o->vocab_size,
                                          .held_out = o->held_out,

@@ -35,10 +35,12 @@ static const mla_field_table synthetic_table = {synthetic_fields, COUNT(syntheti
 static const mla_field data_fields[] = {
     {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = mla_recipe_formats,
-     .help =
-         "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of messages, or prompt and completion"},
+     .help = "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of conversations"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: as the model's own"},
+    {"fields", MLA_FIELD_WORDS, AT(fields),
+     .help = "chat: keys of a line that hold a question and its answer: prompt=question,completion=answer"},
+    {"date", MLA_FIELD_STRING, AT(date), .help = "chat: what a template gets for today's date, as 2024-07-26"},
     {"packing", MLA_FIELD_ENUM, AT(packing), .names = packings,
      .help = "whole: documents whole, kept apart in attention; stream: cut where a sequence ends; auto: chat is whole"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",

@@ -12,7 +12,7 @@
 #define MLA_TRAIN_RECIPE_RECIPE_H
 
 #include "data/text/bad_lines.h"
-#include "data/text/chat.h"
+#include "data/text/chat_template.h"
 #include "layers/adapt/adapters.h"
 #include "optim/schedule.h"
 
@@ -35,6 +35,8 @@ typedef struct {
     mla_recipe_format
         format; /* AUTO: files named as JSONL are; TEXT: none is; JSONL: all are; CHAT: of conversations */
     mla_chat_template chat_template; /* of conversations */
+    mla_list fields;                 /* "prompt=question", ...: data/text/chat.h */
+    char *date;                      /* that a template gets for today's; NULL: none */
     char *field;                     /* of the objects of JSONL */
     mla_bad_lines_choice bad_lines;  /* of JSONL and conversations */
     mla_list mix;                    /* several of both, each "PATH:WEIGHT": train/run/mix.h */

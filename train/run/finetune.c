@@ -2,7 +2,7 @@
 #include "autograd/base/file.h"
 #include "train/adapter/adapter.h"
 #include "train/adapter/base.h"
-#include "train/hugging_face/jinja.h"
+#include "train/hugging_face/chat_files.h"
 #include "train/run/trained_model.h"
 
 #include <stdio.h>
@@ -11,7 +11,8 @@
 
 /* ---- opening ---- */
 
-/* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it ends up anyway. */
+/* Text is to be prepared with the base's tokenizer: as a file of the run folder, where it ends up anyway; conversations
+ * with its chat_template, beside it. */
 static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const char *folder) {
     const mla_checkpoint *from = f->checkpoint ? f->checkpoint : f->teacher.checkpoint;
     const char *json = from ? mla_checkpoint_tokenizer(from) : NULL;
@@ -19,21 +20,23 @@ static mla_status bring_tokenizer(mla_finetune *f, mla_recipe *recipe, const cha
     if (snprintf(f->tokenizer, sizeof f->tokenizer, "%s/tokenizer.json", folder) >= (int)sizeof f->tokenizer)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", folder);
     recipe->data.tokenizer = f->tokenizer;
-    return mla_file_write(f->context, f->tokenizer, json, (int64_t)strlen(json));
+    const mla_status status = mla_file_write(f->context, f->tokenizer, json, (int64_t)strlen(json));
+    if (status || recipe->data.format != MLA_RECIPE_CHAT || recipe->data.chat_template != MLA_CHAT_AUTO) return status;
+    return mla_chat_files_write(f->context, mla_checkpoint_hugging_face(from), folder);
 }
 
-/* Conversations become text as the base's own did. */
+/* Conversations become text as the base's own did; which one its tokens tell is said in the recipe. */
 static mla_status choose_template(const mla_finetune *f, mla_recipe_data *data) {
     const char *json = mla_checkpoint_tokenizer(f->checkpoint);
-    char *jinja = NULL;
+    mla_chat_files files = {0};
     mla_tokenizer *tokenizer = NULL;
     const bool has_text = data->source.count + data->mix.count > 0;
     if (data->format != MLA_RECIPE_CHAT || data->chat_template != MLA_CHAT_AUTO || !has_text || !json) return MLA_OK;
-    mla_status status = mla_jinja_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &jinja);
+    mla_status status = mla_chat_files_of_checkpoint(f->context, mla_checkpoint_hugging_face(f->checkpoint), &files);
     if (!status) status = mla_tokenizer_parse(f->context, &tokenizer, json, (int64_t)strlen(json));
-    if (!status) status = mla_chat_recognise(f->context, tokenizer, jinja, &data->chat_template);
+    if (!status && !files.chat_template) data->chat_template = mla_chat_template_of(tokenizer);
     mla_tokenizer_destroy(tokenizer);
-    free(jinja);
+    mla_chat_files_free(&files);
     return status;
 }
 

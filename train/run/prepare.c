@@ -1,12 +1,14 @@
 #include "train/run/prepare.h"
 #include "autograd/base/file.h"
+#include "data/text/chat_encoder.h"
 #include "data/text/text_source.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokens/token_file.h"
-#include "train/hugging_face/jinja.h"
+#include "train/hugging_face/chat_files.h"
 #include "train/hugging_face/tokenizer_files.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +21,8 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
                                  .format = data->format,
                                  .field = data->field,
                                  .chat_template = data->chat_template,
+                                 .fields = data->fields,
+                                 .date = data->date,
                                  .bad_lines = data->bad_lines,
                                  .tokenizer = data->tokenizer,
                                  .vocab_size = data->vocab_size,
@@ -54,8 +58,9 @@ static mla_status add_to_sample(mla_context *context, sample *s, const char *byt
 }
 
 /* A conversation; without messages where it is broken, if such are counted in `bad` instead of being errors. */
-static mla_status read_chat(mla_context *context, const mla_document *document, mla_bad_lines *bad, mla_chat *chat) {
-    const mla_status status = mla_chat_parse(context, document->name, document->bytes, document->length, chat);
+static mla_status read_chat(mla_context *context, const mla_document *document, const mla_chat_fields *fields,
+                            mla_bad_lines *bad, mla_chat *chat) {
+    const mla_status status = mla_chat_parse(context, document->name, document->bytes, document->length, fields, chat);
     if (status != MLA_ERROR_FORMAT || !bad) return status;
     mla_bad_lines_add(context, bad);
     chat->count = 0;
@@ -63,19 +68,23 @@ static mla_status read_chat(mla_context *context, const mla_document *document, 
 }
 
 /* What is said in a conversation. */
-static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_document *document, bool skip) {
+static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_document *document,
+                                     const mla_chat_fields *fields, bool skip) {
     mla_bad_lines bad = {0}; /* encoding tells of them */
     mla_chat chat = {0};
-    mla_status status = read_chat(context, document, skip ? &bad : NULL, &chat);
-    for (int64_t i = 0; i < chat.count && !status; i++)
-        status = add_to_sample(context, s, chat.messages[i].content, chat.messages[i].length);
+    mla_status status = read_chat(context, document, fields, skip ? &bad : NULL, &chat);
+    for (int64_t i = 0; i < chat.count && !status; i++) {
+        int64_t length;
+        const char *content = mla_chat_content(&chat, i, &length);
+        if (content) status = add_to_sample(context, s, content, length);
+    }
     mla_chat_free(&chat);
     return status;
 }
 
 /* Takes a document as long as the sample does not run ahead of its share of what was seen. */
 static mla_status take_sample(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
-                              sample *out) {
+                              const mla_chat_fields *fields, sample *out) {
     const bool skip = options->bad_lines == MLA_BAD_LINES_SKIP;
     const double share = (double)SAMPLE_BYTES / (double)mla_text_bytes(source);
     const mla_document *document = NULL;
@@ -86,7 +95,7 @@ static mla_status take_sample(mla_context *context, mla_text_source *source, con
         seen += (double)document->length;
         const bool fits = (double)(out->bytes + document->length) <= share * seen || share >= 1;
         if (document->held_out || !fits) continue;
-        status = is_chat(options) ? add_chat_to_sample(context, out, document, skip)
+        status = is_chat(options) ? add_chat_to_sample(context, out, document, fields, skip)
                                   : add_to_sample(context, out, document->bytes, document->length);
         if (status) break;
     }
@@ -96,8 +105,10 @@ static mla_status take_sample(mla_context *context, mla_text_source *source, con
 static mla_status train_tokenizer(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
                                   mla_tokenizer **out) {
     sample documents = {0};
+    mla_chat_fields fields;
     const mla_bpe_options bpe = {.vocab_size = (int32_t)options->vocab_size};
-    mla_status status = take_sample(context, source, options, &documents);
+    mla_status status = mla_chat_fields_read(context, options->fields.items, options->fields.count, &fields);
+    if (!status) status = take_sample(context, source, options, &fields, &documents);
     if (!status) status = mla_tokenizer_train(context, out, &bpe, documents.chunks, documents.count);
     free_sample(&documents);
     return status;
@@ -115,15 +126,16 @@ static mla_status make_tokenizer(mla_context *context, mla_text_source *source, 
                     options->tokenizer);
 }
 
-static mla_status choose_template(mla_context *context, const mla_prepare_options *options,
-                                  const mla_tokenizer *tokenizer, mla_chat_template *out) {
+static mla_status create_chat_encoder(mla_context *context, const mla_prepare_options *options,
+                                      const mla_tokenizer *tokenizer, mla_chat_encoder **out) {
     const bool is_file = strcmp(options->tokenizer, "bytes") && strcmp(options->tokenizer, "bpe");
-    char *jinja = NULL;
-    *out = options->chat_template;
-    if (!is_chat(options) || *out != MLA_CHAT_AUTO) return MLA_OK;
-    mla_status status = is_file ? mla_jinja_beside(context, options->tokenizer, &jinja) : MLA_OK;
-    if (!status) status = mla_chat_recognise(context, tokenizer, jinja, out);
-    free(jinja);
+    mla_chat_files files = {0};
+    mla_status status = MLA_OK;
+    if (is_file && options->chat_template == MLA_CHAT_AUTO)
+        status = mla_chat_files_beside(context, options->tokenizer, &files);
+    const mla_chat_options chat = {options->chat_template, files.chat_template, files.tokens, options->date};
+    if (!status) status = mla_chat_encoder_create(context, out, tokenizer, &chat);
+    mla_chat_files_free(&files);
     return status;
 }
 
@@ -135,6 +147,7 @@ typedef struct {
     mla_encoder *encoder; /* or */
     bool ends;            /* its texts end with the separator, as they are */
     mla_chat_encoder *chat_encoder;
+    mla_chat_fields fields;
     mla_chat chat;
     mla_id_list ids;
     mla_bytes answers;
@@ -170,7 +183,7 @@ static mla_status encode_text(encoding *e, const mla_document *document) {
 static mla_status encode_chat(encoding *e, const mla_document *document) {
     int64_t answers = 0;
     e->ids.count = e->answers.count = 0;
-    mla_status status = read_chat(e->context, document, e->skip ? &e->report->bad : NULL, &e->chat);
+    mla_status status = read_chat(e->context, document, &e->fields, e->skip ? &e->report->bad : NULL, &e->chat);
     if (status || !e->chat.count) return status;
     status = mla_chat_encode(e->context, e->chat_encoder, document->name, &e->chat, &e->ids, &e->answers);
     if (status) return status;
@@ -182,7 +195,7 @@ static mla_status encode_chat(encoding *e, const mla_document *document) {
 
 /* The encoder of texts: each becomes what the tokenizer makes of it, and one that ends with the separator has it once.
  */
-static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, const mla_prepare_options *o) {
+static mla_status create_text_encoder(encoding *e, const mla_tokenizer *tokenizer, const mla_prepare_options *o) {
     const mla_encoder_options options = {.added = o->special ? MLA_ADDED_ALL : MLA_ADDED_PLAIN, .frame = !o->no_bos};
     const mla_frame frame = mla_tokenizer_frame(tokenizer);
     e->ends = !o->no_bos && frame.behind_count &&
@@ -190,16 +203,25 @@ static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, co
     return mla_encoder_create(e->context, &e->encoder, tokenizer, &options);
 }
 
+static mla_status create_encoder(encoding *e, const mla_tokenizer *tokenizer, const mla_prepare_options *o) {
+    if (!is_chat(o)) return create_text_encoder(e, tokenizer, o);
+    mla_status status = mla_chat_fields_read(e->context, o->fields.items, o->fields.count, &e->fields);
+    if (!status) status = create_chat_encoder(e->context, o, tokenizer, &e->chat_encoder);
+    if (!status)
+        snprintf(e->report->chat_template, sizeof e->report->chat_template, "%s",
+                 mla_chat_encoder_template(e->chat_encoder));
+    return status;
+}
+
 static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tokenizer *tokenizer,
                              const mla_prepare_options *o) {
     const mla_document *document = NULL;
-    mla_status status = is_chat(o)
-                            ? mla_chat_encoder_create(e->context, &e->chat_encoder, tokenizer, e->report->chat_template)
-                            : create_encoder(e, tokenizer, o);
+    mla_status status = create_encoder(e, tokenizer, o);
     if (status) return status;
     mla_text_rewind(source);
     while (!(status = mla_text_next(source, &document)) && document)
         if ((status = is_chat(o) ? encode_chat(e, document) : encode_text(e, document))) break;
+    if (!status && e->chat_encoder) mla_chat_encoder_report(e->context, e->chat_encoder);
     if (is_chat(o)) mla_bad_lines_warn(e->context, &e->report->bad);
     else e->report->bad = *mla_text_bad_lines(source);
     if (!status && e->report->left_out)
@@ -285,7 +307,6 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
     if (!status && options->held_out_text) status = check_folder_of(context, options->held_out_text);
     if (!status) status = mla_text_open(context, &source, &text);
     if (!status) status = make_tokenizer(context, source, options, &tokenizer);
-    if (!status) status = choose_template(context, options, tokenizer, &report->chat_template);
     if (!status) status = write_tokens(context, source, tokenizer, options, path, report);
     if (!status && options->held_out_text) status = write_held_out_text(context, source, options->held_out_text);
     mla_tokenizer_destroy(tokenizer);

@@ -14,6 +14,8 @@ typedef struct {
     mla_bad_lines_choice bad_lines; /* of JSONL and conversations */
     bool no_bos;                    /* leave out what the tokenizer puts before and behind texts (mla_frame) */
     bool special;                   /* special tokens that are spelled out in texts are taken for what they name */
+    mla_list fields;                /* of lines of conversations: data/text/chat.h */
+    const char *date;               /* for templates; NULL: none */
     const char *tokenizer;          /* "bytes", "bpe", or the path of a tokenizer.json */
     int64_t vocab_size;             /* of a new BPE */
     double held_out;                /* share of the documents, chosen by their content */
@@ -30,7 +32,7 @@ typedef struct {
     int64_t left_out;  /* conversations without an answer */
     mla_bad_lines bad; /* lines that are broken, if they are to be left out */
     int64_t vocabulary_size;
-    mla_chat_template chat_template; /* that was used */
+    char chat_template[32]; /* the name of the one that was used; "": it is no chat */
 } mla_prepare_report;
 
 /* The options that a recipe's data section stands for; they point into it. */
@@ -45,8 +47,8 @@ mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data);
  * begins with BOS whether documents are packed or the stream is cut, where it stands behind the separator of the one
  * before. What is before the text of a conversation is the business of its template.
  *
- * Conversations without an answer are left out, with a warning. A template that is not chosen is recognised: by
- * chat_template.jinja or tokenizer_config.json beside the tokenizer, or by the tokenizer's tokens.
+ * Conversations without an answer are left out, with a warning. A template that is not chosen is the one of
+ * chat_template.jinja or tokenizer_config.json beside the tokenizer, or the one whose tokens the tokenizer has.
  *
  * Errors: those of the text source, of conversations, the tokenizer and the token writer; MLA_ERROR_ARGUMENT for a
  * tokenizer without a token that separates documents. */

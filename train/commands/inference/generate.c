@@ -1,10 +1,11 @@
 /* mla generate: text from a model, as it comes. */
 #include "autograd/base/file.h"
 #include "autograd/base/utf8.h"
+#include "data/text/chat_encoder.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
-#include "train/hugging_face/jinja.h"
+#include "train/hugging_face/chat_files.h"
 #include "train/inference/generation.h"
 #include "train/recipe/recipe.h"
 
@@ -16,7 +17,7 @@ enum { LONGEST_PROMPT = 64 << 20 }; /* bytes */
 
 typedef struct {
     mla_load_options load;
-    char *prompt, *prompt_file;
+    char *prompt, *prompt_file, *date;
     int64_t tokens, top_k, seed;
     double temperature, top_p;
     mla_chat_template chat_template;
@@ -35,6 +36,7 @@ static const mla_field fields[] = {
      .help = "do not begin with the tokens that the tokenizer puts before texts, if any"},
     {"special", MLA_FIELD_BOOL, AT(special),
      .help = "take special tokens that are spelled out, as <|endoftext|>, for the tokens, not for text"},
+    {"date", MLA_FIELD_STRING, AT(date), .help = "what the template gets for today's date, as 2024-07-26"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
     {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30, .help = "draw from the k most probable tokens; 0: all"},
@@ -56,36 +58,37 @@ static const char *const ends[] = {
 
 /* ---- the prompt */
 
-static mla_status choose_template(const mla_call *call, const mla_loaded *l, mla_chat_template *out) {
+/* As the recipe of the model has it, where the options do not say. */
+static mla_status read_recipe(const mla_call *call, const mla_loaded *l, mla_recipe *recipe) {
     const char *json = mla_checkpoint_recipe(l->checkpoint);
-    char *jinja = NULL;
+    return json ? mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, recipe) : MLA_OK;
+}
+
+static mla_status create_chat_encoder(const mla_call *call, const mla_loaded *l, mla_chat_encoder **out) {
+    const options *o = call->options;
     mla_recipe recipe = {0};
-    mla_status status = MLA_OK;
-    *out = ((const options *)call->options)->chat_template;
-    if (*out == MLA_CHAT_AUTO && json) {
-        status = mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, &recipe);
-        if (!status) *out = recipe.data.chat_template;
-        if (!status) mla_recipe_free(&recipe);
-    }
-    if (status || *out != MLA_CHAT_AUTO) return status;
-    status = mla_jinja_of_checkpoint(call->context, mla_checkpoint_hugging_face(l->checkpoint), &jinja);
-    if (!status) status = mla_chat_recognise(call->context, l->tokenizer, jinja, out);
-    free(jinja);
+    mla_chat_files files = {0};
+    mla_status status = read_recipe(call, l, &recipe);
+    const mla_chat_template chosen = o->chat_template == MLA_CHAT_AUTO ? recipe.data.chat_template : o->chat_template;
+    if (!status && chosen == MLA_CHAT_AUTO)
+        status = mla_chat_files_of_checkpoint(call->context, mla_checkpoint_hugging_face(l->checkpoint), &files);
+    const mla_chat_options chat = {chosen, files.chat_template, files.tokens, o->date ? o->date : recipe.data.date};
+    if (!status) status = mla_chat_encoder_create(call->context, out, l->tokenizer, &chat);
+    mla_chat_files_free(&files);
+    mla_recipe_free(&recipe);
     return status;
 }
 
 /* What a user says, and all that stands before the answer; *ending is what stands behind it. */
 static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
                               mla_id_list *out, int32_t *ending) {
-    mla_chat_template template_;
     mla_chat_encoder *encoder = NULL;
-    mla_chat_message message = {MLA_CHAT_USER, text, length};
-    mla_status status = choose_template(call, l, &template_);
-    if (!status) status = mla_chat_encoder_create(call->context, &encoder, l->tokenizer, template_);
-    if (!status)
-        status = mla_chat_encode_prompt(call->context, encoder, "--prompt",
-                                        &(mla_chat){.messages = &message, .count = 1}, out);
-    if (!status) *ending = mla_chat_ending(encoder);
+    mla_chat chat = {0};
+    mla_status status = create_chat_encoder(call, l, &encoder);
+    if (!status) status = mla_chat_ask(call->context, text, length, &chat);
+    if (!status) status = mla_chat_encode_prompt(call->context, encoder, "--prompt", &chat, out);
+    if (!status) status = mla_chat_ending(call->context, encoder, ending);
+    mla_chat_free(&chat);
     mla_chat_encoder_destroy(encoder);
     return status;
 }
