@@ -2,7 +2,7 @@
 # Runs the parsers of foreign files under libFuzzer with the address and undefined-behaviour sanitizers.
 #
 #     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: json safetensors index config adapter
-#                                              recipe text tokens checkpoint tokenizer
+#                                              recipe text tokens checkpoint tokenizer jinja chat
 #
 # Prints what each did and ends with 1 at the first crash, leak, hang or broken promise; its input is left in the
 # current folder. Needs clang (Debian: clang).
@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ $# -gt 0 ] || targets=(json safetensors index config adapter recipe text tokens checkpoint tokenizer)
+[ $# -gt 0 ] || targets=(json safetensors index config adapter recipe text tokens checkpoint tokenizer jinja chat)
 command -v clang >/dev/null || { echo "run.sh: clang is missing: apt-get install clang" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,7 +26,7 @@ sizes='"vocab_size":9,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":
 latent='"q_lora_rank":null,"kv_lora_rank":4,"qk_nope_head_dim":4,"qk_rope_head_dim":2,"v_head_dim":4,"first_k_dense_replace":1'
 yarn='{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2,"mscale":1.0,"mscale_all_dim":0.7,"rope_theta":1e4}'
 llama3='{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}'
-mkdir -p "$work"/seeds/{json,safetensors,index,config,adapter,recipe,text,tokens,checkpoint,tokenizer}
+mkdir -p "$work"/seeds/{json,safetensors,index,config,adapter,recipe,text,tokens,checkpoint,tokenizer,jinja,chat}
 printf '\xef\xbb\xbf{"a.b": "x\\n\\u00e9\\ud83d\\ude00\\ud83d", "a": {"b": [NaN, -Infinity, 1e999, 12345678901234567890, -0.5e-3]}, "a": {}}' >"$work/seeds/json/1"
 printf '{"a": {"b": "\\u0000\xff"}, "c\\u0000": [true, false, null, [[]], {}, "long enough for eight at a time \\\\"]}' >"$work/seeds/json/2"
 { number ${#tensors}; printf '%s12345678abcd__' "$tensors"; } >"$work/seeds/safetensors/1"
@@ -52,6 +52,13 @@ printf '\x02\x10[{"text": "a\\n[}\\u00e9"},\n {"text": "b", "x": [1, {}]}]' >"$w
 printf '\x00\x10\xef\xbb\xbfline\nline\n' >"$work/seeds/text/7"
 printf '\x01\x02\x03\x04\x05\x06' >"$work/seeds/tokens/1"
 printf '\x00\x02\x03\x01\x00\x05\x06' >"$work/seeds/checkpoint/1"
+printf '%s' "{{- bos_token }}{%- set ns = namespace(n=0) %}{% for m in messages if m.role != 'x' %}{%- set ns.n = ns.n + loop.index %}{{ m.role ~ ':' + m.content|trim }}{% if m.tool_calls %}{{ m.tool_calls[0].function|tojson(indent=2) }}{% endif %}{% else %}none{% endfor %}" >"$work/seeds/jinja/1"
+printf '%s' "{% macro f(a, b='x') %}{{ a }}{{ b[::-1] }}{% endmacro %}{{ f(messages|map(attribute='role')|join(', ')) }}{% set x | upper %}{{ messages[-1].content.split('<')[0] }}{% endset %}{{ x if x is string and not x in ['a'] else 1 / 2 }}" >"$work/seeds/jinja/2"
+printf '%s' "{%- for m in messages[::-1] -%}{% generation %}{{ '{} {}'.format(loop.index0, m.n|default(2.5)|round(1)) }}{% endgeneration %}{% if loop.first %}{% continue %}{% endif %}{% break %}{%- endfor -%}{{ strftime_now('%d %b %Y') }}" >"$work/seeds/jinja/3"
+printf '%s' '{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant", "content": "b<|endoftext|>", "weight": 0}, {"role": "user", "content": "c"}, {"role": "assistant", "content": null, "reasoning": "r", "tool_calls": [{"function": {"name": "f", "arguments": {"k": 1}}}]}], "tools": [{"name": "f"}]}' >"$work/seeds/chat/1"
+printf '%s' '{"system": "s", "conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "b", "train": true}], "chat_template_kwargs": {"tools2": 1}}' >"$work/seeds/chat/2"
+printf '%s' '{"instruction": "i", "input": "j", "output": "o"}' >"$work/seeds/chat/3"
+printf '%s' '{"q": "i", "a": "j", "prompt": [{"role": "user", "content": "x"}], "completion": [{"role": "assistant", "content": "y"}]}' >"$work/seeds/chat/4"
 
 frame='{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"s"}},{"Sequence":{"id":"A"}}],"special_tokens":{"s":{"id":"s","ids":[256]}}}]}'
 split='{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\s+|\\p{N}"},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}]}'
@@ -74,7 +81,7 @@ for target in "${targets[@]}"; do
         -lxxhash -lpcre2-8 -lutf8proc -lyaml -lz -lzstd -llzma -lbz2 -ldnnl -l:libgomp.so.1 -lm -o "$work/$target")
     mkdir -p "$work/corpus/$target"
     "$work/$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=1024 -print_final_stats=1 \
-        -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/json.dict" "$work/corpus/$target" \
+        -verbosity=0 -use_value_profile=1 -artifact_prefix="$PWD/$target-" -dict="$root/tests/fuzz/$([ "$target" = jinja ] && echo jinja || echo json).dict" "$work/corpus/$target" \
         "$work/seeds/$target" >"$work/$target.log" 2>&1 || { tail -40 "$work/$target.log"; exit 1; }
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$target.log")
     rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$work/$target.log")
