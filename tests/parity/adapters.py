@@ -25,6 +25,7 @@ import tempfile
 
 import h5py
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 
@@ -120,6 +121,33 @@ def check(what, ours, theirs, tolerance):
 # ---- the checks
 
 
+def rename(theirs, out):
+    """As a training loop saves it that knows nothing of PEFT's names."""
+    shutil.copytree(theirs, out)
+    file = out / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    names = {name: f"module.{name}" for name in tensors}
+    for name in names:
+        stem, last = name.rsplit(".", 1)
+        names[name] = f"module.{stem}.default.{last}" if last == "weight" else f"module.{name}.default.weight"
+    safetensors.torch.save_file({names[name]: value for name, value in tensors.items()}, file)
+
+
+def check_incomplete(mla, folder, base, theirs):
+    """Without the tensors of one module, and without any, it is refused."""
+    file = theirs / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    module = sorted(tensors)[0].split(".lora_")[0]
+    for kept in {name: x for name, x in tensors.items() if not name.startswith(module)}, {}:
+        cut = folder / f"cut-{len(kept)}"
+        shutil.copytree(theirs, cut)
+        safetensors.torch.save_file(kept, cut / "adapter_model.safetensors", {"format": "pt"})
+        result = subprocess.run([mla, "merge", base, cut, "--out", folder / "no.h5"], capture_output=True, text=True)
+        if result.returncode == 0 or module.removeprefix("base_model.model.") not in result.stderr:
+            raise Mismatch(f"{len(kept)} of {len(tensors)} tensors were taken: {result.stderr}")
+        shutil.rmtree(cut)
+
+
 def check_loaded(mla, folder, model, base, kind, seed, tolerance):
     """An adapter of PEFT's, with nothing in it zero."""
     torch.manual_seed(seed)
@@ -139,10 +167,14 @@ def check_loaded(mla, folder, model, base, kind, seed, tolerance):
     if relative_error(exact_logits(model, ids), expected) < 1e-2:
         raise Mismatch("the adapter hardly changes anything: the test is worth nothing")
     errors = [check("PEFT's adapter", adapter_logits(mla, folder, base, [theirs], ids), expected, tolerance)]
+    check_incomplete(mla, folder, base, theirs)
     run(mla, "import", theirs, "--base", base, "--out", ours)
     errors.append(check("imported", adapter_logits(mla, folder, base, [ours], ids), expected, tolerance))
     run(mla, "merge", base, theirs, "--out", merged)
     errors.append(check("merged", adapter_logits(mla, folder, merged, [], ids), expected, tolerance))
+    renamed = folder / f"{kind}-renamed"
+    rename(theirs, renamed)
+    errors.append(check("renamed", adapter_logits(mla, folder, base, [renamed], ids), expected, tolerance))
     run(mla, "export", ours, "--out", again)
     errors.append(check("exported again", exact(model, again, ids), expected, 1e-9))
     return max(errors)

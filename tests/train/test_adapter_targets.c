@@ -155,9 +155,63 @@ static void nothing_is_no_adapter(void **state) {
     check_error(f->context, attach(f, &none), MLA_ERROR_FORMAT, "\"(\" is no pattern of names");
 }
 
+/* Names as training loops save them by themselves: the same adapter. */
+static void names_of_other_savers_are_read(void **state) {
+    model_folder *f = *state;
+    static const char *const forms[] = {"base_model.model.%s.lora_%c.default.weight",
+                                        "module.base_model.model.%s.lora_%c.weight",
+                                        "_orig_mod.base_model.model.%s.lora_%c.default.weight"};
+    static tensors t;
+    const mla_linear_layer *other;
+    mla_decoder *model = twelve_layers(f->context);
+    write_config(f, "'target_modules': ['q_proj']");
+    for (int i = 0; i < 3; i++) {
+        collect(model, "q_proj", &t, &other);
+        for (int64_t k = 0; k < t.count; k++) {
+            char module[NAME];
+            snprintf(module, sizeof module, "model.layers.%d.self_attn.q_proj", (int)(k / 2));
+            snprintf(t.names[k], NAME, forms[i], module, "AB"[k % 2]);
+        }
+        check_ok(f->context, attach(f, &t));
+    }
+    collect(model, "q_proj", &t, &other);
+    snprintf(t.names[1], NAME, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight");
+    t.items[1] = t.items[0];
+    t.items[1].name = t.names[1];
+    check_error(f->context, attach(f, &t), MLA_ERROR_FORMAT, "is there twice");
+    mla_decoder_destroy(model);
+}
+
+static void features_are_named(void **state) {
+    model_folder *f = *state;
+    static const struct {
+        const char *tensor, *words;
+    } features[] = {
+        {"base_model.model.lm_head.lora_A.weight", "an adapter on the output is not supported; merge it with PEFT"},
+        {"base_model.model.model.embed_tokens.lora_embedding_A", "an adapter on the embedding is not supported"},
+        {"base_model.model.model.embed_tokens.weight", "a whole weight beside the adapter (modules_to_save, save_"},
+        {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", "a bias of lora_B (lora_bias)"},
+        {"base_model.model.model.layers.0.self_attn.q_proj.bias", "a bias of the base beside the adapter (bias: all"},
+    };
+    static const float zero;
+    static tensors t;
+    const mla_linear_layer *other;
+    mla_decoder *model = twelve_layers(f->context);
+    write_config(f, "'target_modules': ['q_proj', 'lm_head', 'embed_tokens']");
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
+        collect(model, "q_proj", &t, &other);
+        t.items[t.count++] = (mla_safetensors_item){
+            .name = features[i].tensor, .ndim = 2, .shape = {1, 1}, .values = &zero};
+        check_error(f->context, attach(f, &t), MLA_ERROR_FORMAT, features[i].words);
+    }
+    mla_decoder_destroy(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(targets_are_those_of_peft, model_folder_create, model_folder_destroy),
+        cmocka_unit_test_setup_teardown(names_of_other_savers_are_read, model_folder_create, model_folder_destroy),
+        cmocka_unit_test_setup_teardown(features_are_named, model_folder_create, model_folder_destroy),
         cmocka_unit_test_setup_teardown(nothing_is_no_adapter, model_folder_create, model_folder_destroy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

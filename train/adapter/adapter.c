@@ -11,6 +11,8 @@
 
 enum { LARGEST_CONFIG = 16 << 20 };
 
+static const char prefix[] = "base_model.model.";
+
 /* ---- opening ---- */
 
 static mla_status parse_config(mla_adapter *a, const char *file, const char *text, int64_t length) {
@@ -36,11 +38,39 @@ static mla_status adapter_make_room(mla_adapter *a, int64_t count) {
     return a->tensors ? MLA_OK : MLA_ERROR_MEMORY;
 }
 
+/* Takes the first `part` out of a name; `instead` may take its place. */
+static void replace_part(char *name, const char *part, const char *instead) {
+    char *at = strstr(name, part);
+    if (!at) return;
+    memmove(at + strlen(instead), at + strlen(part), strlen(at + strlen(part)) + 1);
+    memcpy(at, instead, strlen(instead));
+}
+
+/* A training loop that saves the state itself has wrappers in front and the adapter's name inside:
+ * "module.base_model.model.X.lora_A.default.weight" is PEFT's "base_model.model.X.lora_A.weight". */
+static void canonical_name(const char *stored, size_t size, char *out) {
+    const char *base = strstr(stored, prefix);
+    size_t front = base ? (size_t)(base - stored) : 0;
+    if (strncmp(stored, "module.", front) && strncmp(stored, "_orig_mod.", front)) front = 0;
+    snprintf(out, size, "%s", stored + front);
+    replace_part(out, ".default.weight", ".weight");
+    if (mla_ends_with(out, ".lora_embedding_A.default") || mla_ends_with(out, ".lora_embedding_B.default"))
+        replace_part(out, ".default", "");
+    replace_part(out, ".lora_magnitude_vector.weight", ".lora_magnitude_vector");
+    replace_part(out, ".lora_magnitude_vector.default", ".lora_magnitude_vector");
+}
+
 static mla_status list_safetensors(mla_adapter *a) {
     mla_status status = adapter_make_room(a, mla_safetensors_count(a->safetensors));
     for (int64_t i = 0; i < a->count && !status; i++) {
         const mla_safetensors_info *t = mla_safetensors_at(a->safetensors, i);
-        status = add_tensor(a, i, t->name, t->ndim, t->shape);
+        char name[2 * MLA_H5_MAX_NAME];
+        canonical_name(t->name, sizeof name, name);
+        for (int64_t k = 0; k < i && !status; k++)
+            if (!strcmp(a->tensors[k].name, name))
+                status = mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %.200s is there twice", a->path, name);
+        if (!status) status = add_tensor(a, i, name, t->ndim, t->shape);
+        a->tensors[i].stored = t;
     }
     return status;
 }
@@ -102,8 +132,6 @@ const char *mla_adapter_path(const mla_adapter *a) { return a->path; }
 const json_t *mla_adapter_config(const mla_adapter *a) { return a->config; }
 
 /* ---- names: PREFIX PROJECTION ENDING ---- */
-
-static const char prefix[] = "base_model.model.";
 
 /* The length of the projection's name in a tensor's, which ends in `ending`; 0 where it is not so. */
 static int projection_length(const char *name, const char *ending) {
@@ -182,12 +210,20 @@ static mla_status attach_part(const mla_adapter *a, mla_decoder *model, mla_line
     return status;
 }
 
+/* What PEFT's adapters may have and ours do not. */
+static mla_status refuse_feature(const mla_adapter *a, const char *tensor, const char *feature) {
+    return mla_fail(a->context, MLA_ERROR_FORMAT,
+                    "%s: %s: %s is not supported; merge it with PEFT (merge_and_unload) and import that model", a->path,
+                    tensor, feature);
+}
+
 static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, const mla_adapter_tensor *tensor,
                                     const char *projection, const char *name, float share) {
     static const char *const endings[] = {".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"};
     static const char *const begins[] = {".lora_A.start.weight", ".lora_B.start.weight", ""};
     char start[128];
     mla_linear_layer *p = mla_adapters_find(model, projection);
+    if (!p && !strcmp(projection, "lm_head")) return refuse_feature(a, tensor->name, "an adapter on the output");
     if (!p)
         return mla_fail(a->context, MLA_ERROR_ARGUMENT,
                         "%s: %s: this model has no projection %s: is it for another base?", a->path, tensor->name,
@@ -202,12 +238,22 @@ static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, co
     return attach_part(a, model, p, projection, &spec, begins);
 }
 
+/* What a tensor is of that no projection's adapter has. */
+static mla_status refuse_tensor(const mla_adapter *a, const char *name) {
+    if (strstr(name, ".lora_embedding_")) return refuse_feature(a, name, "an adapter on the embedding");
+    if (mla_ends_with(name, ".lora_B.bias")) return refuse_feature(a, name, "a bias of lora_B (lora_bias)");
+    if (!strstr(name, ".lora_") && mla_ends_with(name, ".bias"))
+        return refuse_feature(a, name, "a bias of the base beside the adapter (bias: all, lora_only)");
+    if (!strstr(name, ".lora_") && mla_ends_with(name, ".weight"))
+        return refuse_feature(a, name, "a whole weight beside the adapter (modules_to_save, save_embedding_layers)");
+    return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s is no tensor of its adapter that we know", a->path, name);
+}
+
 static mla_status check_all_used(const mla_adapter *a) {
-    for (int64_t i = 0; i < a->count; i++)
-        if (!a->tensors[i].to)
-            return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s is no tensor of its adapter that we know", a->path,
-                            a->tensors[i].name);
-    return MLA_OK;
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < a->count && !status; i++)
+        if (!a->tensors[i].to) status = refuse_tensor(a, a->tensors[i].name);
+    return status;
 }
 
 mla_status mla_adapter_attach(mla_adapter *a, mla_decoder *model, const char *name, float share) {
@@ -230,7 +276,7 @@ mla_status mla_adapter_attach(mla_adapter *a, mla_decoder *model, const char *na
 mla_status mla_adapter_read_tensor(const mla_adapter *a, const mla_adapter_tensor *t, const mla_tensor *to) {
     if (a->checkpoint) return mla_checkpoint_read_adapter(a->checkpoint, t->name, to);
     const float *values = to->data;
-    mla_status status = mla_safetensors_read(a->safetensors, mla_safetensors_find(a->safetensors, t->name), to->data);
+    mla_status status = mla_safetensors_read(a->safetensors, t->stored, to->data);
     for (int64_t i = 0; i < mla_count(to) && !status; i++)
         if (!isfinite(values[i]))
             status = mla_fail(a->context, MLA_ERROR_NUMERIC, "%s: %s: element %lld is %g, not a finite number", a->path,

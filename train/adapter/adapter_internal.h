@@ -11,7 +11,8 @@
 
 /* A tensor in the file, and where attach has made room for it. */
 typedef struct {
-    char name[MLA_H5_MAX_NAME];
+    char name[MLA_H5_MAX_NAME];         /* as PEFT saves it, whatever the file calls it */
+    const mla_safetensors_info *stored; /* in PEFT's file; NULL in ours */
     int ndim;
     int64_t shape[MLA_MAX_DIMS];
     const mla_tensor *to; /* NULL before */

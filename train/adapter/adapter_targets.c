@@ -138,6 +138,9 @@ static void warn_of_names(const mla_adapter *a, const mla_decoder *model) {
         }
         if (!found) mla_few_names_add(&unknown, name ? name : "(no text)");
     }
+    if (json_array_size(json_object_get(a->config, "target_parameters")))
+        mla_warn(a->context, "%s: target_parameters is not acted on: it is for experts, which no model here has",
+                 a->path);
     if (unknown.count)
         mla_warn(a->context, "%s: target_modules names what this model does not have: %s", a->path, unknown.text);
 }
