@@ -88,6 +88,7 @@ FORMS = {"f32": (torch.float32, "1GB"), "f32 sharded": (torch.float32, "50KB"), 
 # Sets of --set for `mla train`: latent attention, and multi-head attention with neighbours as rotary pairs.
 TRAINED = {
     "trained-mla": ["model.kv_lora_rank=24", "model.q_lora_rank=32", "model.qk_rope_head_dim=8"],
+    "trained-mla-ranks": ["model.kv_lora_rank=24", "model.qk_rope_head_dim=8"],
     "trained-mha": ["model.attention=multi_head", "model.num_key_value_heads=2", "model.qk_norm=true"],
 }
 RECIPE = """model: {hidden_size: 64, intermediate_size: 96, num_hidden_layers: 2, max_position_embeddings: 64}
@@ -228,9 +229,12 @@ def check_trained(mla, folder, name, seed, tolerance):
     recipe.write_text(RECIPE % source)
     settings = [word for key in TRAINED[name] + [f"train.seed={seed + 1}"] for word in ("--set", key)]
     run(mla, "train", recipe, *settings, "--out", trained, "--json")
+    if name == "trained-mla-ranks":
+        run(mla, "rank", trained, "--latent", "24,16", "--method", "svd", "--out", folder / "ranks.h5")
+        trained = folder / "ranks.h5"
     run(mla, "export", trained, "--out", ours)
     ids = fill_ids(f"{seed}/ids", (2, 60), 300)
-    check_tokenizer(trained, ours)
+    check_tokenizer(folder / "run", ours)
     return check_logits(mla, folder, trained, ours, ids, tolerance)
 
 

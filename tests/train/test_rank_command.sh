@@ -57,7 +57,9 @@ check 0 "in the weights" "$mla" merge narrow.h5 adapted --out merged.h5
 near "$(loss merged.h5)" "$("$mla" eval --checkpoint narrow.h5 --adapter adapted --tokens $tokens --sequence 32 --json | value loss)" 1e-5 ||
     fail "merged is not unmerged"
 check 0 "" "$mla" train --resume tuned
-check 2 "has no kv_lora_ranks, one for each layer: give all the largest of them" "$mla" export narrow.h5 --out no
+check 0 "the smaller ones are filled up to 7" "$mla" export narrow.h5 --out equal-hf
+check 0 "" "$mla" import equal-hf --out equal-again.h5
+near "$(loss equal-again.h5)" "$(loss narrow.h5)" 1e-5 || fail "an export of unequal ranks has another loss"
 check 0 "" "$mla" rank narrow.h5 --latent 7 --out equal.h5
 near "$(loss equal.h5)" "$(loss narrow.h5)" 1e-5 || fail "equal ranks are not the same model"
 check 0 "DeepseekV3ForCausalLM" "$mla" export equal.h5 --out exported

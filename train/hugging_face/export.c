@@ -4,6 +4,7 @@
 #include "data/tokenizer/tokenizer.h"
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/convert/latent_rank.h"
 #include "train/hugging_face/families/family.h"
 #include "train/hugging_face/families/rotary_rows.h"
 #include "train/hugging_face/model_config.h"
@@ -213,6 +214,25 @@ static mla_status prepare(job *j) {
     return status;
 }
 
+/* transformers has one latent rank for all layers: smaller ones grow, which keeps the function. */
+static mla_status make_ranks_equal(job *j) {
+    const mla_model_config *c = &j->model->config;
+    const mla_latent_rank_options options = {.latent = {1, {c->kv_lora_rank}}};
+    mla_latent_rank_report *report;
+    mla_decoder *equal = NULL;
+    if (!c->kv_lora_ranks.count) return MLA_OK;
+    report = mla_alloc(j->context, 1, sizeof *report, "the ranks");
+    if (!report) return MLA_ERROR_MEMORY;
+    const mla_status status = mla_change_latent_rank(j->model, &options, &equal, report);
+    free(report);
+    if (status) return status;
+    mla_warn(j->context, "%s: transformers has one kv_lora_rank for all layers: the smaller ones are filled up to %lld",
+             mla_checkpoint_path(j->checkpoint), (long long)c->kv_lora_rank);
+    mla_decoder_destroy(j->model);
+    j->model = equal;
+    return MLA_OK;
+}
+
 static mla_status write_tensors(const job *j, int64_t shard_bytes) {
     mla_tensor_map map;
     mla_status status = mla_tensor_map_create(&map, j->model, j->family->rules);
@@ -278,6 +298,7 @@ mla_status mla_export(mla_context *context, const char *path, const char *folder
     }
     if (!status) status = mla_checkpoint_build(checkpoint, &j.model);
     j.checkpoint = checkpoint;
+    if (!status) status = make_ranks_equal(&j);
     if (!status) status = prepare(&j);
     j.type = choose_type(options->type, j.origin);
     if (!status) status = write_folder(&j, name, options, report);

@@ -20,7 +20,8 @@ typedef struct {
 
 /* `path` is a checkpoint or a run folder, `folder` a new or an empty one. It is written as FOLDER.tmp and
  * renamed: wholly there, or not. A model trained here with neighbours as rotary pairs, where transformers has
- * halves, has the rows of q_proj and k_proj reordered for that: the same function. MLA_ERROR_ARGUMENT:
+ * halves, has the rows of q_proj and k_proj reordered for that: the same function. Latents of unequal ranks all get
+ * the largest, with a warning: again the same function. MLA_ERROR_ARGUMENT:
  * transformers has no such model, or the folder is in use. MLA_ERROR_NUMERIC: a weight is too large for the
  * type. The checkpoint of an adapter becomes PEFT's adapter_config.json and adapter_model.safetensors, in f32. */
 mla_status mla_export(mla_context *context, const char *path, const char *folder, const mla_export_options *options,
