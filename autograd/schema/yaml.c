@@ -185,12 +185,10 @@ static mla_status read_stream(reader *r) {
                     r->where);
 }
 
-mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field_table *table, void *object) {
+mla_status mla_yaml_parse(mla_context *context, const char *path, const char *text, int64_t length,
+                          const mla_field_table *table, void *object) {
     reader r = {.context = context, .path = path, .table = table, .object = object};
-    char *text = NULL;
-    int64_t length = 0;
-    mla_status status = mla_file_read(context, &text, &length, path, MAX_BYTES);
-    if (status) return status;
+    mla_status status;
     if (yaml_parser_initialize(&r.parser)) {
         yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, (size_t)length);
         status = read_stream(&r);
@@ -198,6 +196,14 @@ mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field
     } else status = mla_fail(context, MLA_ERROR_MEMORY, "no memory to read %s", path);
     yaml_parser_delete(&r.parser);
     free(r.keys);
+    return status;
+}
+
+mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field_table *table, void *object) {
+    char *text = NULL;
+    int64_t length = 0;
+    mla_status status = mla_file_read(context, &text, &length, path, MAX_BYTES);
+    if (!status) status = mla_yaml_parse(context, path, text, length, table, object);
     free(text);
     return status;
 }

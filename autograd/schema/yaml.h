@@ -12,6 +12,9 @@
  * at most 1 MiB. Errors name the file, the line and the key, for unknown ones the nearest. MLA_ERROR_IO if the file
  * cannot be read, MLA_ERROR_FORMAT if it is no such YAML, MLA_ERROR_ARGUMENT for the rest. */
 mla_status mla_yaml_load(mla_context *context, const char *path, const mla_field_table *table, void *object);
+/* The same from `length` bytes of text, with `path` for messages. */
+mla_status mla_yaml_parse(mla_context *context, const char *path, const char *text, int64_t length,
+                          const mla_field_table *table, void *object);
 
 /* Writes all members but strings that are NULL and empty lists, so that mla_yaml_load reads the same; wholly or, after
  * an error, not at all. MLA_ERROR_ARGUMENT for text that is not UTF-8. */

@@ -68,6 +68,8 @@ check 2 "usage: mla rank [OPTION]... FILE-OR-DIR" "$mla" rank '' --latent 4 --ou
 check 2 "train needs a recipe" "$mla" train '' --out a
 check 2 "finetune needs a recipe, or --resume and a run folder. For adapters" "$mla" finetune --out a
 check 2 "mla finetune --help" "$mla" finetune
+cp "$mla" copied # far from the recipes' files
+check 1 "cannot read nowhere.txt" ./copied train mla-small --set data.source=nowhere.txt --out no
 check 2 "train takes a recipe or --resume, not both" "$mla" train quickstart --resume a
 
 # prepare

@@ -1,7 +1,9 @@
 /* Recipes: the shipped ones load, every way to be wrong is named, and what is saved is what was loaded. */
 #include "layers/decoder.h"
 #include "tests/support/check.h"
+#include "tests/support/files.h"
 #include "train/recipe/recipe.h"
+#include "train/recipe/recipe_path.h"
 
 #include <glob.h>
 #include <stdio.h>
@@ -252,6 +254,28 @@ static int teardown(void **state) {
     return rmdir(folder); /* fails if a save left something behind */
 }
 
+/* Byte by byte, and all of them. */
+static void built_in_recipes_are_the_files(void **state) {
+    glob_t found;
+    const char *text;
+    size_t count = 0;
+    assert_int_equal(glob(MLA_SOURCE_DIR "/train/recipes/*.yaml", 0, NULL, &found), 0);
+    for (const mla_built_in_recipe *r = mla_built_in_recipes; r->name; r++, count++) {
+        char file_name[512];
+        int64_t length;
+        snprintf(file_name, sizeof file_name, "%s/train/recipes/%s.yaml", MLA_SOURCE_DIR, r->name);
+        char *file = file_read(file_name, &length);
+        assert_string_equal(file, r->text);
+        check_ok(*state, mla_recipe_find(*state, r->name, &text));
+        assert_ptr_equal(text, r->text);
+        free(file);
+    }
+    assert_int_equal(count, found.gl_pathc);
+    globfree(&found);
+    check_error(*state, mla_recipe_find(*state, "quickstrt", &text), MLA_ERROR_ARGUMENT,
+                "no recipe that came with mla");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(loads_values_and_keeps_defaults),
                                        cmocka_unit_test(takes_one_source_or_a_list),
@@ -262,6 +286,7 @@ int main(void) {
                                        cmocka_unit_test(saves_what_it_loaded),
                                        cmocka_unit_test(writes_nothing_where_it_may_not),
                                        cmocka_unit_test(shipped_recipes_are_valid),
+                                       cmocka_unit_test(built_in_recipes_are_the_files),
                                        cmocka_unit_test(the_pair_has_equal_parameters)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

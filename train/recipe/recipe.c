@@ -297,13 +297,20 @@ mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *
     return status;
 }
 
+static mla_status read_recipe(mla_context *context, mla_recipe *recipe, const char *name) {
+    const char *text;
+    const mla_status status = mla_recipe_find(context, name, &text);
+    if (status) return status;
+    return text ? mla_yaml_parse(context, name, text, (int64_t)strlen(text), &mla_recipe_fields, recipe)
+                : mla_yaml_load(context, name, &mla_recipe_fields, recipe);
+}
+
 mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char *name, const char *const *sets,
                            int64_t count) {
-    char path[PATH_MAX], where[PATH_MAX + 2] = "";
+    char where[PATH_MAX + 2] = "";
     mla_status status = mla_recipe_default(context, recipe);
-    if (!status && name) status = mla_recipe_path(context, name, sizeof path, path);
-    if (!status && name) snprintf(where, sizeof where, "%s: ", path);
-    if (!status && name) status = mla_yaml_load(context, path, &mla_recipe_fields, recipe);
+    if (!status && name) snprintf(where, sizeof where, "%s: ", name);
+    if (!status && name) status = read_recipe(context, recipe, name);
     for (int64_t i = 0; i < count && !status; i++) status = mla_recipe_set(context, recipe, sets[i]);
     if (!status) status = mla_recipe_check(context, where, recipe);
     if (status) mla_recipe_free(recipe);
