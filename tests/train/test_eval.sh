@@ -27,6 +27,19 @@ near "$(value held_out_loss <chain.json)" "$("$mla" eval --checkpoint chain --js
     fail "the synthetic source's loss is not that of the run"
 check 0 "source entropy" "$mla" eval --checkpoint chain
 
+# In the precision of the training, or as asked; either is named.
+tiny_run half data.source=texts data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2 train.precision=bf16
+said=$(value held_out_loss <half.json)
+for arguments in "" "--precision bf16"; do
+    json=$("$mla" eval --checkpoint half --json $arguments 2>/dev/null)
+    near "$said" "$(value loss <<<"$json")" 1e-6 || fail "eval $arguments of a bf16 run: $json, the run said $said"
+    [ "$(value precision <<<"$json")" = bf16 ] || fail "eval $arguments of a bf16 run: $json"
+done
+json=$("$mla" eval --checkpoint half --json --precision f32)
+[ "$(value precision <<<"$json")" = f32 ] && ! near "$said" "$(value loss <<<"$json")" 1e-7 ||
+    fail "eval --precision f32 of a bf16 run: $json, in bf16 $said"
+check 0 "tokens, in f32" "$mla" eval --checkpoint run
+
 # Texts: every token counts, and bits per byte follow from the loss.
 json=$("$mla" eval --checkpoint other texts/1.txt --json)
 bytes=$(wc -c <texts/1.txt)

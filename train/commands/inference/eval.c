@@ -8,6 +8,7 @@
 #include "train/inference/logits.h"
 #include "train/run/dataset.h"
 #include "train/run/evaluate.h"
+#include "train/run/machine.h"
 
 #include <limits.h>
 #include <math.h>
@@ -15,10 +16,14 @@
 #include <string.h>
 #include <unistd.h>
 
+typedef enum { AS_TRAINED, ALWAYS_F32, ALWAYS_BF16 } eval_precision;
+static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
+
 typedef struct {
     mla_load_options load;
     char *tokens, *logits, *field;
     int64_t batch, sequence;
+    eval_precision precision;
     bool no_bos, json;
 } options;
 
@@ -35,6 +40,8 @@ static const mla_field fields[] = {
      .help = "tokens that are seen together; 0: as in training"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "texts: leave out what the tokenizer puts at the beginning (and end) of each; they follow each other"},
+    {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions,
+     .help = "of the matrix products; auto: as in training, f32 for a model that was imported"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
 };
 #undef AT
@@ -118,7 +125,10 @@ typedef struct {
     mla_evaluation evaluation;
     double bits_per_byte, seconds;
     int64_t sequence;
+    mla_dtype precision;
 } result;
+
+static const char *precision_word(const result *r) { return r->precision == MLA_BF16 ? "bf16" : "f32"; }
 
 static void eval_print_json(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
     json_t *json = json_object();
@@ -126,6 +136,7 @@ static void eval_print_json(const mla_call *call, const mla_loaded *l, const mat
     json_object_set_new(json, "tokens", json_integer(r->evaluation.tokens));
     json_object_set_new(json, "bytes", m->stream.bytes ? json_integer(m->stream.bytes) : json_null());
     json_object_set_new(json, "sequence", json_integer(r->sequence));
+    json_object_set_new(json, "precision", json_string(precision_word(r)));
     mla_report_number(json, "loss", r->evaluation.loss);
     mla_report_number(json, "perplexity", exp(r->evaluation.loss));
     mla_report_number(json, "bits_per_byte", r->bits_per_byte);
@@ -136,8 +147,8 @@ static void eval_print_json(const mla_call *call, const mla_loaded *l, const mat
 
 static void eval_print_text(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
     fprintf(call->out, "checkpoint       %s\n", mla_checkpoint_path(l->checkpoint));
-    fprintf(call->out, "loss             %.4f nats per token over %lld tokens\n", r->evaluation.loss,
-            (long long)r->evaluation.tokens);
+    fprintf(call->out, "loss             %.4f nats per token over %lld tokens, in %s\n", r->evaluation.loss,
+            (long long)r->evaluation.tokens, precision_word(r));
     fprintf(call->out, "perplexity       %.3f\n", exp(r->evaluation.loss));
     if (isfinite(r->bits_per_byte) && m->stream.bytes)
         fprintf(call->out, "bits per byte    %.4f over %lld bytes\n", r->bits_per_byte, (long long)m->stream.bytes);
@@ -165,6 +176,13 @@ static mla_status pack(const mla_call *call, const mla_recipe *recipe, material 
     return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
 }
 
+/* A model that was imported has no recipe. */
+static mla_dtype choose_precision(mla_context *context, const mla_loaded *l, eval_precision wanted,
+                                  const mla_recipe *recipe) {
+    if (wanted == ALWAYS_F32 || (wanted == AS_TRAINED && !mla_checkpoint_recipe(l->checkpoint))) return MLA_F32;
+    return mla_precision_choose(context, wanted == ALWAYS_BF16 ? MLA_PRECISION_BF16 : recipe->train.precision);
+}
+
 static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m,
                                result *r) {
     const options *o = call->options;
@@ -172,6 +190,7 @@ static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const 
     const int64_t usual = recipe->train.microbatch ? recipe->train.microbatch : recipe->train.batch;
     const int64_t batch = o->batch ? o->batch : usual;
     mla_tape *tape = NULL;
+    r->precision = choose_precision(call->context, l, o->precision, recipe);
     r->sequence = o->sequence ? o->sequence : eval_smaller(recipe->train.sequence, c->max_position_embeddings);
     mla_status status = check_sequence(call->context, r->sequence, c);
     if (!status) status = pack(call, recipe, m, r->sequence);
@@ -179,7 +198,7 @@ static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const 
     const double begin = mla_seconds();
     if (!status)
         status = mla_evaluate(tape, l->model,
-                              &(mla_evaluation_data){&m->stream, m->packing, batch, r->sequence, MLA_F32}, 0,
+                              &(mla_evaluation_data){&m->stream, m->packing, batch, r->sequence, r->precision}, 0,
                               &r->evaluation);
     r->seconds = mla_seconds() - begin;
     const mla_token_stream counted = {.count = m->tokens, .bytes = m->stream.bytes};
