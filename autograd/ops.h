@@ -119,6 +119,24 @@ typedef struct {
 mla_tensor *mla_output_loss(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *targets,
                             const mla_output_loss_options *options);
 
+/* y (B,T,D), f32: at each position the mean of x over its document, from the first position to itself; starts as in
+ * mla_attention_mask, NULL: each sequence is one document. */
+mla_tensor *mla_running_mean(mla_tape *tape, mla_tensor *x, const int32_t *starts);
+
+/* What labels are: one of K classes, the probabilities of K flags, or K numbers. */
+typedef enum { MLA_LABELS_CLASSES, MLA_LABELS_FLAGS, MLA_LABELS_NUMBERS } mla_labels_kind;
+typedef struct {
+    mla_labels_kind kind;
+    float scale;         /* of each row's loss */
+    float smoothing;     /* of classes: the share of the label that all classes get alike, 0 to below 1 */
+    mla_tensor *weights; /* f32 (K): of the classes, of flags that are 1; NULL: 1 */
+} mla_label_loss_options;
+/* scale * sum over rows of the loss of logits (..., K): cross-entropy, binary cross-entropy, squared error, the latter
+ * two as means over K. targets i32 (...): the row of `labels` that each is compared with, -1 where none; labels: i32
+ * (N) of classes, otherwise f32 (N,K). One element. MLA_ERROR_ARGUMENT for a target or a class that is not there. */
+mla_tensor *mla_label_loss(mla_tape *tape, mla_tensor *logits, mla_tensor *targets, mla_tensor *labels,
+                           const mla_label_loss_options *options);
+
 /* ---- the general set, for layers of your own ---- */
 
 /* table (V,D), f32, or bf16 without gradient, ids i32 (...) -> (...,D) f32; ids must be in [0,V): checked, an error

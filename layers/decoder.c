@@ -185,7 +185,9 @@ mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_ten
 }
 
 mla_tensor *mla_decoder_logits(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *pass) {
-    return model->config.head->logits(tape, model->head, mla_decoder_hidden(tape, model, ids, pass));
+    const mla_pass ordinary = {0};
+    return model->config.head->logits(tape, model->head, mla_decoder_hidden(tape, model, ids, pass),
+                                      pass ? pass : &ordinary);
 }
 
 mla_tensor *mla_decoder_loss(mla_tape *tape, const mla_decoder *model, const mla_batch *batch) {

@@ -4,6 +4,7 @@
 
 static const char *const norms[] = {"rmsnorm", "layernorm", NULL};
 static const char *const norm_positions[] = {"pre", "post", NULL};
+static const char *const poolings[] = {"last", "mean", NULL};
 static const char *const activations[] = {"silu", "relu", "gelu", "gelu_new", NULL};
 
 /* Bounds on sizes keep every product of two or three of them far from overflow. */
@@ -72,11 +73,19 @@ static const mla_field model_fields[] = {
      .help = "standard deviation of initial weights"},
     {"hidden_act", MLA_FIELD_ENUM, AT(hidden_act), .names = activations, .help = "of the feed-forward"},
     {"mlp_bias", MLA_FIELD_BOOL, AT(mlp_bias), 0, .help = "biases in the feed-forward"},
+    {"num_labels", MLA_FIELD_INT, AT(num_labels), 0, 0, 1 << 20,
+     .help = "sequence, token: classes; 0 in a recipe: as the data has"},
+    {"problem_type", MLA_FIELD_ENUM, AT(problem_type), .names = mla_problem_names,
+     .help = "sequence: whether a document has one label, several, or numbers"},
+    {"classifier_dropout", MLA_FIELD_FLOAT, AT(classifier_dropout), 0, 0, 0.95,
+     .help = "sequence, token: share of the hidden states set to zero before the head in training"},
     {"attention", MLA_FIELD_KIND, AT(attention), .kinds = (const void *const *)mla_attention_kinds,
      .help = "kind of attention"},
     {"feed_forward", MLA_FIELD_KIND, AT(feed_forward), .kinds = (const void *const *)mla_feed_forward_kinds,
      .help = "kind of feed-forward"},
     {"head", MLA_FIELD_KIND, AT(head), .kinds = (const void *const *)mla_head_kinds, .help = "what the model is for"},
+    {"pooling", MLA_FIELD_ENUM, AT(pooling), .names = poolings,
+     .help = "sequence: the hidden state of the last token, or the mean over all"},
     {"position", MLA_FIELD_ENUM, AT(position), .names = mla_position_names, .help = "how the model knows positions"},
     {"latent_norm", MLA_FIELD_BOOL, AT(latent_norm), 1, .help = "RMSNorm on the latents"},
     {"qkv_bias", MLA_FIELD_BOOL, AT(qkv_bias), 0, .help = "multi_head: biases of queries, keys and values"},

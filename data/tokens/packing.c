@@ -9,6 +9,7 @@ typedef struct {
     int64_t first; /* its first token in the stream */
     int64_t count; /* positions */
     int64_t next;  /* piece of the same sequence; -1: none */
+    int64_t document;
 } piece_t;
 
 typedef struct {
@@ -41,7 +42,13 @@ static sequence_t *packing_make_room(mla_packing *p, int64_t count) {
 }
 
 static int64_t count_targets(const mla_packing *p, int64_t first, int64_t count) {
+    const mla_stream_labels *labels = &p->stream->labels;
     int64_t targets = 0;
+    if (labels->form == MLA_TAGS) {
+        for (int64_t i = first; i < first + count; i++) targets += labels->index[i] >= 0;
+        return targets;
+    }
+    if (labels->form) return 1;
     if (!p->stream->answers) return count;
     for (int64_t i = first + 1; i <= first + count; i++) targets += p->stream->answers[i];
     return targets;
@@ -54,7 +61,7 @@ static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
     sequence_t *sequence = status ? NULL : packing_make_room(p, count);
     if (!sequence) return mla_error_status(p->context);
     const int64_t index = p->piece_count++;
-    p->pieces[index] = (piece_t){first, count, -1};
+    p->pieces[index] = (piece_t){first, count, -1, p->report.documents - 1};
     if (sequence->head < 0) sequence->head = index;
     else p->pieces[sequence->tail].next = index;
     sequence->tail = index;
@@ -66,7 +73,7 @@ static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
 
 static mla_status add_example(mla_packing *p, int64_t first, int64_t count) {
     const int64_t kept = packing_smaller(count, p->length);
-    if (!count_targets(p, first, kept)) {
+    if (!kept || !count_targets(p, first, kept)) {
         p->report.left_out++;
         return MLA_OK;
     }
@@ -81,9 +88,30 @@ static mla_status add_text(mla_packing *p, int64_t first, int64_t count) {
     return status;
 }
 
+static mla_status refuse_long(const mla_packing *p, int64_t count) {
+    return mla_fail(p->context, MLA_ERROR_ARGUMENT,
+                    "document %" PRId64 " has %" PRId64 " tokens, more than a sequence of %" PRId64
+                    ": set train.sequence higher, or data.too_long to cut or stride",
+                    p->report.documents, count, p->length);
+}
+
+static mla_status add_labelled(mla_packing *p, int64_t first, int64_t count) {
+    const mla_stream_labels *labels = &p->stream->labels;
+    const bool is_long = count > p->length;
+    if (is_long && labels->too_long == MLA_TOO_LONG_REFUSE) return refuse_long(p, count);
+    if (!count || labels->too_long == MLA_TOO_LONG_CUT || !is_long) return add_example(p, first, count);
+    p->report.strided++;
+    if (labels->form == MLA_TAGS) return add_text(p, first, count);
+    const int64_t step = p->length / 2 ? p->length / 2 : 1;
+    mla_status status = MLA_OK;
+    for (int64_t at = 0; at + p->length < count && !status; at += step) status = add_piece(p, first + at, p->length);
+    return status ? status : add_piece(p, first + count - p->length, p->length);
+}
+
 /* A document of tokens begin ... end - 1. */
 static mla_status add_document(mla_packing *p, int64_t begin, int64_t end) {
     p->report.documents++;
+    if (p->stream->labels.form) return add_labelled(p, begin, end - begin - 1);
     return p->stream->answers ? add_example(p, begin, end - begin - 1) : add_text(p, begin, end - begin - 1);
 }
 
@@ -113,12 +141,21 @@ void mla_packing_destroy(mla_packing *p) {
 
 mla_packing_report mla_packing_report_of(const mla_packing *p) { return p->report; }
 
+static void copy_targets(const mla_packing *p, const piece_t *piece, int32_t *targets) {
+    const mla_stream_labels *labels = &p->stream->labels;
+    if (!labels->form) mla_tokens_copy_targets(p->stream, piece->first + 1, piece->count, targets);
+    for (int64_t k = 0; k < piece->count && labels->form == MLA_TAGS; k++)
+        targets[k] = labels->index[piece->first + k] < 0 ? -1 : (int32_t)(piece->first + k);
+    for (int64_t k = 0; k < piece->count && labels->form && labels->form != MLA_TAGS; k++)
+        targets[k] = k == piece->count - 1 ? (int32_t)piece->document : -1;
+}
+
 void mla_packing_get(const mla_packing *p, int64_t index, int32_t *inputs, int32_t *targets, int32_t *starts) {
     int64_t at = 0;
     for (int64_t i = p->sequences[index].head; i >= 0; i = p->pieces[i].next) {
         const piece_t *piece = &p->pieces[i];
         mla_tokens_copy(p->stream, piece->first, piece->count, inputs + at);
-        mla_tokens_copy_targets(p->stream, piece->first + 1, piece->count, targets + at);
+        copy_targets(p, piece, targets + at);
         for (int64_t k = 0; k < piece->count; k++) starts[at + k] = (int32_t)at;
         at += piece->count;
     }

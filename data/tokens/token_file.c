@@ -13,6 +13,9 @@ enum { SPLITS = 2, NARROW_VOCABULARY = 65536, CHUNK = 1 << 16, HASH_TEXT = 17 };
 
 static const char *const split_names[SPLITS] = {"train", "held_out"};
 
+static const char *const label_datasets[] = {
+    [MLA_UNLABELLED] = "", [MLA_CLASSES] = "classes", [MLA_VALUES] = "values", [MLA_TAGS] = "tags"};
+
 static void hash_text(const char *text, char out[HASH_TEXT]) {
     snprintf(out, HASH_TEXT, "%016" PRIx64, (uint64_t)XXH3_64bits(text, strlen(text)));
 }
@@ -42,17 +45,20 @@ void mla_tokens_copy_targets(const mla_token_stream *stream, int64_t first, int6
 /* ---- Writing */
 
 typedef struct {
-    FILE *tokens, *answers; /* without a name: gone when closed, or when the process ends */
+    FILE *tokens, *answers, *labels; /* without a name: gone when closed, or when the process ends */
     int64_t count, bytes;
+    int64_t label_count; /* numbers */
     int64_t *offsets, documents, capacity;
 } pile_t;
 
 struct mla_token_writer {
     mla_context *context;
-    char *path, *tokenizer;
+    char *path, *tokenizer, *label_names;
     int64_t vocabulary_size;
     int32_t separator;
     bool answers;
+    mla_label_form labels;
+    int64_t label_width;
     mla_h5_options options;
     pile_t piles[SPLITS];
 };
@@ -78,6 +84,7 @@ static mla_status open_nameless(mla_token_writer *w, FILE **out) {
 static mla_status open_pile(mla_token_writer *w, pile_t *pile) {
     mla_status status = open_nameless(w, &pile->tokens);
     if (!status && w->answers) status = open_nameless(w, &pile->answers);
+    if (!status && w->labels) status = open_nameless(w, &pile->labels);
     if (!status)
         status = mla_grow(w->context, &pile->offsets, &pile->capacity, 1, sizeof *pile->offsets, "document offsets");
     if (!status) pile->offsets[0] = 0;
@@ -107,8 +114,12 @@ mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out,
                             .vocabulary_size = options->vocabulary_size,
                             .separator = options->separator,
                             .answers = options->answers,
+                            .labels = options->labels,
+                            .label_width = options->label_width,
+                            .label_names = options->labels ? strdup(options->label_names) : NULL,
                             .options = {.hook = options->hook}};
-    if (!w->path || !w->tokenizer) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a token writer");
+    if (!w->path || !w->tokenizer || (w->labels && !w->label_names))
+        status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a token writer");
     for (int i = 0; !status && i < SPLITS; i++) status = open_pile(w, &w->piles[i]);
     if (status) mla_token_writer_close(w);
     else *out = w;
@@ -120,9 +131,11 @@ void mla_token_writer_close(mla_token_writer *w) {
     for (int i = 0; i < SPLITS; i++) {
         if (w->piles[i].tokens) fclose(w->piles[i].tokens);
         if (w->piles[i].answers) fclose(w->piles[i].answers);
+        if (w->piles[i].labels) fclose(w->piles[i].labels);
         free(w->piles[i].offsets);
     }
     free(w->tokenizer);
+    free(w->label_names);
     free(w->path);
     free(w);
 }
@@ -161,6 +174,20 @@ mla_status mla_token_writer_append(mla_token_writer *w, mla_token_split split, i
     return MLA_OK;
 }
 
+mla_status mla_token_writer_label(mla_token_writer *w, mla_token_split split, int64_t count, const void *labels) {
+    pile_t *pile = &w->piles[split];
+    const int64_t *last = pile->offsets + pile->documents;
+    const int64_t wanted = w->labels == MLA_CLASSES ? 1 : w->labels == MLA_VALUES ? w->label_width : last[0] - last[-1];
+    const int32_t separator = -1;
+    if (count + (w->labels == MLA_TAGS) != wanted)
+        return mla_fail(w->context, MLA_ERROR_ARGUMENT, "%s: document %" PRId64 " has %" PRId64 " labels, not %" PRId64,
+                        w->path, pile->documents - 1, count, wanted - (w->labels == MLA_TAGS));
+    bool written = fwrite(labels, 4, (size_t)count, pile->labels) == (size_t)count;
+    if (w->labels == MLA_TAGS) written = written && fwrite(&separator, 4, 1, pile->labels) == 1;
+    pile->label_count += wanted;
+    return written ? MLA_OK : write_failed(w);
+}
+
 /* The dataset of `count` elements that wait in a nameless file. */
 static mla_status write_list(mla_token_writer *w, mla_h5_file *file, const char *name, mla_h5_type type,
                              int64_t count_all, FILE *from) {
@@ -185,6 +212,9 @@ static mla_status write_split(mla_token_writer *w, mla_h5_file *file, int split)
                                    pile->tokens);
     if (!status && w->answers)
         status = write_list(w, file, name_in(name, split, "answers"), MLA_H5_U8, pile->count, pile->answers);
+    if (!status && w->labels)
+        status = write_list(w, file, name_in(name, split, label_datasets[w->labels]),
+                            w->labels == MLA_VALUES ? MLA_H5_F32 : MLA_H5_I32, pile->label_count, pile->labels);
     if (status) return status;
     mla_h5_write(file, name_in(name, split, "document_offsets"), MLA_H5_I64, 1, &(int64_t){pile->documents + 1},
                  pile->offsets);
@@ -202,6 +232,7 @@ mla_status mla_token_writer_commit(mla_token_writer *w) {
     mla_h5_write_i64(file, "/separator", w->separator);
     mla_h5_write_text(file, "/tokenizer", w->tokenizer);
     mla_h5_write_text(file, "/tokenizer_hash", hash);
+    if (w->label_names) mla_h5_write_text(file, "/labels", w->label_names);
     status = mla_h5_commit(file);
 done:
     mla_h5_close(file);
@@ -212,7 +243,7 @@ done:
 
 struct mla_token_file {
     mla_context *context;
-    char *path, *tokenizer;
+    char *path, *tokenizer, *label_names;
     mla_h5_file *h5;
     int64_t vocabulary_size, separator;
     mla_token_stream streams[SPLITS];
@@ -268,15 +299,46 @@ static mla_status map_answers(mla_token_file *f, int split) {
     return status ? status : check_answers(f, split, count);
 }
 
-/* Most files have no answers. */
-static mla_status find_answers(const mla_token_file *f, bool *found) {
+static mla_status map_labels(mla_token_file *f, int split, mla_label_form form) {
+    mla_token_stream *s = &f->streams[split];
+    const int64_t rows = form == MLA_TAGS ? s->count : s->documents;
+    const void *labels = NULL;
+    char name[64];
+    int64_t count;
+    const mla_status status = map_list(f, name_in(name, split, label_datasets[form]),
+                                       form == MLA_VALUES ? MLA_H5_F32 : MLA_H5_I32, &count, &labels);
+    if (status) return status;
+    s->labels = (mla_stream_labels){form, rows && form == MLA_VALUES ? count / rows : 1, NULL, NULL, MLA_TOO_LONG_CUT};
+    if (form == MLA_VALUES) s->labels.values = labels;
+    else s->labels.index = labels;
+    if (count == rows * s->labels.width) return MLA_OK;
+    return mla_fail(f->context, MLA_ERROR_FORMAT, "%s: %s are %" PRId64 " labels for %" PRId64 " %s", f->path, name,
+                    count, rows, form == MLA_TAGS ? "tokens" : "documents");
+}
+
+/* Most files have neither answers nor labels. */
+static mla_status find_others(const mla_token_file *f, bool *answers, mla_label_form *labels) {
     mla_h5_info *all = NULL;
     int64_t count = 0;
     mla_status status = mla_h5_list(f->h5, "/", &all, &count);
-    *found = false;
-    for (int64_t i = 0; i < count; i++) *found |= strstr(all[i].name, "/answers") != NULL;
+    *answers = false;
+    *labels = MLA_UNLABELLED;
+    for (int64_t i = 0; i < count; i++) {
+        *answers |= strstr(all[i].name, "/answers") != NULL;
+        for (int form = MLA_CLASSES; form <= MLA_TAGS; form++)
+            if (!strcmp(strrchr(all[i].name, '/') + 1, label_datasets[form])) *labels = (mla_label_form)form;
+    }
     free(all);
     return status;
+}
+
+static mla_status map_others(mla_token_file *f) {
+    bool answers;
+    mla_label_form labels;
+    mla_status status = find_others(f, &answers, &labels);
+    for (int i = 0; !status && answers && i < SPLITS; i++) status = map_answers(f, i);
+    for (int i = 0; !status && labels && i < SPLITS; i++) status = map_labels(f, i, labels);
+    return !status && labels ? mla_h5_read_text(f->h5, "/labels", &f->label_names) : status;
 }
 
 static mla_status map_split(mla_token_file *f, int split) {
@@ -333,9 +395,7 @@ mla_status mla_token_file_open(mla_context *context, mla_token_file **out, const
                                 : mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
     if (!status) status = read_head(f);
     for (int i = 0; !status && i < SPLITS; i++) status = map_split(f, i);
-    bool answers = false;
-    if (!status) status = find_answers(f, &answers);
-    for (int i = 0; !status && answers && i < SPLITS; i++) status = map_answers(f, i);
+    if (!status) status = map_others(f);
     if (status) mla_token_file_close(f);
     else *out = f;
     return status;
@@ -344,6 +404,7 @@ mla_status mla_token_file_open(mla_context *context, mla_token_file **out, const
 void mla_token_file_close(mla_token_file *f) {
     if (!f) return;
     mla_h5_close(f->h5);
+    free(f->label_names);
     free(f->tokenizer);
     free(f->path);
     free(f);
@@ -355,6 +416,7 @@ const mla_token_stream *mla_token_file_stream(const mla_token_file *f, mla_token
 int64_t mla_token_file_vocabulary_size(const mla_token_file *f) { return f->vocabulary_size; }
 int32_t mla_token_file_separator(const mla_token_file *f) { return (int32_t)f->separator; }
 const char *mla_token_file_tokenizer(const mla_token_file *f) { return f->tokenizer; }
+const char *mla_token_file_label_names(const mla_token_file *f) { return f->label_names; }
 
 mla_status mla_token_file_expect_tokenizer(const mla_token_file *f, const char *tokenizer) {
     if (!strcmp(f->tokenizer, tokenizer)) return MLA_OK;

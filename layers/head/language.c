@@ -13,8 +13,15 @@ static mla_status language_build(const mla_builder *b, void *head, mla_tensor *e
     return mla_error_status(b->context);
 }
 
-static mla_tensor *logits(mla_tape *tape, const void *head, mla_tensor *hidden) {
+static mla_status check(mla_context *context, const char *where, mla_model_config *config) {
+    if (!config->num_labels) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%snum_labels: a language model has none; set head: sequence or token, or leave it out", where);
+}
+
+static mla_tensor *logits(mla_tape *tape, const void *head, mla_tensor *hidden, const mla_pass *pass) {
     const mla_language_head *h = head;
+    (void)pass;
     return mla_linear(tape, hidden, h->weight, NULL);
 }
 
@@ -24,5 +31,9 @@ static mla_tensor *loss(mla_tape *tape, const void *head, mla_tensor *hidden, co
     return mla_output_loss(tape, hidden, h->weight, batch->targets, &(mla_output_loss_options){.scale = batch->scale});
 }
 
-const mla_head_kind mla_language_kind = {
-    .name = "language", .size = sizeof(mla_language_head), .build = language_build, .logits = logits, .loss = loss};
+const mla_head_kind mla_language_kind = {.name = "language",
+                                         .size = sizeof(mla_language_head),
+                                         .check = check,
+                                         .build = language_build,
+                                         .logits = logits,
+                                         .loss = loss};

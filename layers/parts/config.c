@@ -2,6 +2,8 @@
 
 const char *const mla_position_names[] = {"rope", "learned", "none", NULL};
 const char *const mla_rope_scaling_names[] = {"none", "yarn", "llama3", "linear", "longrope", NULL};
+const char *const mla_problem_names[] = {"single_label_classification", "multi_label_classification", "regression",
+                                         NULL};
 
 int64_t mla_model_config_latent_rank(const mla_model_config *c, int64_t layer) {
     return c->kv_lora_ranks.count ? c->kv_lora_ranks.items[layer] : c->kv_lora_rank;

@@ -28,6 +28,10 @@ typedef enum {
     MLA_ROPE_SCALING_LINEAR,
     MLA_ROPE_SCALING_LONGROPE
 } mla_rope_scaling_type;
+/* What labels are, in Hugging Face's words; what a document's logits are made of. */
+typedef enum { MLA_PROBLEM_SINGLE_LABEL, MLA_PROBLEM_MULTI_LABEL, MLA_PROBLEM_REGRESSION } mla_problem_type;
+typedef enum { MLA_POOLING_LAST, MLA_POOLING_MEAN } mla_pooling;
+extern const char *const mla_problem_names[];                                   /* end with NULL */
 extern const char *const mla_position_names[], *const mla_rope_scaling_names[]; /* end with NULL */
 
 /* Longer contexts than trained on: YaRN (Peng et al. 2023) as DeepSeek uses it, Llama 3's rule, one factor for all
@@ -67,10 +71,14 @@ typedef struct {
     double initializer_range; /* standard deviation of initial weights */
     mla_activation hidden_act;
     bool mlp_bias;
+    int64_t num_labels; /* heads that label: K; language: 0 */
+    mla_problem_type problem_type;
+    double classifier_dropout; /* heads that label: of what they are applied to */
     /* our own */
     const mla_attention_kind *attention;
     const mla_feed_forward_kind *feed_forward;
     const mla_head_kind *head;
+    mla_pooling pooling; /* sequence */
     mla_position_kind position;
     bool latent_norm; /* RMSNorm on the latents of queries, keys and values */
     bool qkv_bias;    /* multi_head: biases of q_proj, k_proj and v_proj only, as Qwen2 */

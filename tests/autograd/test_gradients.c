@@ -387,6 +387,31 @@ static void gradient_of_output_loss(void **state) {
     }
 }
 
+static mla_tensor *build_running_mean(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    return mla_running_mean(tape, in[0], user);
+}
+
+static void gradient_of_running_mean(void **state) {
+    check_gradients(*state, build_running_mean, NULL, {{3, {2, 6, 5}}});
+    check_gradients(*state, build_running_mean, starts, {{3, {2, 9, 70}}});
+}
+
+static mla_tensor *build_label_loss(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    static const int32_t targets[] = {1, -1, 0, 2, 1}, classes[] = {3, 0, 2};
+    static const float values[] = {0, 1, 0.25f, 1, 1, 0, -1, 2, 1, 0, 0, 1}, weights[] = {0.5f, 2, 1, 3};
+    mla_label_loss_options o = *(const mla_label_loss_options *)user;
+    mla_tensor *labels = o.kind ? mla_input(tape, MLA_F32, 2, (int64_t[]){3, 4}, values)
+                                : mla_input(tape, MLA_I32, 1, (int64_t[]){3}, classes);
+    if (o.kind != MLA_LABELS_NUMBERS) o.weights = mla_input(tape, MLA_F32, 1, (int64_t[]){4}, weights);
+    return mla_label_loss(tape, in[0], mla_input(tape, MLA_I32, 1, (int64_t[]){5}, targets), labels, &o);
+}
+
+static void gradient_of_label_loss(void **state) {
+    static const mla_label_loss_options all[] = {
+        {.scale = 0.3f}, {.scale = 0.3f, .smoothing = 0.2f}, {MLA_LABELS_FLAGS, 0.3f}, {MLA_LABELS_NUMBERS, 0.3f}};
+    for (int k = 0; k < 4; k++) check_gradients(*state, build_label_loss, &all[k], {{2, {5, 4}}});
+}
+
 /* ---- no op without a check ---- */
 
 static mla_tensor *build_lora_norm(mla_tape *tape, mla_tensor *const *in, const void *user) {
@@ -468,7 +493,8 @@ int main(void) {
         cmocka_unit_test(gradient_of_concat),       cmocka_unit_test(gradient_of_sum),
         cmocka_unit_test(gradient_of_softmax),      cmocka_unit_test(gradient_of_lora),
         cmocka_unit_test(gradient_of_dora),         cmocka_unit_test(gradient_of_lora_weight),
-        cmocka_unit_test(gradient_of_output_loss),  cmocka_unit_test(every_op_has_been_checked),
+        cmocka_unit_test(gradient_of_output_loss),  cmocka_unit_test(gradient_of_running_mean),
+        cmocka_unit_test(gradient_of_label_loss),   cmocka_unit_test(every_op_has_been_checked),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

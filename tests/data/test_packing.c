@@ -142,9 +142,69 @@ static void nothing_to_learn_is_an_error(void **state) {
     free(c);
 }
 
+/* Documents of 3, 14 and 2 tokens and their separators, labelled each, or each token but those of the second's end. */
+static corpus *make_labelled(mla_label_form form, mla_too_long too_long) {
+    static const int32_t classes[] = {1, 0, 1};
+    static int32_t tags[22];
+    corpus *c = make_corpus(3, (const int[]){4, 15, 3}, false);
+    for (int i = 0; i < 22; i++) tags[i] = i < 10 ? i % 2 : -1;
+    c->stream.labels = (mla_stream_labels){form, 1, form == MLA_TAGS ? tags : classes, NULL, too_long};
+    return c;
+}
+
+static mla_packing_report pack_labelled(mla_context *context, mla_label_form form, mla_too_long too_long,
+                                        int32_t ids[3][LENGTH], int32_t targets[3][LENGTH]) {
+    corpus *c = make_labelled(form, too_long);
+    int32_t starts[LENGTH];
+    mla_packing *p;
+    check_ok(context, mla_packing_create(context, &p, &c->stream, LENGTH));
+    const mla_packing_report r = mla_packing_report_of(p);
+    for (int64_t i = 0; i < r.sequences; i++) mla_packing_get(p, i, ids[i], targets[i], starts);
+    mla_packing_destroy(p);
+    free(c);
+    return r;
+}
+
+static void labels_are_at_the_last_token(void **state) {
+    int32_t ids[3][LENGTH], targets[3][LENGTH];
+    mla_packing_report r = pack_labelled(*state, MLA_CLASSES, MLA_TOO_LONG_CUT, ids, targets);
+    assert_int_equal(r.sequences, 2);
+    assert_int_equal(r.targets, 3);
+    assert_int_equal(r.cut, 1);
+    assert_memory_equal(ids[0], ((int32_t[]){0, 1, 2, 19, 20, 0, 0, 0, 0, 0}), sizeof ids[0]);
+    assert_memory_equal(targets[0], ((int32_t[]){-1, -1, 0, -1, 2, -1, -1, -1, -1, -1}), sizeof ids[0]);
+    assert_int_equal(ids[1][9], 13);
+    assert_int_equal(targets[1][9], 1);
+
+    r = pack_labelled(*state, MLA_CLASSES, MLA_TOO_LONG_STRIDE, ids, targets); /* 0 to 9, and the last ten */
+    assert_int_equal(r.sequences, 3);
+    assert_int_equal(r.strided, 1);
+    assert_int_equal(ids[2][0], 8);
+    assert_int_equal(ids[2][9], 17);
+    assert_int_equal(targets[1][9], 1);
+    assert_int_equal(targets[2][9], 1);
+}
+
+static void tags_are_at_their_tokens(void **state) {
+    int32_t ids[3][LENGTH], targets[3][LENGTH];
+    const mla_packing_report r = pack_labelled(*state, MLA_TAGS, MLA_TOO_LONG_STRIDE, ids, targets);
+    assert_int_equal(r.targets, 3 + 6);
+    assert_memory_equal(targets[1], ((int32_t[]){4, 5, 6, 7, 8, 9, -1, -1, -1, -1}), sizeof ids[0]);
+}
+
+static void long_documents_may_be_refused(void **state) {
+    mla_packing *p;
+    corpus *c = make_labelled(MLA_CLASSES, MLA_TOO_LONG_REFUSE);
+    check_error(*state, mla_packing_create(*state, &p, &c->stream, LENGTH), MLA_ERROR_ARGUMENT,
+                "document 2 has 14 tokens, more than a sequence of 10");
+    free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(places_are_as_documented), cmocka_unit_test(every_target_is_there_once),
-        cmocka_unit_test(examples_are_cut_and_left_out), cmocka_unit_test(nothing_to_learn_is_an_error)};
+        cmocka_unit_test(places_are_as_documented),      cmocka_unit_test(every_target_is_there_once),
+        cmocka_unit_test(examples_are_cut_and_left_out), cmocka_unit_test(nothing_to_learn_is_an_error),
+        cmocka_unit_test(labels_are_at_the_last_token),  cmocka_unit_test(tags_are_at_their_tokens),
+        cmocka_unit_test(long_documents_may_be_refused)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -186,7 +186,7 @@ static void evaluation_is_of_answers_alone(void **state) {
     snprintf(set, sizeof set, "data.tokens=%s", tokens);
     chat_recipe(context, &recipe, (const char *const[]){"data.source=", set, "optim.lr=1e-12", NULL});
     check_ok(context, mla_train(context, &recipe, &(mla_train_options){.out = out}, &result));
-    check_close(result.held_out_loss, loss_by_hand(context, &recipe, held_out), 1e-6);
+    check_close(result.held_out.loss, loss_by_hand(context, &recipe, held_out), 1e-6);
     assert_true(isnan(result.bits_per_byte));
     mla_token_file_close(file);
     mla_recipe_free(&recipe);

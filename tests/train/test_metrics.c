@@ -20,6 +20,8 @@ static mla_metrics line_of(int64_t step) {
                          .loss = 1.0 / (double)(step + 2),
                          .divergence = step % 3 ? NAN : 0.7,
                          .held_out_loss = step % 2 ? NAN : 0.1 + 0.2,
+                         .accuracy = step % 4 ? NAN : 0.875,
+                         .macro_f1 = step % 4 ? NAN : 0.75,
                          .lr = 1e-3,
                          .grad_norm = 0.5,
                          .seconds = 0.25,
@@ -73,6 +75,8 @@ static void reads_what_it_wrote(void **state) {
         assert_true(lines[i].loss == expected.loss); /* to the last bit */
         assert_int_equal(isnan(lines[i].held_out_loss), isnan(expected.held_out_loss));
         if (!isnan(expected.held_out_loss)) assert_true(lines[i].held_out_loss == expected.held_out_loss);
+        assert_int_equal(isnan(lines[i].macro_f1), isnan(expected.macro_f1));
+        if (!isnan(expected.accuracy)) assert_true(lines[i].accuracy == expected.accuracy);
         assert_int_equal(isnan(lines[i].divergence), isnan(expected.divergence));
         if (!isnan(expected.divergence)) assert_true(lines[i].divergence == expected.divergence);
         assert_int_equal(isnan(lines[i].paused), isnan(expected.paused));
@@ -193,6 +197,7 @@ static void progress_prints_plain_lines(void **state) {
     for (int64_t step = 1; step <= 100; step++) {
         mla_metrics line = line_of(step);
         line.held_out_loss = step == 15 ? 0.75 : NAN;
+        line.accuracy = line.macro_f1 = NAN;
         line.skipped = step == 17;
         mla_progress_step(progress, &line);
     }

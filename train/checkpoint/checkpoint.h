@@ -6,6 +6,7 @@
  *     /config/model  recipe    JSON texts
  *     /config/hugging_face     JSON text, where the model came from Hugging Face's files (train/hugging_face/import.h)
  *     /tokenizer               tokenizer.json as a text, where the run has one
+ *     /config/labels           JSON list of names, where its head labels
  *
  * The checkpoint of an adapter has its tensors instead of the model's, and says which model it is for:
  *
@@ -45,6 +46,7 @@ typedef struct {
     const mla_adamw_state *moments;
     const mla_run_state *state;
     const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
+    const char *labels;                            /* JSON list of names */
     const char *adapter, *base;                    /* JSON texts: of the model only the adapter is saved */
     mla_distant_moments *distant;                  /* instead of moments; or NULL */
 } mla_checkpoint_content;
@@ -99,6 +101,7 @@ const mla_model_config *mla_checkpoint_config(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_recipe(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_hugging_face(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_labels(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_adapter(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_base(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);

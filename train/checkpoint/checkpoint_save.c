@@ -133,6 +133,7 @@ static void write_texts(mla_h5_file *file, const mla_checkpoint_copy *c) {
                                     {"/config/hugging_face", c->content.hugging_face},
                                     {"/config/adapter", c->content.adapter},
                                     {"/config/base", c->content.base},
+                                    {"/config/labels", c->content.labels},
                                     {"/tokenizer", c->content.tokenizer}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i][1]) mla_h5_write_text(file, texts[i][0], texts[i][1]);

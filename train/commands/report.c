@@ -21,3 +21,9 @@ json_t *mla_report_text(mla_context *context, const mla_bytes *text) {
     free(valid);
     return json;
 }
+
+void mla_report_scores(FILE *out, const mla_label_scores *s) {
+    if (isfinite(s->accuracy)) fprintf(out, "accuracy         %.4f of %lld\n", s->accuracy, (long long)s->targets);
+    if (isfinite(s->macro_f1)) fprintf(out, "F1               %.4f macro, %.4f micro\n", s->macro_f1, s->micro_f1);
+    if (isfinite(s->rmse)) fprintf(out, "error            %.4f (root mean square)\n", s->rmse);
+}

@@ -3,6 +3,7 @@
 #define MLA_TRAIN_COMMANDS_REPORT_H
 
 #include "data/tokenizer/tokenizer.h"
+#include "train/run/label_evaluation.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -12,6 +13,9 @@ void mla_report_number(json_t *json, const char *key, double value);
 
 /* A text with U+FFFD in the place of bytes that are no characters: JSON takes only those. NULL without memory. */
 json_t *mla_report_text(mla_context *context, const mla_bytes *text);
+
+/* Accuracy and F1, or the error of numbers, a line each. */
+void mla_report_scores(FILE *out, const mla_label_scores *scores);
 
 /* Prints the object on one line and frees it. */
 void mla_report_print(FILE *out, json_t *json);

@@ -246,6 +246,20 @@ mla_status mla_team_add(mla_team *t, double *sum, int64_t *count) {
     return status;
 }
 
+mla_status mla_team_add_all(mla_team *t, double *sums, int64_t count) {
+    if (!t->comm) return MLA_OK;
+    const int ranks = mla_comm_world(t->comm);
+    double *all = mla_alloc(t->context, ranks * count, sizeof *all, "the sums of all ranks");
+    const mla_status status = all ? mla_comm_share(t->comm, sums, count * (int64_t)sizeof *sums, all)
+                                  : MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < count && !status; i++) {
+        sums[i] = 0;
+        for (int r = 0; r < ranks; r++) sums[i] += all[r * count + i];
+    }
+    free(all);
+    return status;
+}
+
 mla_status mla_team_save(mla_team *t, mla_saver *saver, mla_checkpoint_content content) {
     if (mla_comm_rank(t->comm)) return t->shard ? mla_shard_serve(t->shard) : MLA_OK;
     if (t->shard) content.distant = mla_shard_moments(t->shard);

@@ -62,6 +62,8 @@ double mla_team_waited(mla_team *team);
 
 /* Sums over the ranks. */
 mla_status mla_team_add(mla_team *team, double *sum, int64_t *count);
+/* The same for `count` numbers, which is the same on all ranks. */
+mla_status mla_team_add_all(mla_team *team, double *sums, int64_t count);
 
 /* Rank 0 saves `content`, whose moments are put in here; the others bring theirs, and have no saver. */
 mla_status mla_team_save(mla_team *team, mla_saver *saver, mla_checkpoint_content content);

@@ -1,5 +1,6 @@
 #include "train/forecast/rehearsal.h"
 #include "autograd/base/random.h"
+#include "layers/head/classification.h"
 #include "optim/clip.h"
 #include "train/run/machine.h"
 #include "train/run/trained_model.h"
@@ -31,7 +32,9 @@ static mla_status rehearsal_build(mla_rehearsal *r) {
     if (!status) status = mla_tape_create(r->context, &r->tape, NULL);
     if (status) return status;
     r->ids = mla_alloc(r->context, r->rows * r->recipe->train.sequence, sizeof *r->ids, "a microbatch");
-    if (!r->ids) return MLA_ERROR_MEMORY;
+    r->zeros = mla_alloc(r->context, r->recipe->model.vocab_size * (1 + r->recipe->model.num_labels), sizeof *r->zeros,
+                         "labels");
+    if (!r->ids || !r->zeros) return MLA_ERROR_MEMORY;
     mla_params_initialise(r->model->params, 1);
     fill_ids(r);
     return MLA_OK;
@@ -47,6 +50,7 @@ mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_reci
     if (begins_elsewhere(&recipe->finetune)) status = mla_finetune_open(context, &out->base, recipe, NULL);
     if (status) return status;
     recipe->model.vocab_size = vocabulary_of(recipe);
+    if (recipe->model.head->labels && !recipe->model.num_labels) recipe->model.num_labels = 2;
     status = mla_memory_predict(context, recipe, mla_teacher_config(&out->base.teacher), rows, out->precision,
                                 &out->plan);
     out->plan.copy = 0;
@@ -60,6 +64,15 @@ void mla_rehearsal_close(mla_rehearsal *r) {
     mla_decoder_destroy(r->model);
     mla_finetune_close(&r->base);
     free(r->ids);
+    free(r->zeros);
+}
+
+/* The label of every id is 0; every token has one, which costs no more than what is usual. */
+static mla_tensor *labels_input(const mla_rehearsal *r) {
+    const mla_model_config *c = &r->model->config;
+    const bool classes = mla_classification_labels(c) == MLA_LABELS_CLASSES;
+    return mla_input(r->tape, classes ? MLA_I32 : MLA_F32, classes ? 1 : 2, (int64_t[]){c->vocab_size, c->num_labels},
+                     r->zeros);
 }
 
 mla_status mla_rehearsal_pass(mla_rehearsal *r, int64_t rows, const mla_step *step, double *loss) {
@@ -68,10 +81,11 @@ mla_status mla_rehearsal_pass(mla_rehearsal *r, int64_t rows, const mla_step *st
     const mla_objective objective = mla_teacher_objective(&r->base.teacher, &r->recipe->finetune, NULL);
     mla_tape_begin(r->tape, step);
     mla_tensor *ids = mla_input(r->tape, MLA_I32, 2, shape, r->ids);
-    const mla_batch batch = {.ids = ids,
-                             .targets = ids,
-                             .scale = 1.0f / (float)(train->batch * train->sequence),
-                             .pass = {.recompute = train->recompute, .loss_share = (float)rows / (float)train->batch}};
+    mla_batch batch = {.ids = ids,
+                       .targets = ids,
+                       .scale = 1.0f / (float)(train->batch * train->sequence),
+                       .pass = {.recompute = train->recompute, .loss_share = (float)rows / (float)train->batch}};
+    if (r->model->config.head->labels) batch.labels = labels_input(r);
     mla_tensor *result = mla_objective_loss(r->tape, r->model, &batch, &objective);
     const mla_status status = mla_backward(r->tape, result);
     if (!status) *loss = (double)*(const float *)result->data;

@@ -18,7 +18,8 @@ typedef struct {
     mla_decoder *model;
     mla_adamw_state moments;
     mla_tape *tape;
-    int32_t *ids; /* (rows, sequence), also the targets */
+    int32_t *ids;   /* (rows, sequence), also the targets */
+    int32_t *zeros; /* the labels of a head that labels, one for each id */
 } mla_rehearsal;
 
 /* Builds the model. The recipe is a copy whose strings are not freed, and outlives it: it gets the base's

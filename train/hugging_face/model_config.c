@@ -1,4 +1,5 @@
 #include "train/hugging_face/model_config.h"
+#include "layers/head/head.h"
 #include "train/hugging_face/families/family.h"
 
 #include <stdio.h>
@@ -272,6 +273,7 @@ mla_status mla_hugging_face_read(mla_context *context, const char *where, const 
 /* What of a model a family has no word for; NULL where it has one for all. */
 static const char *obstacle(const mla_family *f, const mla_model_config *c) {
     if (c->attention != f->attention->kind) return "attention of this kind";
+    if (c->head->labels) return "head that labels";
     if (c->position != MLA_POSITION_ROPE) return "position other than rope";
     if (c->norm != MLA_NORM_RMSNORM) return "norm: layernorm";
     if (c->norm_position != MLA_NORM_PRE) return "norm_position: post";

@@ -1,5 +1,6 @@
 #include "train/inference/generation.h"
 #include "autograd/base/clock.h"
+#include "layers/head/head.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static mla_status next_logits(generator *g, const float **logits) {
     mla_tensor *ids = mla_input(g->tape, MLA_I32, 2, (int64_t[]){1, fresh}, g->ids + seen);
     mla_tensor *hidden = mla_decoder_hidden(g->tape, g->model, ids, &(mla_pass){.cache = g->cache});
     mla_tensor *last = mla_slice(g->tape, hidden, 1, fresh - 1, 1);
-    *logits = g->model->config.head->logits(g->tape, g->model->head, last)->data;
+    *logits = g->model->config.head->logits(g->tape, g->model->head, last, &(mla_pass){0})->data;
     return mla_error_status(g->context);
 }
 
@@ -108,6 +109,10 @@ mla_status mla_generate(mla_context *context, const mla_decoder *model, const ml
                         mla_generation *out) {
     generator g = {.context = context, .model = model, .options = options};
     *out = (mla_generation){0};
+    if (model->config.head->labels)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "this model labels text (head: %s) and continues none: use mla classify",
+                        model->config.head->name);
     mla_status status = set_up(&g);
     if (!status) status = generate(&g, out);
     tear_down(&g);

@@ -1,5 +1,6 @@
 #include "train/inference/logits.h"
 #include "data/formats/h5.h"
+#include "layers/head/head.h"
 
 #include <stdlib.h>
 
@@ -54,7 +55,7 @@ static mla_status convert(mla_context *context, const mla_decoder *model, mla_h5
     if (!status) status = mla_h5_begin(out, "/logits", MLA_H5_F32, 3, shape);
     for (int64_t n = 0; n < shape[0] && !status; n++) {
         status = mla_h5_read_rows(in, "/ids", MLA_H5_I32, 2, shape, n, 1, ids);
-        if (!status) status = check_ids(context, path, n, shape[1], ids, shape[2]);
+        if (!status) status = check_ids(context, path, n, shape[1], ids, model->config.vocab_size);
         if (!status) status = append_logits(tape, model, ids, shape[1], out);
     }
     mla_tape_destroy(tape);
@@ -65,7 +66,7 @@ static mla_status convert(mla_context *context, const mla_decoder *model, mla_h5
 mla_status mla_logits_write(mla_context *context, const mla_decoder *model, const char *ids_path, const char *out_path,
                             int64_t shape[3]) {
     mla_h5_file *in = NULL, *out = NULL;
-    shape[2] = model->config.vocab_size;
+    shape[2] = model->config.head->labels ? model->config.num_labels : model->config.vocab_size;
     mla_status status = mla_h5_open(context, &in, ids_path, MLA_H5_ANY);
     if (!status) status = read_shape(context, in, ids_path, shape);
     if (!status) status = check_length(context, ids_path, shape[1], model);

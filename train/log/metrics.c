@@ -41,6 +41,8 @@ static bool parse_line(mla_context *context, const char *line, int64_t length, m
                          .loss = number_of(json, "loss"),
                          .divergence = number_of(json, "kl"),
                          .held_out_loss = number_of(json, "held_out_loss"),
+                         .accuracy = number_of(json, "accuracy"),
+                         .macro_f1 = number_of(json, "macro_f1"),
                          .lr = number_of(json, "lr"),
                          .grad_norm = number_of(json, "grad_norm"),
                          .skipped = json_is_true(json_object_get(json, "skipped")),
@@ -99,14 +101,15 @@ static const char *held_out_text(const mla_metrics *m, size_t size, char *out) {
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
     char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[(MLA_MOST_PARTS + 3) * WIDTH],
-        waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
+        accuracy[2 * WIDTH], macro_f1[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
     return snprintf(
         out, size,
-        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
+        "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
         "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
         optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
-        held_out_text(m, sizeof held_out, held_out), number_text(m->lr, WIDTH, lr),
+        held_out_text(m, sizeof held_out, held_out), optional_text("accuracy", m->accuracy, accuracy),
+        optional_text("macro_f1", m->macro_f1, macro_f1), number_text(m->lr, WIDTH, lr),
         number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
         optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
         optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),

@@ -21,6 +21,7 @@ typedef struct {
     double divergence;     /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
     double held_out_loss;  /* NaN: not evaluated after this step (absent in the file); of a mix: the mean by weight */
     mla_part_losses parts; /* not read back */
+    double accuracy, macro_f1; /* of a head that labels, on held-out texts; NaN: not evaluated (absent) */
     mla_statistics statistics; /* of layers that have some, as means by name; not read back */
     double lr, grad_norm;
     bool skipped; /* loss or gradient were not finite: nothing was changed */

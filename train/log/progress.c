@@ -10,7 +10,7 @@
 struct mla_progress {
     mla_progress_options options;
     bool terminal;
-    double held_out_loss; /* the latest; NaN before the first */
+    double held_out_loss, accuracy, macro_f1; /* the latest; NaN before the first */
     mla_part_losses parts;
     double step_seconds; /* running means; 0 before the first step */
     double speed;
@@ -73,6 +73,7 @@ static void compose(mla_progress *p, const mla_metrics *m) {
     if (isfinite(p->held_out_loss)) progress_append(p, "  held-out %.4f", p->held_out_loss);
     for (int k = 0; k < p->parts.count && p->parts.count > 1; k++)
         progress_append(p, "%s%.4f%s", k ? " " : " (", p->parts.losses[k], k == p->parts.count - 1 ? ")" : "");
+    if (isfinite(p->accuracy)) progress_append(p, "  accuracy %.4f  macro F1 %.4f", p->accuracy, p->macro_f1);
     progress_append(p, "  %s tokens/s", speed);
     if (isfinite(m->share_of_peak)) progress_append(p, "  %.0f %% of peak", 100 * m->share_of_peak);
     progress_append(p, "  %s  ETA %s", memory, left);
@@ -97,7 +98,11 @@ static bool worth_a_line(const mla_progress *p, const mla_metrics *m) {
 mla_status mla_progress_create(mla_context *context, mla_progress **out, const mla_progress_options *options) {
     *out = mla_alloc(context, 1, sizeof **out, "the progress line");
     if (!*out) return MLA_ERROR_MEMORY;
-    **out = (mla_progress){.options = *options, .terminal = isatty(fileno(options->out)) == 1, .held_out_loss = NAN};
+    **out = (mla_progress){.options = *options,
+                           .terminal = isatty(fileno(options->out)) == 1,
+                           .held_out_loss = NAN,
+                           .accuracy = NAN,
+                           .macro_f1 = NAN};
     if ((*out)->options.log_every < 1) (*out)->options.log_every = 1;
     return MLA_OK;
 }
@@ -109,6 +114,8 @@ void mla_progress_step(mla_progress *progress, const mla_metrics *metrics) {
         progress->held_out_loss = metrics->held_out_loss;
         progress->parts = metrics->parts;
     }
+    if (isfinite(metrics->accuracy)) progress->accuracy = metrics->accuracy;
+    if (isfinite(metrics->macro_f1)) progress->macro_f1 = metrics->macro_f1;
     compose(progress, metrics);
     if (progress->terminal) rewrite(progress);
     else if (worth_a_line(progress, metrics)) fprintf(progress->options.out, "%s\n", progress->line);

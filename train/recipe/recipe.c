@@ -2,6 +2,7 @@
 #include "autograd/base/file.h"
 #include "autograd/schema/yaml.h"
 #include "data/tokens/mixture.h"
+#include "layers/head/head.h"
 #include "train/recipe/recipe_path.h"
 
 #include <jansson.h>
@@ -11,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const mla_recipe_formats[] = {"auto", "text", "chat", "jsonl", NULL};
+const char *const mla_recipe_formats[] = {"auto", "text", "chat", "jsonl", "labels", NULL};
 static const char *const packings[] = {"auto", "stream", "whole", NULL};
+static const char *const too_longs[] = {"cut", "stride", "refuse", NULL};
+static const char *const class_weights[] = {"none", "balanced", NULL};
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", "deepseek", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
 static const char *const reduces[] = {"f32", "bf16", NULL};
@@ -35,7 +38,8 @@ static const mla_field_table synthetic_table = {synthetic_fields, COUNT(syntheti
 static const mla_field data_fields[] = {
     {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = mla_recipe_formats,
-     .help = "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of conversations"},
+     .help = "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of conversations; labels: .jsonl, .csv "
+             "and .tsv of text with labels, as auto for a head that labels"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: as the model's own"},
     {"fields", MLA_FIELD_WORDS, AT(fields),
@@ -55,6 +59,16 @@ static const mla_field data_fields[] = {
     {"bos", MLA_FIELD_BOOL, AT(bos), 1,
      .help = "begin (and end) documents with the tokens that the tokenizer puts there, if any"},
     {"held_out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
+    {"label_field", MLA_FIELD_STRING, AT(label_field), .text = "label", .help = "labels: the column that holds them"},
+    {"text_template", MLA_FIELD_STRING, AT(text_template),
+     .help = "labels: text made of columns, 'amount {amount} at {merchant}', instead of field"},
+    {"group_field", MLA_FIELD_STRING, AT(group_field),
+     .help = "labels: a column whose equal values stay on one side, in training or held out, as a customer's number"},
+    {"labels", MLA_FIELD_LIST, AT(labels), .help = "labels: their names in order; none: those in the data, sorted"},
+    {"too_long", MLA_FIELD_ENUM, AT(too_long), .names = too_longs,
+     .help = "labels: what of text longer than a sequence; stride: overlapping pieces that decide together"},
+    {"class_weights", MLA_FIELD_ENUM, AT(class_weights), .names = class_weights,
+     .help = "labels: balanced: each class weighs as much in the loss as another"},
     {"synthetic", MLA_FIELD_GROUP, AT(synthetic), .group = &synthetic_table,
      .help = "a source of known entropy, instead of text"},
 };
@@ -110,6 +124,8 @@ static const mla_field train_fields[] = {
      .help = "several ranks: megabytes of gradients that are sent at once"},
     {"verify_every", MLA_FIELD_INT, AT(verify_every), 100, 0, 1e12,
      .help = "several ranks: steps between comparisons of their parameters; 0: never"},
+    {"label_smoothing", MLA_FIELD_FLOAT, AT(label_smoothing), 0, 0, 0.9,
+     .help = "a head that labels: share of a label that all classes get alike"},
     {"max_skipped", MLA_FIELD_INT, AT(max_skipped), 10, 0, 1e9,
      .help = "steps in a row whose loss is not finite before the run stops"},
 };
@@ -173,6 +189,7 @@ static mla_status check_model(mla_context *context, const char *where, const mla
     snprintf(prefix, sizeof prefix, "%smodel.", where);
     mla_model_config model = recipe->model; /* a copy: what is 0 stays 0 in the recipe */
     if (model.vocab_size == 0) model.vocab_size = 1;
+    if (model.num_labels == 0 && model.head->labels) model.num_labels = 2;
     return mla_model_config_check(context, prefix, &model);
 }
 

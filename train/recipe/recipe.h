@@ -13,10 +13,18 @@
 
 #include "data/text/bad_lines.h"
 #include "data/text/chat_template.h"
+#include "data/tokens/token_file.h"
 #include "layers/adapt/adapters.h"
 #include "optim/schedule.h"
 
-typedef enum { MLA_RECIPE_AUTO, MLA_RECIPE_TEXT, MLA_RECIPE_CHAT, MLA_RECIPE_JSONL } mla_recipe_format;
+typedef enum {
+    MLA_RECIPE_AUTO,
+    MLA_RECIPE_TEXT,
+    MLA_RECIPE_CHAT,
+    MLA_RECIPE_JSONL,
+    MLA_RECIPE_LABELS
+} mla_recipe_format;
+typedef enum { MLA_WEIGHTS_NONE, MLA_WEIGHTS_BALANCED } mla_recipe_class_weights;
 typedef enum { MLA_PACKING_AUTO, MLA_PACKING_STREAM, MLA_PACKING_WHOLE } mla_recipe_packing;
 typedef enum { MLA_RECOMPUTE_NONE, MLA_RECOMPUTE_BLOCK } mla_recipe_recompute;
 typedef enum { MLA_PRECISION_F32, MLA_PRECISION_BF16, MLA_PRECISION_AUTO } mla_recipe_precision;
@@ -32,8 +40,9 @@ typedef struct {
 /* Exactly one of source, tokens, mix and synthetic.tokens is given. */
 typedef struct {
     mla_list source; /* files, folders, globs */
-    mla_recipe_format
-        format; /* AUTO: files named as JSONL are; TEXT: none is; JSONL: all are; CHAT: of conversations */
+    /* AUTO: files named as JSONL are, and tables for a head that labels; TEXT: none is; JSONL: all are; CHAT: of
+     * conversations; LABELS: tables of labelled text */
+    mla_recipe_format format;
     mla_chat_template chat_template; /* of conversations */
     mla_list fields;                 /* "prompt=question", ...: data/text/chat.h */
     char *date;                      /* that a template gets for today's; NULL: none */
@@ -47,6 +56,11 @@ typedef struct {
     double held_out;                 /* share of the documents */
     mla_recipe_packing packing; /* STREAM: cut where a sequence ends; WHOLE: documents whole and apart; AUTO: chat is */
     mla_recipe_synthetic synthetic;
+    /* Of labelled text (data/labels): */
+    char *label_field, *text_template, *group_field; /* columns; a template instead of `field` */
+    mla_list labels;                                 /* names in their order; none: as in the data, sorted */
+    mla_too_long too_long;
+    mla_recipe_class_weights class_weights;
 } mla_recipe_data;
 
 typedef struct {
@@ -79,7 +93,8 @@ typedef struct {
     bool overlap;         /* of the exchange of gradients with the backward pass */
     double bucket_mb;     /* megabytes of gradients that ranks exchange at once */
     int64_t verify_every; /* steps between comparisons of the ranks' parameters; 0: never */
-    int64_t max_skipped;  /* non-finite steps in a row before the run stops */
+    double label_smoothing;
+    int64_t max_skipped; /* non-finite steps in a row before the run stops */
 } mla_recipe_train;
 
 typedef struct {

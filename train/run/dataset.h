@@ -5,6 +5,7 @@
 #include "data/text/synthetic.h"
 #include "data/tokens/packing.h"
 #include "data/tokens/token_file.h"
+#include "layers/head/head.h"
 #include "train/recipe/recipe.h"
 
 typedef struct {
@@ -14,8 +15,12 @@ typedef struct {
     mla_packing *packed_train, *packed_held_out; /* NULL: the streams are cut where a sequence ends */
     int64_t vocabulary_size;
     const char *tokenizer; /* JSON; NULL for a synthetic source */
-    double entropy;        /* of a synthetic source, nats per token; NaN otherwise */
-    double source_loss;    /* of that source itself on the held-out tokens: the entropy with their sampling error */
+    const char *labels;    /* their names, a JSON list; NULL: there are none */
+    int64_t label_count;
+    char *label_text;     /* "3 labels: earn 284, acq 160, grain 4": how often a few of them are in training */
+    float *label_weights; /* (K), of data.class_weights; NULL: all count alike */
+    double entropy;       /* of a synthetic source, nats per token; NaN otherwise */
+    double source_loss;   /* of that source itself on the held-out tokens: the entropy with their sampling error */
 } mla_dataset;
 
 /* What is done about text: a new run prepares it, one that goes on does so where no file is there, and a rank that
@@ -27,6 +32,12 @@ typedef enum { MLA_TEXT_PREPARE, MLA_TEXT_PREPARE_MISSING, MLA_TEXT_PREPARED } m
 mla_status mla_dataset_open(mla_context *context, mla_dataset *dataset, const mla_recipe *recipe, const char *dir,
                             mla_dataset_text text);
 void mla_dataset_close(mla_dataset *dataset);
+
+/* MLA_ERROR_ARGUMENT unless the data has what a model's head learns: the next tokens, labels of documents or of tokens.
+ */
+mla_status mla_dataset_check_head(mla_context *context, const mla_dataset *dataset, const mla_model_config *model);
+/* The labels of a batch of the training part, and what they weigh. */
+void mla_dataset_add_labels(mla_tape *tape, const mla_dataset *dataset, mla_batch *batch);
 
 /* Packs the documents of both streams into sequences, where `packing` says so. The dataset must stay where it is. */
 mla_status mla_dataset_pack(mla_context *context, mla_dataset *dataset, mla_recipe_packing packing, int64_t sequence);

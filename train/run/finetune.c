@@ -1,5 +1,6 @@
 #include "train/run/finetune.h"
 #include "autograd/base/file.h"
+#include "layers/head/head.h"
 #include "train/adapter/adapter.h"
 #include "train/adapter/base.h"
 #include "train/hugging_face/chat_files.h"
@@ -46,6 +47,12 @@ static mla_status finetune_check(const mla_finetune *f, const mla_recipe *recipe
         return mla_fail(f->context, MLA_ERROR_ARGUMENT,
                         "finetune.base: %s is an adapter: name a model, or make one of both "
                         "by mla merge",
+                        f->path);
+    if (recipe->model.head->labels && recipe->model.head != mla_checkpoint_config(f->checkpoint)->head)
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "model.head: %s, but that of %s is %s",
+                        recipe->model.head->name, f->path, mla_checkpoint_config(f->checkpoint)->head->name);
+    if (recipe->lora.targets.count && mla_checkpoint_config(f->checkpoint)->head->labels)
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "lora.targets: %s labels text, which adapters do not learn yet",
                         f->path);
     if (recipe->train.sequence > longest)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of %s",

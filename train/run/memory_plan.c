@@ -1,6 +1,7 @@
 #include "train/run/memory_plan.h"
 #include "autograd/base/memory.h"
 #include "autograd/kernels/gemm.h"
+#include "layers/head/classification.h"
 #include "layers/objective.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/run/trained_model.h"
@@ -15,12 +16,21 @@ typedef struct {
     bool recompute;
 } shapes_run;
 
+/* One label, of which the shape alone matters. */
+static mla_tensor *labels_input(const mla_decoder *model, mla_tape *tape) {
+    const mla_model_config *c = &model->config;
+    const bool classes = mla_classification_labels(c) == MLA_LABELS_CLASSES;
+    if (!c->head->labels) return NULL;
+    return mla_input(tape, classes ? MLA_I32 : MLA_F32, classes ? 1 : 2, (int64_t[]){1, c->num_labels}, NULL);
+}
+
 static mla_status run_on_shapes(const shapes_run *run, mla_tape *tape, mla_cost *cost) {
     const mla_objective objective = {.teacher = run->teacher, .temperature = 1};
     mla_batch batch = {.scale = 1, .pass = {.recompute = run->recompute, .loss_share = 1}};
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = run->precision});
     batch.ids = mla_input(tape, MLA_I32, 2, run->shape, NULL);
     batch.targets = mla_input(tape, MLA_I32, 2, run->shape, NULL);
+    batch.labels = labels_input(run->model, tape);
     const mla_status status = mla_backward(tape, mla_objective_loss(tape, run->model, &batch, &objective));
     if (status) return status;
     *cost = mla_tape_cost(tape);
@@ -29,6 +39,7 @@ static mla_status run_on_shapes(const shapes_run *run, mla_tape *tape, mla_cost 
     mla_tape_begin(tape, &(mla_step){.inference = true, .precision = run->precision});
     batch.ids = mla_input(tape, MLA_I32, 2, run->shape, NULL);
     batch.targets = mla_input(tape, MLA_I32, 2, run->shape, NULL);
+    batch.labels = labels_input(run->model, tape);
     mla_decoder_loss(tape, run->model, &batch);
     return mla_error_status(mla_tape_context(tape));
 }

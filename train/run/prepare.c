@@ -2,18 +2,15 @@
 #include "autograd/base/file.h"
 #include "data/text/chat_encoder.h"
 #include "data/text/text_source.h"
-#include "data/tokenizer/bpe.h"
 #include "data/tokens/token_file.h"
 #include "train/hugging_face/chat_files.h"
-#include "train/hugging_face/tokenizer_files.h"
+#include "train/run/text_sample.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { SAMPLE_BYTES = 64 << 20 };
 
 mla_prepare_options mla_prepare_options_of(const mla_recipe_data *data) {
     return (mla_prepare_options){.sources = (const char *const *)data->source.items,
@@ -34,29 +31,6 @@ static bool is_chat(const mla_prepare_options *options) { return options->format
 
 /* ---- the tokenizer */
 
-/* Copies of documents: those of the source are gone with the next one. */
-typedef struct {
-    mla_text_chunk *chunks;
-    int64_t count, capacity;
-    int64_t bytes;
-} sample;
-
-static void free_sample(sample *s) {
-    for (int64_t i = 0; i < s->count; i++) free((char *)s->chunks[i].bytes);
-    free(s->chunks);
-}
-
-static mla_status add_to_sample(mla_context *context, sample *s, const char *bytes, int64_t length) {
-    mla_status status = mla_grow(context, &s->chunks, &s->capacity, s->count + 1, sizeof *s->chunks, "a sample");
-    if (status || !length) return status;
-    char *copy = mla_alloc(context, length, 1, "a sample of the text");
-    if (!copy) return MLA_ERROR_MEMORY;
-    memcpy(copy, bytes, (size_t)length);
-    s->chunks[s->count++] = (mla_text_chunk){copy, length};
-    s->bytes += length;
-    return MLA_OK;
-}
-
 /* A conversation; without messages where it is broken, if such are counted in `bad` instead of being errors. */
 static mla_status read_chat(mla_context *context, const mla_document *document, const mla_chat_fields *fields,
                             mla_bad_lines *bad, mla_chat *chat) {
@@ -68,7 +42,7 @@ static mla_status read_chat(mla_context *context, const mla_document *document, 
 }
 
 /* What is said in a conversation. */
-static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_document *document,
+static mla_status add_chat_to_sample(mla_context *context, mla_text_sample *s, const mla_document *document,
                                      const mla_chat_fields *fields, bool skip) {
     mla_bad_lines bad = {0}; /* encoding tells of them */
     mla_chat chat = {0};
@@ -76,7 +50,7 @@ static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_
     for (int64_t i = 0; i < chat.count && !status; i++) {
         int64_t length;
         const char *content = mla_chat_content(&chat, i, &length);
-        if (content) status = add_to_sample(context, s, content, length);
+        if (content) status = mla_text_sample_add(context, s, content, length);
     }
     mla_chat_free(&chat);
     return status;
@@ -84,9 +58,9 @@ static mla_status add_chat_to_sample(mla_context *context, sample *s, const mla_
 
 /* Takes a document as long as the sample does not run ahead of its share of what was seen. */
 static mla_status take_sample(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
-                              const mla_chat_fields *fields, sample *out) {
+                              const mla_chat_fields *fields, mla_text_sample *out) {
     const bool skip = options->bad_lines == MLA_BAD_LINES_SKIP;
-    const double share = (double)SAMPLE_BYTES / (double)mla_text_bytes(source);
+    const double share = (double)MLA_SAMPLE_BYTES / (double)mla_text_bytes(source);
     const mla_document *document = NULL;
     double seen = 0;
     mla_status status = MLA_OK;
@@ -96,34 +70,21 @@ static mla_status take_sample(mla_context *context, mla_text_source *source, con
         const bool fits = (double)(out->bytes + document->length) <= share * seen || share >= 1;
         if (document->held_out || !fits) continue;
         status = is_chat(options) ? add_chat_to_sample(context, out, document, fields, skip)
-                                  : add_to_sample(context, out, document->bytes, document->length);
+                                  : mla_text_sample_add(context, out, document->bytes, document->length);
         if (status) break;
     }
     return status;
 }
 
-static mla_status train_tokenizer(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
-                                  mla_tokenizer **out) {
-    sample documents = {0};
-    mla_chat_fields fields;
-    const mla_bpe_options bpe = {.vocab_size = (int32_t)options->vocab_size};
-    mla_status status = mla_chat_fields_read(context, options->fields.items, options->fields.count, &fields);
-    if (!status) status = take_sample(context, source, options, &fields, &documents);
-    if (!status) status = mla_tokenizer_train(context, out, &bpe, documents.chunks, documents.count);
-    free_sample(&documents);
-    return status;
-}
-
 static mla_status make_tokenizer(mla_context *context, mla_text_source *source, const mla_prepare_options *options,
                                  mla_tokenizer **out) {
-    mla_status status;
-    if (!strcmp(options->tokenizer, "bytes")) status = mla_tokenizer_bytes(context, out);
-    else if (!strcmp(options->tokenizer, "bpe")) status = train_tokenizer(context, source, options, out);
-    else status = mla_tokenizer_load_files(context, out, options->tokenizer);
-    if (status || mla_tokenizer_separator(*out) >= 0) return status;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "%s: the tokenizer has no token that ends a document; add <|endoftext|> to its added_tokens",
-                    options->tokenizer);
+    mla_text_sample sample = {0};
+    mla_chat_fields fields;
+    mla_status status = mla_chat_fields_read(context, options->fields.items, options->fields.count, &fields);
+    if (!status && !strcmp(options->tokenizer, "bpe")) status = take_sample(context, source, options, &fields, &sample);
+    if (!status) status = mla_tokenizer_make(context, options->tokenizer, options->vocab_size, &sample, out);
+    mla_text_sample_free(&sample);
+    return status;
 }
 
 static mla_status create_chat_encoder(mla_context *context, const mla_prepare_options *options,

@@ -8,8 +8,10 @@
 #include "train/distributed/team.h"
 #include "train/run/evaluate.h"
 #include "train/run/finetune.h"
+#include "train/run/label_evaluation.h"
 #include "train/run/machine.h"
 #include "train/run/mix.h"
+#include "train/run/same_run.h"
 #include "train/run/trained_model.h"
 
 #include <float.h>
@@ -53,10 +55,20 @@ static int64_t steps_of(const mla_recipe_train *r, int64_t samples_per_epoch) {
     return (r->tokens + r->batch * r->sequence - 1) / (r->batch * r->sequence);
 }
 
+static mla_status check_head(const trainer *t) {
+    if (t->mix.count > 1 && t->recipe.model.head->labels)
+        return mla_fail(t->context, MLA_ERROR_ARGUMENT,
+                        "data.mix: labelled texts are not mixed; name them all in data.source");
+    return mla_dataset_check_head(t->context, t->data, &t->recipe.model);
+}
+
 /* The model as it will be built: its vocabulary known, what the recipe left out derived. */
 static mla_status complete_model(trainer *t) {
     mla_model_config *config = &t->recipe.model;
+    const mla_status status = check_head(t);
+    if (status) return status;
     if (!config->vocab_size) config->vocab_size = t->data->vocabulary_size;
+    if (!config->num_labels) config->num_labels = t->data->label_count;
     if (config->vocab_size >= t->data->vocabulary_size) return mla_model_config_check(t->context, "model.", config);
     return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                     "model.vocab_size is %lld, but the tokens need %lld: leave it out, or prepare the text with a "
@@ -115,6 +127,7 @@ static mla_status plan_run(trainer *t) {
     const int64_t before = mla_memory_resident(); /* with what the first matrix products have loaded and set up */
     t->plan.train_tokens = mla_mix_tokens(&t->mix, MLA_TRAIN);
     t->plan.held_out_tokens = mla_mix_tokens(&t->mix, MLA_HELD_OUT);
+    t->plan.labels = t->data->label_text;
     t->plan.predicted_memory = before + mla_memory_total(&t->plan.memory);
     return status;
 }
@@ -136,41 +149,12 @@ static mla_status build_model(trainer *t) {
     return mla_error_status(t->context);
 }
 
-static mla_status same_model(trainer *t, const mla_checkpoint *checkpoint) {
-    char *saved = mla_model_config_json(t->context, mla_checkpoint_config(checkpoint));
-    char *wanted = mla_model_config_json(t->context, &t->recipe.model);
-    mla_status status = saved && wanted ? MLA_OK : MLA_ERROR_MEMORY;
-    if (!status && strcmp(saved, wanted))
-        status = mla_fail(t->context, MLA_ERROR_ARGUMENT,
-                          "%s: has another model than the recipe of the run: start a new "
-                          "run with --out instead",
-                          mla_checkpoint_path(checkpoint));
-    free(saved);
-    free(wanted);
-    return status;
-}
-
-/* The place in the data means something only in the same data. */
-static mla_status same_data(trainer *t, const mla_checkpoint *checkpoint) {
-    const char *saved = mla_checkpoint_tokenizer(checkpoint), *wanted = t->data->tokenizer;
-    const bool same_tokenizer = saved && wanted ? !strcmp(saved, wanted) : saved == wanted;
-    if (same_tokenizer && t->state.data_tokens == mla_mix_tokens(&t->mix, MLA_TRAIN)) return MLA_OK;
-    return mla_fail(t->context, MLA_ERROR_ARGUMENT,
-                    "%s: was trained on other data: %s; bring back the data of the run, or "
-                    "start a new run with --out",
-                    mla_checkpoint_path(checkpoint),
-                    same_tokenizer ? "the number of tokens has changed" : "the tokenizer has changed");
-}
-
 static mla_status read_checkpoint(trainer *t, mla_checkpoint **checkpoint) {
     mla_status status = mla_checkpoint_open(t->context, checkpoint, t->options->out);
-    if (!status) status = same_model(t, *checkpoint);
+    if (!status) status = mla_same_model(t->context, *checkpoint, &t->recipe.model);
     if (!status) status = mla_finetune_read(&t->base, *checkpoint, t->model);
     if (!status) status = mla_checkpoint_read_state(*checkpoint, &t->state);
-    if (!status) status = same_data(t, *checkpoint);
-    return status ? status
-                  : mla_mix_check_resumed(t->context, &t->mix, mla_checkpoint_path(*checkpoint),
-                                          mla_checkpoint_recipe(*checkpoint));
+    return status ? status : mla_same_data(t->context, *checkpoint, t->state.data_tokens, &t->mix);
 }
 
 static mla_status resume(trainer *t) {
@@ -293,13 +277,15 @@ static mla_status microbatch(trainer *t, int64_t sample, mla_team_sums *sums) {
     const int64_t valid = load(t, t->state.samples + sample, rows);
     const mla_objective objective = mla_teacher_objective(&t->base.teacher, &t->recipe.finetune, &sums->divergence);
     mla_tape_begin(t->tape, &step);
-    const mla_batch batch = {.ids = mla_input(t->tape, MLA_I32, 2, shape, t->ids),
-                             .targets = mla_input(t->tape, MLA_I32, 2, shape, t->targets),
-                             .scale = scale,
-                             .pass = {.starts = mla_mix_is_packed(&t->mix) ? t->starts : NULL,
-                                      .recompute = r->recompute,
-                                      .loss_share = scale * (float)valid,
-                                      .statistics = &sums->statistics}};
+    mla_batch batch = {.ids = mla_input(t->tape, MLA_I32, 2, shape, t->ids),
+                       .targets = mla_input(t->tape, MLA_I32, 2, shape, t->targets),
+                       .scale = scale,
+                       .label_smoothing = (float)r->label_smoothing,
+                       .pass = {.starts = mla_mix_is_packed(&t->mix) ? t->starts : NULL,
+                                .recompute = r->recompute,
+                                .loss_share = scale * (float)valid,
+                                .statistics = &sums->statistics}};
+    if (t->data->labels) mla_dataset_add_labels(t->tape, t->data, &batch);
     mla_tensor *result = mla_objective_loss(t->tape, t->model, &batch, &objective);
     const mla_status status = mla_backward(t->tape, result);
     sums->valid += valid;
@@ -345,7 +331,7 @@ static bool asked_to_stop(const trainer *t) { return t->options->stop && *t->opt
 static mla_status trainer_step(trainer *t, mla_metrics *m) {
     const mla_recipe_train *r = &t->recipe.train;
     const double begin = mla_seconds();
-    *m = (mla_metrics){.step = t->state.step + 1, .held_out_loss = NAN};
+    *m = (mla_metrics){.step = t->state.step + 1, .held_out_loss = NAN, .accuracy = NAN, .macro_f1 = NAN};
     mla_team_sums sums = {.stop = asked_to_stop(t)};
     mla_status status = MLA_OK;
     mla_team_begin(t->team);
@@ -371,28 +357,40 @@ static mla_status trainer_step(trainer *t, mla_metrics *m) {
 
 static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.step % every == 0; }
 
-static mla_status evaluate_part(trainer *t, const mla_dataset *d, int64_t batches, double *loss) {
+static mla_status evaluate_part(trainer *t, const mla_dataset *d, int64_t batches, mla_label_scores *out) {
     const mla_recipe_train *r = &t->recipe.train;
     const mla_evaluation_data data = {&d->held_out, d->packed_held_out, t->rows, r->sequence, t->plan.precision};
     int64_t windows = mla_window_count(data.stream, data.packing, r->sequence);
     mla_evaluation_sums sums;
-    *loss = NAN;
+    *out = (mla_label_scores){.loss = NAN, .accuracy = NAN, .macro_f1 = NAN, .micro_f1 = NAN, .rmse = NAN};
     if (windows < 1) return MLA_OK;
     if (batches && batches <= windows / r->microbatch) windows = batches * r->microbatch;
     const mla_range mine = mla_team_share(t->options->comm, windows);
+    if (d->labels) return mla_label_evaluate_team(t->tape, t->model, &data, t->team, mine, out);
     mla_status status = mla_evaluate_windows(t->tape, t->model, &data, mine.first, mine.first + mine.count, &sums);
     if (!status) status = mla_team_add(t->team, &sums.loss, &sums.tokens);
-    if (!status && sums.tokens) *loss = sums.loss / (double)sums.tokens;
+    if (!status && sums.tokens) out->loss = sums.loss / (double)sums.tokens;
     return status;
 }
 
 /* Each part of a mix by itself, and the mean of them. */
-static mla_status evaluate(trainer *t, int64_t batches, double *loss, mla_part_losses *parts) {
+static mla_status evaluate(trainer *t, int64_t batches, mla_label_scores *out, mla_part_losses *parts) {
     mla_status status = MLA_OK;
     *parts = (mla_part_losses){.count = t->mix.count};
-    for (int k = 0; k < t->mix.count && !status; k++)
-        status = evaluate_part(t, &t->mix.parts[k].data, batches, &parts->losses[k]);
-    *loss = status ? NAN : mla_mix_mean(&t->mix, parts->losses);
+    for (int k = 0; k < t->mix.count && !status; k++) {
+        status = evaluate_part(t, &t->mix.parts[k].data, batches, out);
+        parts->losses[k] = out->loss;
+    }
+    out->loss = status ? NAN : mla_mix_mean(&t->mix, parts->losses);
+    return status;
+}
+
+static mla_status evaluate_now(trainer *t, mla_metrics *m) {
+    mla_label_scores scores;
+    const mla_status status = evaluate(t, t->recipe.train.eval_batches, &scores, &m->parts);
+    m->held_out_loss = scores.loss;
+    m->accuracy = scores.accuracy;
+    m->macro_f1 = scores.macro_f1;
     return status;
 }
 
@@ -401,6 +399,7 @@ static mla_status trainer_save(trainer *t) {
                                             .state = &t->state,
                                             .recipe = t->recipe_json,
                                             .tokenizer = t->data->tokenizer,
+                                            .labels = t->data->labels,
                                             .adapter = t->base.adapter,
                                             .base = t->base.text,
                                             .hugging_face = t->base.hugging_face};
@@ -440,8 +439,7 @@ static mla_status train(trainer *t, mla_train_result *result) {
     bool saved = t->options->resume;
     while (t->state.step < t->plan.steps) {
         mla_status status = trainer_step(t, &m);
-        if (!status && due(t, r->train.eval_every))
-            status = evaluate(t, r->train.eval_batches, &m.held_out_loss, &m.parts);
+        if (!status && due(t, r->train.eval_every)) status = evaluate_now(t, &m);
         if (!status) status = log_step(t, &m);
         if (!status) status = check_skipped(t);
         saved = !status && !m.skipped && due(t, r->checkpoint.every); /* a skipped step: the last one is as good */
@@ -477,15 +475,16 @@ mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_t
     trainer t = {.context = context, .recipe = *recipe, .options = options, .paused = NAN, .written = NAN};
     const double begin = mla_seconds();
     *result = (mla_train_result){
-        .loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .entropy = NAN, .source_loss = NAN};
+        .loss = NAN, .held_out.loss = NAN, .bits_per_byte = NAN, .entropy = NAN, .source_loss = NAN};
     t.data = &t.mix.parts[0].data;
     mla_status status = set_up(&t);
     if (!status) status = train(&t, result);
-    if (!status) status = evaluate(&t, 0, &result->held_out_loss, &parts);
+    if (!status) status = evaluate(&t, 0, &result->held_out, &parts);
     if (!status) status = mla_saver_wait(t.saver);
     if (!status) {
         result->plan = t.plan;
-        result->bits_per_byte = bits_per_byte(&t.mix, result->held_out_loss, &parts);
+        result->bits_per_byte = bits_per_byte(&t.mix, result->held_out.loss, &parts);
+        result->labels = t.model->config.head->labels;
         result->entropy = t.data->entropy;
         result->source_loss = t.data->source_loss;
         describe_parts(&t, &parts, result);

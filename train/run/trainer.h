@@ -10,6 +10,7 @@
 #include "train/distributed/comm.h"
 #include "train/log/metrics.h"
 #include "train/recipe/recipe.h"
+#include "train/run/label_evaluation.h"
 #include "train/run/memory_plan.h"
 
 #include <signal.h>
@@ -19,6 +20,7 @@ typedef struct {
     int64_t first_step, steps;             /* steps done already, and in all */
     int64_t parameters, trained;           /* elements, and those of them that are not frozen */
     int64_t train_tokens, held_out_tokens; /* in the data */
+    const char *labels;                    /* and how often each is there to train on; NULL: there are none */
     mla_memory_plan memory;
     int64_t predicted_memory; /* bytes, with what the process took before */
     mla_dtype precision;      /* chosen: MLA_F32 or MLA_BF16 */
@@ -50,9 +52,10 @@ typedef struct {
 typedef struct {
     mla_run_plan plan;
     int64_t step;
-    double loss;          /* of the last step, nats per token */
-    double held_out_loss; /* over all of the held-out text, nats per token; of a mix: the mean by weight; NaN without
-                             any */
+    double loss;               /* of the last step, nats per token */
+    mla_label_scores held_out; /* over all that is held out; of a language model the loss alone, nats per token; of a
+                                * mix: the mean by weight */
+    mla_head_labels labels;    /* what the model labels */
     mla_train_part parts[MLA_MOST_PARTS]; /* of a mix; or what there is, without a path */
     int part_count;
     double bits_per_byte; /* of the held-out text; NaN where its bytes are unknown */

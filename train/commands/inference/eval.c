@@ -2,7 +2,9 @@
 #include "autograd/base/clock.h"
 #include "autograd/base/file.h"
 #include "data/tokens/mixture.h"
+#include "layers/head/head.h"
 #include "train/commands/commands.h"
+#include "train/commands/inference/eval_labels.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
 #include "train/inference/logits.h"
@@ -301,6 +303,25 @@ static mla_status read_recipe(mla_context *context, const mla_loaded *l, mla_rec
                 : mla_recipe_default(context, recipe);
 }
 
+/* On tables, on --tokens, or on what the run of the model held out. */
+static mla_status evaluate_labels(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe) {
+    const options *o = call->options;
+    char dir[PATH_MAX], path[PATH_MAX + 16];
+    mla_eval_labels_options labels = {
+        .tokens = o->tokens,
+        .sequence = o->sequence ? o->sequence
+                                : eval_smaller(recipe->train.sequence, l->model->config.max_position_embeddings),
+        .json = o->json};
+    folder_of(l->checkpoint, dir);
+    snprintf(path, sizeof path, "%s/tokens.h5", dir);
+    if (strcmp(o->field, "text")) labels.field = o->field;
+    if (o->tokens && call->operands->count)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --tokens or text files, not both");
+    if (!o->tokens && !call->operands->count) labels.tokens = recipe->data.tokens ? recipe->data.tokens : path;
+    const mla_status status = check_sequence(call->context, labels.sequence, &l->model->config);
+    return status ? status : mla_eval_labels(call, l, recipe, &labels);
+}
+
 static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     const options *o = call->options;
     mla_recipe recipe;
@@ -308,6 +329,11 @@ static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     result r;
     mla_status status = read_recipe(call->context, l, &recipe);
     if (status) return status;
+    if (l->model->config.head->labels) {
+        status = evaluate_labels(call, l, &recipe);
+        mla_recipe_free(&recipe);
+        return status;
+    }
     if (recipe.data.mix.count && !o->tokens && !call->operands->count) {
         status = evaluate_mix(call, l, &recipe);
         mla_recipe_free(&recipe);
@@ -353,7 +379,8 @@ static mla_status eval_run(const mla_call *call) {
 
 const mla_command mla_command_eval = {
     .name = "eval",
-    .summary = "Measure a model on held-out text: loss, perplexity, bits per byte; or write its logits",
+    .summary =
+        "Measure a model on held-out text: loss, perplexity, bits per byte, or accuracy and F1; or write its logits",
     .operands = "[TEXT|-]...",
     .min_operands = 0,
     .max_operands = INT64_MAX,

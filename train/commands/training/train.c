@@ -114,6 +114,7 @@ static void show_plan(void *user, const mla_run_plan *plan) {
                             &(mla_progress_options){stderr, plan->steps, w->recipe->log_every}))
         return;
     show_steps(w, plan, tokens, parameters);
+    if (plan->labels) mla_progress_note(w->progress, "%s", plan->labels);
     if (plan->trained < plan->parameters) {
         mla_count_text((double)plan->trained, sizeof parameters, parameters);
         mla_progress_note(w->progress, "%s of them are trained, the others are frozen", parameters);
@@ -170,7 +171,13 @@ static void train_print_json(FILE *out, const mla_train_result *r, const char *d
     json_object_set_new(json, "trained_parameters", json_integer(r->plan.trained));
     json_object_set_new(json, "precision", json_string(mla_dtype_name(r->plan.precision)));
     mla_report_number(json, "loss", r->loss);
-    mla_report_number(json, "held_out_loss", r->held_out_loss);
+    mla_report_number(json, "held_out_loss", r->held_out.loss);
+    if (r->labels) {
+        mla_report_number(json, "accuracy", r->held_out.accuracy);
+        mla_report_number(json, "macro_f1", r->held_out.macro_f1);
+        mla_report_number(json, "micro_f1", r->held_out.micro_f1);
+        mla_report_number(json, "rmse", r->held_out.rmse);
+    }
     mla_report_number(json, "bits_per_byte", r->bits_per_byte);
     if (r->part_count > 1) json_object_set_new(json, "parts", parts_json(r));
     mla_report_number(json, "entropy", r->entropy);
@@ -186,9 +193,10 @@ static void train_print_text(FILE *out, const mla_train_result *r, const char *d
     mla_bytes_text((double)r->plan.predicted_memory, sizeof predicted, predicted);
     mla_bytes_text((double)r->peak_memory, sizeof peak, peak);
     mla_duration_text(r->seconds, sizeof seconds, seconds);
-    if (isfinite(r->loss))
-        fprintf(out, "loss             %.4f nats per token at step %lld\n", r->loss, (long long)r->step);
-    if (isfinite(r->held_out_loss)) fprintf(out, "held-out loss    %.4f nats per token\n", r->held_out_loss);
+    const char *unit = r->labels == MLA_LABELS_OF_DOCUMENTS ? "per text" : "nats per token";
+    if (isfinite(r->loss)) fprintf(out, "loss             %.4f %s at step %lld\n", r->loss, unit, (long long)r->step);
+    if (isfinite(r->held_out.loss)) fprintf(out, "held-out loss    %.4f %s\n", r->held_out.loss, unit);
+    if (r->labels) mla_report_scores(out, &r->held_out);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
     print_parts(out, r);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# A model that labels, from a table to its labels: train, resume, eval, classify; several labels, numbers, spans; and
+# what is refused.
+source "$(dirname "$0")/../support/command.sh"
+
+# Texts of which the last word decides, as both JSONL and CSV.
+for i in $(seq 3 92); do
+    case $((i % 3)) in 0) word=good label=plus ;; 1) word=bad label=minus ;; 2) word=so label=none ;; esac
+    printf '{"text": "the %d thing was %s", "label": "%s"}\n' $((i / 3)) $word $label
+done >mood.jsonl
+{ echo 'label,text' && sed -E 's/.*"text": "(.*)", "label": "(.*)".*/\2,"\1"/' mood.jsonl; } >mood.csv
+small=(model.head=sequence data.tokenizer=bytes data.held_out=0.2 train.steps=0 optim.lr=1e-2 checkpoint.every=40)
+
+# ---- training, and the same from a CSV
+tiny_run mood data.source=mood.jsonl "${small[@]}" train.epochs=30
+check 0 '"accuracy":1.0' "$mla" eval --checkpoint mood --json
+check 0 '"macro_f1":1.0' "$mla" eval --checkpoint mood --json
+check 0 'accuracy         1.0000 of 90' "$mla" eval --checkpoint mood mood.csv
+tiny_run comma data.source=mood.csv "${small[@]}" train.epochs=30
+cmp <(grep -o '"loss":[^,]*' mood.json) <(grep -o '"loss":[^,]*' comma.json) || fail "CSV and JSONL train differently"
+
+# ---- resumed, to the bit
+tiny_run stopped data.source=mood.jsonl "${small[@]}" train.epochs=30
+rm stopped/step-*[1-9]*[!0].h5 2>/dev/null
+last=$(ls stopped/step-*.h5 | tail -1)
+[ "$(ls stopped/step-*.h5 | wc -l)" -gt 1 ] && rm "$last"
+check 0 'accuracy' "$mla" train --resume stopped
+cmp <(cut -d'"' -f1-12 mood/metrics.jsonl | tail -1) <(cut -d'"' -f1-12 stopped/metrics.jsonl | tail -1) ||
+    fail "a resumed run differs"
+
+# ---- labels
+check 0 'plus' "$mla" classify --checkpoint mood --text 'the 4 thing was good'
+check 0 '{"label":"minus","probability":' "$mla" classify --checkpoint mood --json --text 'the 4 thing was bad'
+printf 'the 4 thing was good\nthe 5 thing was bad\n' >lines.txt
+[ "$("$mla" classify --checkpoint mood <lines.txt | cut -f1 | tr '\n' ' ')" = "plus minus " ] || fail "lines of the input"
+"$mla" classify --checkpoint mood mood.csv >one.tsv && "$mla" classify --checkpoint mood --batch 7 --stats mood.jsonl \
+    >seven.tsv 2>stats || fail "classify of tables"
+[ "$(cut -f1 one.tsv)" = "$(cut -f1 seven.tsv)" ] || fail "texts in a batch have other labels"
+[ "$(cut -f1 one.tsv)" = "$(sed -E 's/.*"label": "(.*)".*/\1/' mood.jsonl)" ] || fail "labels of the table"
+grep -q '^90 texts; milliseconds for each: mean' stats || fail "no figures: $(cat stats)"
+check 1 'line 2 is empty' "$mla" classify --checkpoint mood < <(printf 'a\n\nb\n')
+
+# ---- several labels, numbers, spans
+sed -E 's/"label": "(.*)"/"label": ["\1", "all"]/; s/, *"none"//' mood.jsonl | sed 's/\["none", /[/' >several.jsonl
+tiny_run several data.source=several.jsonl "${small[@]}" model.problem_type=multi_label_classification train.epochs=30
+check 0 '"accuracy":1.0' "$mla" eval --checkpoint several --json
+check 0 $'all\t' "$mla" classify --checkpoint several --text 'the 4 thing was so'
+sed -E 's/"plus"/1.5/; s/"minus"/-1.5/; s/"none"/0/' mood.jsonl >numbers.jsonl
+tiny_run numbers data.source=numbers.jsonl "${small[@]}" model.problem_type=regression train.epochs=30
+near "$("$mla" eval --checkpoint numbers --json | value rmse)" 0 0.3 || fail "regression: $("$mla" eval --checkpoint numbers)"
+for i in $(seq 60); do
+    printf '{"text": "é %d meets Anna today", "label": [[%d, %d, "PER"]]}\n' $i $((${#i} + 9)) $((${#i} + 13))
+done >spans.jsonl
+tiny_run spans data.source=spans.jsonl "${small[@]}" model.head=token train.epochs=20
+check 0 $'10\t14\tPER\t' "$mla" classify --checkpoint spans --text 'é 7 meets Anna today'
+check 0 '{"spans":[{"start":11,"end":15,"label":"PER"' "$mla" classify --checkpoint spans --json --text 'é 77 meets Anna today'
+
+# ---- classes that weigh alike, groups, long texts
+tiny_run weighed data.source=mood.jsonl "${small[@]}" data.class_weights=balanced train.label_smoothing=0.1 \
+    model.pooling=mean model.classifier_dropout=0.1 train.epochs=1
+check 0 'F1' "$mla" eval --checkpoint weighed
+tiny_run stride data.source=mood.jsonl "${small[@]}" train.epochs=2 train.sequence=12 data.too_long=stride
+check 0 'of 90' "$mla" eval --checkpoint stride mood.jsonl
+refused() { check "$1" "$2" "$mla" train tiny.yaml "${sets[@]}" --out refused "${@:3}"; rm -rf refused; }
+sets=()
+for set in "${tiny_sizes[@]}" "${small[@]}" train.epochs=1 data.source=mood.jsonl; do sets+=(--set "$set"); done
+refused 2 'more than a sequence of 12' --set train.sequence=12 --set data.too_long=refuse
+{ cat mood.csv && echo 'plus,"never closed'; } >open.csv
+refused 1 'open.csv:92: the quote' --set data.source=open.csv
+refused 1 'the label "none" is none of the 1 that are known: plus' --set data.labels=plus
+refused 2 'model.num_labels: 5, but the data has 3 labels' --set model.num_labels=5
+refused 1 'there is no column "class"; it has text, label' --set data.label_field=class
+refused 2 'labelled texts stay whole' --set data.packing=stream
+refused 2 'data.format: labels, but model.head is language' --set model.head=language --set data.format=labels
+check 2 'use mla classify' "$mla" generate --checkpoint mood --prompt a
+finish
