@@ -1,6 +1,7 @@
 /* config.json of transformers: what is read, what is refused by name, and that what is written reads back. */
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
+#include "layers/head/head.h"
 #include "tests/support/check.h"
 #include "train/hugging_face/model_config.h"
 
@@ -139,8 +140,8 @@ static void unsupported_features_are_named(void **state) {
     } cases[] = {
         {multi_head, "{}", "c: model_type (none), architecture (none): not supported; DeepseekV2ForCausalLM"},
         {multi_head, "{\"model_type\": \"gemma\"}", "model_type gemma"},
-        {multi_head, "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForSequenceClassification\"]}",
-         "architecture LlamaForSequenceClassification: not supported"},
+        {multi_head, "{\"model_type\": \"llama\", \"architectures\": [\"LlamaForQuestionAnswering\"]}",
+         "architecture LlamaForQuestionAnswering: not supported"},
         {latent, "{\"model_type\": \"deepseek_v3\", \"first_k_dense_replace\": 1}",
          "n_routed_experts: the layers from 1 on (first_k_dense_replace) are mixtures of experts"},
         {multi_head, "{\"model_type\": \"qwen3\", \"num_experts\": 8}", "mixtures of experts are not supported"},
@@ -377,6 +378,69 @@ static void models_of_no_architecture_are_refused(void **state) {
     }
 }
 
+/* ---- heads that label ---- */
+
+static mla_status labels_of(mla_context *context, const char *changes, char **out) {
+    char *text = merged(multi_head, changes);
+    const mla_status status = mla_hugging_face_labels(context, "c: ", text, out);
+    free(text);
+    return status;
+}
+
+static void heads_are_read(void **state) {
+    mla_model_config c = read(*state, multi_head, "{\"architectures\": [\"LlamaForSequenceClassification\"]}");
+    assert_string_equal(c.head->name, "sequence");
+    assert_int_equal(c.num_labels, 2); /* transformers' default */
+    assert_int_equal(c.problem_type, MLA_PROBLEM_SINGLE_LABEL);
+    c = read(*state, multi_head,
+             "{\"architectures\": [\"Qwen2ForSequenceClassification\"], \"id2label\": {\"0\": \"price\"}}");
+    assert_int_equal(c.problem_type, MLA_PROBLEM_REGRESSION);
+    c = read(*state, multi_head,
+             "{\"architectures\": [\"Qwen3ForTokenClassification\"], \"id2label\": {\"0\": \"O\", \"1\": \"B-A\", "
+             "\"2\": \"I-A\"}}");
+    assert_string_equal(c.head->name, "token");
+    assert_int_equal(c.num_labels, 3);
+    check_close(c.classifier_dropout, 0.1, 1e-12); /* where the file does not say */
+    c = read(*state, multi_head, "{\"architectures\": [\"Qwen3ForTokenClassification\"], \"classifier_dropout\": 0.0}");
+    check_close(c.classifier_dropout, 0, 1e-12);
+    c = read(*state, multi_head, "{\"architectures\": [\"LlamaForCausalLM\"], \"num_labels\": 7}");
+    assert_string_equal(c.head->name, "language"); /* a remainder of another model */
+}
+
+static void labels_have_names(void **state) {
+    char *names;
+    check_ok(*state, labels_of(*state, "{\"architectures\": [\"LlamaForSequenceClassification\"]}", &names));
+    assert_non_null(strstr(names, "\"LABEL_1\""));
+    free(names);
+    check_error(*state,
+                labels_of(*state,
+                          "{\"architectures\": [\"LlamaForSequenceClassification\"], \"id2label\": {\"0\": \"a\", "
+                          "\"2\": \"b\"}}",
+                          &names),
+                MLA_ERROR_FORMAT, "c: id2label: 1 has no name");
+    check_ok(*state, labels_of(*state, "{\"architectures\": [\"LlamaForCausalLM\"]}", &names));
+    assert_null(names);
+}
+
+static void heads_are_written(void **state) {
+    mla_model_config c = read(*state, latent, "{\"architectures\": [\"DeepseekV3ForSequenceClassification\"]}");
+    json_t *file = mla_hugging_face_write(*state, &c, NULL);
+    assert_non_null(file);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(file, "architectures"), 0)),
+                        "DeepseekV3ForSequenceClassification");
+    check_ok(*state, mla_hugging_face_set_labels(*state, "[\"a\", \"b\"]", file));
+    assert_string_equal(json_string_value(json_object_get(json_object_get(file, "id2label"), "1")), "b");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(file, "label2id"), "b")), 1);
+    json_decref(file);
+    c.pooling = MLA_POOLING_MEAN;
+    assert_null(mla_hugging_face_write(*state, &c, NULL));
+    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "no pooling: mean");
+    c = read(*state, latent, "{\"architectures\": [\"DeepseekV3ForTokenClassification\"]}");
+    c.mlp_bias = true; /* which V2 alone has, and that labels no tokens */
+    assert_null(mla_hugging_face_write(*state, &c, NULL));
+    check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "no architecture for this model");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(families_are_told_apart),
                                        cmocka_unit_test(both_forms_of_rope_are_read),
@@ -386,6 +450,9 @@ int main(void) {
                                        cmocka_unit_test(unused_features_are_accepted),
                                        cmocka_unit_test(written_configurations_read_back),
                                        cmocka_unit_test(the_origin_is_kept),
-                                       cmocka_unit_test(models_of_no_architecture_are_refused)};
+                                       cmocka_unit_test(models_of_no_architecture_are_refused),
+                                       cmocka_unit_test(heads_are_read),
+                                       cmocka_unit_test(labels_have_names),
+                                       cmocka_unit_test(heads_are_written)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -55,10 +55,36 @@ tiny_run spans data.source=spans.jsonl "${small[@]}" model.head=token train.epoc
 check 0 $'10\t14\tPER\t' "$mla" classify --checkpoint spans --text 'é 7 meets Anna today'
 check 0 '{"spans":[{"start":11,"end":15,"label":"PER"' "$mla" classify --checkpoint spans --json --text 'é 77 meets Anna today'
 
+# ---- from a language model, and on from there; to Hugging Face's files and back
+sed -E 's/.*"text": "(.*)", .*/\1/' mood.jsonl >mood.txt
+tiny_run words data.source=mood.txt data.tokenizer=bytes data.held_out=0 model.tie_word_embeddings=true
+sets=()
+for set in "${small[@]}" train.batch=4 train.sequence=32 finetune.base=words data.source=mood.jsonl train.epochs=15; do
+    sets+=(--set "$set")
+done
+check 0 'the head is new: sequence, 3 labels; that of' "$mla" finetune tiny.yaml "${sets[@]}" --out based
+check 0 '"accuracy":1.0' "$mla" eval --checkpoint based --json
+grep -v plus mood.jsonl >fewer.jsonl
+check 0 'accuracy         1.0000' "$mla" finetune tiny.yaml --set finetune.base=based --set data.source=fewer.jsonl \
+    --set train.steps=3 --set train.batch=4 --set train.sequence=32 --set data.held_out=0.2 --out further
+check 0 'plus' "$mla" classify --checkpoint further --text 'the 4 thing was good'
+echo '{"text": "a", "label": "odd"}' >odd.jsonl
+check 1 'the label "odd" is none of the 3' "$mla" finetune tiny.yaml --set finetune.base=based --set train.steps=1 \
+    --set data.source=odd.jsonl --set train.sequence=32 --out refused
+rm -rf refused
+check 2 'does not go with adapters' "$mla" finetune tiny.yaml "${sets[@]}" --set 'lora.targets=*' --out refused
+rm -rf refused
+check 0 'ForSequenceClassification' "$mla" export based --out hf
+grep -q '"1": "none"' hf/config.json || fail "labels of the export: $(cat hf/config.json)"
+check 0 '' "$mla" import hf --out back.h5
+[ "$("$mla" classify --checkpoint back.h5 <lines.txt)" = "$("$mla" classify --checkpoint based <lines.txt)" ] ||
+    fail "the imported model labels otherwise"
+
 # ---- classes that weigh alike, groups, long texts
 tiny_run weighed data.source=mood.jsonl "${small[@]}" data.class_weights=balanced train.label_smoothing=0.1 \
     model.pooling=mean model.classifier_dropout=0.1 train.epochs=1
 check 0 'F1' "$mla" eval --checkpoint weighed
+check 2 'no pooling: mean' "$mla" export weighed --out mean
 tiny_run stride data.source=mood.jsonl "${small[@]}" train.epochs=2 train.sequence=12 data.too_long=stride
 check 0 'of 90' "$mla" eval --checkpoint stride mood.jsonl
 refused() { check "$1" "$2" "$mla" train tiny.yaml "${sets[@]}" --out refused "${@:3}"; rm -rf refused; }
@@ -67,7 +93,7 @@ for set in "${tiny_sizes[@]}" "${small[@]}" train.epochs=1 data.source=mood.json
 refused 2 'more than a sequence of 12' --set train.sequence=12 --set data.too_long=refuse
 { cat mood.csv && echo 'plus,"never closed'; } >open.csv
 refused 1 'open.csv:92: the quote' --set data.source=open.csv
-refused 1 'the label "none" is none of the 1 that are known: plus' --set data.labels=plus
+refused 1 "is none of the 1 that are known: plus" --set data.labels=plus
 refused 2 'model.num_labels: 5, but the data has 3 labels' --set model.num_labels=5
 refused 1 'there is no column "class"; it has text, label' --set data.label_field=class
 refused 2 'labelled texts stay whole' --set data.packing=stream

@@ -234,33 +234,44 @@ static mla_status read_rounded(mla_checkpoint *c, const mla_param *p) {
     return status;
 }
 
+static bool is_of_backbone(const char *name) { return !strncmp(name, "model.", strlen("model.")); }
+
 /* The file must not hold parameters that the model has no place for. */
-static mla_status check_no_others(mla_checkpoint *c, const mla_params *params) {
+static mla_status check_no_others(mla_checkpoint *c, const mla_params *params, bool heads) {
     mla_h5_info *all = NULL;
     int64_t count = 0;
     mla_status status = mla_h5_list(c->file, "/model", &all, &count);
     for (int64_t i = 0; i < count && !status; i++)
-        if (!mla_params_find(params, all[i].name + strlen("/model/")))
+        if (!mla_params_find(params, all[i].name + strlen("/model/")) &&
+            (heads || is_of_backbone(all[i].name + strlen("/model/"))))
             status = mla_fail(c->context, MLA_ERROR_FORMAT,
                               "%s: holds %s, which a model of its configuration does not have", c->path, all[i].name);
     free(all);
     return status;
 }
 
-mla_status mla_checkpoint_read_params(mla_checkpoint *c, mla_params *params) {
+static mla_status read_all_params(mla_checkpoint *c, mla_params *params, bool heads) {
     if (c->adapter)
         return mla_fail(c->context, MLA_ERROR_ARGUMENT,
                         "%s: is an adapter, not a model: name the model it is for, and this "
                         "with --adapter",
                         c->path);
-    mla_status status = check_no_others(c, params);
+    mla_status status = check_no_others(c, params, heads);
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);
-        if (p->spec.adapter) continue;
+        if (p->spec.adapter || (!heads && !is_of_backbone(p->spec.name))) continue;
         status = p->tensor.dtype == MLA_BF16 ? read_rounded(c, p) : read_param(c, "/model", p, p->tensor.data);
     }
     mla_params_changed(params);
     return status;
+}
+
+mla_status mla_checkpoint_read_params(mla_checkpoint *c, mla_params *params) {
+    return read_all_params(c, params, true);
+}
+
+mla_status mla_checkpoint_read_backbone(mla_checkpoint *c, mla_params *params) {
+    return read_all_params(c, params, false);
 }
 
 mla_status mla_checkpoint_list_adapter(mla_checkpoint *c, mla_h5_info **out, int64_t *count) {

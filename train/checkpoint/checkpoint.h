@@ -111,6 +111,8 @@ bool mla_checkpoint_is_sealed(const mla_checkpoint *checkpoint); /* and so has b
 /* Fills the allocated parameters of a model, not those of adapters on it: names and shapes must be the model's, and
  * every number finite. MLA_ERROR_ARGUMENT where the checkpoint is an adapter's. */
 mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *params);
+/* The same of all but the heads, the model's and the checkpoint's, which may differ: names that begin with "model.". */
+mla_status mla_checkpoint_read_backbone(mla_checkpoint *checkpoint, mla_params *params);
 /* The tensors of an adapter's checkpoint, without /adapter/; *out is the caller's, to be freed with free(). */
 mla_status mla_checkpoint_list_adapter(mla_checkpoint *checkpoint, mla_h5_info **out, int64_t *count);
 /* One of them, checked in the same way. */

@@ -2,6 +2,7 @@
 #include "autograd/base/file.h"
 #include "data/formats/safetensors.h"
 #include "data/tokenizer/tokenizer.h"
+#include "layers/head/head.h"
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/convert/latent_rank.h"
@@ -145,6 +146,13 @@ static void set_special_ids(json_t *config, const mla_tokenizer *tokenizer) {
         json_object_set_new(config, "eos_token_id", separator >= 0 ? json_integer(separator) : json_null());
 }
 
+/* A head that labels finds the last token of a padded text by it; most models pad with their end token. */
+static void set_padding(json_t *config) {
+    if (!json_is_integer(json_object_get(config, "pad_token_id")) &&
+        json_is_integer(json_object_get(config, "eos_token_id")))
+        json_object_set(config, "pad_token_id", json_object_get(config, "eos_token_id"));
+}
+
 static mla_status write_config(job *j, mla_export_report *report) {
     mla_model_config exported = j->model->config;
     if (mla_rotary_order_differs(&exported)) exported.rope_interleave = false; /* as write_tensors reorders the rows */
@@ -156,7 +164,9 @@ static mla_status write_config(job *j, mla_export_report *report) {
     set_special_ids(config, j->tokenizer);
     snprintf(report->architecture, sizeof report->architecture, "%s",
              json_string_value(json_array_get(json_object_get(config, "architectures"), 0)));
-    const mla_status status = write_json(j->context, j->folder, "config.json", config);
+    mla_status status = mla_hugging_face_set_labels(j->context, mla_checkpoint_labels(j->checkpoint), config);
+    if (!status && exported.head->labels) set_padding(config);
+    if (!status) status = write_json(j->context, j->folder, "config.json", config);
     json_decref(config);
     return status;
 }

@@ -322,6 +322,16 @@ static mla_status read_tokenizer(mla_context *context, const char *folder, int64
     return status;
 }
 
+static mla_status read_labels(mla_context *context, const char *folder, char **out) {
+    char *text, where[PATH_MAX + 16];
+    int64_t length;
+    mla_status status = read_text(context, folder, "config.json", true, &text, &length);
+    snprintf(where, sizeof where, "%s/config.json: ", folder);
+    if (!status) status = mla_hugging_face_labels(context, where, text, out);
+    free(text);
+    return status;
+}
+
 /* ---- all of it ---- */
 
 /* Where there is no safetensors file but one of torch.save, which is a program and not read. */
@@ -345,13 +355,16 @@ static mla_status refuse_pickles(mla_context *context, const char *folder) {
 }
 
 static mla_status import_save(mla_decoder *model, const char *folder, const char *path, mla_import_report *report) {
-    char *tokenizer = NULL, *texts = NULL;
+    char *tokenizer = NULL, *texts = NULL, *labels = NULL;
     mla_status status = read_tokenizer(model->context, folder, model->config.vocab_size, &tokenizer);
     if (!status) status = collect_texts(model->context, folder, report->type, &texts);
-    const mla_checkpoint_content content = {.model = model, .tokenizer = tokenizer, .hugging_face = texts};
+    if (!status) status = read_labels(model->context, folder, &labels);
+    const mla_checkpoint_content content = {
+        .model = model, .tokenizer = tokenizer, .hugging_face = texts, .labels = labels};
     if (!status) status = mla_checkpoint_save(model->context, path, &content, (mla_step_hook){0});
     report->parameters = mla_params_elements(model->params, false);
     report->tokenizer = tokenizer != NULL;
+    free(labels);
     free(texts);
     free(tokenizer);
     return status;

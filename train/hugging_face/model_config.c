@@ -1,4 +1,5 @@
 #include "train/hugging_face/model_config.h"
+#include "data/labels/label_set.h"
 #include "layers/head/head.h"
 #include "train/hugging_face/families/family.h"
 
@@ -223,6 +224,29 @@ static mla_status translate_rope(reader *r) {
     return status ? status : translate_scaling(r, rope, find_rope_type(name));
 }
 
+/* As transformers decides: id2label before num_labels, two labels where nothing is said; one is a number. */
+static mla_status translate_head(reader *r) {
+    const mla_family_head *h = mla_family_head_of(json_string_value(json_array_get(get(r, "architectures"), 0)));
+    const json_t *names = get(r, "id2label"), *problem = get(r, "problem_type");
+    if (!h || !h->head->labels) return MLA_OK;
+    const bool tokens = h->head->labels == MLA_LABELS_OF_TOKENS;
+    const int64_t count = json_is_object(names) ? (int64_t)json_object_size(names)
+                                                : mla_config_number(r->file.json, "num_labels", 2);
+    const json_t *first = get(r, "classifier_dropout"),
+                 *dropout = json_is_number(first) ? first : get(r, "hidden_dropout");
+    json_object_set_new(r->ours, "head", json_string(h->head->name));
+    json_object_set_new(r->ours, "num_labels", json_integer(count));
+    if (says_no(problem) && count == 1 && !tokens)
+        json_object_set_new(r->ours, "problem_type", json_string("regression"));
+    else if (!says_no(problem) && !tokens) json_object_set(r->ours, "problem_type", (json_t *)(uintptr_t)problem);
+    if (tokens && json_is_false(get(r, "token_classification_bias")))
+        return model_config_refuse(r, "token_classification_bias", "only true is supported");
+    if (tokens)
+        json_object_set_new(r->ours, "classifier_dropout",
+                            json_is_number(dropout) ? json_deep_copy(dropout) : json_real(0.1));
+    return MLA_OK;
+}
+
 static mla_status translate(reader *r) {
     const mla_family *f = r->family;
     if (f->head_dim) json_object_set_new(r->ours, "head_dim", json_integer(f->head_dim));
@@ -233,7 +257,8 @@ static mla_status translate(reader *r) {
     copy_keys(r->ours, r->file.json, common_keys);
     copy_keys(r->ours, r->file.json, f->attention->keys);
     copy_keys(r->ours, r->file.json, f->keys);
-    return translate_rope(r);
+    const mla_status status = translate_head(r);
+    return status ? status : translate_rope(r);
 }
 
 static mla_status read_file(reader *r, mla_model_config *out) {
@@ -273,7 +298,8 @@ mla_status mla_hugging_face_read(mla_context *context, const char *where, const 
 /* What of a model a family has no word for; NULL where it has one for all. */
 static const char *obstacle(const mla_family *f, const mla_model_config *c) {
     if (c->attention != f->attention->kind) return "attention of this kind";
-    if (c->head->labels) return "head that labels";
+    if (c->head->labels == MLA_LABELS_OF_TOKENS && f->no_tokens) return "head: token";
+    if (c->pooling != MLA_POOLING_LAST) return "pooling: mean";
     if (c->position != MLA_POSITION_ROPE) return "position other than rope";
     if (c->norm != MLA_NORM_RMSNORM) return "norm: layernorm";
     if (c->norm_position != MLA_NORM_PRE) return "norm_position: post";
@@ -321,8 +347,19 @@ static json_t *write_scaling(const json_t *ours) {
     return to;
 }
 
+static void write_head(json_t *file, const mla_family *f, const mla_head_kind *head, const json_t *ours) {
+    char architecture[128];
+    mla_family_architecture(f, head, sizeof architecture, architecture);
+    json_object_set_new(file, "architectures", json_pack("[s]", architecture));
+    json_object_del(file, "num_labels");
+    json_object_del(file, "problem_type");
+    json_object_del(file, "classifier_dropout");
+    if (head->labels) json_object_set(file, "problem_type", json_object_get(ours, "problem_type"));
+    if (head->labels == MLA_LABELS_OF_TOKENS)
+        json_object_set(file, "classifier_dropout", json_object_get(ours, "classifier_dropout"));
+}
+
 static void write_keys(json_t *file, const mla_family *f, const json_t *ours) {
-    json_object_set_new(file, "architectures", json_pack("[s]", f->architecture));
     json_object_set_new(file, "model_type", json_string(f->model_type));
     copy_keys(file, ours, common_keys);
     copy_keys(file, ours, f->attention->keys);
@@ -344,8 +381,63 @@ json_t *mla_hugging_face_write(mla_context *context, const mla_model_config *con
     json_t *ours = mla_fields_write_json(context, &mla_model_fields, config);
     if (!ours) return NULL;
     json_t *file = type && !strcmp(type, f->model_type) ? json_deep_copy(origin) : json_object();
+    if (file) write_head(file, f, config->head, ours);
     if (file) write_keys(file, f, ours);
     else mla_fail(context, MLA_ERROR_MEMORY, "no memory for a configuration");
     json_decref(ours);
     return file;
+}
+
+/* ---- the names of labels ---- */
+
+static mla_status name_labels(mla_context *context, const char *where, const json_t *names, int64_t count,
+                              mla_label_set *set) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < count && !status; i++) {
+        char key[32], usual[32];
+        int64_t number;
+        snprintf(key, sizeof key, "%lld", (long long)i);
+        snprintf(usual, sizeof usual, "LABEL_%lld", (long long)i);
+        const char *name = json_is_object(names) ? json_string_value(json_object_get(names, key)) : usual;
+        if (name) status = mla_label_set_add(context, set, name, &number);
+        if (!status && (!name || number != i))
+            status = mla_fail(context, MLA_ERROR_FORMAT, "%sid2label: %lld has no name, or one that was there before",
+                              where, (long long)i);
+    }
+    return status;
+}
+
+mla_status mla_hugging_face_labels(mla_context *context, const char *where, const char *text, char **out) {
+    mla_model_config config;
+    mla_label_set set = {0};
+    json_t *file = NULL;
+    *out = NULL;
+    mla_status status = mla_hugging_face_read(context, where, text, &config);
+    if (status || !config.head->labels) return status;
+    status = mla_json_parse(context, where, text, &file);
+    if (!status) status = name_labels(context, where, json_object_get(file, "id2label"), config.num_labels, &set);
+    if (!status && !(*out = mla_label_set_json(context, &set))) status = MLA_ERROR_MEMORY;
+    mla_label_set_free(&set);
+    json_decref(file);
+    return status;
+}
+
+mla_status mla_hugging_face_set_labels(mla_context *context, const char *labels, json_t *config) {
+    mla_label_set set;
+    json_object_del(config, "id2label");
+    json_object_del(config, "label2id");
+    if (!labels) return MLA_OK;
+    const mla_status status = mla_label_set_parse(context, "labels", labels, &set);
+    if (status) return status;
+    json_t *names = json_object(), *numbers = json_object();
+    for (int64_t i = 0; i < set.count; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%lld", (long long)i);
+        json_object_set_new(names, key, json_string(set.names[i]));
+        json_object_set_new(numbers, set.names[i], json_integer(i));
+    }
+    json_object_set_new(config, "id2label", names);
+    json_object_set_new(config, "label2id", numbers);
+    mla_label_set_free(&set);
+    return MLA_OK;
 }

@@ -3,6 +3,7 @@
  *     DeepseekV2ForCausalLM, DeepseekV3ForCausalLM   without experts
  *     LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
  *     MistralForCausalLM, Phi3ForCausalLM            without sliding windows
+ *     ...ForSequenceClassification, ...ForTokenClassification of the same
  *
  * What such a file may say and a model here is not (experts, sliding windows, RoPE on a part of a head, quantized
  * weights, ...) is an error that names it: a model that is read computes what it computes in transformers. */
@@ -19,6 +20,13 @@ mla_status mla_hugging_face_read(mla_context *context, const char *where, const 
 /* The same of one that is parsed. */
 mla_status mla_hugging_face_read_json(mla_context *context, const char *where, struct json_t *file,
                                       mla_model_config *out);
+
+/* The names of its labels, by id2label or as transformers calls them (LABEL_0), as a JSON list: *out, to be freed; NULL
+ * where the head labels nothing. MLA_ERROR_FORMAT for ids that are not 0, 1, 2, ... */
+mla_status mla_hugging_face_labels(mla_context *context, const char *where, const char *text, char **out);
+
+/* Puts them into a config.json that is to be written: id2label and label2id. NULL: there are none. */
+mla_status mla_hugging_face_set_labels(mla_context *context, const char *labels, struct json_t *config);
 
 /* A new config.json that transformers reads as the same model. `origin`, or NULL, is the one the model was
  * read from: its architecture is kept where the model still is one, and so are its keys that say nothing

@@ -48,12 +48,10 @@ static mla_status finetune_check(const mla_finetune *f, const mla_recipe *recipe
                         "finetune.base: %s is an adapter: name a model, or make one of both "
                         "by mla merge",
                         f->path);
-    if (recipe->model.head->labels && recipe->model.head != mla_checkpoint_config(f->checkpoint)->head)
-        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "model.head: %s, but that of %s is %s",
-                        recipe->model.head->name, f->path, mla_checkpoint_config(f->checkpoint)->head->name);
-    if (recipe->lora.targets.count && mla_checkpoint_config(f->checkpoint)->head->labels)
-        return mla_fail(f->context, MLA_ERROR_ARGUMENT, "lora.targets: %s labels text, which adapters do not learn yet",
-                        f->path);
+    if (recipe->lora.targets.count && (f->new_head || mla_checkpoint_config(f->checkpoint)->head->labels))
+        return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                        "lora.targets: a head that labels does not go with adapters; train all, or what "
+                        "finetune.train names, \"score\" and a few projections");
     if (recipe->train.sequence > longest)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of %s",
                         (long long)recipe->train.sequence, (long long)longest, f->path);
@@ -71,8 +69,33 @@ static mla_status check_new(const mla_finetune *f, const mla_recipe *recipe) {
 /* Before anything is prepared: whether what is to be trained is there in the model. */
 static mla_status try_names(const mla_finetune *f, const mla_recipe *recipe) {
     mla_decoder *model;
-    const mla_status status = mla_trained_model_create(f->context, recipe, MLA_F32, &model);
+    mla_recipe known = *recipe;
+    if (f->new_head && !known.model.num_labels) known.model.num_labels = 2; /* as yet */
+    const mla_status status = mla_trained_model_create(f->context, &known, MLA_F32, &model);
     mla_decoder_destroy(model);
+    return status;
+}
+
+/* Whether the recipe's head labels, and is not the base's. */
+static bool has_new_head(const mla_model_config *base, const mla_model_config *wanted) {
+    return wanted->head->labels && (wanted->head != base->head || wanted->problem_type != base->problem_type);
+}
+
+/* The base's model; what concerns a new head alone is the recipe's. */
+static mla_status take_model(mla_finetune *f, mla_recipe *recipe) {
+    const mla_model_config wanted = recipe->model, *base = mla_checkpoint_config(f->checkpoint);
+    const char *labels = mla_checkpoint_labels(f->checkpoint);
+    recipe->model = *base;
+    if (f->new_head) {
+        recipe->model.head = wanted.head;
+        recipe->model.num_labels = wanted.num_labels;
+        recipe->model.problem_type = wanted.problem_type;
+        recipe->model.pooling = wanted.pooling;
+        recipe->model.classifier_dropout = wanted.classifier_dropout;
+    }
+    if (f->new_head || !labels) return MLA_OK;
+    const mla_status status = mla_label_set_parse(f->context, f->path, labels, &f->labels);
+    recipe->data.labels = (mla_list){f->labels.names, f->labels.count, f->labels.capacity};
     return status;
 }
 
@@ -81,10 +104,12 @@ static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
     if (status) return status;
     if (!realpath(mla_checkpoint_path(f->checkpoint), f->path))
         snprintf(f->path, sizeof f->path, "%s", mla_checkpoint_path(f->checkpoint));
+    f->new_head = has_new_head(mla_checkpoint_config(f->checkpoint), &recipe->model);
     status = finetune_check(f, recipe);
     if (status) return status;
     recipe->finetune.base = f->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
-    recipe->model = *mla_checkpoint_config(f->checkpoint);
+    status = take_model(f, recipe);
+    if (status) return status;
     if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
     status = try_names(f, recipe);
     if (!status) status = choose_template(f, &recipe->data);
@@ -102,6 +127,7 @@ mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *
 void mla_finetune_close(mla_finetune *f) {
     mla_checkpoint_close(f->checkpoint);
     mla_teacher_close(&f->teacher);
+    mla_label_set_free(&f->labels);
     free(f->adapter);
     free(f->text);
     *f = (mla_finetune){0};
@@ -117,6 +143,15 @@ mla_status mla_finetune_check_tokenizer(const mla_finetune *f, const char *token
                     f->path);
 }
 
+mla_status mla_finetune_check_labels(const mla_finetune *f, const char *labels) {
+    const char *wanted = f->checkpoint && !f->new_head ? mla_checkpoint_labels(f->checkpoint) : NULL;
+    if (!wanted || !labels || !strcmp(wanted, labels)) return MLA_OK;
+    return mla_fail(f->context, MLA_ERROR_ARGUMENT,
+                    "the data has other labels than %s, or in another order: give data.source, which takes them as "
+                    "they are there",
+                    f->path);
+}
+
 /* ---- values ---- */
 
 static mla_status make_texts(mla_finetune *f, const mla_decoder *model) {
@@ -128,7 +163,8 @@ static mla_status make_texts(mla_finetune *f, const mla_decoder *model) {
 
 mla_status mla_finetune_begin(mla_finetune *f, mla_decoder *model) {
     if (!f->checkpoint) return MLA_OK;
-    mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
+    mla_status status = f->new_head ? mla_checkpoint_read_backbone(f->checkpoint, model->params)
+                                    : mla_checkpoint_read_params(f->checkpoint, model->params);
     if (!status) status = mla_adapters_begin(model);
     return status ? status : make_texts(f, model);
 }

@@ -2,6 +2,7 @@
 #ifndef MLA_TRAIN_RUN_FINETUNE_H
 #define MLA_TRAIN_RUN_FINETUNE_H
 
+#include "data/labels/label_set.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/recipe/recipe.h"
 #include "train/run/teacher.h"
@@ -14,15 +15,21 @@ typedef struct {
     mla_teacher teacher;        /* of finetune.distil */
     char path[PATH_MAX], tokenizer[PATH_MAX];
     const char *hugging_face; /* what it says of where it came from, for checkpoints of the whole model; or NULL */
+    bool new_head;            /* the base's is another, and stays behind */
+    mla_label_set labels;     /* of the base, where its head goes on */
     char *adapter, *text;     /* for checkpoints of an adapter: its configuration, and its base; or NULL */
 } mla_finetune;
 
-/* Opens finetune.distil and finetune.base, puts the base's configuration into the recipe, and its (or the teacher's)
+/* Opens finetune.distil and finetune.base, puts the base's configuration into the recipe (but for the head, where the
+ * recipe's labels and is another: then the head is new) with the names of its labels, and its (or the teacher's)
  * tokenizer where text has yet to be prepared; strings that are put there live as long as `out`. folder: where to write
  * the tokenizer; NULL where another rank does. MLA_ERROR_ARGUMENT where the base is an adapter, or too short for the
  * recipe's sequences, or adapters have none. */
 mla_status mla_finetune_open(mla_context *context, mla_finetune *out, mla_recipe *recipe, const char *folder);
 void mla_finetune_close(mla_finetune *finetune);
+
+/* MLA_ERROR_ARGUMENT where the data has other labels than the base's head. */
+mla_status mla_finetune_check_labels(const mla_finetune *finetune, const char *labels);
 
 /* MLA_ERROR_ARGUMENT where the tokens were made by another tokenizer than the base's or the teacher's. */
 mla_status mla_finetune_check_tokenizer(const mla_finetune *finetune, const char *tokenizer);

@@ -91,6 +91,7 @@ static mla_status open_data(trainer *t) {
     mla_status status = open_dataset(t);
     if (!status) status = complete_model(t);
     if (!status) status = mla_finetune_check_tokenizer(&t->base, t->data->tokenizer);
+    if (!status) status = mla_finetune_check_labels(&t->base, t->data->labels);
     if (!status) status = mla_mix_begin(t->context, &t->mix, &t->recipe);
     for (int k = 0; k < t->mix.count && !status && is_first(t); k++)
         mla_dataset_warn(t->context, &t->mix.parts[k].data, r->sequence);
@@ -173,6 +174,9 @@ static mla_status start(trainer *t) {
     mla_params_initialise(t->model->params, (uint64_t)t->recipe.train.seed);
     const mla_status status = mla_finetune_begin(&t->base, t->model);
     if (status) return status;
+    if (t->base.new_head && is_first(t))
+        mla_warn(t->context, "the head is new: %s, %lld labels; that of %s is left out", t->recipe.model.head->name,
+                 (long long)t->recipe.model.num_labels, t->base.path);
     return t->data->tokenizer && is_first(t) ? mla_run_folder_write_tokenizer(t->folder, t->data->tokenizer) : MLA_OK;
 }
 

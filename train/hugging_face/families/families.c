@@ -1,7 +1,11 @@
+#include "autograd/base/file.h"
 #include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
+#include "layers/head/classification.h"
+#include "layers/head/language.h"
 #include "train/hugging_face/families/family.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- latent attention ---- */
@@ -77,7 +81,7 @@ static const mla_tensor_rule phi3_rules[] = {
 const mla_family mla_families[] = {
     {"deepseek_v3", "DeepseekV3ForCausalLM", &latent, true, .keys = {"attention_bias", "rope_interleave"}},
     {"deepseek_v2", "DeepseekV2ForCausalLM", &latent, true, .keys = {"attention_bias", "mlp_bias"},
-     .heads_divide = true},
+     .heads_divide = true, .no_tokens = true},
     {"llama", "LlamaForCausalLM", &multi_head, .keys = {"attention_bias", "mlp_bias"}, .heads_divide = true},
     {"qwen2", "Qwen2ForCausalLM", &multi_head, .qkv_bias = true},
     {"qwen3", "Qwen3ForCausalLM", &multi_head, .qk_norm = true, .head_dim = 128, .keys = {"attention_bias"}},
@@ -88,12 +92,39 @@ const mla_family mla_families[] = {
 };
 const int mla_family_count = sizeof mla_families / sizeof *mla_families;
 
+const mla_family_head mla_family_heads[] = {{"ForCausalLM", &mla_language_kind},
+                                            {"ForSequenceClassification", &mla_sequence_kind},
+                                            {"ForTokenClassification", &mla_token_kind},
+                                            {NULL, NULL}};
+
+const mla_family_head *mla_family_head_of(const char *architecture) {
+    for (const mla_family_head *h = mla_family_heads; architecture && h->ending; h++)
+        if (mla_ends_with(architecture, h->ending)) return h;
+    return NULL;
+}
+
+static int stem_of(const mla_family *f) { return (int)(strlen(f->architecture) - strlen("ForCausalLM")); }
+
+void mla_family_architecture(const mla_family *f, const mla_head_kind *head, size_t size, char *out) {
+    const mla_family_head *h = mla_family_heads;
+    while (h->ending && h->head != head) h++;
+    snprintf(out, size, "%.*s%s", stem_of(f), f->architecture, h->ending ? h->ending : "");
+}
+
+static bool is_named(const mla_family *f, const char *architecture) {
+    const mla_family_head *h = mla_family_head_of(architecture);
+    char name[128];
+    if (!h) return false;
+    mla_family_architecture(f, h->head, sizeof name, name);
+    return !strcmp(name, architecture);
+}
+
 const mla_family *mla_family_of(const json_t *config) {
     const char *type = json_string_value(json_object_get(config, "model_type"));
     const char *architecture = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
     for (int i = 0; i < mla_family_count && (type || architecture); i++) {
         if (type && strcmp(type, mla_families[i].model_type)) continue;
-        if (architecture && strcmp(architecture, mla_families[i].architecture)) continue;
+        if (architecture && !is_named(&mla_families[i], architecture)) continue;
         return &mla_families[i];
     }
     return NULL;

@@ -30,7 +30,7 @@ typedef struct {
 enum { MLA_FAMILY_KEYS = 3 }; /* with the NULL at the end */
 
 struct mla_family {
-    const char *model_type, *architecture;
+    const char *model_type, *architecture; /* with a language head: "LlamaForCausalLM" */
     const mla_family_attention *attention;
     bool rope_interleave;                /* where it has no such key, or the file does not say */
     bool qkv_bias, qk_norm;              /* always or never */
@@ -41,6 +41,7 @@ struct mla_family {
     int64_t original_beside; /* RoPE's types are default and longrope, whose original length stands beside them in the
                               * file, and is this where it does not; 0: as in all other families */
     bool window_alone;       /* sliding_window decides, whatever layer_types and others say */
+    bool no_tokens;          /* it has no class for a head that labels tokens */
     bool only_kept;          /* written only for a model that came from it */
     const mla_tensor_rule *rules; /* NULL: all tensors have our names and shapes */
 };
@@ -48,6 +49,17 @@ struct mla_family {
 /* In the order in which they are tried for a model that came from none of them. */
 extern const mla_family mla_families[];
 extern const int mla_family_count;
+
+/* The endings of an architecture's name, by the head's kind: "ForCausalLM", "ForSequenceClassification", ... */
+typedef struct {
+    const char *ending;
+    const mla_head_kind *head;
+} mla_family_head;
+extern const mla_family_head mla_family_heads[]; /* the last one has no ending */
+/* That of a name; NULL: another. */
+const mla_family_head *mla_family_head_of(const char *architecture);
+/* The name with the ending of this head. */
+void mla_family_architecture(const mla_family *family, const mla_head_kind *head, size_t size, char *out);
 
 /* That of a config.json's model_type and first architecture, of which one may be absent. NULL: none. */
 const mla_family *mla_family_of(const json_t *config);
