@@ -1,6 +1,7 @@
 #include "data/labels/table.h"
 #include "autograd/base/file.h"
 #include "autograd/base/utf8.h"
+#include "autograd/json/tree.h"
 #include "autograd/schema/fields.h"
 #include "data/labels/csv.h"
 #include "data/text/text_source.h"
@@ -86,14 +87,16 @@ static mla_status begin_file(mla_table *t) {
 /* ---- rows ---- */
 
 static mla_status take_object(mla_table *t) {
-    json_error_t error;
+    char where[sizeof t->place + 2];
     while (t->reader.at < t->reader.end && strchr(" \t\r\n", *t->reader.at)) t->reader.line += *t->reader.at++ == '\n';
     if (t->reader.at >= t->reader.end) return MLA_OK;
     const char *line = t->reader.at, *newline = memchr(line, '\n', (size_t)(t->reader.end - line));
     const char *end = newline ? newline : t->reader.end;
     snprintf(t->place, sizeof t->place, "%s:%" PRId64, t->file->name, t->reader.line);
-    t->object = json_loadb(line, (size_t)(end - line), JSON_REJECT_DUPLICATES, &error);
-    if (!t->object) return mla_fail(t->context, MLA_ERROR_FORMAT, "%s: not JSON: %s", t->place, error.text);
+    snprintf(where, sizeof where, "%s: ", t->place);
+    const mla_status status = mla_json_read(t->context, where, line, end - line, MLA_JSON_UNIQUE | MLA_JSON_LINE,
+                                            &t->object);
+    if (status) return status;
     if (!json_is_object(t->object)) return mla_fail(t->context, MLA_ERROR_FORMAT, "%s: not a JSON object", t->place);
     t->reader.at = newline ? newline + 1 : end;
     t->reader.line++;

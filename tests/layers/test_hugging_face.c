@@ -382,7 +382,10 @@ static void models_of_no_architecture_are_refused(void **state) {
 
 static mla_status labels_of(mla_context *context, const char *changes, char **out) {
     char *text = merged(multi_head, changes);
-    const mla_status status = mla_hugging_face_labels(context, "c: ", text, out);
+    json_t *file = json_loads(text, 0, NULL);
+    const mla_model_config config = read(context, multi_head, changes);
+    const mla_status status = mla_hugging_face_labels(context, "c: ", file, &config, out);
+    json_decref(file);
     free(text);
     return status;
 }

@@ -246,9 +246,9 @@ static mla_status read_text(mla_context *context, const char *folder, const char
     return mla_file_read(context, text, length, path, LARGEST_CONFIG);
 }
 
-/* `layers`: of those that predict further tokens. */
+/* `layers`: of those that predict further tokens; `labels`: their names, to be freed. */
 static mla_status read_config(mla_context *context, const char *folder, mla_model_config *config,
-                              const mla_family **family, int64_t *layers) {
+                              const mla_family **family, int64_t *layers, char **labels) {
     char *text, where[PATH_MAX + 16];
     int64_t length;
     json_t *json = NULL;
@@ -256,6 +256,7 @@ static mla_status read_config(mla_context *context, const char *folder, mla_mode
     snprintf(where, sizeof where, "%s/config.json: ", folder);
     if (!status) status = mla_json_read(context, where, text, length, 0, &json);
     if (!status) status = mla_hugging_face_read_json(context, where, json, config);
+    if (!status) status = mla_hugging_face_labels(context, where, json, config, labels);
     if (!status) *family = mla_family_of(json);
     *layers = mla_config_number(json, "num_nextn_predict_layers", mla_config_number(json, "num_mtp_layers", 0));
     if (*layers < 0 || *layers > MOST_PREDICTION_LAYERS) *layers = 0;
@@ -322,16 +323,6 @@ static mla_status read_tokenizer(mla_context *context, const char *folder, int64
     return status;
 }
 
-static mla_status read_labels(mla_context *context, const char *folder, char **out) {
-    char *text, where[PATH_MAX + 16];
-    int64_t length;
-    mla_status status = read_text(context, folder, "config.json", true, &text, &length);
-    snprintf(where, sizeof where, "%s/config.json: ", folder);
-    if (!status) status = mla_hugging_face_labels(context, where, text, out);
-    free(text);
-    return status;
-}
-
 /* ---- all of it ---- */
 
 /* Where there is no safetensors file but one of torch.save, which is a program and not read. */
@@ -354,17 +345,16 @@ static mla_status refuse_pickles(mla_context *context, const char *folder) {
     return status;
 }
 
-static mla_status import_save(mla_decoder *model, const char *folder, const char *path, mla_import_report *report) {
-    char *tokenizer = NULL, *texts = NULL, *labels = NULL;
+static mla_status import_save(mla_decoder *model, const char *folder, const char *path, const char *labels,
+                              mla_import_report *report) {
+    char *tokenizer = NULL, *texts = NULL;
     mla_status status = read_tokenizer(model->context, folder, model->config.vocab_size, &tokenizer);
     if (!status) status = collect_texts(model->context, folder, report->type, &texts);
-    if (!status) status = read_labels(model->context, folder, &labels);
     const mla_checkpoint_content content = {
         .model = model, .tokenizer = tokenizer, .hugging_face = texts, .labels = labels};
     if (!status) status = mla_checkpoint_save(model->context, path, &content, (mla_step_hook){0});
     report->parameters = mla_params_elements(model->params, false);
     report->tokenizer = tokenizer != NULL;
-    free(labels);
     free(texts);
     free(tokenizer);
     return status;
@@ -376,7 +366,8 @@ mla_status mla_import(mla_context *context, const char *folder, const char *path
     mla_decoder *model = NULL;
     mla_safetensors *file = NULL;
     source s = {.folder = folder};
-    mla_status status = read_config(context, folder, &config, &family, &s.prediction_layers);
+    char *labels = NULL;
+    mla_status status = read_config(context, folder, &config, &family, &s.prediction_layers, &labels);
     if (!status) status = refuse_pickles(context, folder);
     if (!status) status = mla_safetensors_open(context, &file, folder);
     if (!status) status = mla_decoder_create(context, &model, &config);
@@ -384,9 +375,10 @@ mla_status mla_import(mla_context *context, const char *folder, const char *path
     if (!status) status = read_tensors(model, family, &s);
     if (!status) {
         *report = (mla_import_report){.type = type_of(file)};
-        status = import_save(model, folder, path, report);
+        status = import_save(model, folder, path, labels, report);
     }
     mla_decoder_destroy(model);
     mla_safetensors_close(file);
+    free(labels);
     return status;
 }

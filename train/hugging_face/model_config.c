@@ -407,18 +407,14 @@ static mla_status name_labels(mla_context *context, const char *where, const jso
     return status;
 }
 
-mla_status mla_hugging_face_labels(mla_context *context, const char *where, const char *text, char **out) {
-    mla_model_config config;
+mla_status mla_hugging_face_labels(mla_context *context, const char *where, const json_t *file,
+                                   const mla_model_config *config, char **out) {
     mla_label_set set = {0};
-    json_t *file = NULL;
     *out = NULL;
-    mla_status status = mla_hugging_face_read(context, where, text, &config);
-    if (status || !config.head->labels) return status;
-    status = mla_json_parse(context, where, text, &file);
-    if (!status) status = name_labels(context, where, json_object_get(file, "id2label"), config.num_labels, &set);
+    if (!config->head->labels) return MLA_OK;
+    mla_status status = name_labels(context, where, json_object_get(file, "id2label"), config->num_labels, &set);
     if (!status && !(*out = mla_label_set_json(context, &set))) status = MLA_ERROR_MEMORY;
     mla_label_set_free(&set);
-    json_decref(file);
     return status;
 }
 

@@ -21,9 +21,10 @@ mla_status mla_hugging_face_read(mla_context *context, const char *where, const 
 mla_status mla_hugging_face_read_json(mla_context *context, const char *where, struct json_t *file,
                                       mla_model_config *out);
 
-/* The names of its labels, by id2label or as transformers calls them (LABEL_0), as a JSON list: *out, to be freed; NULL
- * where the head labels nothing. MLA_ERROR_FORMAT for ids that are not 0, 1, 2, ... */
-mla_status mla_hugging_face_labels(mla_context *context, const char *where, const char *text, char **out);
+/* The names of the labels of a model that was read, by id2label or as transformers calls them (LABEL_0), as a JSON
+ * list: *out, to be freed; NULL where the head labels nothing. MLA_ERROR_FORMAT for ids that are not 0, 1, 2, ... */
+mla_status mla_hugging_face_labels(mla_context *context, const char *where, const struct json_t *file,
+                                   const mla_model_config *config, char **out);
 
 /* Puts them into a config.json that is to be written: id2label and label2id. NULL: there are none. */
 mla_status mla_hugging_face_set_labels(mla_context *context, const char *labels, struct json_t *config);

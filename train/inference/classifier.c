@@ -19,6 +19,7 @@ struct mla_classifier {
     mla_context *context;
     mla_classifier_options options;
     mla_encoder *encoder;
+    mla_frame frame; /* around texts */
     mla_tape *tape;
     mla_id_list ids;
     text_entry *texts;
@@ -57,7 +58,9 @@ mla_status mla_classifier_create(mla_context *context, mla_classifier **out, con
     c->starts = mla_alloc(context, options->sequence, sizeof *c->starts, "a sequence");
     c->logits = mla_alloc(context, options->model->config.num_labels, sizeof *c->logits, "logits");
     status = mla_error_status(context);
-    if (!status) status = mla_encoder_create(context, &c->encoder, options->tokenizer, NULL);
+    const mla_encoder_options encoder = {.added = MLA_ADDED_PLAIN, .frame = options->bos};
+    if (options->bos) c->frame = mla_tokenizer_frame(options->tokenizer);
+    if (!status) status = mla_encoder_create(context, &c->encoder, options->tokenizer, &encoder);
     if (!status) status = mla_tape_create(context, &c->tape, NULL);
     if (status) mla_classifier_destroy(c);
     else *out = c;
@@ -111,13 +114,14 @@ static mla_status divide(mla_classifier *c, int64_t first, int64_t count) {
 }
 
 static mla_status note_ends(mla_classifier *c, int64_t first) {
+    const int64_t inside = first + c->frame.before_count, behind = c->ids.count - c->frame.behind_count;
     int64_t end = 0;
     mla_status status = mla_grow(c->context, &c->ends, &c->end_capacity, c->ids.count, sizeof *c->ends, "tokens");
     for (int64_t i = first; i < c->ids.count && !status; i++) {
         const char *bytes;
         int64_t length = 0;
         status = mla_tokenizer_token(c->context, c->options.tokenizer, c->ids.ids[i], &bytes, &length);
-        c->ends[i] = end += length;
+        c->ends[i] = end += i >= inside && i < behind ? length : 0;
     }
     return status;
 }
@@ -128,7 +132,8 @@ mla_status mla_classifier_add(mla_classifier *c, const char *bytes, int64_t leng
                                  "texts");
     if (!status) status = mla_encoder_encode(c->context, c->encoder, bytes, length, &c->ids);
     const int64_t count = c->ids.count - first;
-    if (!status && !count) status = mla_fail(c->context, MLA_ERROR_ARGUMENT, "there is no text to label");
+    if (!status && count <= c->frame.before_count + c->frame.behind_count)
+        status = mla_fail(c->context, MLA_ERROR_ARGUMENT, "there is no text to label");
     if (!status) c->texts[c->text_count] = (text_entry){first, count, 0};
     if (!status && labels_tokens(c)) status = note_ends(c, first);
     if (!status) status = divide(c, first, count);
@@ -206,6 +211,7 @@ int64_t mla_classifier_token_count(const mla_classifier *c, int64_t text) { retu
 mla_classified_token mla_classifier_token(const mla_classifier *c, int64_t text, int64_t token) {
     const text_entry *t = &c->texts[text];
     const int64_t at = t->first + token, classes = c->options.model->config.num_labels;
-    const bool seen = c->options.too_long != MLA_TOO_LONG_CUT || token < c->options.sequence;
+    const bool around = token < c->frame.before_count || token >= t->count - c->frame.behind_count;
+    const bool seen = !around && (c->options.too_long != MLA_TOO_LONG_CUT || token < c->options.sequence);
     return (mla_classified_token){token ? c->ends[at - 1] : 0, c->ends[at], seen ? c->values + at * classes : NULL};
 }

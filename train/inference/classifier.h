@@ -17,6 +17,7 @@ typedef struct {
     const mla_decoder *model;
     const mla_tokenizer *tokenizer;
     int64_t sequence;      /* tokens that are seen together at most */
+    bool bos;              /* texts get what the tokenizer puts before and behind them */
     mla_too_long too_long; /* what of longer texts; a model of tokens does not stride by halves but end to end */
 } mla_classifier_options;
 
@@ -41,7 +42,7 @@ const float *mla_classifier_values(const mla_classifier *classifier, int64_t tex
 /* The same for the tokens of a text, where the head labels those. */
 typedef struct {
     int64_t begin, end;  /* bytes of the text */
-    const float *values; /* (K); NULL: behind the cut of a text that is too long */
+    const float *values; /* (K); NULL: behind the cut of a text that is too long, and of a token around it */
 } mla_classified_token;
 int64_t mla_classifier_token_count(const mla_classifier *classifier, int64_t text);
 mla_classified_token mla_classifier_token(const mla_classifier *classifier, int64_t text, int64_t token);

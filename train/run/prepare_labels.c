@@ -29,7 +29,8 @@ mla_prepare_labels_options mla_prepare_labels_options_of(const mla_recipe *recip
                                         .labels = &data->labels,
                                         .tokenizer = data->tokenizer,
                                         .vocab_size = data->vocab_size,
-                                        .held_out = data->held_out};
+                                        .held_out = data->held_out,
+                                        .bos = data->bos};
 }
 
 typedef struct {
@@ -41,6 +42,7 @@ typedef struct {
     int64_t count, capacity;
     int64_t width; /* of numbers */
     mla_tokenizer *tokenizer;
+    mla_frame frame; /* what it puts around texts; nothing without data.bos */
     mla_encoder *encoder;
     mla_token_writer *writer;
     mla_id_list ids;
@@ -200,17 +202,28 @@ static mla_status make_tokenizer(job *j) {
                                            (int64_t)strlen(o->tokenizer_json))
                      : mla_tokenizer_make(j->context, o->tokenizer, o->vocab_size, &sample, &j->tokenizer);
     mla_text_sample_free(&sample);
-    return status ? status : mla_encoder_create(j->context, &j->encoder, j->tokenizer, NULL);
+    const mla_encoder_options encoder = {.added = MLA_ADDED_PLAIN, .frame = o->bos};
+    if (!status && o->bos) j->frame = mla_tokenizer_frame(j->tokenizer);
+    return status ? status : mla_encoder_create(j->context, &j->encoder, j->tokenizer, &encoder);
 }
 
 static mla_token_split side_of(const job *j) { return j->rows[j->count].held_out ? MLA_HELD_OUT : MLA_TRAIN; }
 
+static mla_status check_length(job *j, const mla_example *e, int64_t length) {
+    if (length == e->length) return MLA_OK;
+    return mla_fail(j->context, MLA_ERROR_FORMAT,
+                    "%s: the tokenizer changes the text (its normalizer), so that spans have no place in it", e->place);
+}
+
 /* A token belongs to the span that it shares a character with; the first of a span begins it. */
 static mla_status tag(job *j, const mla_example *e) {
+    const int64_t inside = j->frame.before_count, end = j->ids.count - j->frame.behind_count;
+    int64_t at = 0;
     mla_status status = mla_grow(j->context, &j->tags, &j->tag_capacity, j->ids.count + 1, sizeof *j->tags, "tags");
     const int64_t outside = mla_label_set_find(&j->labels, "O");
     bool begun[64] = {false};
-    for (int64_t i = 0, at = 0, length; i < j->ids.count && !status; i++, at += length) {
+    for (int64_t i = 0; i < j->ids.count && !status; i++) j->tags[i] = -1;
+    for (int64_t i = inside, length; i < end && !status; i++, at += length) {
         const char *bytes;
         int64_t number = outside;
         status = mla_tokenizer_token(j->context, j->tokenizer, j->ids.ids[i], &bytes, &length);
@@ -225,6 +238,7 @@ static mla_status tag(job *j, const mla_example *e) {
         }
         j->tags[i] = (int32_t)number;
     }
+    if (!status) status = check_length(j, e, at);
     return status ? status : mla_token_writer_label(j->writer, side_of(j), j->ids.count, j->tags);
 }
 

@@ -12,6 +12,7 @@ typedef struct {
     const char *tokenizer;  /* as in mla_prepare_options; or */
     const char *tokenizer_json;
     int64_t vocab_size;
+    bool bos;        /* texts get what the tokenizer puts before and behind them */
     double held_out; /* share of the examples of each class, or of the groups */
 } mla_prepare_labels_options;
 

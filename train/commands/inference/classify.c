@@ -299,6 +299,7 @@ static mla_status open_classifier(job *j) {
         .model = model,
         .tokenizer = j->loaded.tokenizer,
         .sequence = recipe && j->recipe.train.sequence < longest ? j->recipe.train.sequence : longest,
+        .bos = j->recipe.data.bos,
         .too_long = j->recipe.data.too_long};
     if (!status) status = mla_classifier_create(j->context, &j->classifier, &o);
     if (!status && !names) status = mla_fail(j->context, MLA_ERROR_FORMAT, "%s: does not name its labels", path);
