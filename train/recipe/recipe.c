@@ -38,8 +38,9 @@ static const mla_field_table synthetic_table = {synthetic_fields, COUNT(syntheti
 static const mla_field data_fields[] = {
     {"source", MLA_FIELD_LIST, AT(source), .help = "text to train on: files, folders, globs"},
     {"format", MLA_FIELD_ENUM, AT(format), .names = mla_recipe_formats,
-     .help = "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of conversations; labels: .jsonl, .csv "
-             "and .tsv of text with labels, as auto for a head that labels"},
+     .help =
+         "auto: files named as JSONL are; text: none is; jsonl: all are; chat: of conversations; labels: .jsonl, .csv "
+         "and .tsv of text with labels, as auto for a head that labels"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
      .help = "chat: how conversations become text; auto: as the model's own"},
     {"fields", MLA_FIELD_WORDS, AT(fields),
