@@ -256,6 +256,15 @@ static mla_text_options text_options(const mla_prepare_options *options) {
                               .held_out = options->held_out};
 }
 
+/* Tables of labelled text are read where a model with a head that labels is trained (data/labels). */
+static mla_status check_format(mla_context *context, const mla_prepare_options *options) {
+    if (options->format != MLA_RECIPE_LABELS) return MLA_OK;
+    return mla_fail(
+        context, MLA_ERROR_ARGUMENT,
+        "format labels: labelled text is not prepared beforehand; train reads it by itself, as data.source of "
+        "a recipe with model.head: sequence or token");
+}
+
 mla_status mla_prepare(mla_context *context, const mla_prepare_options *options, const char *path,
                        mla_prepare_report *report) {
     mla_prepare_report unused;
@@ -264,7 +273,8 @@ mla_status mla_prepare(mla_context *context, const mla_prepare_options *options,
     const mla_text_options text = text_options(options);
     if (!report) report = &unused;
     *report = (mla_prepare_report){0};
-    mla_status status = check_folder_of(context, path);
+    mla_status status = check_format(context, options);
+    if (!status) status = check_folder_of(context, path);
     if (!status && options->held_out_text) status = check_folder_of(context, options->held_out_text);
     if (!status) status = mla_text_open(context, &source, &text);
     if (!status) status = make_tokenizer(context, source, options, &tokenizer);
