@@ -25,7 +25,7 @@ typedef struct {
 mla_status mla_decoder_create(mla_context *context, mla_decoder **out, const mla_model_config *config);
 void mla_decoder_destroy(mla_decoder *model);
 
-/* The i-th of its projections; NULL behind the last. */
+/* The i-th of its projections; NULL after the last. */
 mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i);
 /* Takes all adapters (layers/parts/linear.h) off. */
 void mla_decoder_remove_adapters(mla_decoder *model);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A first model in five minutes: installs what is missing, builds, trains a small decoder with latent attention
 # on the licence texts that this machine has, and shows what it learnt.
-#     train/quickstart.sh [RUN-FOLDER]        default: runs/quickstart, or the next free number behind it
+#     train/quickstart.sh [RUN-FOLDER]        default: runs/quickstart, or the next free number after it
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -46,7 +46,7 @@ bits_per_byte() { # of the held-out text, compressed by the command
 }
 
 run=${1:-$(free_folder runs/quickstart)}
-[ ! -e "$run" ] || { echo "$run exists; go on with it by build/mla train --resume $run, or name another folder" >&2; exit 2; }
+[ ! -e "$run" ] || { echo "$run exists; resume it by build/mla train --resume $run, or name another folder" >&2; exit 2; }
 
 train/install-packages.sh
 say "Building"

@@ -17,7 +17,7 @@ static bool read_start(const char *path, size_t size, char *out) {
     return length > 0;
 }
 
-/* The number behind `key` in a file of lines "Key:  123 kB", in bytes; 0 where it is not there. */
+/* The number after `key` in a file of lines "Key:  123 kB", in bytes; 0 where it is not there. */
 static int64_t kilobytes_in(const char *path, const char *key) {
     char text[4096];
     const char *line = read_start(path, sizeof text, text) ? strstr(text, key) : NULL;

@@ -39,7 +39,7 @@ typedef struct {
     int64_t a, b, c;      /* where it begins in the operands, in bytes */
     int64_t end;          /* rows up to its end */
 } mla_gemm_piece;
-/* The piece behind *piece (the first one behind {0}); whether more follow. All in one without varying_rows. */
+/* The piece after *piece (the first one after {0}); whether more follow. All in one without varying_rows. */
 bool mla_gemm_next_piece(const mla_gemm_shape *shape, mla_gemm_piece *piece);
 
 /* For plans with b_packed: the bytes that B takes then, and bringing it there. */

@@ -40,7 +40,7 @@ struct mla_h5_file {
 };
 
 /* HDF5 knows of threads only where it was built so (Debian's was, others were not): of all calls to it in the process,
- * one goes on at a time. A declaration of MLA_H5_ALONE waits for its turn, which lasts to the end of the block; such
+ * one works at a time. A declaration of MLA_H5_ALONE waits for its turn, which lasts to the end of the block; such
  * blocks may be nested. */
 int mla_h5_take_turn(void);
 void mla_h5_end_turn(const int *turn);

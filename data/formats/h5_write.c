@@ -254,7 +254,7 @@ static mla_status close_id(mla_h5_file *file) {
     return H5Fclose(id) < 0 ? mla_h5_failed(file, "close", file->temporary) : MLA_OK;
 }
 
-/* Closes the file and cuts off what was reserved behind its end. */
+/* Closes the file and cuts off what was reserved beyond its end. */
 static mla_status close_at_end(mla_h5_file *file) {
     MLA_H5_ALONE;
     hsize_t bytes = 0;

@@ -9,7 +9,7 @@
  *     mla_safetensors_close(file);
  *
  * Nothing in a file is trusted: the whole layout is checked when it is opened, as strictly as the reference
- * implementation does (no overlap, no hole, nothing behind the last tensor), and a message names file and
+ * implementation does (no overlap, no hole, nothing after the last tensor), and a message names file and
  * tensor. Files are mapped: opening costs no memory beyond the header. */
 #ifndef MLA_DATA_FORMATS_SAFETENSORS_H
 #define MLA_DATA_FORMATS_SAFETENSORS_H

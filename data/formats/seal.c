@@ -13,7 +13,7 @@ typedef struct {
     char magic[8];
     uint64_t version;
     int64_t file_bytes;
-    uint64_t body_hash; /* of everything behind the seal */
+    uint64_t body_hash; /* of everything after the seal */
     mla_seal_range table;
     uint8_t zero[448];
     uint64_t own_hash; /* of all fields above */

@@ -1,5 +1,5 @@
 /* The seal: 512 bytes in front of an HDF5 file (a "user block", which HDF5 skips) that make damage visible.
- * It holds the length of the file, a hash of everything behind it, the place and hash of a table of all
+ * It holds the length of the file, a hash of everything after it, the place and hash of a table of all
  * datasets, and a hash of itself, so no bit of the file is left uncovered. The check reads plain bytes: a
  * damaged file never reaches the HDF5 library. Hashes are XXH3, 64 bits. Used by data/formats/h5.c only.
  *

@@ -125,7 +125,7 @@ static uint64_t hash(const mla_text_source *s) {
     return XXH3_64bits_withSeed(s->document.bytes, (size_t)s->document.length, s->seed);
 }
 
-/* Where the only document, of 2 bytes or more, is cut: behind the line that its held-out part would begin in,
+/* Where the only document, of 2 bytes or more, is cut: after the line that its held-out part would begin in,
  * or before that line if it is the last, or between two characters; not at its ends. */
 static int64_t cut_of(const mla_document *document, double held_out) {
     const char *bytes = document->bytes;

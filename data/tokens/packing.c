@@ -54,7 +54,7 @@ static int64_t count_targets(const mla_packing *p, int64_t first, int64_t count)
     return targets;
 }
 
-/* Input tokens first ... first + count - 1, and their targets one behind them. */
+/* Input tokens first ... first + count - 1, and their targets one after them. */
 static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
     mla_status status = mla_grow(p->context, &p->pieces, &p->piece_capacity, p->piece_count + 1, sizeof *p->pieces,
                                  "the packed documents");

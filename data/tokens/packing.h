@@ -2,7 +2,7 @@
  *
  * A document of n tokens, its separator among them, takes n - 1 positions: all but its last token are inputs, all but
  * its first are targets, and where answers are marked (data/tokens/token_file.h) only those. One that is longer than a
- * sequence goes on in further pieces; but an example with answers is cut there, and left out where no answer remains.
+ * sequence continues in further pieces; but an example with answers is cut there, and left out where no answer remains.
  *
  * Where documents are labelled, positions hold all but the separator, and the last one's target is the number of the
  * document: the row of its label. A document that is too long is cut, refused, or taken in overlapping pieces, half a

@@ -3,7 +3,7 @@
  *     /vocabulary_size, /separator      i64 scalars
  *     /tokenizer, /tokenizer_hash       text: the tokenizer as JSON, XXH3 of it as 16 hex digits
  *     /train/tokens                     u16 (i32 where the vocabulary is larger than 65536), all documents
- *                                       one after the other, each with the separator behind it
+ *                                       one after the other, each with the separator after it
  *     /train/document_offsets           i64, documents + 1: document i is tokens [offsets[i], offsets[i + 1])
  *     /train/bytes                      i64, bytes of the text behind the tokens (for bits per byte)
  *     /train/answers                    u8, one a token, where only some are to be learned: 1 for those, 0 for others

@@ -1,4 +1,4 @@
-/* What a head is: the part behind a decoder's hidden states that says what the model is for, with its loss. A new one
+/* What a head is: the part after a decoder's hidden states that says what the model is for, with its loss. A new one
  * is a file with its layer and a constant of this type, and a line in the table of layers/kinds.c. */
 #ifndef MLA_LAYERS_HEAD_HEAD_H
 #define MLA_LAYERS_HEAD_HEAD_H

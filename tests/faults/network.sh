@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two hosts over TCP: the same bits as on one; a slow and lossy network changes nothing in them; a link that is cut ends
-# all ranks within the timeout, and the run goes on when it is there again.
+# all ranks within the timeout, and the run continues when it is there again.
 #     tests/faults/network.sh [MLA]
 # The hosts are network namespaces of this machine: needs root. Delay and loss come from the kernel's netem where it has
 # that, else from relay.py.
@@ -80,7 +80,7 @@ start() {
 go_on() {
     bring_up
     check 0 "" two_hosts 4 train --resume cut
-    same_end one-long cut || fail "$1: the run goes on to other bits"
+    same_end one-long cut || fail "$1: the run continues to other bits"
 }
 
 check 0 "" ranks 4 "${long[@]}" --out one-long

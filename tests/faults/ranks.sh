@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sends signals to ranks at random moments, and goes on with the runs: each must end in the bits of a run of as many ranks
+# Sends signals to ranks at random moments, and resumes the runs: each must end in the bits of a run of as many ranks
 # that was left alone; none may hang.
 #     tests/faults/ranks.sh [MLA] [--runs N]
 # Runs have 2 or 3 ranks, sharded or not, and save in a step or beside the next ones; all save after every second step and

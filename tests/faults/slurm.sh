@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real Slurm of two nodes on this machine: a job that is submitted, stopped before its time is up, requeued by its
-# owner, and hit by a node that goes down, goes on by itself each time and ends in the bits of a run left alone.
+# owner, and hit by a node that goes down, resumes by itself each time and ends in the bits of a run left alone.
 #     tests/faults/slurm.sh [MLA] [--install]
 # Needs root, and Debian's slurm-wlm and munge (--install gets them), whose own services it leaves alone: it starts a
 # munged, a slurmctld and two slurmd of its own, with ports from 16817 and files in a folder that goes at the end.
@@ -117,12 +117,12 @@ until_true 120 requeued 1 || fail "not requeued before its time was up: $(state)
 grep -q "stopped and saved; requeueing" mla-*.out || fail "did not save before its time was up: $(cat mla-*.out)"
 interrupted "signal before the time limit"
 scontrol update job="$job" TimeLimit=30 2>/dev/null
-until_true 180 makes_steps || fail "does not go on after the signal: $(state) $(cat mla-*.out)"
+until_true 180 makes_steps || fail "does not resume after the signal: $(state) $(cat mla-*.out)"
 
 scontrol requeue "$job"
 until_true 60 requeued 2 || fail "not requeued: $(state)"
 interrupted "scontrol requeue"
-until_true 180 makes_steps || fail "does not go on after scontrol requeue: $(state) $(cat mla-*.out)"
+until_true 180 makes_steps || fail "does not resume after scontrol requeue: $(state) $(cat mla-*.out)"
 
 scontrol update nodename=n2 state=down reason=test
 until_true 60 requeued 3 || fail "not requeued after a node went down: $(state)"

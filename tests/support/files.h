@@ -13,7 +13,7 @@ void folder_remove(char *folder);
 char *path_in(const char *folder, const char *name);
 
 void file_write(const char *path, const void *data, int64_t bytes);
-/* The whole file, with a zero byte behind it; the caller's to free. */
+/* The whole file, with a zero byte after it; the caller's to free. */
 char *file_read(const char *path, int64_t *bytes);
 bool file_exists(const char *path);
 

@@ -4,7 +4,7 @@
 
 #include "train/recipe/recipe.h"
 
-/* Its recipe, changed by more assignments ("train.steps=10"), NULL behind the last. The caller frees the recipe. */
+/* Its recipe, changed by more assignments ("train.steps=10"), NULL after the last. The caller frees the recipe. */
 mla_status tiny_recipe(mla_context *context, mla_recipe *recipe, const char *const *more);
 
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Conversations from outside: prepared, shown, trained on, gone on with, asked; and what is no conversation is named.
+# Conversations from outside: prepared, shown, trained on, resumed, asked; and what is no conversation is named.
 # $1: the mla command.
 source "$(dirname "${BASH_SOURCE[0]}")/../support/command.sh"
 

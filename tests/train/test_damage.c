@@ -1,5 +1,5 @@
 /* Damaged checkpoints in a run folder: a flipped bit or a cut is reported by the name of what it hit and never
- * loaded, and the run goes on from the last good one. With a number as argument, that many more flips. */
+ * loaded, and the run resumes from the last good one. With a number as argument, that many more flips. */
 #include "data/formats/h5.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"

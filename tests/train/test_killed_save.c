@@ -1,5 +1,5 @@
 /* A run that is killed at a step of a save (creating the file, writing each dataset, closing, verifying, syncing,
- * renaming, syncing the folder; the same for `latest`) and gone on with ends in the same bits as one that was
+ * renaming, syncing the folder; the same for `latest`) and resumed ends in the same bits as one that was
  * left alone; saves at once, and saves beside training. With the argument `all` each single write is tried, otherwise
  * some of them. */
 #include "tests/support/check.h"

@@ -124,7 +124,7 @@ static void too_many_in_a_row_end_the_run(void **state) {
     const char *const more[] = {"train.steps=20", "train.max_skipped=5", NULL};
     content c;
     char *next = path_in(f->run, "step-00000004.h5");
-    for (int i = 0; i < 2; i++) { /* the end does not change what the run goes on from */
+    for (int i = 0; i < 2; i++) { /* the end does not change what the run resumes from */
         f->warnings = 0;
         check_error(f->context, train(f, true, more, NULL), MLA_ERROR_NUMERIC, "5 steps in a row");
         assert_int_equal(f->warnings, 5);

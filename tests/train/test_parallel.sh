@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Several ranks train the model that one would: the same curve, the same bits twice, checkpoints that any number of
-# ranks goes on from. $1: the mla command.
+# ranks resumes from. $1: the mla command.
 set -uo pipefail
 mla=$1
 here=$(realpath "$(dirname "$0")")

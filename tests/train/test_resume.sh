@@ -39,7 +39,7 @@ same_end once twice || fail "the same run twice differs"
 check 0 "" "$mla" train tiny.yaml --set train.seed=2 --out other
 same_end once other 2>/dev/null && fail "another seed gives the same run"
 
-# stopped by a signal, gone on with, stopped again: as if it had never stopped
+# stopped by a signal, resumed, stopped again: as if it had never stopped
 long=(--set train.steps=400 --set checkpoint.every=100)
 check 0 "" "$mla" train tiny.yaml "${long[@]}" --out whole
 stop_at TERM stopped 50 "$mla" train tiny.yaml "${long[@]}" --out stopped

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What can go wrong about a save, with two ranks, at once and beside training: a disk that is full, a folder that
-# vanishes, a signal in a save, a process that is stopped in one. None hangs, all can be gone on with. $1: the command.
+# vanishes, a signal in a save, a process that is stopped in one. None hangs, all can be resumed. $1: the command.
 set -uo pipefail
 mla=$1
 here=$(realpath "$(dirname "$0")")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Learning from a teacher, from outside: the pupil comes closer to it than by the text alone; stopped and gone on with,
+# Learning from a teacher, from outside: the pupil comes closer to it than by the text alone; stopped and resumed,
 # on several ranks, with adapters, in bf16; teachers that do not fit are refused. $1: the mla command.
 here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 source "$here/../support/command.sh"
@@ -19,7 +19,7 @@ less "$(kl taught)" 0.2 && less 0.2 "$(kl taught 40)" || fail "far from its teac
 tiny_run plain "${data[@]}" train.steps=40 model.kv_lora_rank=4
 near "$(value held_out_loss <plain.json)" "$(value held_out_loss <pupil.json)" 1e-5 || fail "a teacher without a share changes the model"
 
-# ---- stopped and gone on with; several ranks; microbatches
+# ---- stopped and resumed; several ranks; microbatches
 
 taught=("${tiny_sizes[@]}" "${data[@]}" model.kv_lora_rank=4 finetune.distil=teacher finetune.distil_temperature=2 train.steps=20
     checkpoint.every=10 checkpoint.keep=5 model.dropout=0.1)

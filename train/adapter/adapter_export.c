@@ -48,7 +48,7 @@ static mla_status read_rows(const job *j, const mla_adapter_tensor *t, float *ou
                                    MLA_TO_HALVES, out);
 }
 
-/* A' = [A; A0] and B' = [B, -B0], so that B' A' = B A - B0 A0. `values` holds both, one behind the other. */
+/* A' = [A; A0] and B' = [B, -B0], so that B' A' = B A - B0 A0. `values` holds both, one after the other. */
 static mla_status adapter_export_join(const job *j, const mla_adapter_tensor *t, float *values) {
     const int64_t rows = t->shape[0], width = t->shape[1], count = rows * width;
     if (strstr(t->name, ".lora_A.")) return MLA_OK;

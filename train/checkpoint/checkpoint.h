@@ -1,4 +1,4 @@
-/* Checkpoints: all that a run needs to go on as if it had never stopped, in one sealed HDF5 file (data/formats/h5.h).
+/* Checkpoints: all that a run needs to resume as if it had never stopped, in one sealed HDF5 file (data/formats/h5.h).
  *
  *     /model/NAME              the parameters, whole, f32, under Hugging Face's names
  *     /optim/m/NAME  .../v/    AdamW's moments
@@ -64,7 +64,7 @@ mla_status mla_checkpoint_save_step(mla_context *context, const char *dir, const
 /* Points DIR/latest to DIR/step-N.h5: a run that was killed between the two writes has left it at the one before. */
 mla_status mla_checkpoint_set_latest(mla_context *context, const char *dir, int64_t step, mla_step_hook hook);
 
-/* ---- A copy of a content, to be written while what it was taken from goes on changing. */
+/* ---- A copy of a content, to be written while what it was taken from keeps changing. */
 
 typedef struct mla_checkpoint_copy mla_checkpoint_copy;
 

@@ -7,7 +7,7 @@
 
 #include <limits.h>
 
-/* The members of mla_run_state and their names in the file; NULL behind the last. */
+/* The members of mla_run_state and their names in the file; NULL after the last. */
 typedef struct {
     const char *name;
     size_t offset;

@@ -1,4 +1,4 @@
-/* How fast a model decodes behind a long context. */
+/* How fast a model decodes after a long context. */
 #ifndef MLA_TRAIN_INFERENCE_DECODE_BENCH_H
 #define MLA_TRAIN_INFERENCE_DECODE_BENCH_H
 

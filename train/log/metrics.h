@@ -37,7 +37,7 @@ typedef struct {
 
 typedef struct mla_metrics_log mla_metrics_log;
 
-/* Opens the file to go on after `step`: lines of later steps are cut off, and so is a line that was torn when
+/* Opens the file to continue after `step`: lines of later steps are cut off, and so is a line that was torn when
  * its writer died. Step 0: an empty file. MLA_ERROR_IO. */
 mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const char *path, int64_t step);
 

@@ -100,7 +100,7 @@ typedef struct {
 typedef struct {
     int64_t every;   /* in steps; 0: only at the end */
     int64_t keep;    /* the last ones that stay */
-    bool background; /* a copy is written while training goes on */
+    bool background; /* a copy is written while training continues */
     char *out;       /* the run folder; NULL: the command line says */
 } mla_recipe_checkpoint;
 

@@ -23,7 +23,7 @@ typedef struct {
     double source_loss;   /* of that source itself on the held-out tokens: the entropy with their sampling error */
 } mla_dataset;
 
-/* What is done about text: a new run prepares it, one that goes on does so where no file is there, and a rank that
+/* What is done about text: a new run prepares it, one that resumes does so where no file is there, and a rank that
  * leaves this to another one never does. */
 typedef enum { MLA_TEXT_PREPARE, MLA_TEXT_PREPARE_MISSING, MLA_TEXT_PREPARED } mla_dataset_text;
 

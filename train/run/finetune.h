@@ -36,7 +36,7 @@ mla_status mla_finetune_check_tokenizer(const mla_finetune *finetune, const char
 
 /* A run that begins: the base's values into an initialised model, and what its adapters begin with. */
 mla_status mla_finetune_begin(mla_finetune *finetune, mla_decoder *model);
-/* A run that goes on: all values from its checkpoint and, where that is an adapter's, the base, which must be the same
+/* A run that resumes: all values from its checkpoint and, where that is an adapter's, the base, which must be the same
  * still. */
 mla_status mla_finetune_read(mla_finetune *finetune, mla_checkpoint *checkpoint, mla_decoder *model);
 

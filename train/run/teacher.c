@@ -11,7 +11,7 @@ mla_status mla_teacher_open(mla_context *context, mla_teacher *t, mla_recipe *re
     if (status) return status;
     if (!realpath(mla_checkpoint_path(t->checkpoint), t->path))
         snprintf(t->path, sizeof t->path, "%s", mla_checkpoint_path(t->checkpoint));
-    recipe->finetune.distil = t->path; /* for a run that goes on from elsewhere, or when its folder has newer ones */
+    recipe->finetune.distil = t->path; /* for a run that is resumed from elsewhere, or when its folder has newer ones */
     if (mla_checkpoint_adapter(t->checkpoint))
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "finetune.distil: %s is an adapter: name a model, or make one of both by "

@@ -33,7 +33,7 @@ const mla_model_config *mla_teacher_config(const mla_teacher *teacher);
 mla_status mla_teacher_build(mla_teacher *teacher, mla_dtype precision);
 
 /* Puts the hash of the built teacher's weights into the recipe of a run, where it lives as long as `teacher`.
- * MLA_ERROR_ARGUMENT where the run goes on and had another one. */
+ * MLA_ERROR_ARGUMENT where the run is resumed and had another one. */
 mla_status mla_teacher_remember(mla_teacher *teacher, mla_recipe_finetune *options, bool goes_on);
 
 /* What is learned with it (the head's loss alone where there is none); *divergence, if it is not NULL, will get the

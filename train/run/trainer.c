@@ -180,7 +180,7 @@ static mla_status start(trainer *t) {
     return t->data->tokenizer && is_first(t) ? mla_run_folder_write_tokenizer(t->folder, t->data->tokenizer) : MLA_OK;
 }
 
-/* A run that ended before its first checkpoint is gone on with from its beginning. */
+/* A run that ended before its first checkpoint starts again from its beginning. */
 static mla_status start_or_resume(trainer *t) {
     int64_t checkpoints = 0;
     mla_status status = MLA_OK;

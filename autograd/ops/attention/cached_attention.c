@@ -166,7 +166,7 @@ static void cached_attention_forward(const mla_node *n) {
 static const mla_op cached_attention = {
     .name = "cached_attention", .forward = cached_attention_forward, .attributes = sizeof(attributes)};
 
-/* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one behind the other. */
+/* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one after the other. */
 static void plan_product(mla_context *context, attributes *at) {
     const mla_cache_view *c = &at->cache;
     const int64_t shared = shared_heads(at);

@@ -97,7 +97,7 @@ static void expand(const mla_node *n, expansion e) {
         }
 }
 
-/* What lies behind `used` bytes of scratch, on a boundary of 64. */
+/* What lies after `used` bytes of scratch, on a boundary of 64. */
 static void *scratch_behind(const mla_node *n, int64_t used) { return (char *)n->scratch + (used + 63) / 64 * 64; }
 
 static mla_flash_operands operands_of(const mla_node *n, expansion e) {

@@ -6,7 +6,7 @@
 
 enum { A, B };
 
-/* How blocks of a lie in y, and blocks of b behind them. */
+/* How blocks of a lie in y, and blocks of b after them. */
 typedef struct {
     int64_t blocks, a_length, b_length;
 } layout;

@@ -100,7 +100,7 @@ MLA_VECTOR static void collect(int64_t width, int64_t rank, const float *h, cons
     }
 }
 
-/* Some of the rows of an array; behind `count` of them there are zeros in the buffer (GROUP, width). */
+/* Some of the rows of an array; after `count` of them there are zeros in the buffer (GROUP, width). */
 typedef struct {
     int64_t from, count;
 } group;

@@ -79,7 +79,7 @@ static mla_status create_chat_encoder(const mla_call *call, const mla_loaded *l,
     return status;
 }
 
-/* What a user says, and all that stands before the answer; *ending is what stands behind it. */
+/* What a user says, and all that stands before the answer; *ending is what stands after it. */
 static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
                               mla_id_list *out, int32_t *ending) {
     mla_chat_encoder *encoder = NULL;

@@ -259,7 +259,7 @@ static mla_status bench_step(const mla_call *call, bench *b) {
     return status;
 }
 
-/* The recipe's model, and multi-head attention of the same heads and width, behind one context. */
+/* The recipe's model, and multi-head attention of the same heads and width, after one context. */
 static mla_status bench_decode(const mla_call *call, bench *b) {
     const options *o = call->options;
     mla_model_config own = b->recipe.model, multi_head;

@@ -29,7 +29,7 @@ typedef struct {
     int64_t first, rows; /* of the parameter */
 } mla_mapped_rows;
 
-/* A tensor of the file: its parts lie in it one behind the other. */
+/* A tensor of the file: its parts lie in it one after the other. */
 typedef struct {
     char *name;
     mla_tensor shape; /* ndim and shape only */
