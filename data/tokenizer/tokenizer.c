@@ -83,7 +83,7 @@ mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *token
         status = mla_tokenizer_token(context, tokenizer, ids[i], &bytes, &length);
         if (!status) status = mla_grow(context, &out->bytes, &out->capacity, out->count + length, 1, "decoded text");
         if (status) break;
-        memcpy(out->bytes + out->count, bytes, (size_t)length);
+        if (length) memcpy(out->bytes + out->count, bytes, (size_t)length); /* an id may have no token */
         out->count += length;
     }
     if (status) out->count = before;
