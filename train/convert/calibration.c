@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3 };
 
@@ -107,4 +108,23 @@ mla_status mla_calibration_divergence(mla_calibration *c, const mla_decoder *mod
     }
     *out = sum / (double)mla_calibration_tokens(c, part);
     return mla_calibration_check(c->context, *out);
+}
+
+/* ---- models beside each other ---- */
+
+void mla_output_error_add(mla_output_error *error, const mla_tensor *now, const mla_tensor *before) {
+    for (int64_t i = 0; i < mla_count(before); i++) {
+        const double a = (double)((const float *)before->data)[i], b = (double)((const float *)now->data)[i];
+        error->of_error += (b - a) * (b - a);
+        error->of_output += a * a;
+    }
+}
+
+double mla_output_error_value(const mla_output_error *error) { return sqrt(error->of_error / error->of_output); }
+
+void mla_copy_common_params(const mla_decoder *from, const mla_decoder *to) {
+    for (int64_t i = 0; i < mla_params_count(to->params); i++) {
+        const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
+        if (old && p->count == old->count) memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
+    }
 }

@@ -44,6 +44,17 @@ mla_status mla_calibration_measure(mla_calibration *calibration, const mla_decod
 mla_status mla_calibration_divergence(mla_calibration *calibration, const mla_decoder *model, const mla_decoder *of,
                                       mla_calibration_part part, double *divergence);
 
+/* How far the outputs of a part of a model are from those of another, over any number of batches. Begins as {0}. */
+typedef struct {
+    double of_error, of_output; /* squares */
+} mla_output_error;
+void mla_output_error_add(mla_output_error *error, const mla_tensor *now, const mla_tensor *before);
+/* Relative to the size of the outputs before. */
+double mla_output_error_value(const mla_output_error *error);
+
+/* Copies the parameters that both models have in equal number. */
+void mla_copy_common_params(const mla_decoder *from, const mla_decoder *to);
+
 /* MLA_ERROR_ARGUMENT where a loss is no number. */
 mla_status mla_calibration_check(mla_context *context, double loss);
 

@@ -17,8 +17,8 @@ typedef struct {
     float *zeros;                /* the latents of a batch */
     mla_latent_sample samples[MLA_MOST_INTS];
     mla_latent_directions directions[MLA_MOST_INTS];
-    mla_tensor *nudge[MLA_MOST_INTS]; /* zeros, added to the latents for their gradient */
-    double squares[MLA_MOST_INTS][2]; /* of the error of the attention's output, and of the output */
+    mla_tensor *nudge[MLA_MOST_INTS];       /* zeros, added to the latents for their gradient */
+    mla_output_error errors[MLA_MOST_INTS]; /* of the attention's output, a layer each */
 } job;
 
 static mla_latent_layer *layer_of(const mla_decoder *model, int64_t i) { return mla_latent_layer_at(model, i); }
@@ -171,13 +171,6 @@ static bool shrinks(const job *j) {
 
 /* ---- the new model ---- */
 
-static void copy_params(const mla_decoder *from, const mla_decoder *to) {
-    for (int64_t i = 0; i < mla_params_count(to->params); i++) {
-        const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
-        if (p->count == old->count) memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
-    }
-}
-
 static mla_status latent_rank_build(job *j) {
     mla_model_config config = j->model->config;
     mla_latent_rank_report *r = j->report;
@@ -185,7 +178,7 @@ static mla_status latent_rank_build(job *j) {
     for (int64_t i = 0; i < r->layers; i++) config.kv_lora_ranks.items[i] = r->layer[i].after;
     mla_status status = mla_decoder_create(j->context, &j->changed, &config);
     if (!status) status = mla_params_allocate(j->changed->params, false);
-    if (!status) copy_params(j->model, j->changed);
+    if (!status) mla_copy_common_params(j->model, j->changed);
     for (int64_t i = 0; i < r->layers && !status; i++)
         status = mla_latent_layer_resize(
             j->context, layer_of(j->model, i), &j->directions[i],
@@ -209,11 +202,7 @@ static mla_tensor *compare_outputs(void *user, mla_tape *tape, const mla_latent_
     const mla_tensor *old = mla_latent_layer_apply(tape, &plain, x, &(mla_pass){0}, NULL);
     const mla_tensor *new = mla_latent_layer_apply(tape, layer_of(j->changed, i), x, &(mla_pass){0}, NULL);
     if (mla_error_status(j->context)) return c;
-    for (int64_t k = 0; k < mla_count(old); k++) {
-        const double a = (double)((const float *)old->data)[k], b = (double)((const float *)new->data)[k];
-        j->squares[i][0] += (b - a) * (b - a);
-        j->squares[i][1] += a * a;
-    }
+    mla_output_error_add(&j->errors[i], new, old);
     return c;
 }
 
@@ -223,7 +212,7 @@ static mla_status latent_rank_measure(job *j) {
     set_probe(j, &probe);
     mla_status status = mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &r->loss[0]);
     set_probe(j, NULL);
-    for (int64_t i = 0; i < r->layers; i++) r->layer[i].error = sqrt(j->squares[i][0] / j->squares[i][1]);
+    for (int64_t i = 0; i < r->layers; i++) r->layer[i].error = mla_output_error_value(&j->errors[i]);
     if (!status && !j->samples[0].count)
         status = mla_calibration_measure(&j->calibration, j->model, MLA_CALIBRATED, &r->calibration_loss[0]);
     if (!status) status = mla_calibration_measure(&j->calibration, j->changed, MLA_LEFT_OUT, &r->loss[1]);

@@ -20,13 +20,15 @@ typedef struct {
     mla_conversion_report *report;
     mla_calibration calibration;
     mla_key_moments moments[MLA_MOST_INTS];
-    double *frequencies;              /* (K/2), the original's */
-    double amplitude;                 /* of its cosines and sines */
-    double squares[MLA_MOST_INTS][2]; /* of the error of the attention's output, and of the output */
+    double *frequencies;                    /* (K/2), the original's */
+    double amplitude;                       /* of its cosines and sines */
+    mla_output_error errors[MLA_MOST_INTS]; /* of the attention's output, a layer each */
 } job;
 
 static mla_multi_head_layer *layer_of(const mla_decoder *model, int64_t i) { return model->blocks[i].attention; }
 static int64_t key_width(const mla_model_config *c) { return c->num_key_value_heads * c->head_dim; }
+/* The rows that turn at first: all, or none where there is no RoPE. */
+static int64_t all_rotary(const mla_model_config *c) { return c->position == MLA_POSITION_ROPE ? key_width(c) : 0; }
 
 static void probe_all(const job *j, const mla_multi_head_probe *probe) {
     for (int64_t i = 0; i < j->report->layers; i++) layer_of(j->model, i)->probe = probe;
@@ -54,14 +56,6 @@ typedef struct {
     int64_t rotary;
 } form;
 
-static void copy_others(const mla_decoder *from, const mla_decoder *to) {
-    for (int64_t i = 0; i < mla_params_count(to->params); i++) {
-        const mla_param *p = mla_params_at(to->params, i), *old = mla_params_find(from->params, p->spec.name);
-        if (old && p->count == old->count && !strstr(p->spec.name, ".self_attn."))
-            memcpy(p->tensor.data, old->tensor.data, (size_t)p->count * sizeof(float));
-    }
-}
-
 /* Any frequencies can be stated as LongRoPE's: w_i = theta^(-2i/R) / factor_i. */
 static void state_frequencies(const job *j, const form *f, mla_model_config *config) {
     mla_rope_scaling *scaling = &config->rope_scaling;
@@ -85,7 +79,7 @@ static mla_status build_form(job *j, const form *f, mla_decoder **out) {
     mla_status status = mla_decoder_create(j->context, out, &config);
     if (!status) status = mla_params_allocate((*out)->params, false);
     if (status) return status;
-    copy_others(j->model, *out);
+    mla_copy_common_params(j->model, *out);
     for (int64_t i = 0; i < j->report->layers && !status; i++)
         status = mla_latent_form_fill(j->context, layer_of(j->model, i), &f->frames[i], j->amplitude,
                                       mla_latent_layer_at(*out, i));
@@ -105,21 +99,17 @@ static void compare_outputs(void *user, mla_tape *tape, const mla_multi_head_lay
     const mla_tensor *old = mla_multi_head_layer_apply(tape, &plain, x, &(mla_pass){0}, NULL);
     const mla_tensor *new = mla_latent_layer_apply(tape, mla_latent_layer_at(j->made, i), x, &(mla_pass){0}, NULL);
     if (mla_error_status(j->context)) return;
-    for (int64_t e = 0; e < mla_count(old); e++) {
-        const double a = (double)((const float *)old->data)[e], b = (double)((const float *)new->data)[e];
-        j->squares[i][0] += (b - a) * (b - a);
-        j->squares[i][1] += a * a;
-    }
+    mla_output_error_add(&j->errors[i], new, old);
 }
 
 static mla_status measure_errors(job *j, mla_conversion_stage *stage) {
     const mla_multi_head_probe probe = {compare_outputs, j};
     double loss;
-    memset(j->squares, 0, sizeof j->squares);
+    memset(j->errors, 0, sizeof j->errors);
     probe_all(j, &probe);
     const mla_status status = mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &loss);
     probe_all(j, NULL);
-    for (int64_t i = 0; i < j->report->layers; i++) stage->error[i] = sqrt(j->squares[i][0] / j->squares[i][1]);
+    for (int64_t i = 0; i < j->report->layers; i++) stage->error[i] = mla_output_error_value(&j->errors[i]);
     return status;
 }
 
@@ -163,7 +153,7 @@ static mla_status make_exact(job *j) {
     mla_decoder *made = NULL;
     mla_status status = mla_key_frame_identity(j->context, &frame, width);
     if (!frames || !frequencies) status = MLA_ERROR_MEMORY;
-    if (c->position != MLA_POSITION_ROPE) frame.rotary = 0;
+    frame.rotary = all_rotary(c);
     for (int64_t i = 0; i < j->report->layers && !status; i++) frames[i] = frame;
     for (int64_t p = 0; p < width / 2 && !status; p++) frequencies[p] = j->frequencies[p % half];
     if (!status) status = build_form(j, &(form){frames, frequencies, frame.rotary}, &made);
@@ -252,9 +242,10 @@ static double group_loss(const job *j, folding *f, int64_t group) {
 
 static void choose_turning(const job *j, folding *f, int64_t rotary) {
     const int64_t each = j->moments[0].heads * f->positions.fold;
-    for (int64_t p = 0; p < f->pairs; p++) {
-        const double loss = group_loss(j, f, p / each);
-        for (int64_t i = 0; i < j->report->layers; i++) f->worth[p] += loss * f->bases[i].value[p];
+    for (int64_t group = 0; group < f->pairs / each; group++) {
+        const double loss = group_loss(j, f, group);
+        for (int64_t p = group * each; p < (group + 1) * each; p++)
+            for (int64_t i = 0; i < j->report->layers; i++) f->worth[p] += loss * f->bases[i].value[p];
     }
     for (int64_t chosen = 0; chosen < rotary / 2; chosen++) {
         int64_t best = -1;
@@ -382,40 +373,42 @@ static void begin_report(const job *j) {
     *r = (mla_conversion_report){.layers = c->num_hidden_layers,
                                  .loss = NAN,
                                  .bytes_per_token = mla_kv_cache_bytes_per_token(c),
-                                 .rope_dim = j->options->rope_dim,
+                                 .rope_dim = j->options->rope_dim ? j->options->rope_dim : all_rotary(c),
                                  .refused = -1};
-    if (!r->rope_dim && c->position == MLA_POSITION_ROPE) r->rope_dim = key_width(c);
     for (int s = 0; s < MLA_STAGES; s++) {
         r->stage[s].loss = r->stage[s].divergence = NAN;
         for (int64_t i = 0; i < r->layers; i++) r->stage[s].error[i] = NAN;
     }
 }
 
-/* What a stage caches where every layer has a latent of `rank`, or ranks[] of its own. */
-static void plan_stage(const job *j, int which, const mla_ints *ranks, int64_t rank) {
-    mla_conversion_stage *stage = &j->report->stage[which];
+/* What a stage caches where `rotary` rows turn and the layers have latents of these ranks: one for all, or one each. */
+static void plan_stage(mla_conversion_report *report, int which, int64_t rotary, const mla_ints *ranks) {
+    mla_conversion_stage *stage = &report->stage[which];
     stage->made = true;
-    for (int64_t i = 0; i < j->report->layers; i++) {
-        stage->rank[i] = !ranks->count ? rank : ranks->items[ranks->count > 1 ? i : 0];
-        stage->bytes_per_token += (stage->rank[i] + j->report->rope_dim) * (int64_t)sizeof(float);
+    for (int64_t i = 0; i < report->layers; i++) {
+        stage->rank[i] = ranks->items[ranks->count > 1 ? i : 0];
+        stage->bytes_per_token += (stage->rank[i] + rotary) * (int64_t)sizeof(float);
     }
-    j->report->last = which;
+    report->last = which;
+}
+
+/* Where `rotary` of a layer's rows turn, and nothing is left out yet. */
+static mla_ints whole_rank(const mla_model_config *c, int64_t rotary) {
+    return (mla_ints){.count = 1, .items = {mla_latent_form_config(c, rotary).kv_lora_rank}};
 }
 
 mla_status mla_to_latent_plan(mla_decoder *model, const mla_to_latent_options *o, mla_conversion_report *report) {
-    const int64_t width = key_width(&model->config);
-    const mla_ints none = {0};
+    const mla_model_config *c = &model->config;
+    const int64_t all = all_rotary(c);
     job j = {.context = model->context, .options = o, .model = model, .report = report};
     mla_status status = check_model(&j);
     if (!status) status = check_options(&j);
     if (status) return status;
     begin_report(&j);
-    const int64_t rotary = report->rope_dim;
-    report->rope_dim = rotary ? width : 0;
-    plan_stage(&j, MLA_STAGE_EXACT, &none, 2 * width - report->rope_dim + 1);
-    report->rope_dim = rotary;
-    if (rotary < width && rotary) plan_stage(&j, MLA_STAGE_ROTARY, &none, 2 * width - rotary + 1);
-    if (o->latent.count) plan_stage(&j, MLA_STAGE_LATENT, &o->latent, 0);
+    const mla_ints exact = whole_rank(c, all), rotary = whole_rank(c, report->rope_dim);
+    plan_stage(report, MLA_STAGE_EXACT, all, &exact);
+    if (report->rope_dim < all) plan_stage(report, MLA_STAGE_ROTARY, report->rope_dim, &rotary);
+    if (o->latent.count) plan_stage(report, MLA_STAGE_LATENT, report->rope_dim, &o->latent);
     if (o->budget) {
         report->stage[MLA_STAGE_LATENT].made = true;
         report->stage[MLA_STAGE_LATENT].bytes_per_token = o->budget;
