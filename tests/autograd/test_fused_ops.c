@@ -1,5 +1,5 @@
 /* Fused ops against compositions of the general set, values and gradients; the same bits on any number of threads. */
-#include "tests/support/check.h"
+#include "tests/support/op_fixture.h"
 
 #include "autograd/base/random.h"
 #include "autograd/ops.h"
@@ -7,40 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 70, WIDTH = 131, COUNT = ROWS * WIDTH };
-
-typedef struct {
-    mla_context *context;
-    mla_tape *tape;
-    float a[COUNT], b[COUNT], c[COUNT], row[WIDTH], row2[WIDTH];
-} fixture;
-
 static const int64_t matrix[] = {ROWS, WIDTH}, vector[] = {WIDTH};
-
-static void fill(const char *name, int64_t count, float *x) {
-    mla_random_normal(mla_random_stream(4, name, 0, 0, 0), 0, count, x);
-}
-
-static int setup(void **state) {
-    fixture *f = *state = calloc(1, sizeof *f);
-    if (!f || mla_context_create(&f->context, NULL) || mla_tape_create(f->context, &f->tape, NULL)) return -1;
-    fill("a", COUNT, f->a);
-    fill("b", COUNT, f->b);
-    fill("c", COUNT, f->c);
-    fill("row", WIDTH, f->row);
-    fill("row2", WIDTH, f->row2);
-    return 0;
-}
-
-static int teardown(void **state) {
-    fixture *f = *state;
-    mla_tape_destroy(f->tape);
-    mla_context_destroy(f->context);
-    free(f);
-    return 0;
-}
-
-static void begin(fixture *f) { mla_tape_begin(f->tape, &(mla_step){.seed = 1, .step = 2, .training = true}); }
 
 /* ---- fused equals composed ---- */
 
@@ -99,7 +66,7 @@ typedef struct {
     float value[COUNT], gradient[INPUTS][COUNT];
 } outcome;
 
-static void run_graph(fixture *f, graph build, outcome *out) {
+static void run_graph(op_fixture *f, graph build, outcome *out) {
     memset(out, 0, sizeof *out);
     begin(f);
     mla_tensor *in[INPUTS] = {
@@ -147,8 +114,8 @@ static mla_tensor *product_with_bias(mla_tape *t, mla_tensor *const *in) {
     return mla_linear(t, in[0], mla_slice(t, mla_concat(t, in[1], in[0], 0), 0, 0, WIDTH), in[3]);
 }
 
-static void run_on_threads(fixture *f, int threads, graph build, outcome *out) {
-    fixture alone = *f;
+static void run_on_threads(op_fixture *f, int threads, graph build, outcome *out) {
+    op_fixture alone = *f;
     assert_int_equal(mla_context_create(&alone.context, &(mla_context_options){.threads = threads}), MLA_OK);
     assert_int_equal(mla_tape_create(alone.context, &alone.tape, NULL), MLA_OK);
     run_graph(&alone, build, out);
@@ -176,5 +143,5 @@ int main(void) {
         cmocka_unit_test(fused_equals_composed),
         cmocka_unit_test(sums_do_not_depend_on_threads),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_op_fixture, destroy_op_fixture);
 }

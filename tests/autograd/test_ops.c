@@ -1,5 +1,5 @@
 /* Values of the ops against plain double references; what does not fit is refused. */
-#include "tests/support/check.h"
+#include "tests/support/op_fixture.h"
 
 #include "autograd/base/random.h"
 #include "autograd/op.h"
@@ -9,44 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 70, WIDTH = 131, COUNT = ROWS * WIDTH };
-
-typedef struct {
-    mla_context *context;
-    mla_tape *tape;
-    float a[COUNT], b[COUNT], c[COUNT], row[WIDTH], row2[WIDTH];
-} fixture;
-
 static const int64_t matrix[] = {ROWS, WIDTH}, vector[] = {WIDTH};
-
-static void fill(const char *name, int64_t count, float *x) {
-    mla_random_normal(mla_random_stream(4, name, 0, 0, 0), 0, count, x);
-}
-
-static int setup(void **state) {
-    fixture *f = *state = calloc(1, sizeof *f);
-    if (!f || mla_context_create(&f->context, NULL) || mla_tape_create(f->context, &f->tape, NULL)) return -1;
-    fill("a", COUNT, f->a);
-    fill("b", COUNT, f->b);
-    fill("c", COUNT, f->c);
-    fill("row", WIDTH, f->row);
-    fill("row2", WIDTH, f->row2);
-    return 0;
-}
-
-static int teardown(void **state) {
-    fixture *f = *state;
-    mla_tape_destroy(f->tape);
-    mla_context_destroy(f->context);
-    free(f);
-    return 0;
-}
-
-static void begin(fixture *f) { mla_tape_begin(f->tape, &(mla_step){.seed = 1, .step = 2, .training = true}); }
 
 /* ---- values ---- */
 
-static void check_values_at(const fixture *f, const mla_tensor *y, const double *expected, double tolerance, int line) {
+static void check_values_at(const op_fixture *f, const mla_tensor *y, const double *expected, double tolerance,
+                            int line) {
     check_ok_at(f->context, MLA_OK, "the op", __FILE__, line);
     for (int64_t i = 0; i < mla_count(y); i++)
         check_close_at((double)((float *)y->data)[i], expected[i], tolerance, "a value", __FILE__, line);
@@ -76,7 +44,7 @@ static void functions_are_accurate(void **state) {
                  {mla_gelu, reference_gelu, -6, 12},
                  {mla_gelu_tanh, reference_gelu_tanh, -4, 12},
                  {mla_silu, reference_silu, -80, 80}};
-    fixture *f = *state;
+    op_fixture *f = *state;
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float x[COUNT];
         for (int i = 0; i < COUNT; i++)
@@ -93,7 +61,7 @@ static void functions_are_accurate(void **state) {
 }
 
 static void tanh_is_accurate_near_zero(void **state) {
-    fixture *f = *state;
+    op_fixture *f = *state;
     float x[COUNT];
     for (int i = 0; i < COUNT; i++) x[i] = powf(10, -8 + 8 * (float)i / COUNT);
     begin(f);
@@ -102,7 +70,7 @@ static void tanh_is_accurate_near_zero(void **state) {
 }
 
 static void arithmetic(void **state) {
-    fixture *f = *state;
+    op_fixture *f = *state;
     double sum[COUNT], product[COUNT], row_sum[COUNT], row_product[COUNT], scaled[COUNT], glu[COUNT], total = 0;
     begin(f);
     mla_tensor *a = mla_input(f->tape, MLA_F32, 2, matrix, f->a), *b = mla_input(f->tape, MLA_F32, 2, matrix, f->b);
@@ -128,7 +96,7 @@ static void arithmetic(void **state) {
 }
 
 static void normalisations(void **state) {
-    fixture *f = *state;
+    op_fixture *f = *state;
     double rms[COUNT], layer[COUNT];
     for (int i = 0; i < ROWS; i++) {
         const float *x = f->a + i * WIDTH;
@@ -151,7 +119,7 @@ static void normalisations(void **state) {
 
 static void softmaxes(void **state) {
     enum { B = 2, T = 35 };
-    fixture *f = *state;
+    op_fixture *f = *state;
     static double full[COUNT], causal[COUNT];
     for (int i = 0; i < ROWS; i++) {
         double sum = 0, seen = 0;
@@ -175,7 +143,7 @@ static void softmaxes(void **state) {
 
 static void products(void **state) {
     enum { BATCH = 3, M = 9, K = 11, N = 5 };
-    fixture *f = *state;
+    op_fixture *f = *state;
     double expected[BATCH * M * N] = {0}, projected[BATCH * M * N];
     for (int i = 0; i < BATCH; i++)
         for (int m = 0; m < M; m++)
@@ -198,7 +166,7 @@ static void products(void **state) {
 }
 
 static void moves(void **state) {
-    fixture *f = *state;
+    op_fixture *f = *state;
     float x[24];
     for (int i = 0; i < 24; i++) x[i] = (float)i;
     begin(f);
@@ -223,7 +191,7 @@ static void moves(void **state) {
 
 static void gathered_rows(void **state) {
     static const int32_t ids[] = {3, 0, 69, 3};
-    fixture *f = *state;
+    op_fixture *f = *state;
     begin(f);
     mla_tensor *table = mla_input(f->tape, MLA_F32, 2, matrix, f->a);
     const mla_tensor *y = mla_gather(f->tape, table, mla_input(f->tape, MLA_I32, 2, (const int64_t[]){2, 2}, ids));
@@ -233,7 +201,7 @@ static void gathered_rows(void **state) {
 
 static void rotations(void **state) {
     enum { B = 2, T = 3, H = 2, W = 7, R = 4, FIRST = 2 };
-    fixture *f = *state;
+    op_fixture *f = *state;
     float cosine[5 * 2], sine[5 * 2];
     for (int i = 0; i < 10; i++) {
         cosine[i] = cosf((float)i);
@@ -259,7 +227,7 @@ static void rotations(void **state) {
 
 /* ---- refusals ---- */
 
-static void check_refused(fixture *f, const mla_tensor *y, const char *words) {
+static void check_refused(op_fixture *f, const mla_tensor *y, const char *words) {
     assert_ptr_equal(y, mla_inert(f->tape));
     check_error(f->context, mla_error_status(f->context), MLA_ERROR_SHAPE, words);
 }
@@ -267,7 +235,7 @@ static void check_refused(fixture *f, const mla_tensor *y, const char *words) {
 static void refuses_what_does_not_fit(void **state) {
     static const int32_t whole[4];
     static const float table[8];
-    fixture *f = *state;
+    op_fixture *f = *state;
     mla_tape *t = f->tape;
     begin(f);
     mla_tensor *a = mla_input(t, MLA_F32, 2, matrix, f->a), *row = mla_input(t, MLA_F32, 1, vector, f->row);
@@ -330,7 +298,7 @@ static void refuses_what_does_not_fit(void **state) {
 /* Rows beside an input are read as f32 whatever they are: of bf16 there are only half as many bytes. */
 static void refuses_rows_of_bf16(void **state) {
     static const mla_lora_weight_options options = {.scale = 1, .share = 1};
-    fixture *f = *state;
+    op_fixture *f = *state;
     mla_tape *t = f->tape;
     begin(f);
     mla_tensor *a = mla_input(t, MLA_F32, 2, matrix, f->a), *row = mla_input(t, MLA_F32, 1, vector, f->row);
@@ -350,7 +318,7 @@ static void refuses_rows_of_bf16(void **state) {
 
 /* Of an input, or of a parameter before mla_params_allocate. */
 static void refuses_what_has_no_values(void **state) {
-    fixture *f = *state;
+    op_fixture *f = *state;
     begin(f);
     mla_tensor *empty = mla_input(f->tape, MLA_F32, 2, matrix, NULL);
     assert_ptr_equal(mla_exp(f->tape, empty), mla_inert(f->tape));
@@ -361,7 +329,7 @@ static void refuses_ids_out_of_range(void **state) {
     static const int32_t bad[][3] = {{0, 69, 70}, {5, -1, 80}};
     static const char *const words[] = {"the id at position 2 is 70, but the table has rows 0 to 69",
                                         "the id at position 1 is -1"};
-    fixture *f = *state;
+    op_fixture *f = *state;
     for (int k = 0; k < 2; k++) {
         begin(f);
         mla_tensor *ids = mla_input(f->tape, MLA_I32, 1, (const int64_t[]){3}, bad[k]);
@@ -387,5 +355,5 @@ int main(void) {
         cmocka_unit_test(refuses_what_has_no_values),
         cmocka_unit_test(refuses_ids_out_of_range),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, create_op_fixture, destroy_op_fixture);
 }

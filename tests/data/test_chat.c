@@ -11,35 +11,22 @@
 
 static mla_tokenizer *bytes;
 
-static void check_render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_,
-                         const char *line, const char *expected) {
-    char *text = chat_text(context, tokenizer, template_, NULL, line);
-    assert_string_equal(text, expected);
-    free(text);
-}
-
-static const char two_turns[] =
-    "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi \"},"
-    " {\"role\": \"assistant\", \"content\": \" Hello \"}, {\"role\": \"user\", \"content\": \"Bye\"},"
-    " {\"role\": \"assistant\", \"content\": \"Go!\"}], \"id\": 7}";
-
-static const char *const chatml_tokens[] = {"<|im_start|>", "<|im_end|>", NULL};
 static const char *const qwen3_tokens[] = {"<|im_start|>", "<|im_end|>", "<think>", "</think>", NULL};
 static const char *const llama3_tokens[] = {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
                                             "<|eot_id|>", NULL};
 
 static void templates_render(void **state) {
     mla_context *context = *state;
-    check_render(context, bytes, MLA_CHAT_PLAIN, two_turns,
+    check_render(context, bytes, MLA_CHAT_PLAIN, chat_two_turns,
                  "Be brief.\n\nUser:  Hi \n\nAssistant:[  Hello <|endoftext|>]"
                  "User: Bye\n\nAssistant:[ Go!|]");
     check_render(context, bytes, MLA_CHAT_PLAIN, "{\"prompt\": \"2+2?\", \"completion\": \"4\"}",
                  "User: 2+2?\n\nAssistant:[ 4|]");
     mla_tokenizer *chatml = chat_tokenizer(context, chatml_tokens), *llama3 = chat_tokenizer(context, llama3_tokens);
-    check_render(context, chatml, MLA_CHAT_CHATML, two_turns,
+    check_render(context, chatml, MLA_CHAT_CHATML, chat_two_turns,
                  "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\n"
                  "[ Hello <|im_end|>]\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n[Go!<|im_end|>]\n|");
-    check_render(context, llama3, MLA_CHAT_LLAMA3, two_turns,
+    check_render(context, llama3, MLA_CHAT_LLAMA3, chat_two_turns,
                  "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
                  "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
                  "<|start_header_id|>assistant<|end_header_id|>\n\n[Hello<|eot_id|>]"
@@ -64,8 +51,8 @@ static void conversations_may_begin_with_the_templates_own_message(void **state)
         char expected[512];
         snprintf(expected, sizeof expected, "<|im_start|>system\n%s%s", cases[i].system, after);
         check_render(context, chatml, cases[i].template_, line, expected);
-        char *own = chat_text(context, chatml, cases[i].template_, NULL, two_turns);
-        check_render(context, chatml, MLA_CHAT_CHATML, two_turns, own);
+        char *own = chat_text(context, chatml, cases[i].template_, NULL, chat_two_turns);
+        check_render(context, chatml, MLA_CHAT_CHATML, chat_two_turns, own);
         free(own);
     }
     mla_tokenizer_destroy(chatml);

@@ -16,20 +16,6 @@ static void take_warning(void *user, const char *message) {
     snprintf(warning, sizeof warning, "%s", message);
 }
 
-static void check_render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_,
-                         const char *line, const char *expected) {
-    char *text = chat_text(context, tokenizer, template_, NULL, line);
-    assert_string_equal(text, expected);
-    free(text);
-}
-
-static const char two_turns[] =
-    "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi \"},"
-    " {\"role\": \"assistant\", \"content\": \" Hello \"}, {\"role\": \"user\", \"content\": \"Bye\"},"
-    " {\"role\": \"assistant\", \"content\": \"Go!\"}], \"id\": 7}";
-
-static const char *const chatml_tokens[] = {"<|im_start|>", "<|im_end|>", NULL};
-
 static const struct {
     const char *line, *words;
 } bad_lines[] = {
@@ -281,7 +267,7 @@ static void what_moves_does_not_move_answers(void **state) {
         *state, t,
         "{% for m in messages[1:] %}{% if m.role == 'user' %}[Q]{% if loop.last or loop.index0 == messages|length - 3 %}"
         "{{ messages[0].content }};{% endif %}{{ m.content }}[/Q]{% else %}{{ m.content }}<|im_end|>{% endif %}{% endfor %}",
-        two_turns, "[Q] Hi [/Q][ Hello <|im_end|>][Q]Be brief.;Bye[/Q][Go!<|im_end|>]|");
+        chat_two_turns, "[Q] Hi [/Q][ Hello <|im_end|>][Q]Be brief.;Bye[/Q][Go!<|im_end|>]|");
     check_own(*state, t,
               "{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content and loop.index0 + 2 >= messages|length %}"
               "{{ m.reasoning_content }};{% endif %}{{ m.content }}<|im_end|>{% endfor %}",

@@ -28,7 +28,6 @@ mla_tokenizer *chat_tokenizer(mla_context *context, const char *const *tokens) {
     return out;
 }
 
-/* The tokens as they are spelled, answers in [brackets], with the separator's mark behind them as "|" or "[|]". */
 char *chat_text(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_, const char *own,
                 const char *line) {
     mla_chat_encoder *encoder;
@@ -57,3 +56,17 @@ char *chat_text(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_t
     free(answers.bytes);
     return out;
 }
+
+void check_render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_, const char *line,
+                  const char *expected) {
+    char *text = chat_text(context, tokenizer, template_, NULL, line);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+const char chat_two_turns[] =
+    "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi \"},"
+    " {\"role\": \"assistant\", \"content\": \" Hello \"}, {\"role\": \"user\", \"content\": \"Bye\"},"
+    " {\"role\": \"assistant\", \"content\": \"Go!\"}], \"id\": 7}";
+
+const char *const chatml_tokens[] = {"<|im_start|>", "<|im_end|>", NULL};

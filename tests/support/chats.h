@@ -12,5 +12,12 @@ mla_tokenizer *chat_tokenizer(mla_context *context, const char *const *tokens);
  * "[|]". `own`: the model's chat_template, or NULL. free() it. */
 char *chat_text(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_, const char *own,
                 const char *line);
+/* Fails the test unless that is `expected`. */
+void check_render(mla_context *context, const mla_tokenizer *tokenizer, mla_chat_template template_, const char *line,
+                  const char *expected);
+
+/* A conversation of two turns after a system message, and the tokens of ChatML. */
+extern const char chat_two_turns[];
+extern const char *const chatml_tokens[];
 
 #endif

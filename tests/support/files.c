@@ -80,3 +80,17 @@ bool disk_fill(const char *disk, int kilobytes) {
     free(path);
     return !failed;
 }
+
+char *yaml_folder, *yaml_path;
+
+int create_context_and_yaml(void **state) {
+    yaml_folder = folder_create();
+    yaml_path = path_in(yaml_folder, "r.yaml");
+    return create_context(state);
+}
+
+int destroy_context_and_yaml(void **state) {
+    folder_remove(yaml_folder);
+    free(yaml_path);
+    return destroy_context(state);
+}

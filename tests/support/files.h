@@ -12,6 +12,12 @@ void folder_remove(char *folder);
 /* "folder/name", the caller's to free. */
 char *path_in(const char *folder, const char *name);
 
+/* For cmocka_run_group_tests: the state of the tests is a context (tests/support/check.h), and beside it stands such a
+ * folder with the path of a file r.yaml in it. */
+extern char *yaml_folder, *yaml_path;
+int create_context_and_yaml(void **state);
+int destroy_context_and_yaml(void **state);
+
 void file_write(const char *path, const void *data, int64_t bytes);
 /* The whole file, with a zero byte after it; the caller's to free. */
 char *file_read(const char *path, int64_t *bytes);

@@ -9,11 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *folder, *path;
-
 static mla_status load_text(mla_context *context, mla_recipe *recipe, const char *text) {
-    file_write(path, text, (int64_t)strlen(text));
-    return mla_yaml_load(context, path, &mla_recipe_fields, recipe);
+    file_write(yaml_path, text, (int64_t)strlen(text));
+    return mla_yaml_load(context, yaml_path, &mla_recipe_fields, recipe);
 }
 
 /* What PyYAML 6.0.4 reads of a literal: yes and no as such, whole and real numbers as they are, NONE of nothing; TEXT:
@@ -167,19 +165,7 @@ static void null_is_not_given(void **state) {
     mla_recipe_free(&recipe);
 }
 
-static int set_up(void **state) {
-    folder = folder_create();
-    path = path_in(folder, "r.yaml");
-    return create_context(state);
-}
-
-static int tear_down(void **state) {
-    folder_remove(folder);
-    free(path);
-    return destroy_context(state);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(literals_are_pyyamls), cmocka_unit_test(null_is_not_given)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, create_context_and_yaml, destroy_context_and_yaml);
 }

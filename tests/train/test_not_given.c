@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *folder, *path;
-
 static bool is_text(const mla_field *field) {
     return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_FLOATS;
 }
@@ -65,9 +63,9 @@ static mla_status by_yaml(mla_context *context, mla_recipe *recipe, const char *
     mla_status status = MLA_OK;
     for (int i = 0; i < count && !status; i++) {
         const char *text = nested(key, "{", values[i], "}");
-        file_write(path, text, (int64_t)strlen(text));
+        file_write(yaml_path, text, (int64_t)strlen(text));
         status = mla_fields_set(context, "", &mla_recipe_fields, recipe, key, "12");
-        if (!status) status = mla_yaml_load(context, path, &mla_recipe_fields, recipe);
+        if (!status) status = mla_yaml_load(context, yaml_path, &mla_recipe_fields, recipe);
     }
     return status;
 }
@@ -137,19 +135,7 @@ static void options_of_commands(void **state) {
     assert_true(count >= 25);
 }
 
-static int set_up(void **state) {
-    folder = folder_create();
-    path = path_in(folder, "r.yaml");
-    return create_context(state);
-}
-
-static int tear_down(void **state) {
-    folder_remove(folder);
-    free(path);
-    return destroy_context(state);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(texts_of_recipes), cmocka_unit_test(options_of_commands)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, create_context_and_yaml, destroy_context_and_yaml);
 }

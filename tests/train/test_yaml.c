@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *folder, *path;
-
 static void *fresh(mla_context *context, const mla_field_table *table) {
     void *object = mla_alloc(context, 1, table->size, "a test");
     assert_non_null(object);
@@ -41,16 +39,16 @@ static void check_same(mla_context *context, const mla_field_table *table, const
 }
 
 static mla_status load_text(mla_context *context, const mla_field_table *table, void *object, const char *text) {
-    file_write(path, text, (int64_t)strlen(text));
-    return mla_yaml_load(context, path, table, object);
+    file_write(yaml_path, text, (int64_t)strlen(text));
+    return mla_yaml_load(context, yaml_path, table, object);
 }
 
 /* ---- saved and read again ---- */
 
 static void check_round_trip(mla_context *context, const mla_field_table *table, const void *object) {
     void *again = fresh(context, table);
-    check_ok(context, mla_yaml_save(context, path, table, object));
-    check_ok(context, mla_yaml_load(context, path, table, again));
+    check_ok(context, mla_yaml_save(context, yaml_path, table, object));
+    check_ok(context, mla_yaml_load(context, yaml_path, table, again));
     check_same(context, table, object, again);
     done_with(table, again);
 }
@@ -217,12 +215,12 @@ static void writes_only_what_it_can_read(void **state) {
         "\xff", "a\xc3", "\xc3(", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf7\xbf\xbf\xbf"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         void *recipe = fresh(context, &mla_recipe_fields);
-        file_write(path, "old", 3);
+        file_write(yaml_path, "old", 3);
         check_ok(context, mla_fields_set(context, "", &mla_recipe_fields, recipe, "data.source", wrong[i]));
-        check_error(context, mla_yaml_save(context, path, &mla_recipe_fields, recipe), MLA_ERROR_ARGUMENT,
+        check_error(context, mla_yaml_save(context, yaml_path, &mla_recipe_fields, recipe), MLA_ERROR_ARGUMENT,
                     "r.yaml: source must be valid UTF-8");
         int64_t bytes;
-        char *text = file_read(path, &bytes);
+        char *text = file_read(yaml_path, &bytes);
         assert_string_equal(text, "old");
         free(text);
         done_with(&mla_recipe_fields, recipe);
@@ -326,8 +324,8 @@ static mla_status load_many(mla_context *context, const char *begin, const char 
     assert_non_null(text);
     memcpy(text, begin, first + 1);
     for (int64_t i = 0; i < times; i++) memcpy(text + first + (size_t)i * length, piece, length);
-    file_write(path, text, (int64_t)(first + length * (size_t)times));
-    const mla_status status = mla_yaml_load(context, path, &mla_recipe_fields, recipe);
+    file_write(yaml_path, text, (int64_t)(first + length * (size_t)times));
+    const mla_status status = mla_yaml_load(context, yaml_path, &mla_recipe_fields, recipe);
     done_with(&mla_recipe_fields, recipe);
     free(text);
     return status;
@@ -353,7 +351,7 @@ static void no_size_does_harm(void **state) {
 static mla_status load_and_save(mla_context *context, const char *to, bool *loaded) {
     mla_recipe recipe;
     mla_status status = mla_recipe_default(context, &recipe);
-    if (!status) status = mla_yaml_load(context, path, &mla_recipe_fields, &recipe);
+    if (!status) status = mla_yaml_load(context, yaml_path, &mla_recipe_fields, &recipe);
     *loaded = !status;
     if (!status) status = mla_yaml_save(context, to, &mla_recipe_fields, &recipe);
     mla_recipe_free(&recipe);
@@ -364,9 +362,9 @@ static void every_allocation_may_fail(void **state) {
     mla_context *context = *state;
     static const char text[] = "data: {source: [a, 'b c'], field: ''}\nlora: {targets: q_proj kv_b_proj}\n"
                                "optim: {lr: 1e-4}\nfinetune: {distil: a}\nmodel: {kv_lora_ranks: [1, 2]}\n";
-    char *to = path_in(folder, "again.yaml"), *temporary = path_in(folder, "again.yaml.tmp");
+    char *to = path_in(yaml_folder, "again.yaml"), *temporary = path_in(yaml_folder, "again.yaml.tmp");
     bool failed = allocations_can_be_watched();
-    file_write(path, text, (int64_t)strlen(text));
+    file_write(yaml_path, text, (int64_t)strlen(text));
     for (int64_t n = 1; failed; n++) {
         allocations_watch(n);
         bool loaded;
@@ -384,18 +382,6 @@ static void every_allocation_may_fail(void **state) {
     free(temporary);
 }
 
-static int set_up(void **state) {
-    folder = folder_create();
-    path = path_in(folder, "r.yaml");
-    return create_context(state);
-}
-
-static int tear_down(void **state) {
-    folder_remove(folder);
-    free(path);
-    return destroy_context(state);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_value_of_every_table_comes_back),
                                        cmocka_unit_test(strings_of_any_kind_come_back),
@@ -404,5 +390,5 @@ int main(void) {
                                        cmocka_unit_test(names_what_is_wrong),
                                        cmocka_unit_test(no_size_does_harm),
                                        cmocka_unit_test(every_allocation_may_fail)};
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, create_context_and_yaml, destroy_context_and_yaml);
 }
