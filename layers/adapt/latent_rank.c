@@ -387,28 +387,37 @@ static void map_up(const mla_latent_layer *from, const double *back, int64_t n, 
 
 /* What grows keeps all directions, and has new ones that nothing reaches yet; their columns are random, so that they
  * have a gradient. */
-static void grow_maps(const mla_latent_layer *from, int64_t n, int64_t r, double *map, double *back) {
-    float *random = (float *)back;
+static mla_status grow_maps(mla_context *context, const mla_latent_layer *from, int64_t r, double *map, double *back) {
+    const int64_t n = from->rank - 1;
+    float *random = mla_alloc(context, n * r, sizeof *random, "a latent's map");
+    if (!random) return MLA_ERROR_MEMORY;
     mla_random_normal(mla_random_stream(1, "another rank", (uint64_t)n, 0, 0), 0, n * r, random);
-    for (int64_t i = n * r - 1; i >= 0; i--)
+    for (int64_t i = 0; i < n * r; i++) {
         back[i] = i % r == i / r ? 1 : i % r < n ? 0 : from->config->initializer_range * (double)random[i];
-    for (int64_t i = 0; i < r * n; i++) map[i] = i / n == i % n;
+        map[i] = i / n == i % n;
+    }
+    free(random);
+    return MLA_OK;
 }
 
 static mla_status resize_neutral(mla_context *context, const mla_latent_layer *from, const mla_latent_directions *d,
                                  const mla_latent_sample *sample, const mla_latent_layer *to) {
     const int64_t n = from->rank - 1, r = to->rank - 1;
-    const bool shrinks = r < n;
     double *map = mla_matrix_create(context, 2 * r + 1, n), *back = map ? map + r * n : NULL;
     double *mean = map ? back + r * n : NULL;
-    if (!map) return MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < n && shrinks && sample; i++) mean[i] = sample->sum[i] / (double)sample->count;
-    if (shrinks) make_maps(n, r, 1, d, map, back);
-    else grow_maps(from, n, r, map, back);
-    map_down(from, map, n, mean, to);
-    map_up(from, back, n, mean, to);
+    mla_status status = map ? MLA_OK : MLA_ERROR_MEMORY;
+    if (!status && r < n) {
+        for (int64_t i = 0; i < n && sample; i++) mean[i] = sample->sum[i] / (double)sample->count;
+        make_maps(n, r, 1, d, map, back);
+    } else if (!status) {
+        status = grow_maps(context, from, r, map, back);
+    }
+    if (!status) {
+        map_down(from, map, n, mean, to);
+        map_up(from, back, n, mean, to);
+    }
     free(map);
-    return MLA_OK;
+    return status;
 }
 
 mla_status mla_latent_layer_resize(mla_context *context, const mla_latent_layer *from,
