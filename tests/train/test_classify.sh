@@ -99,5 +99,7 @@ refused 1 'there is no column "class"; it has text, label' --set data.label_fiel
 refused 2 'labelled texts stay whole' --set data.packing=stream
 refused 2 'data.format: labels, but model.head is language' --set model.head=language --set data.format=labels
 check 2 'use mla classify' "$mla" generate --checkpoint mood --prompt a
+check 0 'wider.h5' "$mla" rank mood --latent 12 --out wider.h5
+check 0 'minus' "$mla" classify --checkpoint wider.h5 --text 'the 3 thing was bad'
 check 2 'not prepared beforehand' "$mla" prepare mood.jsonl --format labels --out no.h5
 finish

@@ -24,6 +24,15 @@ for form in "" --no-cache --expanded; do
     [ "$(ids run)" = "$(ids exact.h5 $form)" ] || fail "exact $form generates another text"
 done
 
+# ---- what goes with a model goes with what is made of it
+
+check 0 "" "$mla" export run --out original
+echo '{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}' >original/chat_template.jinja
+check 0 "" "$mla" import original --out original.h5
+check 0 "exact" "$mla" convert original.h5 --out chats.h5
+check 0 "" "$mla" export chats.h5 --out chats
+cmp original/chat_template.jinja chats/chat_template.jinja || fail "the chat template is lost"
+
 # ---- smaller
 
 check 0 "positions  4 rows of the keys turn, 1 frequencies folded into one" \

@@ -81,6 +81,15 @@ void mla_loaded_close(mla_loaded *l) {
     mla_checkpoint_close(l->checkpoint);
 }
 
+mla_status mla_loaded_save(mla_context *context, const mla_loaded *l, const mla_decoder *model, const char *path) {
+    const mla_checkpoint_content content = {.model = model,
+                                            .recipe = mla_checkpoint_recipe(l->checkpoint),
+                                            .tokenizer = mla_checkpoint_tokenizer(l->checkpoint),
+                                            .labels = mla_checkpoint_labels(l->checkpoint),
+                                            .hugging_face = mla_checkpoint_hugging_face(l->checkpoint)};
+    return mla_checkpoint_save(context, path, &content, (mla_step_hook){0});
+}
+
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *l) {
     const char *path = mla_checkpoint_path(l->checkpoint);
     if (!l->tokenizer)

@@ -35,6 +35,10 @@ typedef struct {
 mla_status mla_load_model(mla_context *context, mla_loaded *out, const mla_load_options *options);
 void mla_loaded_close(mla_loaded *loaded);
 
+/* Writes a checkpoint of `model`, which was made of what is loaded and takes along what goes with that: recipe,
+ * tokenizer, labels, and what Hugging Face's files had beside it. Errors: mla_checkpoint_save's. */
+mla_status mla_loaded_save(mla_context *context, const mla_loaded *loaded, const mla_decoder *model, const char *path);
+
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *loaded);
 

@@ -129,12 +129,6 @@ static void print_result(const mla_call *call, const char *checkpoint, const mla
 
 /* ---- running ---- */
 
-static mla_status convert_save(const mla_call *call, const mla_loaded *l, const mla_decoder *model) {
-    const options *o = call->options;
-    const mla_checkpoint_content content = {.model = model, .tokenizer = mla_checkpoint_tokenizer(l->checkpoint)};
-    return mla_checkpoint_save(call->context, o->out, &content, (mla_step_hook){0});
-}
-
 static mla_status check_refused(const mla_call *call, const mla_conversion_report *r) {
     const options *o = call->options;
     if (r->refused < 0) return MLA_OK;
@@ -152,7 +146,7 @@ static mla_status convert_model(const mla_call *call, const mla_loaded *l, const
     mla_status status = !r           ? MLA_ERROR_MEMORY
                         : o->dry_run ? mla_to_latent_plan(l->model, what, r)
                                      : mla_to_latent(l->model, what, &made, r);
-    if (!status && made) status = convert_save(call, l, made);
+    if (!status && made) status = mla_loaded_save(call->context, l, made, o->out);
     if (!status) print_result(call, path, r);
     if (!status) status = check_refused(call, r);
     mla_decoder_destroy(made);

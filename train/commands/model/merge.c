@@ -12,15 +12,6 @@ static const mla_field fields[] = {
 };
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
-static mla_status merge_save(const mla_call *call, const mla_loaded *l) {
-    const options *o = call->options;
-    const mla_checkpoint_content content = {.model = l->model,
-                                            .recipe = mla_checkpoint_recipe(l->checkpoint),
-                                            .tokenizer = mla_checkpoint_tokenizer(l->checkpoint),
-                                            .hugging_face = mla_checkpoint_hugging_face(l->checkpoint)};
-    return mla_checkpoint_save(call->context, o->out, &content, (mla_step_hook){0});
-}
-
 static mla_status merge_run(const mla_call *call) {
     const options *o = call->options;
     const mla_load_options load = {.checkpoint = call->operands->items[0],
@@ -30,7 +21,7 @@ static mla_status merge_run(const mla_call *call) {
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "merge needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &load);
     if (!status) status = mla_adapters_merge(l.model);
-    if (!status) status = merge_save(call, &l);
+    if (!status) status = mla_loaded_save(call->context, &l, l.model, o->out);
     if (!status)
         fprintf(call->out, "adapters         %lld, in the weights of %s\ncheckpoint       %s\n",
                 (long long)load.adapter.count, mla_checkpoint_path(l.checkpoint), o->out);

@@ -87,15 +87,6 @@ static void rank_print_text(const mla_call *call, const mla_loaded *l, const mla
 
 /* ---- running */
 
-static mla_status rank_save(const mla_call *call, const mla_loaded *l, const mla_decoder *model) {
-    const options *o = call->options;
-    const mla_checkpoint_content content = {.model = model,
-                                            .recipe = mla_checkpoint_recipe(l->checkpoint),
-                                            .tokenizer = mla_checkpoint_tokenizer(l->checkpoint),
-                                            .hugging_face = mla_checkpoint_hugging_face(l->checkpoint)};
-    return mla_checkpoint_save(call->context, o->out, &content, (mla_step_hook){0});
-}
-
 static mla_status change(const mla_call *call, const mla_loaded *l, const mla_calibration_text *text) {
     const options *o = call->options;
     const mla_latent_rank_options r = {.latent = o->latent,
@@ -107,7 +98,7 @@ static mla_status change(const mla_call *call, const mla_loaded *l, const mla_ca
     mla_latent_rank_report report;
     mla_decoder *model = NULL;
     mla_status status = mla_change_latent_rank(l->model, &r, &model, &report);
-    if (!status) status = rank_save(call, l, model);
+    if (!status) status = mla_loaded_save(call->context, l, model, o->out);
     if (!status) (o->json ? rank_print_json : rank_print_text)(call, l, &report);
     mla_decoder_destroy(model);
     return status;
