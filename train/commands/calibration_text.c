@@ -1,24 +1,17 @@
 #include "train/commands/calibration_text.h"
+#include "autograd/base/file.h"
 #include "train/recipe/recipe.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-static bool is_token_file(const char *path) {
-    const size_t length = strlen(path);
-    return length > 3 && !strcmp(path + length - 3, ".h5");
-}
 
 static mla_status read_text(mla_context *context, const mla_loaded *l, const mla_calibration_options *o,
                             mla_calibration_source *s) {
     const mla_list *paths = &o->calibrate;
-    if (paths->count == 1 && is_token_file(paths->items[0])) {
+    if (paths->count == 1 && mla_ends_with(paths->items[0], ".h5")) {
         const mla_status status = mla_loaded_open_tokens(context, l, paths->items[0], &s->file);
         if (!status) s->stream = *mla_token_file_stream(s->file, MLA_TRAIN);
         return status;
     }
     for (int64_t i = 0; i < paths->count; i++)
-        if (is_token_file(paths->items[i]))
+        if (mla_ends_with(paths->items[i], ".h5"))
             return mla_fail(context, MLA_ERROR_ARGUMENT, "--calibrate %s: a token file cannot be joined with others",
                             paths->items[i]);
     const mla_status status = mla_loaded_encode(context, l, &(mla_texts){paths, o->field, false}, &s->ids);
