@@ -73,7 +73,9 @@ static void add_work(void *user, const mla_gemm *gemm, const mla_gemm_shape *sha
     w->flops += 2 * (double)shape->m * (double)shape->n * (double)shape->k * (double)runs;
 }
 
-/* At the rate that it finds, the work it does for that is over in a moment: a tiny model trains for no longer. */
+/* At the rate that it finds, the work it does for that is over in a moment: a tiny model trains for no longer. Only a
+ * size whose product takes less than 2 ms is followed by the next, of 8 times the work; with 9 runs of each that is
+ * below 9 * 2 ms * (8 + 1 + 1/8 + ...) = 0.165 s, whatever the processor does meanwhile. */
 static void the_peak_is_found_in_a_moment(void **state) {
     mla_context *context;
     double rate;
@@ -83,7 +85,7 @@ static void the_peak_is_found_in_a_moment(void **state) {
     check_ok(context, mla_measure_peak_flops(context, MLA_F32, &rate));
     mla_gemm_each(context, add_work, &w);
     assert_true(rate > 0 && w.flops > 0);
-    if (w.flops / rate > 0.12) fail_msg("%.3g FLOPs at %.3g a second", w.flops, rate);
+    if (w.flops / rate > 0.165) fail_msg("%.3g FLOPs at %.3g a second", w.flops, rate);
     mla_context_destroy(context);
 }
 
