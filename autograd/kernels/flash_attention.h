@@ -20,6 +20,11 @@ typedef struct {
     int64_t row, head;
 } mla_heads;
 
+/* Rows of a block: `keys` is 1 to 4 times `queries`, which is even. */
+typedef struct {
+    int64_t queries, keys;
+} mla_flash_blocks;
+
 typedef struct {
     int64_t batch, heads, key_heads; /* key_heads divides heads */
     int64_t queries, keys;           /* positions */
@@ -27,7 +32,11 @@ typedef struct {
     mla_attention_mask mask; /* starts: (batch, queries) */
     float scale;
     mla_dtype type; /* of q, k, v, the output and all gradients; sums and the softmax are f32 */
+    mla_flash_blocks block;
 } mla_flash;
+
+/* The blocks that suit the processor: large enough for products at their full speed, small enough for the L2 cache. */
+mla_flash_blocks mla_flash_usual_blocks(mla_dtype type);
 
 /* Floats of scratch that the passes need, for all threads together. */
 int64_t mla_flash_forward_scratch(mla_context *context, const mla_flash *a);

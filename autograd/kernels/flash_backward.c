@@ -7,9 +7,9 @@
 /* What one thread works with while it goes over a head. Rows of one head lie far apart in memory, at distances that
  * slow products (MLA_ROW_GAP); those that every key block needs are brought together first. */
 typedef struct {
-    float *scores, *dp; /* (MLA_BLOCK, MLA_PITCH): become P and scale * dS */
+    float *scores, *dp; /* (queries, pitch) of a block: become P and scale * dS */
     void *p, *ds;       /* the same, of the type: scores and dp themselves for f32 */
-    float *dk, *dv;     /* (MLA_BLOCK, K), (MLA_BLOCK, V): of the key block, summed over query blocks */
+    float *dk, *dv;     /* (keys, K), (keys, V): of the key block, summed over query blocks */
     float *dq;          /* (T, K): summed over key blocks */
     float *dots;        /* (T): dO . O of each row */
     void *q, *dout;     /* (T, K), (T, V), of the type */
@@ -18,12 +18,12 @@ typedef struct {
 /* Parts in the order of the struct; floats or, with `work`, where they begin in `scratch`. */
 static int64_t flash_backward_lay_out(const mla_flash *a, float *scratch, backward_work *work) {
     const int64_t rows = a->queries, copy = mla_flash_copy_floats(a);
-    const int64_t sizes[] = {MLA_BLOCK * MLA_PITCH,
-                             MLA_BLOCK * MLA_PITCH,
+    const int64_t sizes[] = {mla_flash_scores(a),
+                             mla_flash_scores(a),
                              copy,
                              copy,
-                             MLA_BLOCK * a->key_width,
-                             MLA_BLOCK * a->value_width,
+                             a->block.keys * a->key_width,
+                             a->block.keys * a->value_width,
                              rows * a->key_width,
                              rows,
                              mla_flash_floats(a, rows * a->key_width),
@@ -81,15 +81,15 @@ typedef struct {
 } backward_plans;
 
 static bool plan_backward(mla_context *context, const mla_flash *a, mla_heads k, mla_heads v, backward_plans *plans) {
-    const int64_t kw = a->key_width, vw = a->value_width;
+    const int64_t kw = a->key_width, vw = a->value_width, pitch = mla_flash_pitch(a);
     const mla_gemm_shape scores = {
-        .m = MLA_QUERIES, .n = MLA_KEYS, .k = kw, .b_transposed = true, .ldb = k.row, .ldc = MLA_PITCH};
+        .m = MLA_QUERIES, .n = MLA_KEYS, .k = kw, .b_transposed = true, .ldb = k.row, .ldc = pitch};
     const mla_gemm_shape dp = {
-        .m = MLA_QUERIES, .n = MLA_KEYS, .k = vw, .b_transposed = true, .ldb = v.row, .ldc = MLA_PITCH};
+        .m = MLA_QUERIES, .n = MLA_KEYS, .k = vw, .b_transposed = true, .ldb = v.row, .ldc = pitch};
     const mla_gemm_shape dq = {
-        .m = MLA_QUERIES, .n = kw, .k = MLA_KEYS, .lda = MLA_PITCH, .ldb = k.row, .accumulate = true};
+        .m = MLA_QUERIES, .n = kw, .k = MLA_KEYS, .lda = pitch, .ldb = k.row, .accumulate = true};
     const mla_gemm_shape dk = {
-        .m = MLA_KEYS, .n = kw, .k = MLA_QUERIES, .a_transposed = true, .lda = MLA_PITCH, .accumulate = true};
+        .m = MLA_KEYS, .n = kw, .k = MLA_QUERIES, .a_transposed = true, .lda = pitch, .accumulate = true};
     mla_gemm_shape dv = dk;
     dv.n = vw;
     return mla_plan_tiles(context, a, scores, &plans->scores) && mla_plan_tiles(context, a, dp, &plans->dp) &&
@@ -127,15 +127,15 @@ static void gather_head(const mla_flash *a, const backward_work *w, const backwa
 /* Row i of a tile's scores and dP, which is query t of the head: to P, and to scale * dS. */
 static void score_gradient(const mla_flash *a, const backward_work *w, const mla_tile *t, int64_t b, int64_t i,
                            float lse, float row_dot) {
-    const int64_t width = t->keys.size;
+    const int64_t width = t->keys.size, pitch = mla_flash_pitch(a);
     const mla_stretch seen = mla_flash_visible(a, t->keys, b, t->queries.begin + i);
-    float *s = w->scores + i * MLA_PITCH, *dp = w->dp + i * MLA_PITCH;
+    float *s = w->scores + i * pitch, *dp = w->dp + i * pitch;
     mla_flash_clear(seen.begin, s);
     mla_flash_clear(seen.begin, dp);
     score_gradient_row(seen.size, width - seen.begin, a->scale, lse, row_dot, s + seen.begin, dp + seen.begin);
     if (a->type == MLA_F32) return;
-    mla_narrow(width, s, mla_flash_rows(a, w->p, i, MLA_PITCH));
-    mla_narrow(width, dp, mla_flash_rows(a, w->ds, i, MLA_PITCH));
+    mla_narrow(width, s, mla_flash_rows(a, w->p, i, pitch));
+    mla_narrow(width, dp, mla_flash_rows(a, w->ds, i, pitch));
 }
 
 /* Adds what a tile gives to the key block's dk and dv and to the queries' dq. */
@@ -156,12 +156,12 @@ static void backward_tile(const mla_flash *a, const backward_plans *plans, const
 
 static void backward_keys(const mla_flash *a, const backward_plans *plans, const backward_work *w,
                           const backward_operands *x, int64_t b, int64_t h, int64_t key_block) {
-    const mla_stretch keys = mla_block_at(key_block, a->keys);
-    mla_flash_clear(MLA_BLOCK * a->key_width, w->dk);
-    mla_flash_clear(MLA_BLOCK * a->value_width, w->dv);
-    for (int64_t i = a->mask.causal ? key_block : 0; i < mla_blocks_of(a->queries); i++) {
+    const mla_stretch keys = mla_key_block(a, key_block);
+    mla_flash_clear(a->block.keys * a->key_width, w->dk);
+    mla_flash_clear(a->block.keys * a->value_width, w->dv);
+    for (int64_t i = a->mask.causal ? keys.begin / a->block.queries : 0; i < mla_query_blocks(a); i++) {
         mla_tile tiles[2];
-        if (mla_flash_first_key(a, mla_block_at(i, a->queries), b) >= keys.begin + keys.size) continue;
+        if (mla_flash_first_key(a, mla_query_block(a, i), b) >= keys.begin + keys.size) continue;
         const int count = mla_tiles_of(a, i, key_block, tiles);
         for (int k = 0; k < count; k++) backward_tile(a, plans, w, x, &tiles[k], b, h);
     }
@@ -195,8 +195,8 @@ static void backward_head(const mla_flash *a, const backward_plans *plans, const
                           int64_t h) {
     gather_head(a, w, x, b, h);
     mla_flash_clear(a->queries * a->key_width, w->dq);
-    for (int64_t j = 0; j < mla_blocks_of(a->keys); j++) {
-        const mla_stretch keys = mla_block_at(j, a->keys);
+    for (int64_t j = 0; j < mla_key_blocks(a); j++) {
+        const mla_stretch keys = mla_key_block(a, j);
         backward_keys(a, plans, w, x, b, h, j);
         deliver_keys(a, dk, w->dk, keys, b, h);
         deliver_keys(a, dv, w->dv, keys, b, h);

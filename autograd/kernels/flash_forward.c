@@ -8,20 +8,21 @@
 
 /* What one thread works with while it goes over the key blocks of one query block. */
 typedef struct {
-    float *scores;      /* (MLA_BLOCK, MLA_PITCH) */
+    float *scores;      /* (queries, pitch) of a block */
     void *p;            /* the same as exponentials, of the type: scores itself for f32 */
-    float *sum;         /* (MLA_BLOCK, V): P V so far, relative to exp(max) */
-    float *max, *total; /* (MLA_BLOCK): of the scores seen so far, and the sum of their exponentials */
+    float *sum;         /* (queries, V): P V so far, relative to exp(max) */
+    float *max, *total; /* (queries): of the scores seen so far, and the sum of their exponentials */
 } forward_work;
 
 static int64_t forward_floats(const mla_flash *a) {
-    return MLA_BLOCK * (MLA_PITCH + a->value_width + 2) + mla_flash_copy_floats(a);
+    return mla_flash_scores(a) + a->block.queries * (a->value_width + 2) + mla_flash_copy_floats(a);
 }
 
 static forward_work forward_work_of(const mla_flash *a, float *scratch) {
     float *scores = scratch + omp_get_thread_num() * forward_floats(a);
-    float *sum = scores + MLA_BLOCK * MLA_PITCH, *max = sum + MLA_BLOCK * a->value_width;
-    return (forward_work){scores, a->type == MLA_F32 ? scores : max + 2 * MLA_BLOCK, sum, max, max + MLA_BLOCK};
+    float *sum = scores + mla_flash_scores(a), *max = sum + a->block.queries * a->value_width;
+    float *total = max + a->block.queries;
+    return (forward_work){scores, a->type == MLA_F32 ? scores : total + a->block.queries, sum, max, total};
 }
 
 int64_t mla_flash_forward_scratch(mla_context *context, const mla_flash *a) {
@@ -61,18 +62,18 @@ static void take_query(const mla_flash *a, const forward_work *w, const mla_tile
                        int64_t row) {
     const int64_t width = t->keys.size;
     const mla_stretch seen = mla_flash_visible(a, t->keys, b, t->queries.begin + i);
-    float *s = w->scores + i * MLA_PITCH;
+    float *s = w->scores + i * mla_flash_pitch(a);
     mla_flash_clear(seen.size ? seen.begin : width, s);
     if (seen.size)
         take_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row, a->value_width,
                  w->sum + row * a->value_width);
-    if (a->type == MLA_BF16) mla_narrow(width, s, mla_flash_rows(a, w->p, i, MLA_PITCH));
+    if (a->type == MLA_BF16) mla_narrow(width, s, mla_flash_rows(a, w->p, i, mla_flash_pitch(a)));
 }
 
 /* Takes in one tile: scores to exponentials, and what they weigh of the values to the sum. */
 static void forward_tile(const mla_flash *a, const forward_plans *plans, const forward_work *w,
                          const mla_flash_operands *x, const mla_tile *t, int64_t b, int64_t h) {
-    const int64_t g = h / mla_flash_shared(a), row = t->queries.begin % MLA_BLOCK;
+    const int64_t g = h / mla_flash_shared(a), row = t->queries.begin % a->block.queries;
     const void *q = mla_flash_at(a, x->q, a->queries, b, t->queries.begin, h).data;
     mla_gemm_run(mla_tile_plan(&plans->scores, t), q, mla_flash_at(a, x->k, a->keys, b, t->keys.begin, g).data,
                  w->scores, NULL);
@@ -83,11 +84,11 @@ static void forward_tile(const mla_flash *a, const forward_plans *plans, const f
 
 static void forward_block(const mla_flash *a, const forward_plans *plans, const mla_flash_operands *x,
                           const forward_work *w, int64_t b, int64_t h, int64_t block) {
-    const mla_stretch queries = mla_block_at(block, a->queries);
-    const int64_t end = a->mask.causal ? block + 1 : mla_blocks_of(a->keys);
-    mla_flash_clear(MLA_BLOCK * a->value_width, w->sum);
+    const mla_stretch queries = mla_query_block(a, block);
+    const int64_t first = mla_flash_first_key(a, queries, b) / a->block.keys, last = mla_last_key_block(a, block);
+    mla_flash_clear(a->block.queries * a->value_width, w->sum);
     for (int64_t i = 0; i < queries.size; i++) w->max[i] = -INFINITY, w->total[i] = 0;
-    for (int64_t j = mla_flash_first_key(a, queries, b) / MLA_BLOCK; j < end; j++) {
+    for (int64_t j = first; j <= last; j++) {
         mla_tile tiles[2];
         const int count = mla_tiles_of(a, block, j, tiles);
         for (int k = 0; k < count; k++) forward_tile(a, plans, w, x, &tiles[k], b, h);
@@ -122,13 +123,17 @@ void mla_flash_forward(mla_context *context, const mla_flash *a, const mla_flash
                                    .b_transposed = true,
                                    .lda = x->q.row,
                                    .ldb = x->k.row,
-                                   .ldc = MLA_PITCH};
-    const mla_gemm_shape values = {
-        .m = MLA_QUERIES, .n = a->value_width, .k = MLA_KEYS, .lda = MLA_PITCH, .ldb = x->v.row, .accumulate = true};
+                                   .ldc = mla_flash_pitch(a)};
+    const mla_gemm_shape values = {.m = MLA_QUERIES,
+                                   .n = a->value_width,
+                                   .k = MLA_KEYS,
+                                   .lda = mla_flash_pitch(a),
+                                   .ldb = x->v.row,
+                                   .accumulate = true};
     if (!mla_plan_tiles(context, a, scores, &plans.scores)) return;
     if (!mla_plan_tiles(context, a, values, &plans.values)) return;
     #pragma omp parallel for num_threads(mla_context_threads(context)) collapse(2) schedule(dynamic)
-    for (int64_t block = mla_blocks_of(a->queries) - 1; block >= 0; block--) /* the longest rows of blocks first */
+    for (int64_t block = mla_query_blocks(a) - 1; block >= 0; block--) /* the longest rows of blocks first */
         for (int64_t head = 0; head < a->batch * a->heads; head++) {
             const forward_work w = forward_work_of(a, scratch);
             forward_block(a, &plans, x, &w, head / a->heads, head % a->heads, block);

@@ -1,19 +1,37 @@
 #include "autograd/kernels/flash_tiles.h"
 
-mla_stretch mla_block_at(int64_t i, int64_t total) {
-    const int64_t begin = i * MLA_BLOCK;
-    return (mla_stretch){begin, total - begin < MLA_BLOCK ? total - begin : MLA_BLOCK};
+/* With AMX, products of 128 rows and columns reach a quarter of the rate of those of 256 x 512. */
+mla_flash_blocks mla_flash_usual_blocks(mla_dtype type) {
+    return type == MLA_BF16 && mla_gemm_has_amx() ? (mla_flash_blocks){256, 512} : (mla_flash_blocks){128, 128};
 }
 
-int64_t mla_blocks_of(int64_t total) { return (total + MLA_BLOCK - 1) / MLA_BLOCK; }
+/* ---- blocks and tiles ---- */
+
+static mla_stretch block_at(int64_t i, int64_t rows, int64_t total) {
+    const int64_t begin = i * rows;
+    return (mla_stretch){begin, total - begin < rows ? total - begin : rows};
+}
+
+mla_stretch mla_query_block(const mla_flash *a, int64_t i) { return block_at(i, a->block.queries, a->queries); }
+mla_stretch mla_key_block(const mla_flash *a, int64_t i) { return block_at(i, a->block.keys, a->keys); }
+int64_t mla_query_blocks(const mla_flash *a) { return (a->queries + a->block.queries - 1) / a->block.queries; }
+int64_t mla_key_blocks(const mla_flash *a) { return (a->keys + a->block.keys - 1) / a->block.keys; }
+
+int64_t mla_last_key_block(const mla_flash *a, int64_t query_block) {
+    const mla_stretch queries = mla_query_block(a, query_block);
+    return a->mask.causal ? (queries.begin + queries.size - 1) / a->block.keys : mla_key_blocks(a) - 1;
+}
 
 int mla_tiles_of(const mla_flash *a, int64_t query_block, int64_t key_block, mla_tile tiles[2]) {
-    enum { HALF = MLA_BLOCK / 2 };
-    const mla_stretch queries = mla_block_at(query_block, a->queries), keys = mla_block_at(key_block, a->keys);
+    const int64_t half = a->block.queries / 2;
+    const mla_stretch queries = mla_query_block(a, query_block);
+    mla_stretch keys = mla_key_block(a, key_block);
+    if (a->mask.causal) keys.size = mla_flash_limited(queries.begin + queries.size - keys.begin, keys.size);
     tiles[0] = (mla_tile){queries, keys};
-    if (!a->mask.causal || query_block != key_block || queries.size <= HALF) return 1;
-    tiles[0].queries.size = tiles[0].keys.size = HALF;
-    tiles[1] = (mla_tile){{queries.begin + HALF, queries.size - HALF}, keys};
+    if (!a->mask.causal || keys.begin + keys.size <= queries.begin || queries.size <= half) return 1;
+    tiles[0].queries.size = half;
+    tiles[0].keys.size = queries.begin + half - keys.begin;
+    tiles[1] = (mla_tile){{queries.begin + half, queries.size - half}, keys};
     return 2;
 }
 
@@ -41,22 +59,27 @@ static bool plan_tile(mla_context *context, mla_gemm_shape shape, const mla_tile
     return (out->of[i].plan = mla_gemm_plan(context, &shape)) != NULL;
 }
 
-/* The first two blocks and the last one have all sizes between them. */
+static bool plan_pair(mla_context *context, const mla_flash *a, const mla_gemm_shape *shape, int64_t query_block,
+                      int64_t key_block, mla_tile_gemm *out) {
+    mla_tile tiles[2];
+    const int count = mla_tiles_of(a, query_block, key_block, tiles);
+    for (int i = 0; i < count; i++)
+        if (!plan_tile(context, *shape, &tiles[i], out)) return false;
+    return true;
+}
+
+/* The blocks of queries within the first one of keys, the one after them and the last one have all sizes, with the
+ * first keys and the last ones that they see. */
 bool mla_plan_tiles(mla_context *context, const mla_flash *a, mla_gemm_shape shape, mla_tile_gemm *out) {
-    const int64_t query_blocks[] = {0, 1, mla_blocks_of(a->queries) - 1};
-    const int64_t key_blocks[] = {0, mla_blocks_of(a->keys) - 1};
+    const int64_t last = mla_query_blocks(a) - 1, within = a->block.keys / a->block.queries;
     shape.single_thread = true;
     shape.a_type = shape.b_type = a->type;
     out->count = 0;
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 2; j++) {
-            mla_tile tiles[2];
-            if (query_blocks[i] >= mla_blocks_of(a->queries)) continue;
-            if (a->mask.causal && key_blocks[j] > query_blocks[i]) continue;
-            const int count = mla_tiles_of(a, query_blocks[i], key_blocks[j], tiles);
-            for (int k = 0; k < count; k++)
-                if (!plan_tile(context, shape, &tiles[k], out)) return false;
-        }
+    for (int64_t i = 0; i <= last; i = i < within || i == last ? i + 1 : last) {
+        const int64_t last_keys = mla_last_key_block(a, i);
+        if (!plan_pair(context, a, &shape, i, 0, out) || !plan_pair(context, a, &shape, i, last_keys, out))
+            return false;
+    }
     return true;
 }
 

@@ -9,19 +9,21 @@
 
 #include <string.h>
 
-/* Rows of a block of queries and of keys: large enough for GEMM's full speed, small enough for the L2 cache. */
-enum { MLA_BLOCK = 128 };
-
-/* Elements from row to row of a block of scores. */
-enum { MLA_PITCH = MLA_BLOCK + MLA_ROW_GAP };
-
 typedef struct {
     int64_t begin, size;
 } mla_stretch;
 
-/* Block i of `total` rows, and how many there are. */
-mla_stretch mla_block_at(int64_t i, int64_t total);
-int64_t mla_blocks_of(int64_t total);
+/* Block i of the queries or of the keys, and how many there are. */
+mla_stretch mla_query_block(const mla_flash *a, int64_t i);
+mla_stretch mla_key_block(const mla_flash *a, int64_t i);
+int64_t mla_query_blocks(const mla_flash *a);
+int64_t mla_key_blocks(const mla_flash *a);
+/* The last block of keys of which the queries see any. */
+int64_t mla_last_key_block(const mla_flash *a, int64_t query_block);
+
+/* Elements from row to row of a block of scores, and of the whole block. */
+static inline int64_t mla_flash_pitch(const mla_flash *a) { return a->block.keys + MLA_ROW_GAP; }
+static inline int64_t mla_flash_scores(const mla_flash *a) { return a->block.queries * mla_flash_pitch(a); }
 
 /* ---- heads, rows, and what a query sees ---- */
 
@@ -70,7 +72,7 @@ static inline void mla_flash_clear(int64_t count, float *x) { memset(x, 0, (size
 
 /* A second block of scores, where the type is not that of the scores. */
 static inline int64_t mla_flash_copy_floats(const mla_flash *a) {
-    return a->type == MLA_F32 ? 0 : mla_flash_floats(a, MLA_BLOCK * MLA_PITCH);
+    return a->type == MLA_F32 ? 0 : mla_flash_floats(a, mla_flash_scores(a));
 }
 
 /* ---- tiles ---- */
@@ -80,17 +82,18 @@ typedef struct {
     mla_stretch queries, keys;
 } mla_tile;
 
-/* Cuts a pair of blocks into one tile, or on the diagonal into two: the first half of the queries sees no more than the
- * first half of the keys. Returns how many. */
+/* Cuts a pair of blocks into one tile, without the keys that no query sees; or, where not every query sees them all,
+ * into two: the first half of the queries sees none of the last keys. Returns how many. */
 int mla_tiles_of(const mla_flash *a, int64_t query_block, int64_t key_block, mla_tile tiles[2]);
 
-/* Plans of one product for all sizes of tiles that occur: no more than 5. */
+/* Plans of one product for all sizes of tiles that occur: whole ones, one of a last block of queries, and for each
+ * block of queries within one of keys two where it sees its own last keys, of a last block two more. */
 typedef struct {
     int count;
     struct {
         int64_t queries, keys;
         const mla_gemm *plan;
-    } of[8];
+    } of[12];
 } mla_tile_gemm;
 
 enum { MLA_QUERIES = -1, MLA_KEYS = -2 }; /* stand for a tile's sizes in a product's shape */

@@ -1,6 +1,7 @@
 /* attention, latent_attention and the cached forms against attention written out in double precision with whole
  * T x S scores; gradients, too, are compared element by element with the formulas. */
 #include "autograd/base/random.h"
+#include "autograd/kernels/flash_attention.h"
 #include "autograd/ops.h"
 #include "tests/support/check.h"
 
@@ -158,6 +159,62 @@ static void attention_stays_within_documents(void **state) {
             compare_attention(*state, &z);
             free(starts);
         }
+}
+
+/* ---- the kernels by themselves, in blocks that other processors take ---- */
+
+static mla_heads heads_at(float *data, int64_t heads, int64_t width) { return (mla_heads){data, heads * width, width}; }
+
+static void compare_blocks(mla_context *context, const sizes *z, mla_flash_blocks block) {
+    const int64_t nq = z->b * z->t * z->h * z->k, nk = z->b * z->s * z->g * z->k, nv = z->b * z->s * z->g * z->v;
+    const int64_t no = z->b * z->t * z->h * z->v;
+    const mla_flash a = {.batch = z->b,
+                         .heads = z->h,
+                         .key_heads = z->g,
+                         .queries = z->t,
+                         .keys = z->s,
+                         .key_width = z->k,
+                         .value_width = z->v,
+                         .mask = {z->causal, z->starts},
+                         .scale = (float)(1 / sqrt((double)z->k)),
+                         .block = block};
+    float *q = random_floats("q", nq), *k = random_floats("k", nk), *v = random_floats("v", nv);
+    float *dout = random_floats("dout", no), *out = malloc((size_t)(no + z->b * z->h * z->t) * sizeof *out);
+    float *dq = malloc((size_t)(nq + nk + nv) * sizeof *dq), *dk = dq + nq, *dv = dk + nk;
+    reference r = reference_of(z, q, k, v, dout);
+    const int64_t forward = mla_flash_forward_scratch(context, &a), backward = mla_flash_backward_scratch(context, &a);
+    float *scratch = malloc((size_t)(forward > backward ? forward : backward) * sizeof *scratch);
+    const mla_flash_operands x = {heads_at(q, z->h, z->k), heads_at(k, z->g, z->k), heads_at(v, z->g, z->v),
+                                  heads_at(out, z->h, z->v), out + no};
+    const mla_flash_gradients d = {.dout = heads_at(dout, z->h, z->v),
+                                   .q = heads_at(dq, z->h, z->k),
+                                   .k = heads_at(dk, z->g, z->k),
+                                   .v = heads_at(dv, z->g, z->v)};
+    mla_flash_forward(context, &a, &x, scratch);
+    mla_flash_backward(context, &a, &x, &d, scratch);
+    check_ok(context, mla_error_status(context));
+    assert_true(error_of(no, out, r.o) < 2e-6);
+    assert_true(error_of(nq, dq, r.dq) < 5e-6);
+    assert_true(error_of(nk, dk, r.dk) < 5e-6);
+    assert_true(error_of(nv, dv, r.dv) < 5e-6);
+    free_reference(&r);
+    free(q), free(k), free(v), free(dout), free(out), free(dq), free(scratch);
+}
+
+/* Sequences that end within, at and behind a block of either kind, within the first half of one and the second. */
+static void attention_is_the_same_in_all_blocks(void **state) {
+    const mla_flash_blocks blocks[] = {{256, 512}, {32, 128}, {16, 32}};
+    const int64_t lengths[] = {1, 15, 64, 100, 128, 140, 256, 300};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        for (size_t j = 0; j < sizeof lengths / sizeof *lengths; j++) {
+            const int64_t t = lengths[j];
+            int32_t *starts = starts_of(2, t, 33);
+            compare_blocks(*state, &(sizes){1, 2, 1, t, t, 8, 6, true, NULL}, blocks[i]);
+            compare_blocks(*state, &(sizes){2, 2, 2, t, t, 8, 4, true, starts}, blocks[i]);
+            compare_blocks(*state, &(sizes){1, 2, 1, t, t + 45, 8, 4, false, NULL}, blocks[i]);
+            free(starts);
+        }
+    compare_blocks(*state, &(sizes){1, 2, 1, 1100, 1100, 8, 6, true, NULL}, blocks[0]);
 }
 
 /* ---- latent attention: the expansion in double, then the reference above, then back through the expansion ---- */
@@ -350,10 +407,13 @@ static void decoding_gives_no_gradient(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attention_is_softmax_attention),      cmocka_unit_test(attention_stays_within_documents),
-        cmocka_unit_test(latent_attention_expands_the_latent), cmocka_unit_test(absorbed_equals_expanded),
-        cmocka_unit_test(refuses_shapes_that_do_not_fit),      cmocka_unit_test(refuses_caches_that_do_not_fit),
-        cmocka_unit_test(decoding_gives_no_gradient)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_is_softmax_attention),
+                                       cmocka_unit_test(attention_stays_within_documents),
+                                       cmocka_unit_test(attention_is_the_same_in_all_blocks),
+                                       cmocka_unit_test(latent_attention_expands_the_latent),
+                                       cmocka_unit_test(absorbed_equals_expanded),
+                                       cmocka_unit_test(refuses_shapes_that_do_not_fit),
+                                       cmocka_unit_test(refuses_caches_that_do_not_fit),
+                                       cmocka_unit_test(decoding_gives_no_gradient)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

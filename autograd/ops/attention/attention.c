@@ -80,6 +80,7 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
                      .value_width = v->shape[3],
                      .mask = options->mask,
                      .type = q->dtype,
+                     .block = mla_flash_usual_blocks(q->dtype),
                      .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)q->shape[3])};
     mla_op_save(n, 0, a->batch * a->heads * a->queries * (int64_t)sizeof(float));
     n->forward_scratch = (int64_t)sizeof(float) * mla_flash_forward_scratch(mla_tape_context(tape), a);

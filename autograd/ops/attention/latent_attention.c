@@ -255,6 +255,7 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
                             .value_width = kv_b->shape[0] / heads - nope,
                             .mask = options->mask,
                             .type = q->dtype,
+                            .block = mla_flash_usual_blocks(q->dtype),
                             .scale = options->scale > 0 ? options->scale : 1 / sqrtf((float)(nope + rope))}};
     mla_op_save(n, 0, w->rows * heads * (int64_t)sizeof(float));
     n->forward_scratch = expansion_size(w) + 64 + (int64_t)sizeof(float) * mla_flash_forward_scratch(context, &w->a);
