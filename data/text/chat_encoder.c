@@ -35,7 +35,7 @@ static mla_status take_tokens(mla_context *context, mla_chat_encoder *e, const m
         if (json_is_string(value)) json_object_set(e->tokens, names[i], value);
     }
     const mla_status status = separator < 0 ? MLA_OK
-                                            : mla_tokenizer_token(context, e->tokenizer, separator, &bytes, &length);
+                                            : mla_tokenizer_spelling(context, e->tokenizer, separator, &bytes, &length);
     const bool own = o->template_ == MLA_CHAT_AUTO && o->own;
     if (!status && (!own || !json_object_get(e->tokens, "eos_token")))
         json_object_set_new(e->tokens, "eos_token", json_stringn_nocheck(bytes, (size_t)length));
@@ -161,9 +161,11 @@ static mla_status mark(const encoding *c, bool answer) {
 
 static mla_status put_text(const encoding *c, int64_t begin, int64_t end) {
     if (begin == end) return MLA_OK;
-    if (!c->learned) return mla_encoder_encode(c->context, c->e->encoder, c->text->bytes + begin, end - begin, c->ids);
-    const mla_marked_text text = {c->text->bytes + begin, c->learned + begin, end - begin};
-    return mla_encoder_encode_marked(c->context, c->e->encoder, &text, c->ids, c->answers);
+    const mla_marked_text text = {.bytes = c->text->bytes + begin,
+                                  .marks = c->learned ? c->learned + begin : NULL,
+                                  .length = end - begin,
+                                  .inside = begin > 0};
+    return mla_encoder_encode_marked(c->context, c->e->encoder, &text, c->ids, c->learned ? c->answers : NULL);
 }
 
 static mla_status put_token(const encoding *c, int32_t id, int64_t at, int64_t length) {

@@ -11,7 +11,7 @@
 /* Its own words, or what normalizing makes of them: which is then what it stands for in decoded text, too. */
 static mla_status set_pattern(mla_context *context, mla_tokenizer *t, mla_added_token *added,
                               mla_normalizer_scratch *scratch) {
-    mla_marked_text text = {added->content, NULL, added->content_length};
+    mla_marked_text text = {.bytes = added->content, .length = added->content_length};
     if (added->normalized) {
         const mla_status status = mla_normalizer_run(context, t->normalizer, scratch, &text, &text);
         if (status) return status;

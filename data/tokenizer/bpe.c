@@ -286,7 +286,8 @@ static mla_status finish(trainer_t *t, mla_tokenizer **out, const char *pattern)
     mla_token *tokens = mla_alloc(t->context, t->tokens.count, sizeof *tokens, "the vocabulary");
     if (!tokens) return MLA_ERROR_MEMORY;
     for (int64_t i = 0; i < t->tokens.count; i++)
-        tokens[i] = (mla_token){t->tokens.bytes + t->tokens.pieces[i].offset, t->tokens.pieces[i].length, false};
+        tokens[i] = (mla_token){.bytes = t->tokens.bytes + t->tokens.pieces[i].offset,
+                                .length = t->tokens.pieces[i].length};
     mla_status status = mla_tokenizer_from_plan(t->context, out,
                                                 &(mla_tokenizer_plan){.pattern = pattern,
                                                                       .tokens = tokens,

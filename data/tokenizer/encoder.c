@@ -1,5 +1,6 @@
 /* Encoding: the text is split into pieces, and within a piece the pair of lowest rank is merged, the leftmost
  * first, until no pair can be merged. Pieces repeat a lot, so their ids are remembered. */
+#include "autograd/base/utf8.h"
 #include "data/tokenizer/tokenizer_internal.h"
 
 #include <stdlib.h>
@@ -27,8 +28,11 @@ struct mla_encoder {
     mla_normalizer_scratch normalizing;
     mla_added added;
     bool frame;
-    mla_marked_text text; /* that is being split: normalized */
-    mla_context *context; /* of the call that is running */
+    mla_marked_text text;     /* that is being split: normalized */
+    const char *begin;        /* of the whole text; NULL: it goes on another */
+    bool begins;              /* what was normalized begins the whole text */
+    mla_marked_buffer spaced; /* the text with its spaces written otherwise */
+    mla_context *context;     /* of the call that is running */
     mla_id_list *out;
     mla_bytes *marks; /* NULL: not asked for */
 };
@@ -55,6 +59,7 @@ void mla_encoder_destroy(mla_encoder *encoder) {
     if (!encoder) return;
     mla_split_scratch_destroy(encoder->scratch);
     mla_normalizer_scratch_free(&encoder->normalizing);
+    mla_marked_buffer_free(&encoder->spaced);
     mla_piece_free(&encoder->known);
     free(encoder->known_ids.ids);
     free(encoder->symbols);
@@ -81,13 +86,23 @@ static mla_status offer(mla_encoder *e, int32_t left) {
     return mla_heap_push(e->context, &e->heap, (mla_heap_entry){mla_pair(rank, left), pair});
 }
 
+/* The token that a text begins with before anything is merged: a byte, or a whole character; *length gets its bytes. */
+static int32_t first_token(const mla_tokenizer *t, const char *text, int64_t left, int64_t *length) {
+    *length = t->byte_level ? 0 : mla_utf8_length(text, left);
+    const mla_piece *character = *length ? mla_piece_find(&t->characters, text, *length) : NULL;
+    if (character) return (int32_t)character->value;
+    *length = 1;
+    return t->byte_ids[(unsigned char)*text];
+}
+
 static mla_status begin_piece(mla_encoder *e, const char *piece, int32_t length) {
     mla_status status = mla_grow(e->context, &e->symbols, &e->symbol_capacity, length, sizeof *e->symbols,
                                  "merging a piece");
+    int64_t at = 0, step;
     e->heap.count = 0;
-    for (int32_t i = 0; i < length && !status; i++) {
-        const int32_t id = e->tokenizer->byte_ids[(unsigned char)piece[i]];
-        e->symbols[i] = (symbol_t){id, i - 1, i + 1 < length ? i + 1 : -1};
+    for (int32_t i = 0; at < length && !status; i++, at += step) {
+        const int32_t id = first_token(e->tokenizer, piece + at, length - at, &step);
+        e->symbols[i] = (symbol_t){id, i - 1, at + step < length ? i + 1 : -1};
         if (i > 0) status = offer(e, i - 1);
     }
     return status;
@@ -152,7 +167,7 @@ static mla_status mark_ids(mla_encoder *e, int64_t before, int64_t at) {
     mla_status status = mla_grow(e->context, &marks->bytes, &marks->capacity, marks->count + e->out->count - before, 1,
                                  "the marks of tokens");
     for (int64_t i = before; i < e->out->count && !status; i++) {
-        const int64_t end = at + e->tokenizer->tokens[e->out->ids[i]].length;
+        const int64_t end = at + e->tokenizer->tokens[e->out->ids[i]].taken;
         marks->bytes[marks->count++] = mla_marked_any(&e->text, at, end);
         at = end;
     }
@@ -166,9 +181,41 @@ static mla_status visit_piece(void *user, const char *piece, int64_t length) {
     return status || !e->marks ? status : mark_ids(e, before, piece - e->text.bytes);
 }
 
+/* The character that stands for spaces is put before the text, where it does not begin so, and in the place of each. */
+static mla_status write_spaces(mla_encoder *e, const mla_marked_text *text, bool begins) {
+    const mla_metaspace *m = &e->tokenizer->metaspace;
+    const int64_t size = (int64_t)strlen(m->replacement);
+    const bool there = text->bytes[0] == ' ' ||
+                       (text->length >= size && !memcmp(text->bytes, m->replacement, (size_t)size));
+    mla_status status = MLA_OK;
+    mla_marked_buffer_clear(&e->spaced);
+    if (!there && (m->prepend == MLA_PREPEND_ALWAYS || (m->prepend == MLA_PREPEND_FIRST && begins)))
+        status = mla_marked_replace(e->context, &e->spaced, text, 0, 1, m->replacement, size);
+    for (int64_t at = 0, end; at < text->length && !status; at = end + 1) {
+        const char *space = memchr(text->bytes + at, ' ', (size_t)(text->length - at));
+        end = space ? space - text->bytes : text->length;
+        status = mla_marked_copy(e->context, &e->spaced, text, at, end);
+        if (!status && space)
+            status = mla_marked_replace(e->context, &e->spaced, text, end, end + 1, m->replacement, size);
+    }
+    return status;
+}
+
 /* Text that holds no added tokens. */
 static mla_status encode_plain(mla_encoder *e, const char *bytes, int64_t length) {
-    return mla_split_run(e->context, e->tokenizer->split, e->scratch, bytes, length, visit_piece, e);
+    const mla_marked_text whole = e->text,
+                          part = mla_marked_part(&whole, bytes - whole.bytes, bytes - whole.bytes + length);
+    mla_status status = MLA_OK;
+    if (!length) return MLA_OK;
+    if (*e->tokenizer->metaspace.replacement) {
+        status = write_spaces(e, &part, e->begins && bytes == whole.bytes);
+        e->text = mla_marked_buffer_text(&e->spaced, whole.marks != NULL);
+    } else e->text = part;
+    if (!status)
+        status = mla_split_run(e->context, e->tokenizer->split, e->scratch, e->text.bytes, e->text.length, visit_piece,
+                               e);
+    e->text = whole;
+    return status;
 }
 
 typedef mla_status encode_part(mla_encoder *e, const char *bytes, int64_t length);
@@ -191,7 +238,8 @@ static mla_status encode_added(mla_encoder *e, bool normalized, const char *byte
 }
 
 static mla_status encode_normalized(mla_encoder *e, const char *bytes, int64_t length) {
-    const mla_marked_text text = {bytes, e->text.marks, length};
+    const mla_marked_text text = {.bytes = bytes, .marks = e->text.marks, .length = length};
+    e->begins = bytes == e->begin;
     const mla_status status = mla_normalizer_run(e->context, e->tokenizer->normalizer, &e->normalizing, &text,
                                                  &e->text);
     return status ? status : encode_added(e, true, e->text.bytes, e->text.length, encode_plain);
@@ -205,6 +253,7 @@ static mla_status encode(mla_context *context, mla_encoder *e, const mla_marked_
     e->out = out;
     e->marks = marks;
     e->text.marks = text->marks;
+    e->begin = text->inside ? NULL : text->bytes;
     mla_status status = encoder_append(context, out, frame.before, frame.before_count);
     if (!status) status = encode_added(e, false, text->bytes, text->length, encode_normalized);
     if (!status) status = encoder_append(context, out, frame.behind, frame.behind_count);
@@ -229,15 +278,15 @@ int32_t mla_encoder_added_at(const mla_encoder *encoder, const char *bytes, int6
 
 mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const char *bytes, int64_t length,
                               mla_id_list *out) {
-    return encode(context, encoder, &(mla_marked_text){bytes, NULL, length}, out, NULL);
+    return encode(context, encoder, &(mla_marked_text){.bytes = bytes, .length = length}, out, NULL);
 }
 
 mla_status mla_encoder_encode_marked(mla_context *context, mla_encoder *encoder, const mla_marked_text *text,
                                      mla_id_list *out, mla_bytes *marks) {
-    const int64_t before = marks->count;
+    const int64_t before = marks ? marks->count : 0;
     if (encoder->added != MLA_ADDED_NONE || encoder->frame)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "marked text is encoded without added tokens and a frame");
     const mla_status status = encode(context, encoder, text, out, marks);
-    if (status) marks->count = before;
+    if (status && marks) marks->count = before;
     return status;
 }

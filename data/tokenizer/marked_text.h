@@ -10,10 +10,13 @@ typedef struct {
     int64_t count, capacity;
 } mla_bytes;
 
+mla_status mla_bytes_append(mla_context *context, mla_bytes *out, const char *bytes, int64_t length);
+
 typedef struct {
     const char *bytes;
     const char *marks; /* 0 or 1 for each byte; NULL: nobody asks */
     int64_t length;
+    bool inside; /* it goes on a text that began before it */
 } mla_marked_text;
 
 typedef struct {

@@ -210,6 +210,14 @@ mla_status mla_normalizer_read(mla_context *context, mla_normalizer **out, const
     return status;
 }
 
+bool mla_normalizer_may_drop(const mla_normalizer *n) {
+    for (int i = 0; n && i < n->count; i++) {
+        const step_t *s = &n->steps[i];
+        if (s->left || s->run == run_strip_accents || (s->run == run_replace && !*s->content)) return true;
+    }
+    return false;
+}
+
 void mla_normalizer_destroy(mla_normalizer *n) {
     if (!n) return;
     for (int i = 0; i < n->count; i++) {

@@ -13,6 +13,9 @@ typedef struct mla_normalizer mla_normalizer; /* shared by threads */
 /* Reads the normalizer of the tokenizer.json `name`; NULL and null: none, which changes nothing. The caller destroys
  * *out. MLA_ERROR_FORMAT names one that is not supported. */
 mla_status mla_normalizer_read(mla_context *context, mla_normalizer **out, const struct json_t *json, const char *name);
+
+/* Whether the first characters of a text may have nothing in their place. NULL: no. */
+bool mla_normalizer_may_drop(const mla_normalizer *normalizer);
 void mla_normalizer_destroy(mla_normalizer *normalizer);
 
 /* What normalizing writes to; one per thread, begins as {0}. Regular expressions need `split`, which is the owner's. */

@@ -9,9 +9,15 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+typedef struct {
+    pcre2_code *code;
+    char *pattern;
+    mla_split_behavior behavior;
+    bool invert;
+} stage_t;
+
 struct mla_split {
-    pcre2_code **codes;
-    char **patterns;
+    stage_t *stages;
     int count;
 };
 
@@ -53,14 +59,14 @@ mla_status mla_split_create(mla_context *context, mla_split **out, const char *c
     mla_split *split = mla_alloc(context, 1, sizeof *split, "patterns");
     *out = NULL;
     if (!split) return status;
-    split->codes = mla_alloc(context, count, sizeof *split->codes, "patterns");
-    split->patterns = mla_alloc(context, count, sizeof *split->patterns, "patterns");
-    if (!split->codes || !split->patterns) goto done;
+    split->stages = mla_alloc(context, count, sizeof *split->stages, "patterns");
+    if (!split->stages) goto done;
     split->count = count;
     for (int i = 0; i < count; i++) {
-        if (!(split->patterns[i] = mla_alloc(context, (int64_t)strlen(patterns[i]) + 1, 1, "a pattern"))) goto done;
-        strcpy(split->patterns[i], patterns[i]);
-        if ((status = compile(context, &split->codes[i], patterns[i]))) goto done;
+        stage_t *stage = &split->stages[i];
+        if (!(stage->pattern = mla_alloc(context, (int64_t)strlen(patterns[i]) + 1, 1, "a pattern"))) goto done;
+        strcpy(stage->pattern, patterns[i]);
+        if ((status = compile(context, &stage->code, patterns[i]))) goto done;
     }
     *out = split;
     return MLA_OK;
@@ -72,12 +78,16 @@ done:
 void mla_split_destroy(mla_split *split) {
     if (!split) return;
     for (int i = 0; i < split->count; i++) {
-        pcre2_code_free(split->codes[i]);
-        free(split->patterns[i]);
+        pcre2_code_free(split->stages[i].code);
+        free(split->stages[i].pattern);
     }
-    free(split->codes);
-    free(split->patterns);
+    free(split->stages);
     free(split);
+}
+
+void mla_split_set_behavior(mla_split *split, int pattern, mla_split_behavior behavior, bool invert) {
+    split->stages[pattern].behavior = behavior;
+    split->stages[pattern].invert = invert;
 }
 
 mla_status mla_split_scratch_create(mla_context *context, mla_split_scratch **out) {
@@ -115,7 +125,7 @@ typedef struct {
 /* The next match of a pattern from `at` on; both ends are `length` if there is none. */
 static mla_status split_find(const run_t *run, int stage, const char *bytes, int64_t length, int64_t at, int64_t *begin,
                              int64_t *end) {
-    int found = pcre2_match(run->split->codes[stage], (PCRE2_SPTR)bytes, (PCRE2_SIZE)length, (PCRE2_SIZE)at,
+    int found = pcre2_match(run->split->stages[stage].code, (PCRE2_SPTR)bytes, (PCRE2_SIZE)length, (PCRE2_SIZE)at,
                             PCRE2_NO_UTF_CHECK, run->scratch->match, run->scratch->limits);
     const PCRE2_SIZE *range = pcre2_get_ovector_pointer(run->scratch->match);
     *begin = found >= 0 ? (int64_t)range[0] : length;
@@ -124,20 +134,54 @@ static mla_status split_find(const run_t *run, int stage, const char *bytes, int
     char words[256] = "";
     pcre2_get_error_message(found, (PCRE2_UCHAR *)words, sizeof words);
     return mla_fail(run->context, found == PCRE2_ERROR_NOMEMORY ? MLA_ERROR_MEMORY : MLA_ERROR_LIBRARY,
-                    "pattern \"%.80s\" on a text of %lld bytes: %s", run->split->patterns[stage], (long long)length,
-                    words);
+                    "pattern \"%.80s\" on a text of %lld bytes: %s", run->split->stages[stage].pattern,
+                    (long long)length, words);
+}
+
+static mla_status cut(const run_t *run, int stage, const char *bytes, int64_t length);
+
+/* A part of a piece, that its neighbour may still join. */
+typedef struct {
+    int64_t begin, end;
+    bool match; /* what was put there last */
+} part_t;
+
+static bool joins(const stage_t *stage, bool before, bool match) {
+    switch (stage->behavior) {
+    case MLA_SPLIT_MERGED_WITH_PREVIOUS: return match && !before;
+    case MLA_SPLIT_MERGED_WITH_NEXT: return before && !match;
+    case MLA_SPLIT_CONTIGUOUS: return match == before;
+    default: return false;
+    }
+}
+
+/* Bytes at ... end - 1, which match or not: they join the part before them, or that goes on to the next pattern. */
+static mla_status cut_at(const run_t *run, int stage, const char *bytes, part_t *part, int64_t end, bool match) {
+    const stage_t *s = &run->split->stages[stage];
+    const bool open = part->end > part->begin;
+    mla_status status = MLA_OK;
+    match ^= s->invert;
+    if (end == part->end) return MLA_OK;
+    if (open && !joins(s, part->match, match)) {
+        status = cut(run, stage + 1, bytes + part->begin, part->end - part->begin);
+        part->begin = part->end;
+    }
+    part->end = end;
+    part->match = match;
+    return status;
 }
 
 /* Cuts one piece by the pattern `stage`, and what comes of it by the patterns after that. */
 static mla_status cut(const run_t *run, int stage, const char *bytes, int64_t length) {
     if (stage == run->split->count) return run->visit(run->user, bytes, length);
     mla_status status = MLA_OK;
-    for (int64_t at = 0, begin, end; status == MLA_OK && at < length; at = end) {
-        status = split_find(run, stage, bytes, length, at, &begin, &end);
-        if (status == MLA_OK && begin > at) status = cut(run, stage + 1, bytes + at, begin - at);
-        if (status == MLA_OK && end > begin) status = cut(run, stage + 1, bytes + begin, end - begin);
+    part_t part = {0};
+    for (int64_t begin, end; status == MLA_OK && part.end < length;) {
+        status = split_find(run, stage, bytes, length, part.end, &begin, &end);
+        if (status == MLA_OK) status = cut_at(run, stage, bytes, &part, begin, false);
+        if (status == MLA_OK) status = cut_at(run, stage, bytes, &part, end, true);
     }
-    return status;
+    return status ? status : cut(run, stage + 1, bytes + part.begin, part.end - part.begin);
 }
 
 mla_status mla_split_find(mla_context *context, const mla_split *split, mla_split_scratch *scratch, const char *bytes,

@@ -17,10 +17,23 @@ typedef struct mla_split_scratch mla_split_scratch; /* what matching writes to; 
 /* Called with every piece, in the order of the text; together they are the text. */
 typedef mla_status mla_split_visit(void *user, const char *piece, int64_t length);
 
+/* What becomes of the matches of a pattern: pieces of their own, or joined to what is beside them, as the behaviors of
+ * `tokenizers` are. Neighbouring matches stay apart but with MLA_SPLIT_CONTIGUOUS. */
+typedef enum {
+    MLA_SPLIT_ISOLATED,
+    MLA_SPLIT_MERGED_WITH_PREVIOUS,
+    MLA_SPLIT_MERGED_WITH_NEXT,
+    MLA_SPLIT_CONTIGUOUS
+} mla_split_behavior;
+
 /* Compiles `count` patterns (0 is allowed: the text is one piece). Error: MLA_ERROR_FORMAT names the pattern
  * and what is wrong with it. */
 mla_status mla_split_create(mla_context *context, mla_split **out, const char *const *patterns, int count);
 void mla_split_destroy(mla_split *split);
+
+/* Sets the behavior of one pattern, at first MLA_SPLIT_ISOLATED; invert: what it does not match counts as its matches.
+ */
+void mla_split_set_behavior(mla_split *split, int pattern, mla_split_behavior behavior, bool invert);
 
 mla_status mla_split_scratch_create(mla_context *context, mla_split_scratch **out);
 void mla_split_scratch_destroy(mla_split_scratch *scratch);

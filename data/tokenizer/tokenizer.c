@@ -54,6 +54,8 @@ void mla_tokenizer_destroy(mla_tokenizer *tokenizer) {
     mla_split_destroy(tokenizer->split);
     mla_pair_free(&tokenizer->merges);
     mla_piece_free(&tokenizer->whole);
+    mla_piece_free(&tokenizer->characters);
+    free(tokenizer->decoded.bytes);
     free(tokenizer->json);
     free(tokenizer->tokens);
     free(tokenizer->text);
@@ -73,21 +75,42 @@ mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokeni
     return MLA_OK;
 }
 
-mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids, int64_t count,
-                                mla_bytes *out) {
+mla_status mla_tokenizer_spelling(mla_context *context, const mla_tokenizer *tokenizer, int32_t id, const char **bytes,
+                                  int64_t *length) {
+    const mla_status status = mla_tokenizer_token(context, tokenizer, id, bytes, length);
+    if (status || !tokenizer->tokens[id].bytes) return status;
+    *bytes = tokenizer->tokens[id].spelling;
+    *length = tokenizer->tokens[id].spelled;
+    return MLA_OK;
+}
+
+mla_status mla_tokenizer_decode_on(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids,
+                                   int64_t count, mla_bytes *out) {
     const int64_t before = out->count;
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < count && !status; i++) {
         const char *bytes;
         int64_t length;
         status = mla_tokenizer_token(context, tokenizer, ids[i], &bytes, &length);
-        if (!status) status = mla_grow(context, &out->bytes, &out->capacity, out->count + length, 1, "decoded text");
-        if (status) break;
-        if (length) memcpy(out->bytes + out->count, bytes, (size_t)length); /* an id may have no token */
-        out->count += length;
+        if (!status) status = mla_bytes_append(context, out, bytes, length);
     }
     if (status) out->count = before;
     return status;
+}
+
+mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids, int64_t count,
+                                mla_bytes *out) {
+    const int64_t before = out->count, first = count && ids[0] >= 0 && ids[0] < tokenizer->size ? 1 : 0;
+    mla_status status = first ? mla_tokenizer_first(context, tokenizer, ids[0], out) : MLA_OK;
+    if (!status) status = mla_tokenizer_decode_on(context, tokenizer, ids + first, count - first, out);
+    if (status) {
+        out->count = before;
+        return status;
+    }
+    const int64_t gone = mla_tokenizer_strip(tokenizer, out->bytes + before, out->count - before);
+    if (gone) memmove(out->bytes + before, out->bytes + before + gone, (size_t)(out->count - before - gone));
+    out->count -= gone;
+    return MLA_OK;
 }
 
 mla_status mla_tokenizer_encode(mla_context *context, const mla_tokenizer *tokenizer, const char *bytes, int64_t length,

@@ -1,10 +1,11 @@
-/* Text to token ids and back, by byte-level byte-pair encoding.
+/* Text to token ids and back, by byte-pair encoding.
  *
  * A tokenizer is a Hugging Face tokenizer.json in memory: made here (data/tokenizer/bpe.h) or read from a file. Every
  * byte has a token of its own, so that any bytes can be encoded, and decoding gives the very same bytes back, invalid
  * UTF-8 and NULs included - unless the tokenizer has a normalizer, which changes text (NFC joins letters and accents),
- * or added tokens that take white space along. On valid UTF-8 the ids are those that the Python package `tokenizers`
- * gives with the same tokenizer.json. Bytes that are not UTF-8 are no text to a normalizer and stay as they are.
+ * writes spaces as another character (▁), or has added tokens that take white space along. On valid UTF-8 the ids are
+ * those that the Python package `tokenizers` gives with the same tokenizer.json. Bytes that are not UTF-8 are no text
+ * to a normalizer and stay as they are.
  *
  * A tokenizer does not change once it is made: any number of threads may use one. What encoding needs to
  * write to is in an encoder, one per thread. */
@@ -26,8 +27,10 @@ typedef struct {
 /* The name of the token that our tokenizers put between documents. */
 extern const char *const mla_endoftext;
 
-/* Reads a tokenizer.json. Accepted are byte-level BPE models: pre-tokenizers ByteLevel (with or without its
- * own pattern), Split(Regex, Isolated), Digits, and sequences of them; normalizers NFC, NFD, NFKC, NFKD,
+/* Reads a tokenizer.json. Accepted are BPE models with a byte-level alphabet (GPT-2, Llama 3, Qwen) or byte_fallback
+ * (Llama 2, Mistral, Gemma): pre-tokenizers ByteLevel (with or without its own pattern), Metaspace, Split (but with
+ * behavior Removed), Digits, and sequences of them; with byte_fallback decoders Replace or Metaspace, ByteFallback,
+ * Fuse, Strip, and sequences of them; normalizers NFC, NFD, NFKC, NFKD,
  * Lowercase, StripAccents, Strip, Replace, Prepend, and sequences of them; added tokens; ignore_merges.
  * Of post-processors, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing and sequences of them: they make
  * the frame below. Anything else is refused (MLA_ERROR_FORMAT) with a message that names it. The classes \p{..} of a
@@ -72,9 +75,16 @@ mla_frame mla_tokenizer_frame(const mla_tokenizer *tokenizer);
 mla_status mla_tokenizer_token(mla_context *context, const mla_tokenizer *tokenizer, int32_t id, const char **bytes,
                                int64_t *length);
 
-/* Appends the bytes of `count` ids to *out. After an error *out is as it was. */
+/* The same as the file spells it: an added token in the words by which it is found. */
+mla_status mla_tokenizer_spelling(mla_context *context, const mla_tokenizer *tokenizer, int32_t id, const char **bytes,
+                                  int64_t *length);
+
+/* Appends the text of `count` ids to *out: a whole text, which some decoders begin without the space that encoding put
+ * there; or what goes on a text, the bytes of each id. After an error *out is as it was. */
 mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                 mla_bytes *out);
+mla_status mla_tokenizer_decode_on(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids,
+                                   int64_t count, mla_bytes *out);
 
 /* Appends the ids of the text to *out. The text is data: a <|endoftext|> spelled out in it becomes the ids of
  * its letters, never the separator. After an error *out is as it was. For many texts make an encoder. */
@@ -102,7 +112,7 @@ mla_status mla_encoder_encode(mla_context *context, mla_encoder *encoder, const 
                               mla_id_list *out);
 
 /* The same for a text of which some bytes are marked: appends to *marks a byte for each id, 1 for those that come of a
- * marked byte at least in part. MLA_ERROR_ARGUMENT for an encoder with options. */
+ * marked byte at least in part. Without marks (NULL) none are given. MLA_ERROR_ARGUMENT for an encoder with options. */
 mla_status mla_encoder_encode_marked(mla_context *context, mla_encoder *encoder, const mla_marked_text *text,
                                      mla_id_list *out, mla_bytes *marks);
 

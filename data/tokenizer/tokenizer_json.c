@@ -1,5 +1,7 @@
 /* tokenizer.json, read. Nothing in the file is trusted: each id must be that of one token at most; every byte must have
- * a token; merges must join tokens that exist into one that exists. */
+ * a token; merges must join tokens that exist into one that exists. The parts that say what is done to text are read by
+ * normalizer.c, pre_tokenizer.c, decoder.c and frame.c. */
+#include "autograd/base/utf8.h"
 #include "autograd/json/tree.h"
 #include "data/tokenizer/byte_alphabet.h"
 #include "data/tokenizer/tokenizer_internal.h"
@@ -11,12 +13,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* How `tokenizers` splits where the file only says ByteLevel (with use_regex) or Digits. */
-static const char byte_level_pattern[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-static const char one_digit[] = "\\p{N}", all_digits[] = "\\p{N}+";
-
-enum { most_patterns = 16, largest_id = (1 << 24) - 1 };
+enum { largest_id = (1 << 24) - 1 };
 
 typedef struct {
     mla_context *context;
@@ -25,9 +22,6 @@ typedef struct {
     mla_tokenizer *tokenizer;
     int64_t text_length; /* of tokenizer->text so far; it is as long as the JSON, which is enough */
     mla_byte_alphabet alphabet;
-    const char *patterns[most_patterns];
-    int pattern_count;
-    bool byte_level; /* a ByteLevel pre-tokenizer was seen */
 } reader_t;
 
 __attribute__((format(printf, 2, 3))) static mla_status refuse(const reader_t *r, const char *format, ...) {
@@ -49,57 +43,6 @@ static bool is_on(const json_t *object, const char *key, bool otherwise) {
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-/* --- Pre-tokenizer ------------------------------------------------------------------------------------- */
-
-static mla_status add_pattern(reader_t *r, const char *pattern) {
-    if (r->byte_level) return refuse(r, "pre_tokenizer: a step after ByteLevel is not supported");
-    if (r->pattern_count == most_patterns) return refuse(r, "pre_tokenizer: more than %d patterns", most_patterns);
-    r->patterns[r->pattern_count++] = pattern;
-    return MLA_OK;
-}
-
-static mla_status read_split(reader_t *r, const json_t *step) {
-    const char *pattern = text_of(json_object_get(step, "pattern"), "Regex"), *behavior = text_of(step, "behavior");
-    if (!*pattern) return refuse(r, "pre_tokenizer Split: only a pattern of kind Regex is supported");
-    if (strcmp(behavior, "Isolated"))
-        return refuse(r, "pre_tokenizer Split: behavior \"%.40s\" is not supported, only \"Isolated\"", behavior);
-    return add_pattern(r, pattern); /* `invert` makes no difference to what is isolated */
-}
-
-static mla_status read_byte_level(reader_t *r, const json_t *step) {
-    if (is_on(step, "add_prefix_space", true))
-        return refuse(r, "pre_tokenizer ByteLevel: add_prefix_space is not supported");
-    mla_status status = is_on(step, "use_regex", true) ? add_pattern(r, byte_level_pattern) : MLA_OK;
-    r->byte_level = true;
-    return status;
-}
-
-static mla_status read_pre_tokenizer(reader_t *r, const json_t *step, bool nested) {
-    const char *type = text_of(step, "type");
-    mla_status status = MLA_OK;
-    if (!strcmp(type, "Split")) return read_split(r, step);
-    if (!strcmp(type, "ByteLevel")) return read_byte_level(r, step);
-    if (!strcmp(type, "Digits"))
-        return add_pattern(r, is_on(step, "individual_digits", false) ? one_digit : all_digits);
-    if (strcmp(type, "Sequence") || nested)
-        return refuse(r,
-                      "pre_tokenizer \"%.40s\" is not supported: byte-level BPE has ByteLevel, a tokenizer made by "
-                      "SentencePiece has not",
-                      type);
-    const json_t *steps = json_object_get(step, "pretokenizers");
-    for (size_t i = 0; i < json_array_size(steps) && !status; i++)
-        status = read_pre_tokenizer(r, json_array_get(steps, i), true);
-    return status;
-}
-
-static mla_status read_splitting(reader_t *r) {
-    mla_status status = mla_normalizer_read(r->context, &r->tokenizer->normalizer,
-                                            json_object_get(r->root, "normalizer"), r->name);
-    if (!status) status = read_pre_tokenizer(r, json_object_get(r->root, "pre_tokenizer"), false);
-    if (!status && !r->byte_level) return refuse(r, "pre_tokenizer: there is no ByteLevel");
-    return status ? status : mla_split_create(r->context, &r->tokenizer->split, r->patterns, r->pattern_count);
-}
-
 /* --- Vocabulary ---------------------------------------------------------------------------------------- */
 
 /* The place of an id that has no token yet. */
@@ -108,7 +51,7 @@ static mla_status new_token(reader_t *r, const char *text, const json_t *id, mla
     if (value < 0 || value >= r->tokenizer->size) return refuse(r, "token \"%.80s\" has no id, or one below 0", text);
     *out = &r->tokenizer->tokens[value];
     if ((*out)->bytes) return refuse(r, "id %lld belongs to two tokens, one is \"%.80s\"", (long long)value, text);
-    (*out)->bytes = r->tokenizer->text + r->text_length;
+    (*out)->bytes = (*out)->spelling = r->tokenizer->text + r->text_length;
     return MLA_OK;
 }
 
@@ -122,7 +65,7 @@ static mla_status read_added_token(reader_t *r, const json_t *entry) {
         return refuse(r, "token \"%.80s\" has one id in added_tokens and another in the vocabulary", content);
     mla_status status = new_token(r, content, id, &token);
     if (status) return status;
-    token->length = (int64_t)strlen(content);
+    token->length = token->spelled = token->taken = (int64_t)strlen(content);
     token->special = is_on(entry, "special", false);
     memcpy(t->text + r->text_length, content, (size_t)token->length);
     r->text_length += token->length;
@@ -154,18 +97,46 @@ static bool is_there(const mla_tokenizer *t, const char *text, const json_t *id)
            !memcmp(token->bytes, text, (size_t)token->length);
 }
 
-static mla_status read_vocabulary(reader_t *r) {
+/* How the vocabulary writes a token; spelled as an added token, it is there already. */
+static mla_status read_spelling(reader_t *r, const char *text, const json_t *id, mla_token **token) {
     mla_tokenizer *t = r->tokenizer;
+    char *room = t->text + r->text_length;
+    const int64_t length = (int64_t)strlen(text);
+    *token = NULL;
+    if (is_there(t, text, id)) {
+        *token = &t->tokens[json_integer_value(id)];
+        return MLA_OK;
+    }
+    const mla_status status = new_token(r, text, id, token);
+    if (status) return status;
+    if (t->byte_level) (*token)->length = mla_byte_alphabet_read(&r->alphabet, room, text);
+    else memcpy(room, text, (size_t)((*token)->length = length));
+    if ((*token)->length <= 0 && t->byte_level)
+        return refuse(r, "token \"%.80s\" is not written in the byte-level alphabet", text);
+    (*token)->spelled = (*token)->length;
+    (*token)->taken = !t->byte_level && mla_fallback_byte(text, length) >= 0 ? 1 : (*token)->length;
+    r->text_length += (*token)->length;
+    return MLA_OK;
+}
+
+/* byte_fallback: a character that is a token is looked up in text. */
+static mla_status note_character(reader_t *r, const char *text, const mla_token *token) {
+    mla_tokenizer *t = r->tokenizer;
+    const int64_t length = (int64_t)strlen(text);
+    if (t->byte_level || token->special || !length || mla_utf8_length(text, length) != length) return MLA_OK;
+    mla_piece *piece = mla_piece_insert(r->context, &t->characters, text, length);
+    if (piece) piece->value = token - t->tokens;
+    return piece ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+static mla_status read_vocabulary(reader_t *r) {
     const char *text;
     json_t *id;
+    mla_token *token;
     json_object_foreach(r->vocabulary, text, id) {
-        mla_token *token = NULL;
-        if (is_there(t, text, id)) continue; /* as an added token; nothing else can be there twice */
-        mla_status status = new_token(r, text, id, &token);
+        mla_status status = read_spelling(r, text, id, &token);
+        if (!status) status = note_character(r, text, token);
         if (status) return status;
-        token->length = mla_byte_alphabet_read(&r->alphabet, t->text + r->text_length, text);
-        if (token->length <= 0) return refuse(r, "token \"%.80s\" is not written in the byte-level alphabet", text);
-        r->text_length += token->length;
     }
     return MLA_OK;
 }
@@ -199,8 +170,9 @@ static mla_status read_tokens(reader_t *r, int64_t json_length) {
 
 static mla_status read_bytes(reader_t *r) {
     for (int byte = 0; byte < 256; byte++) {
-        char text[3];
-        mla_byte_alphabet_write(&r->alphabet, text, &(char){(char)byte}, 1);
+        char text[8];
+        if (r->tokenizer->byte_level) mla_byte_alphabet_write(&r->alphabet, text, &(char){(char)byte}, 1);
+        else snprintf(text, sizeof text, "<0x%02X>", (unsigned)byte);
         const json_t *id = json_object_get(r->vocabulary, text);
         if (!id)
             return refuse(r, "the vocabulary has no token \"%s\" for the byte 0x%02x; all 256 are needed", text, byte);
@@ -223,7 +195,7 @@ static mla_status join_merge(const reader_t *r, const json_t *merge, size_t at, 
     const char *text = json_string_value(merge), *space = text ? strchr(text, ' ') : NULL;
     const char *a = space ? text : json_string_value(json_array_get(merge, 0));
     const char *b = space ? space + 1 : json_string_value(json_array_get(merge, 1));
-    if (!a || !b || strchr(b, ' ') || (!text && json_array_size(merge) != 2))
+    if (!a || !b || (text && strchr(b, ' ')) || (!text && json_array_size(merge) != 2))
         return refuse(r, "merge %zu is not a pair of tokens", at);
     *left = space ? (size_t)(space - text) : strlen(a);
     if (!(*joined = mla_alloc(r->context, (int64_t)(*left + strlen(b) + 1), 1, "a merge"))) return MLA_ERROR_MEMORY;
@@ -292,14 +264,24 @@ static mla_status read_model(reader_t *r) {
     if (strcmp(*type || !json_object_get(r->model, "merges") ? type : "BPE", "BPE"))
         return refuse(
             r,
-            "model \"%.40s\" is not supported, only byte-level BPE: take a model with such a tokenizer, or train "
-            "one (mla prepare --tokenizer bpe)",
+            "model \"%.40s\" is not supported, only BPE with a byte-level alphabet or byte_fallback: take a model "
+            "with such a tokenizer, or train one (mla prepare --tokenizer bpe)",
             type);
     if (!json_is_object(r->vocabulary)) return refuse(r, "model: no vocabulary");
     if (json_number_value(dropout) != 0) return refuse(r, "model: dropout is not supported");
     if (*text_of(r->model, "continuing_subword_prefix") || *text_of(r->model, "end_of_word_suffix"))
         return refuse(r, "model: continuing_subword_prefix and end_of_word_suffix are not supported");
     return MLA_OK;
+}
+
+/* How the vocabulary writes what is no character of it. */
+static mla_status read_alphabet(reader_t *r) {
+    const mla_status status = mla_tokenizer_read_pre_tokenizer(r->context, r->tokenizer,
+                                                               json_object_get(r->root, "pre_tokenizer"), r->name);
+    if (status || r->tokenizer->byte_level || is_on(r->model, "byte_fallback", false)) return status;
+    return refuse(r, "model: neither a ByteLevel pre_tokenizer nor byte_fallback: characters that are not in the "
+                     "vocabulary would be lost; take a model with a tokenizer that writes any text, or train one (mla "
+                     "prepare --tokenizer bpe)");
 }
 
 static mla_status keep_json(reader_t *r) {
@@ -317,12 +299,17 @@ static mla_status read_document(reader_t *r, int64_t length) {
     r->added = json_object_get(r->root, "added_tokens");
     mla_byte_alphabet_make(&r->alphabet);
     mla_status status = read_model(r);
-    if (!status) status = read_splitting(r);
+    if (!status)
+        status = mla_normalizer_read(r->context, &r->tokenizer->normalizer, json_object_get(r->root, "normalizer"),
+                                     r->name);
+    if (!status) status = read_alphabet(r);
     if (!status) status = read_tokens(r, length);
     if (!status) status = read_bytes(r);
     if (!status) status = read_merges(r);
     if (!status) status = read_whole_pieces(r);
     if (!status) status = mla_tokenizer_index_added(r->context, r->tokenizer);
+    if (!status && !r->tokenizer->byte_level)
+        status = mla_tokenizer_read_decoder(r->context, r->tokenizer, json_object_get(r->root, "decoder"), r->name);
     if (!status)
         status = mla_tokenizer_read_frame(r->context, r->tokenizer, json_object_get(r->root, "post_processor"),
                                           r->name);

@@ -202,7 +202,8 @@ static void marks_come_along(void **state) {
         {"{\"type\": \"Prepend\", \"prepend\": \"_\"}", "ab", "\1\0", "_ab", "\1\1\0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const mla_marked_text text = {cases[i].text, cases[i].marks, (int64_t)strlen(cases[i].text)};
+        const mla_marked_text text = {
+            .bytes = cases[i].text, .marks = cases[i].marks, .length = (int64_t)strlen(cases[i].text)};
         mla_tokenizer *tokenizer;
         mla_encoder *encoder;
         mla_id_list ids = {0};

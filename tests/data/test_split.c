@@ -102,10 +102,42 @@ static void refuses_patterns(void **state) {
     }
 }
 
+/* What `tokenizers` makes of the same patterns with each of its behaviors. */
+static void matches_join_their_neighbours(void **state) {
+    static const struct {
+        mla_split_behavior behavior;
+        bool invert;
+        const char *text, *expected;
+    } cases[] = {{MLA_SPLIT_ISOLATED, true, "xabbyaz", "x|a|b|b|y|a|z"},
+                 {MLA_SPLIT_MERGED_WITH_PREVIOUS, false, "xabbyaz", "xa|b|b|ya|z"},
+                 {MLA_SPLIT_MERGED_WITH_PREVIOUS, false, "abxxb", "a|b|xxb"},
+                 {MLA_SPLIT_MERGED_WITH_PREVIOUS, true, "xabbyaz", "x|a|b|by|az"},
+                 {MLA_SPLIT_MERGED_WITH_NEXT, false, "xabbyaz", "x|a|b|by|az"},
+                 {MLA_SPLIT_MERGED_WITH_NEXT, false, "abxxb", "a|bxx|b"},
+                 {MLA_SPLIT_MERGED_WITH_NEXT, true, "abxxb", "a|b|xxb"},
+                 {MLA_SPLIT_CONTIGUOUS, false, "xabbyaz", "x|abb|y|a|z"},
+                 {MLA_SPLIT_CONTIGUOUS, true, "bax", "ba|x"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mla_split *split;
+        mla_split_scratch *scratch;
+        pieces_t pieces = {""};
+        const char *pattern = "a|b";
+        check_ok(*state, mla_split_create(*state, &split, &pattern, 1));
+        mla_split_set_behavior(split, 0, cases[i].behavior, cases[i].invert);
+        check_ok(*state, mla_split_scratch_create(*state, &scratch));
+        check_ok(*state, mla_split_run(*state, split, scratch, cases[i].text, (int64_t)strlen(cases[i].text),
+                                       note_piece, &pieces));
+        assert_string_equal(pieces.text, cases[i].expected);
+        mla_split_scratch_destroy(scratch);
+        mla_split_destroy(split);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits_by_patterns),
         cmocka_unit_test(space_is_the_same_in_and_out_of_a_class),
+        cmocka_unit_test(matches_join_their_neighbours),
         cmocka_unit_test(refuses_patterns),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);

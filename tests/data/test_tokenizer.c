@@ -176,10 +176,11 @@ static void refuses_files(void **state) {
     static const char *const wrong[][3] = {
         {"{", "", "not valid JSON"},
         {"\"type\": \"BPE\"", "\"type\": \"WordPiece\"", "model \"WordPiece\""},
-        {"\"type\": \"Sequence\"", "\"type\": \"Metaspace\"", "pre_tokenizer \"Metaspace\""},
+        {"\"type\": \"Sequence\"", "\"type\": \"Metaspace\"", "pre_tokenizer Metaspace: the replacement"},
+        {"\"type\": \"BPE\"", "\"type\": \"Unigram\"", "or train one (mla prepare --tokenizer bpe)"},
         {"\"type\": \"ByteLevel\"", "\"type\": \"Punctuation\"", "pre_tokenizer \"Punctuation\""},
         {"\"Isolated\"", "\"Removed\"", "behavior \"Removed\""},
-        {"\"Regex\"", "\"String\"", "only a pattern of kind Regex"},
+        {"\"Regex\"", "\"Glob\"", "neither a Regex nor a String"},
         {"\"add_prefix_space\": false", "\"add_prefix_space\": true", "add_prefix_space"},
         {"\"dropout\": null", "\"dropout\": 0.1", "dropout"},
         {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"</w>\"", "end_of_word_suffix"},

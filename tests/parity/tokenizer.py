@@ -278,23 +278,62 @@ NORMALIZERS = {
 ADDED = ["<tool>", "<tool>2", "<a>", "<A>", "<b>", "word", "the", "世", "ﬁ<", "<é>", "<E\u0301>", "  x", "_", "<|x y|>", "١٢", "👨\u200d👩"]
 
 
-def random_tokenizer(rng, documents):
+def with_fallback(rng, documents):
+    """Name and tokenizer in the manner of those that SentencePiece makes: Llama 2, Mistral, Gemma, and kinds between them."""
+    kind, scheme = rng.choice(["prepend", "metaspace", "gemma", "pieces"]), rng.choice(["first", "always", "never"])
+    space = pre_tokenizers.Metaspace("▁", scheme, split=True)
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = space if rng.random() < 0.8 else pre_tokenizers.Metaspace("▁", scheme, split=False)
+    trainer = trainers.BpeTrainer(vocab_size=1500, show_progress=False, limit_alphabet=rng.choice([40, 120, 400]))
+    trained.train_from_iterator([d[:20_000].replace("\0", "") for d in documents], trainer)
+    model = json.loads(trained.to_str())["model"]
+    names = ["<unk>", "<s>", "</s>"] + [f"<0x{i:02X}>" for i in range(256)] + sorted(model["vocab"], key=model["vocab"].get)
+    tokenizer = Tokenizer(models.BPE({x: i for i, x in enumerate(dict.fromkeys(names))}, [tuple(m) for m in model["merges"]],
+                                     unk_token="<unk>", fuse_unk=rng.random() < 0.5, byte_fallback=True,
+                                     ignore_merges=rng.random() < 0.3))
+    written = normalizers.Replace(" ", "▁")
+    if kind == "prepend":
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), written])
+    elif kind == "metaspace":
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", scheme, split=rng.random() < 0.3)
+        tokenizer.normalizer = rng.choice([None, None, normalizers.NFC(), normalizers.NFKC(), normalizers.Lowercase()])
+    elif kind == "gemma":
+        tokenizer.normalizer = written
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    else:
+        behavior = rng.choice(["isolated", "merged_with_previous", "merged_with_next", "contiguous"])
+        pattern = rng.choice(["▁", "a", Regex("[aeiou.]"), Regex(r"\p{L}+"), "(."])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace("▁", scheme, split=rng.random() < 0.5), pre_tokenizers.Split(pattern, behavior, rng.random() < 0.3),
+             pre_tokenizers.Digits(rng.random() < 0.5)])
+    tokenizer.decoder = decoders.Metaspace("▁", scheme) if rng.random() < 0.2 else decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()] + [decoders.Strip(" ", 1, 0)] * (rng.random() < 0.6))
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return f"byte_fallback, {kind}, {scheme}", tokenizer, "</s>"
+
+
+def byte_level(rng, documents):
     steps, model = rng.choice(list(known_models().values()))
     tokenizer = make_like(steps, model, documents)
     name = rng.choice([None] + list(NORMALIZERS))
     if name:
         tokenizer.normalizer = NORMALIZERS[name]
+    return name, tokenizer, END
+
+
+def random_tokenizer(rng, documents, make):
+    name, tokenizer, ending = make(rng, documents)
     for content in rng.sample(ADDED, rng.randrange(len(ADDED))):
         flag = lambda: rng.random() < 0.3
         token = AddedToken(content, lstrip=flag(), rstrip=flag(), single_word=flag(), normalized=rng.random() < 0.5)
         known = tokenizer.token_to_id(content) is not None  # here text never becomes a special token by merging
         (tokenizer.add_special_tokens if flag() and not known else tokenizer.add_tokens)([token])
-    end = tokenizer.token_to_id(END)
+    end = tokenizer.token_to_id(ending)
     tokenizer.post_processor = rng.choice([
-        processors.ByteLevel(trim_offsets=False), processors.BertProcessing((END, end), ("a", tokenizer.token_to_id("a"))),
-        processors.RobertaProcessing((END, end), (END, end)),
-        processors.TemplateProcessing(single=rng.choice([f"{END} $A", f"$A {END}", f"{END} $A {END}"]), pair="$A $B",
-                                      special_tokens=[(END, end)])])
+        processors.ByteLevel(trim_offsets=False), processors.BertProcessing((ending, end), ("a", tokenizer.token_to_id("a"))),
+        processors.RobertaProcessing((ending, end), (ending, end)),
+        processors.TemplateProcessing(single=rng.choice([f"{ending} $A", f"$A {ending}", f"{ending} $A {ending}"]), pair="$A $B",
+                                      special_tokens=[(ending, end)])])
     if rng.random() < 0.5:
         tokenizer.post_processor = processors.Sequence([processors.ByteLevel(), tokenizer.post_processor])
     return name, tokenizer
@@ -311,15 +350,15 @@ def spliced(rng, text, size=400):
 
 def decodable(theirs):
     """`tokenizers` takes an added token of Latin-1 letters for the bytes that they stand for in the byte-level alphabet."""
-    return all(all(ord(x) < 0x7F or ord(x) > 0x17F for x in t.content) for t in theirs.get_added_tokens_decoder().values())
+    return "ByteLevel" not in theirs.decoder.__getstate__().decode() or all(all(ord(x) < 0x7F or ord(x) > 0x17F for x in t.content) for t in theirs.get_added_tokens_decoder().values())
 
 
-def check_random(library, folder, rng, count):
+def check_random(library, folder, rng, count, make):
     """Random tokenizers, each with many texts: added tokens special and not, with and without the frame."""
     samples, wrong, texts, ids = mixed(rng, True), 0, 0, 0
     everything = [t for documents in samples.values() for t in documents]
     for trial in range(count):
-        name, theirs = random_tokenizer(rng, everything[::7])
+        name, theirs = random_tokenizer(rng, everything[::7], make)
         path = os.path.join(folder, "random.json")
         theirs.save(path)
         ours, compared = library.load(path), decodable(theirs)
@@ -336,7 +375,7 @@ def check_random(library, folder, rng, count):
                 wrong, texts, ids = wrong + (not same), texts + 1, ids + len(b)
             library.mla.mla_encoder_destroy(encoder)
         library.mla.mla_tokenizer_destroy(ours)
-    print(f"  {count} random tokenizers, {texts} texts, {ids} ids: {wrong} differ", flush=True)
+    print(f"  {count} random tokenizers ({make.__name__}), {texts} texts, {ids} ids: {wrong} differ", flush=True)
     return wrong
 
 
@@ -368,7 +407,8 @@ def main():
     print(f"tokenizers {tokenizers.__version__}, Python's Unicode {unicodedata.unidata_version}")
     with tempfile.TemporaryDirectory() as folder:
         wrong = check_export(library, folder, rng) + check_import(library, folder, rng)
-        wrong += check_normalizers(library, folder, rng) + check_random(library, folder, rng, 60)
+        wrong += check_normalizers(library, folder, rng) + check_random(library, folder, rng, 60, byte_level)
+        wrong += check_random(library, folder, rng, 60, with_fallback)
     print(f"{wrong} differences")
     return 1 if wrong else 0
 

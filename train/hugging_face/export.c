@@ -175,7 +175,7 @@ static mla_status name_token(const job *j, json_t *config, const char *key, int3
     const char *bytes;
     int64_t length;
     if (id < 0) return MLA_OK;
-    const mla_status status = mla_tokenizer_token(j->context, j->tokenizer, id, &bytes, &length);
+    const mla_status status = mla_tokenizer_spelling(j->context, j->tokenizer, id, &bytes, &length);
     if (!status) json_object_set_new(config, key, json_stringn(bytes, (size_t)length));
     return status;
 }

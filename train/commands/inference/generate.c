@@ -155,7 +155,8 @@ static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_i
 typedef struct {
     mla_context *context;
     const mla_tokenizer *tokenizer;
-    FILE *out; /* NULL: only collect */
+    FILE *out;   /* NULL: only collect */
+    bool begins; /* what comes is a text of its own: an answer, a new document */
     mla_id_list ids;
     mla_bytes text;
     int64_t shown; /* bytes of the text that are out */
@@ -178,7 +179,8 @@ static mla_status take(void *user, int32_t id, const float *logits) {
                                  "the text");
     if (status) return status;
     w->ids.ids[w->ids.count++] = id;
-    status = mla_tokenizer_decode(w->context, w->tokenizer, &id, 1, &w->text);
+    status = (w->begins && w->ids.count == 1 ? mla_tokenizer_decode : mla_tokenizer_decode_on)(w->context, w->tokenizer,
+                                                                                               &id, 1, &w->text);
     if (!status) show(w, false);
     return status;
 }
@@ -248,7 +250,10 @@ static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     const options *o = call->options;
     mla_id_list prompt = {0};
     mla_generation g;
-    writer w = {.context = call->context, .tokenizer = l->tokenizer, .out = o->json ? NULL : call->out};
+    writer w = {.context = call->context,
+                .tokenizer = l->tokenizer,
+                .out = o->json ? NULL : call->out,
+                .begins = o->chat || !(o->prompt || o->prompt_file)};
     int32_t ending;
     mla_status status = encode_prompt(call, l, &prompt, &ending);
     if (!status) status = generate(call, l, &prompt, &w, ending, &g);
