@@ -60,6 +60,8 @@ static const mla_field data_fields[] = {
     {"bos", MLA_FIELD_BOOL, AT(bos), 1,
      .help = "begin (and end) documents with the tokens that the tokenizer puts there, if any"},
     {"held_out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
+    {"seed", MLA_FIELD_INT, AT(seed), 0, 0, 1e15,
+     .help = "of the order of the data, which runs of different train.seed then share; 0: as train.seed"},
     {"label_field", MLA_FIELD_STRING, AT(label_field), .text = "label", .help = "labels: the column that holds them"},
     {"text_template", MLA_FIELD_STRING, AT(text_template),
      .help = "labels: text made of columns, 'amount {amount} at {merchant}', instead of field"},
@@ -299,6 +301,10 @@ mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe 
     if (!status) status = check_optim(context, where, recipe);
     if (!status) status = check_finetune(context, where, recipe);
     return status;
+}
+
+uint64_t mla_recipe_data_seed(const mla_recipe *recipe) {
+    return (uint64_t)(recipe->data.seed ? recipe->data.seed : recipe->train.seed);
 }
 
 /* ---- from and to files */

@@ -54,6 +54,7 @@ typedef struct {
     int64_t vocab_size;              /* of a new BPE */
     bool bos;                        /* texts get what the tokenizer puts before and behind them */
     double held_out;                 /* share of the documents */
+    int64_t seed;                    /* of the order, and of a synthetic source; 0: as train.seed */
     mla_recipe_packing packing; /* STREAM: cut where a sequence ends; WHOLE: documents whole and apart; AUTO: chat is */
     mla_recipe_synthetic synthetic;
     /* Of labelled text (data/labels): */
@@ -139,6 +140,9 @@ mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char 
 
 /* Applies one assignment, without the check of the whole. */
 mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *assignment);
+
+/* The seed of the data: data.seed, or that of the run. */
+uint64_t mla_recipe_data_seed(const mla_recipe *recipe);
 
 /* Checks that the values fit together and fills in train.microbatch. `where` starts the message. */
 mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe *recipe);

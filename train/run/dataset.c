@@ -166,7 +166,7 @@ static mla_status open_synthetic(mla_context *context, mla_dataset *d, const mla
                                              &(mla_synthetic_options){.vocabulary = s->vocabulary,
                                                                       .order = (int)s->order,
                                                                       .sharpness = s->sharpness,
-                                                                      .seed = (uint64_t)recipe->train.seed});
+                                                                      .seed = mla_recipe_data_seed(recipe)});
     if (!status) status = generate(context, d, 0, s->tokens, &d->train);
     if (!status) status = generate(context, d, 1, held_out, &d->held_out);
     if (status) return status;

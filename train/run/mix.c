@@ -149,7 +149,7 @@ mla_status mla_mix_check_resumed(mla_context *context, const mla_mix *mix, const
 /* Each part has a seed of its own: equal parts are not gone through in the same order. */
 static mla_status begin_part(mla_context *context, mla_mix_part *part, const mla_recipe *recipe, int k) {
     const int64_t sequence = recipe->train.sequence;
-    const uint64_t seed = (uint64_t)recipe->train.seed + (uint64_t)k;
+    const uint64_t seed = mla_recipe_data_seed(recipe) + (uint64_t)k;
     const mla_status status = mla_dataset_pack(context, &part->data, recipe->data.packing, sequence);
     return status
                ? status
@@ -160,7 +160,7 @@ mla_status mla_mix_begin(mla_context *context, mla_mix *mix, const mla_recipe *r
     double weights[MLA_MOST_PARTS];
     mla_status status = MLA_OK;
     for (int k = 0; k < mix->count; k++) weights[k] = mix->parts[k].weight;
-    mla_mixture_init(&mix->mixture, mix->count, weights, (uint64_t)recipe->train.seed);
+    mla_mixture_init(&mix->mixture, mix->count, weights, mla_recipe_data_seed(recipe));
     for (int k = 0; k < mix->count && !status; k++) status = begin_part(context, &mix->parts[k], recipe, k);
     return status;
 }
