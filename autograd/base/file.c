@@ -161,6 +161,21 @@ mla_status mla_file_write(mla_context *context, const char *path, const char *by
     return status;
 }
 
+mla_status mla_folder_make(mla_context *context, const char *path, bool *made) {
+    char part[PATH_MAX];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *slash = part + 1; *slash; slash++) {
+        if (*slash != '/') continue;
+        *slash = '\0';
+        mkdir(part, 0777);
+        *slash = '/';
+    }
+    *made = !mkdir(part, 0777);
+    if (*made || errno == EEXIST) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_IO, "%s: the folder cannot be made: %s; choose another with --out", path,
+                    strerror(errno));
+}
+
 bool mla_ends_with(const char *text, const char *ending) {
     const size_t a = strlen(text), b = strlen(ending);
     return a >= b && !strcmp(text + a - b, ending);

@@ -24,6 +24,9 @@ bool mla_file_is_pipe(const char *path);
  * after 2 seconds, and is MLA_ERROR_IO after 60. */
 mla_status mla_file_spool(mla_context *context, const char *path, int *descriptor);
 
+/* Makes a folder and those above it, where they are missing; *made: it was, by this call. MLA_ERROR_IO. */
+mla_status mla_folder_make(mla_context *context, const char *path, bool *made);
+
 bool mla_ends_with(const char *text, const char *ending);
 
 #endif

@@ -1,4 +1,5 @@
 #include "train/checkpoint/run_folder.h"
+#include "autograd/base/file.h"
 #include "data/tokenizer/tokenizer.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/checkpoint/folder_lock.h"
@@ -19,21 +20,6 @@ struct mla_run_folder {
     mla_folder_lock lock;
     bool made; /* by us */
 };
-
-static mla_status make_folders(mla_run_folder *folder) {
-    char part[PATH_MAX];
-    snprintf(part, sizeof part, "%s", folder->path);
-    for (char *slash = part + 1; *slash; slash++) {
-        if (*slash != '/') continue;
-        *slash = '\0';
-        mkdir(part, 0777);
-        *slash = '/';
-    }
-    folder->made = !mkdir(part, 0777);
-    if (folder->made || errno == EEXIST) return MLA_OK;
-    return mla_fail(folder->context, MLA_ERROR_IO, "%s: the folder cannot be made: %s; choose another with --out",
-                    folder->path, strerror(errno));
-}
 
 static mla_status check_writable(const mla_run_folder *folder) {
     if (!access(folder->path, W_OK)) return MLA_OK;
@@ -76,7 +62,7 @@ mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const
     if (snprintf(folder->path, sizeof folder->path, "%s", path) >= (int)sizeof folder->path)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "the path of the run folder is too long");
     snprintf(folder->metrics, sizeof folder->metrics, "%s/metrics.jsonl", path);
-    mla_status status = resume ? MLA_OK : make_folders(folder);
+    mla_status status = resume ? MLA_OK : mla_folder_make(context, folder->path, &folder->made);
     if (!status) status = check_writable(folder);
     if (!status) status = mla_folder_lock_take(context, &folder->lock, folder->path);
     if (!status && !resume) status = refuse_used(folder);
