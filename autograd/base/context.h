@@ -22,7 +22,8 @@ typedef struct {
 } mla_context_options;
 
 /* Makes a context; options may be NULL. The caller owns it. Only error: MLA_ERROR_MEMORY.
- * A process that handles signals must keep them off the threads that compute: train/commands/training/train.c says why.
+ * A process that handles signals must keep them off the threads that compute: train/commands/training/stop_signals.c
+ * says why.
  */
 mla_status mla_context_create(mla_context **out, const mla_context_options *options);
 void mla_context_destroy(mla_context *context);

@@ -2,6 +2,7 @@
 #include "train/commands/training/train.h"
 #include "autograd/kernels/gemm.h"
 #include "train/commands/report.h"
+#include "train/commands/training/stop_signals.h"
 #include "train/log/progress.h"
 #include "train/run/trainer.h"
 
@@ -9,7 +10,6 @@
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,43 +28,6 @@ static const mla_field fields[] = {
 };
 #undef AT
 const mla_field_table mla_train_command_options = {fields, sizeof fields / sizeof *fields, sizeof(options)};
-
-static volatile sig_atomic_t signalled;
-
-/* The first signal asks for a stop after the step, the second one, of any kind, ends the process at once. */
-static void on_signal(int number) {
-    if (signalled) {
-        signal(number, SIG_DFL);
-        raise(number);
-    }
-    signalled = 1;
-}
-
-static void *take_signals(void *unused) {
-    for (;;) pause();
-    return unused;
-}
-
-/* A thread that computes must not take a signal: in oneDNN's older kernels (before 3.11.2, its issue 4845) the stack
- * pointer is at times the address of a buffer, and what the system puts below it for a handler destroys other memory.
- * So one thread takes them all, which does nothing else; the caller, and all threads that it begins from now on, take
- * none. */
-static mla_status catch_signals(mla_context *context) {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
-    pthread_t taker;
-    sigset_t ours;
-    const int code = pthread_create(&taker, NULL, take_signals, NULL);
-    if (code) return mla_fail(context, MLA_ERROR_LIBRARY, "no thread to take signals: %s", strerror(code));
-    pthread_detach(taker);
-    signalled = 0;
-    sigemptyset(&ours);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        signal(numbers[i], on_signal);
-        sigaddset(&ours, numbers[i]);
-    }
-    pthread_sigmask(SIG_BLOCK, &ours, NULL);
-    return MLA_OK;
-}
 
 /* ---- what is shown on the way ---- */
 
@@ -243,9 +206,8 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     watcher watch = {.context = call->context, .recipe = &recipe->train, .dir = dir};
     mla_train_result result;
     if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
-    if (catch_signals(call->context)) return mla_error_status(call->context);
-    mla_train_options train = {
-        .comm = *call->comm, .out = dir, .resume = o->resume != NULL, .stop = &signalled, .user = &watch};
+    mla_train_options train = {.comm = *call->comm, .out = dir, .resume = o->resume != NULL, .user = &watch};
+    if (mla_stop_signals_take(call->context, &train.stop)) return mla_error_status(call->context);
     const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one talks */
     if (!o->json && first) {
         train.started = show_plan;
