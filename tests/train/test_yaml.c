@@ -144,7 +144,7 @@ static const char *value_of(const mla_field *field, int n, char out[64]) {
     case MLA_FIELD_KIND:
         while (field->kinds[kinds]) kinds++;
         return *(const char *const *)field->kinds[n % kinds];
-    case MLA_FIELD_FLOATS: return n % 2 ? "1" : "3,2e9 0.5";
+    case MLA_FIELD_FLOATS: snprintf(out, 64, n % 2 ? "%.17g" : "%.17g,%.17g", third, field->max); return out;
     case MLA_FIELD_INTS: return n % 2 ? "1" : "3,2 1";
     case MLA_FIELD_GROUP: return NULL;
     default: return awkward[n % AWKWARD];
