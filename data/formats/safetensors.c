@@ -2,6 +2,7 @@
 #include "data/formats/safetensors.h"
 #include "autograd/base/bfloat16.h"
 #include "autograd/base/float16.h"
+#include "autograd/base/float8.h"
 #include "autograd/json/tree.h"
 #include "data/formats/safetensors_internal.h"
 
@@ -22,9 +23,9 @@ enum { LENGTH_BYTES = 8, LONGEST_HEADER = 100000000 }; /* the reference implemen
 static const struct {
     const char *name;
     int bytes;
-} types[] = {{"F32", 4},     {"BF16", 2},    {"F16", 2}, {"F64", 8}, {"I64", 8}, {"U64", 8},
-             {"C64", 8},     {"I32", 4},     {"U32", 4}, {"I16", 2}, {"U16", 2}, {"F8_E4M3", 1},
-             {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"I8", 1},  {"U8", 1},  {"BOOL", 1}};
+} types[] = {{"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1},
+             {"F64", 8}, {"I64", 8},  {"U64", 8}, {"C64", 8},     {"I32", 4},     {"U32", 4},
+             {"I16", 2}, {"U16", 2},  {"I8", 1},  {"U8", 1},      {"BOOL", 1}};
 enum { TYPES = sizeof types / sizeof *types };
 
 const char *mla_safetensors_type_name(mla_safetensors_type type) {
@@ -61,8 +62,8 @@ static mla_status read_type(const source *s, mla_safetensors_info *t, const json
         return MLA_OK;
     }
     return mla_fail(s->st->context, MLA_ERROR_FORMAT,
-                    "%s: tensor %s: dtype %.100s is not known; F32, BF16 and F16 are read", s->path, t->name,
-                    name ? name : "(none)");
+                    "%s: tensor %s: dtype %.100s is not known; F32, BF16, F16, F8_E4M3 and F8_E5M2 are read", s->path,
+                    t->name, name ? name : "(none)");
 }
 
 static mla_status read_shape(const source *s, mla_safetensors_info *t, const json_t *entry) {
@@ -287,6 +288,10 @@ const mla_safetensors_info *mla_safetensors_find(const mla_safetensors *st, cons
     return st->count ? bsearch(&key, st->tensors, (size_t)st->count, sizeof key, by_name) : NULL;
 }
 
+static void widen_bytes(const unsigned char *data, int64_t count, float (*convert)(uint8_t), float *out) {
+    for (int64_t i = 0; i < count; i++) out[i] = convert(data[i]);
+}
+
 static void widen(const unsigned char *data, int64_t count, float (*convert)(uint16_t), float *out) {
     for (int64_t i = 0; i < count; i++) {
         uint16_t bits;
@@ -300,10 +305,12 @@ mla_status mla_safetensors_read(const mla_safetensors *st, const mla_safetensors
     case MLA_SAFETENSORS_F32: memcpy(out, t->data, (size_t)t->count * sizeof *out); return MLA_OK;
     case MLA_SAFETENSORS_BF16: widen(t->data, t->count, mla_bf16_to_float, out); return MLA_OK;
     case MLA_SAFETENSORS_F16: widen(t->data, t->count, mla_f16_to_float, out); return MLA_OK;
+    case MLA_SAFETENSORS_F8_E4M3: widen_bytes(t->data, t->count, mla_f8_e4m3_to_float, out); return MLA_OK;
+    case MLA_SAFETENSORS_F8_E5M2: widen_bytes(t->data, t->count, mla_f8_e5m2_to_float, out); return MLA_OK;
+    case MLA_SAFETENSORS_F8_E8M0: widen_bytes(t->data, t->count, mla_f8_e8m0_to_float, out); return MLA_OK;
     case MLA_SAFETENSORS_OTHER: break;
     }
     return mla_fail(st->context, MLA_ERROR_FORMAT,
-                    "%s: tensor %s: numbers of type %s are not supported; F32, BF16 and F16 "
-                    "are",
+                    "%s: tensor %s: numbers of type %s are not supported; F32, BF16, F16, F8_E4M3 and F8_E5M2 are",
                     t->file, t->name, t->type_name);
 }

@@ -22,10 +22,13 @@ typedef enum {
     MLA_SAFETENSORS_F32,
     MLA_SAFETENSORS_BF16,
     MLA_SAFETENSORS_F16,
+    MLA_SAFETENSORS_F8_E4M3, /* those of eight bits are read, but not written */
+    MLA_SAFETENSORS_F8_E5M2,
+    MLA_SAFETENSORS_F8_E8M0,
     MLA_SAFETENSORS_OTHER /* any other type of the format: listed, but not read */
 } mla_safetensors_type;
 
-/* "F32", "BF16", "F16" */
+/* "F32", "BF16", "F16", "F8_E4M3" ... */
 const char *mla_safetensors_type_name(mla_safetensors_type type);
 
 typedef struct {
@@ -57,8 +60,8 @@ int64_t mla_safetensors_count(const mla_safetensors *file);
 const mla_safetensors_info *mla_safetensors_at(const mla_safetensors *file, int64_t i);
 const mla_safetensors_info *mla_safetensors_find(const mla_safetensors *file, const char *name);
 
-/* The numbers as f32, which holds bf16 and f16 exactly; out has room for `count`. MLA_ERROR_FORMAT names a
- * type that is none of the three. */
+/* The numbers as f32, which holds those of 16 and 8 bits exactly; out has room for `count`. MLA_ERROR_FORMAT names a
+ * type that is not read. */
 mla_status mla_safetensors_read(const mla_safetensors *file, const mla_safetensors_info *tensor, float *out);
 
 /* ---- Writing */

@@ -185,7 +185,7 @@ static void unsupported_features_are_named(void **state) {
         {multi_head, "{\"model_type\": \"llama\", \"attn_logit_softcapping\": 50.0}",
          "attn_logit_softcapping: not supported"},
         {multi_head, "{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}",
-         "quantization_config: quantized weights are not supported"},
+         "quantization_config: quant_method \"\"; of quantized weights those of eight bits are read"},
         {multi_head, "{\"model_type\": \"llama\", \"hidden_act\": \"swish\"}", "hidden_act: expected one of silu"},
         {multi_head, "{\"model_type\": \"llama\", \"num_key_value_heads\": 3}",
          "num_key_value_heads: 3 does not divide"},

@@ -122,7 +122,7 @@ typedef struct {
 static mla_safetensors_type choose_type(mla_export_type wanted, const json_t *origin) {
     const char *name = json_string_value(json_object_get(origin, "dtype"));
     if (wanted != MLA_EXPORT_AUTO) return (mla_safetensors_type)(wanted - MLA_EXPORT_F32);
-    for (int i = 0; name && i < MLA_SAFETENSORS_OTHER; i++)
+    for (int i = 0; name && i <= MLA_SAFETENSORS_F16; i++)
         if (!strcmp(name, mla_safetensors_type_name((mla_safetensors_type)i))) return (mla_safetensors_type)i;
     return MLA_SAFETENSORS_F32;
 }

@@ -8,6 +8,7 @@
 #include "train/checkpoint/checkpoint.h"
 #include "train/hugging_face/families/family.h"
 #include "train/hugging_face/model_config.h"
+#include "train/hugging_face/quantized.h"
 #include "train/hugging_face/tokenizer_files.h"
 
 #include <glob.h>
@@ -29,7 +30,8 @@ typedef struct {
     const mla_safetensors *file;
     const char *folder;
     int64_t prediction_layers; /* behind the last one; not read */
-    char prefix[128];          /* in front of all names, of torch.compile and other wrappers */
+    mla_quantization quantization;
+    char prefix[128]; /* in front of all names, of torch.compile and other wrappers */
 } source;
 
 /* The length of "_orig_mod.", "module." and "base_model.model." at the beginning of a name, in any number. */
@@ -79,14 +81,19 @@ static bool is_tied_output(const mla_decoder *model, const char *name) {
 static mla_status check_names(const source *s) {
     const mla_tensor_map *map = s->map;
     const char *folder = s->folder;
-    mla_few_names missing = {0}, extra = {0}, predictions = {0};
+    mla_few_names missing = {0}, extra = {0}, predictions = {0}, activations = {0};
     for (int64_t i = 0; i < map->count; i++)
         if (!find_tensor(s, map->tensors[i].name)) mla_few_names_add(&missing, map->tensors[i].name);
     for (int64_t i = 0; i < mla_safetensors_count(s->file); i++) {
-        const char *name = mla_safetensors_at(s->file, i)->name + strlen(s->prefix);
+        const mla_safetensors_info *t = mla_safetensors_at(s->file, i);
+        const char *name = t->name + strlen(s->prefix);
         const bool computed = mla_ends_with(name, "rotary_emb.inv_freq"); /* old files store what config.json implies */
         if (mla_tensor_map_find(map, name) || computed || is_tied_output(map->model, name)) continue;
-        mla_few_names_add(is_prediction(s, name) ? &predictions : &extra, name);
+        if (mla_scaled_tensor(&s->quantization, s->file, t) && !is_prediction(s, name)) continue;
+        mla_few_names_add(is_prediction(s, name)                           ? &predictions
+                          : mla_scales_activations(&s->quantization, name) ? &activations
+                                                                           : &extra,
+                          name);
     }
     if (missing.count)
         return mla_fail(map->model->context, MLA_ERROR_FORMAT,
@@ -100,6 +107,10 @@ static mla_status check_names(const source *s) {
         mla_warn(map->model->context,
                  "%s: the layers that predict further tokens (num_nextn_predict_layers) are left out: %s", folder,
                  predictions.text);
+    if (activations.count)
+        mla_warn(map->model->context,
+                 "%s: activations are not quantized here, and the scales for them are left out: %s", folder,
+                 activations.text);
     return MLA_OK;
 }
 
@@ -138,7 +149,7 @@ static mla_status read_tensor(const source *s, const mla_mapped_tensor *mapped) 
     const mla_safetensors_info *t = find_tensor(s, mapped->name);
     float *direct = mla_mapped_values(map, mapped),
           *values = direct ? direct : mla_alloc(context, t->count, sizeof *values, t->name);
-    mla_status status = values ? mla_safetensors_read(s->file, t, values) : MLA_ERROR_MEMORY;
+    mla_status status = values ? mla_quantized_values(context, &s->quantization, s->file, t, values) : MLA_ERROR_MEMORY;
     if (!status) status = check_finite(context, t, values);
     if (!status && !direct) status = mla_tensor_import(map, mapped, values);
     if (!direct) free(values);
@@ -164,8 +175,8 @@ static mla_status compare_tied(const source *s, const mla_safetensors_info *a, c
     mla_context *context = s->map->model->context;
     const mla_safetensors_type narrow = a->type == MLA_SAFETENSORS_F32 ? b->type : a->type;
     float *x = mla_alloc(context, a->count, sizeof *x, a->name), *y = mla_alloc(context, a->count, sizeof *y, b->name);
-    mla_status status = x && y ? mla_safetensors_read(s->file, a, x) : MLA_ERROR_MEMORY;
-    if (!status) status = mla_safetensors_read(s->file, b, y);
+    mla_status status = x && y ? mla_quantized_values(context, &s->quantization, s->file, a, x) : MLA_ERROR_MEMORY;
+    if (!status) status = mla_quantized_values(context, &s->quantization, s->file, b, y);
     *same = !status;
     for (int64_t i = 0; i < a->count && *same; i++) *same = same_value(x[i], y[i], narrow);
     free(x);
@@ -221,7 +232,7 @@ static mla_status read_tensors(const mla_decoder *model, const mla_family *famil
     return status;
 }
 
-/* The one type of all tensors, or F32, which holds them all. */
+/* The one type of all tensors, if it can be written, or F32, which holds them all. */
 static const char *type_of(const mla_safetensors *file) {
     mla_safetensors_type type = MLA_SAFETENSORS_OTHER;
     for (int64_t i = 0; i < mla_safetensors_count(file); i++) {
@@ -230,7 +241,7 @@ static const char *type_of(const mla_safetensors *file) {
         if (type != MLA_SAFETENSORS_OTHER && type != t->type) return mla_safetensors_type_name(MLA_SAFETENSORS_F32);
         type = t->type;
     }
-    return mla_safetensors_type_name(type);
+    return mla_safetensors_type_name(type <= MLA_SAFETENSORS_F16 ? type : MLA_SAFETENSORS_F32);
 }
 
 /* ---- the texts ---- */
@@ -246,20 +257,22 @@ static mla_status read_text(mla_context *context, const char *folder, const char
     return mla_file_read(context, text, length, path, LARGEST_CONFIG);
 }
 
-/* `layers`: of those that predict further tokens; `labels`: their names, to be freed. */
-static mla_status read_config(mla_context *context, const char *folder, mla_model_config *config,
-                              const mla_family **family, int64_t *layers, char **labels) {
+/* `s` gets what it says of tensors; `labels`: their names, to be freed. */
+static mla_status read_config(mla_context *context, source *s, mla_model_config *config, const mla_family **family,
+                              char **labels) {
     char *text, where[PATH_MAX + 16];
     int64_t length;
     json_t *json = NULL;
-    mla_status status = read_text(context, folder, "config.json", true, &text, &length);
-    snprintf(where, sizeof where, "%s/config.json: ", folder);
+    mla_status status = read_text(context, s->folder, "config.json", true, &text, &length);
+    snprintf(where, sizeof where, "%s/config.json: ", s->folder);
     if (!status) status = mla_json_read(context, where, text, length, 0, &json);
     if (!status) status = mla_hugging_face_read_json(context, where, json, config);
     if (!status) status = mla_hugging_face_labels(context, where, json, config, labels);
+    if (!status) status = mla_quantization_read(context, where, json, &s->quantization);
     if (!status) *family = mla_family_of(json);
-    *layers = mla_config_number(json, "num_nextn_predict_layers", mla_config_number(json, "num_mtp_layers", 0));
-    if (*layers < 0 || *layers > MOST_PREDICTION_LAYERS) *layers = 0;
+    s->prediction_layers = mla_config_number(json, "num_nextn_predict_layers",
+                                             mla_config_number(json, "num_mtp_layers", 0));
+    if (s->prediction_layers < 0 || s->prediction_layers > MOST_PREDICTION_LAYERS) s->prediction_layers = 0;
     json_decref(json);
     free(text);
     return status;
@@ -367,7 +380,7 @@ mla_status mla_import(mla_context *context, const char *folder, const char *path
     mla_safetensors *file = NULL;
     source s = {.folder = folder};
     char *labels = NULL;
-    mla_status status = read_config(context, folder, &config, &family, &s.prediction_layers, &labels);
+    mla_status status = read_config(context, &s, &config, &family, &labels);
     if (!status) status = refuse_pickles(context, folder);
     if (!status) status = mla_safetensors_open(context, &file, folder);
     if (!status) status = mla_decoder_create(context, &model, &config);

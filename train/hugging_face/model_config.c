@@ -2,6 +2,7 @@
 #include "data/labels/label_set.h"
 #include "layers/head/head.h"
 #include "train/hugging_face/families/family.h"
+#include "train/hugging_face/quantized.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,9 +83,9 @@ static mla_status check_others(const reader *r) {
     static const char *const keys[] = {
         "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "embedding_multiplier",
         "residual_multiplier",    "attention_multiplier",    "logits_scaling",        NULL};
-    if (!says_no(get(r, "quantization_config")))
-        return model_config_refuse(r, "quantization_config",
-                                   "quantized weights are not supported; take a version in F32, BF16 or F16");
+    mla_quantization quantization;
+    const mla_status status = mla_quantization_read(r->file.context, r->file.where, r->file.json, &quantization);
+    if (status) return status;
     for (int i = 0; keys[i]; i++)
         if (!says_no(get(r, keys[i]))) return model_config_refuse(r, keys[i], "not supported");
     return MLA_OK;
@@ -366,7 +367,8 @@ static void write_keys(json_t *file, const mla_family *f, const json_t *ours) {
     copy_keys(file, ours, f->keys);
     json_object_del(file, "rope_parameters");
     json_object_del(file, "original_max_position_embeddings");
-    json_object_del(file, "auto_map"); /* names of program files that do not come along */
+    json_object_del(file, "quantization_config"); /* numbers of eight bits are not written */
+    json_object_del(file, "auto_map");            /* names of program files that do not come along */
     json_object_set(file, "rope_theta", json_object_get(ours, "rope_theta"));
     json_object_set_new(file, "rope_scaling", write_scaling(ours));
     json_t *original = json_object_get(json_object_get(file, "rope_scaling"), "original_max_position_embeddings");
