@@ -406,6 +406,36 @@ static void decoding_gives_no_gradient(void **state) {
     mla_tape_destroy(tape);
 }
 
+static void check_cost(const mla_tape *tape, mla_cost *before, double flops, double bytes) {
+    const mla_cost now = mla_tape_cost(tape);
+    check_close(now.forward_flops - before->forward_flops, flops, 0);
+    check_close(now.forward_bytes - before->forward_bytes, bytes, 0);
+    *before = now;
+}
+
+/* T = 300 cached positions, H = 6 heads: every multiply-add counts as 2, every row is read once. */
+static void decoding_states_its_costs(void **state) {
+    mla_context *context = *state;
+    enum { T = 300, H = 6, G = 2, K = 8, V = 5, N = 8, R = 4, C = 10 };
+    const float one = 0, *values = &one + 1;
+    mla_tape *tape;
+    mla_cost cost = {0};
+    check_ok(context, mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true}));
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    const mla_cache_view apart = {&one, values, G * K, G * V, T, G, V}, latent = {&one, &one, C + R, C + R, T, 1, C};
+    mla_cached_attention(tape, mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, K}, NULL), &apart, 1);
+    check_cost(tape, &cost, 2 * T * H * (K + V), 4 * (T * G * (K + V) + H * (K + V)));
+    mla_tensor *kv_b = mla_input(tape, MLA_F32, 2, (int64_t[]){H * (N + V), C}, NULL);
+    mla_tensor *q = mla_absorb_query(tape, mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, N + R}, NULL), kv_b, R);
+    check_cost(tape, &cost, 2 * H * N * C, 4 * (H * N * C + H * (N + R) + H * (C + R)));
+    mla_tensor *summed = mla_cached_attention(tape, q, &latent, 1);
+    check_cost(tape, &cost, 2 * T * H * (C + R + C), 4 * (T * (C + R) + H * (C + R + C)));
+    mla_expand_values(tape, summed, kv_b, H, N);
+    check_cost(tape, &cost, 2 * H * C * V, 4 * (H * C * V + H * (C + V)));
+    check_ok(context, mla_error_status(context));
+    mla_tape_destroy(tape);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(attention_is_softmax_attention),
                                        cmocka_unit_test(attention_stays_within_documents),
@@ -414,6 +444,7 @@ int main(void) {
                                        cmocka_unit_test(absorbed_equals_expanded),
                                        cmocka_unit_test(refuses_shapes_that_do_not_fit),
                                        cmocka_unit_test(refuses_caches_that_do_not_fit),
-                                       cmocka_unit_test(decoding_gives_no_gradient)};
+                                       cmocka_unit_test(decoding_gives_no_gradient),
+                                       cmocka_unit_test(decoding_states_its_costs)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

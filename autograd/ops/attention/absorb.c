@@ -60,10 +60,29 @@ static void expand_values_forward(const mla_node *n) {
                 (const float *)n->in[0]->data + h * at->latent, (float *)n->out->data + h * at->value);
 }
 
-static const mla_op absorb_query = {
-    .name = "absorb_query", .forward = absorb_query_forward, .attributes = sizeof(attributes)};
-static const mla_op expand_values = {
-    .name = "expand_values", .forward = expand_values_forward, .attributes = sizeof(attributes)};
+/* A product with `rows` of each head's. */
+static mla_cost product_cost(const mla_node *n, int64_t rows) {
+    const attributes *at = n->attributes;
+    const double elements = (double)(at->heads * rows) * (double)at->latent;
+    return (mla_cost){.forward_flops = 2 * elements,
+                      .forward_bytes = elements * sizeof(float) + (double)(mla_size(n->in[0]) + mla_size(n->out))};
+}
+
+static mla_cost absorb_query_cost(const mla_node *n) {
+    return product_cost(n, ((const attributes *)n->attributes)->nope);
+}
+static mla_cost expand_values_cost(const mla_node *n) {
+    return product_cost(n, ((const attributes *)n->attributes)->value);
+}
+
+static const mla_op absorb_query = {.name = "absorb_query",
+                                    .forward = absorb_query_forward,
+                                    .cost = absorb_query_cost,
+                                    .attributes = sizeof(attributes)};
+static const mla_op expand_values = {.name = "expand_values",
+                                     .forward = expand_values_forward,
+                                     .cost = expand_values_cost,
+                                     .attributes = sizeof(attributes)};
 
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope) {
     mla_node *n = mla_op_begin_f32(tape, &absorb_query, 2, (mla_tensor *[]){q, kv_b});

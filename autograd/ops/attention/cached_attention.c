@@ -163,8 +163,21 @@ static void cached_attention_forward(const mla_node *n) {
     for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
 }
 
-static const mla_op cached_attention = {
-    .name = "cached_attention", .forward = cached_attention_forward, .attributes = sizeof(attributes)};
+/* Values that lie in the keys' rows, as latents do, are moved once. */
+static mla_cost cached_attention_cost(const mla_node *n) {
+    const attributes *at = n->attributes;
+    const mla_cache_view *c = &at->cache;
+    const int64_t moved = at->key_width + (c->values == c->keys ? 0 : c->value_width);
+    const double flops = 2 * (double)(at->heads * c->length) * (double)(at->key_width + c->value_width);
+    return (mla_cost){.forward_flops = flops,
+                      .forward_bytes = (double)(c->length * c->key_heads * moved) * sizeof(float) +
+                                       (double)(mla_size(n->in[0]) + mla_size(n->out))};
+}
+
+static const mla_op cached_attention = {.name = "cached_attention",
+                                        .forward = cached_attention_forward,
+                                        .cost = cached_attention_cost,
+                                        .attributes = sizeof(attributes)};
 
 /* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one after the other. */
 static void plan_product(mla_context *context, attributes *at) {
