@@ -38,3 +38,8 @@ int64_t mla_memory_available(void) {
     const int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
     return limit > 0 && limit - used < machine ? limit - used : machine;
 }
+
+int64_t mla_memory_installed(void) {
+    const int64_t machine = kilobytes_in("/proc/meminfo", "MemTotal:"), limit = number_in("/sys/fs/cgroup/memory.max");
+    return limit > 0 && limit < machine ? limit : machine;
+}

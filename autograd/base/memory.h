@@ -11,5 +11,7 @@ int64_t mla_memory_resident(void);
 
 /* What the machine can still give without swapping, or the control group's limit where that is less. */
 int64_t mla_memory_available(void);
+/* What it has in all, or the control group's limit where that is less; 0 where the system does not say. */
+int64_t mla_memory_installed(void);
 
 #endif

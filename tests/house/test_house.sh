@@ -39,6 +39,7 @@ only_in autograd/kernels/gemm_onednn.c dnnl.h
 only_in data/formats/h5_internal.h hdf5.h
 only_in autograd/schema/yaml.c 'yaml.h>' # libyaml's; our own is between quotes
 only_in train/distributed/comm.c mpi.h
+only_in train/draw/canvas.c 'cairo[a-z-]*.h'
 for header in zlib zstd lzma bzlib; do only_in data/text/unpack.c "$header.h"; done
 
 # One reader of JSON, autograd/json: jansson's own refuses what Python's reads.

@@ -16,7 +16,7 @@ static void fill_ids(mla_rehearsal *r) {
     }
 }
 
-static int64_t vocabulary_of(const mla_recipe *recipe) {
+int64_t mla_rehearsal_vocabulary(const mla_recipe *recipe) {
     if (recipe->model.vocab_size) return recipe->model.vocab_size;
     return recipe->data.synthetic.tokens ? recipe->data.synthetic.vocabulary : recipe->data.vocab_size;
 }
@@ -49,7 +49,7 @@ mla_status mla_rehearsal_open(mla_context *context, mla_rehearsal *out, mla_reci
     mla_status status = MLA_OK;
     if (begins_elsewhere(&recipe->finetune)) status = mla_finetune_open(context, &out->base, recipe, NULL);
     if (status) return status;
-    recipe->model.vocab_size = vocabulary_of(recipe);
+    recipe->model.vocab_size = mla_rehearsal_vocabulary(recipe);
     if (recipe->model.head->labels && !recipe->model.num_labels) recipe->model.num_labels = 2;
     status = mla_memory_predict(context, recipe, mla_teacher_config(&out->base.teacher), rows, out->precision,
                                 &out->plan);

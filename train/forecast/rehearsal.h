@@ -8,6 +8,9 @@
 #include "train/run/finetune.h"
 #include "train/run/memory_plan.h"
 
+/* The vocabulary of a recipe's model: what it says, or what its data will have. */
+int64_t mla_rehearsal_vocabulary(const mla_recipe *recipe);
+
 typedef struct {
     mla_context *context;
     const mla_recipe *recipe;

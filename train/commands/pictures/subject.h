@@ -1,0 +1,24 @@
+/* The model that pictures are drawn of: a checkpoint, a run folder, or a recipe, which has no weights. */
+#ifndef MLA_TRAIN_COMMANDS_PICTURES_SUBJECT_H
+#define MLA_TRAIN_COMMANDS_PICTURES_SUBJECT_H
+
+#include "train/commands/load.h"
+#include "train/draw/picture.h"
+#include "train/recipe/recipe.h"
+
+typedef struct {
+    mla_picture_subject subject; /* points into the rest */
+    mla_model_config config;
+    mla_loaded loaded;
+    mla_id_list ids;
+    mla_text_ids texts;
+    mla_token_file *tokens;
+} mla_opened_subject;
+
+/* path: as `mla info` takes it, or the name of a recipe that comes with mla. adapters, unsealed: of a checkpoint. The
+ * caller calls mla_subject_close in any case. Errors: those of recipes, of checkpoints and of what is put on them. */
+mla_status mla_subject_open(mla_context *context, mla_opened_subject *out, const char *path,
+                            const mla_load_options *options);
+void mla_subject_close(mla_opened_subject *opened);
+
+#endif
