@@ -34,6 +34,16 @@ void mla_block_free(mla_block *block) {
     *block = (mla_block){0};
 }
 
+static mla_tensor *attend(mla_tape *tape, const mla_block *block, mla_tensor *x, const mla_pass *pass,
+                          mla_layer_cache *cache) {
+    const mla_attention_kind *kind = block->config->attention;
+    if (!pass->onlooker) return kind->apply(tape, block->attention, x, pass, cache);
+    if (kind->apply_in_steps && !cache) return kind->apply_in_steps(tape, block->attention, x, pass);
+    mla_fail(mla_tape_context(tape), MLA_ERROR_ARGUMENT, "attention %s cannot be looked into%s", kind->name,
+             cache ? " while it uses a cache" : "");
+    return mla_inert(tape);
+}
+
 mla_tensor *mla_block_apply(mla_tape *tape, const mla_block *block, mla_tensor *x, const mla_pass *pass,
                             mla_layer_cache *cache) {
     const mla_model_config *c = block->config;
@@ -42,11 +52,11 @@ mla_tensor *mla_block_apply(mla_tape *tape, const mla_block *block, mla_tensor *
     const int64_t scope = mla_scope_open(tape);
     if (c->norm_position == MLA_NORM_PRE) {
         mla_tensor *h = mla_norm_apply(tape, &block->input_norm, x, type);
-        x = mla_residual_add(tape, x, c->attention->apply(tape, block->attention, h, pass, cache), p);
+        x = mla_residual_add(tape, x, attend(tape, block, h, pass, cache), p);
         h = mla_norm_apply(tape, &block->post_attention_norm, x, type);
         x = mla_residual_add(tape, x, c->feed_forward->apply(tape, block->feed_forward, h, pass), p);
     } else {
-        x = mla_residual_add(tape, x, c->attention->apply(tape, block->attention, x, pass, cache), p);
+        x = mla_residual_add(tape, x, attend(tape, block, x, pass, cache), p);
         x = mla_norm_apply(tape, &block->input_norm, x, MLA_F32);
         mla_tensor *y = c->feed_forward->apply(tape, block->feed_forward, x, pass);
         x = mla_norm_apply(tape, &block->post_attention_norm, mla_residual_add(tape, x, y, p), MLA_F32);

@@ -31,6 +31,9 @@ struct mla_attention_kind {
      * be 1. */
     mla_tensor *(*apply)(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass,
                          mla_layer_cache *cache);
+    /* The same without cache, by the definition, for a pass with an onlooker, who sees each step. NULL: this kind
+     * cannot be looked into. */
+    mla_tensor *(*apply_in_steps)(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass);
 };
 
 #endif

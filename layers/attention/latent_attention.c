@@ -213,17 +213,26 @@ static mla_tensor *for_all_heads(mla_tape *tape, mla_tensor *k_rope, int64_t hea
     return all;
 }
 
-/* By the definition: keys and values of all positions are expanded, and then attention is any attention. latent
- * (B,S,C), k_rope (B,S,R) or NULL. */
-static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
-                            mla_tensor *k_rope, const mla_attention_options *options) {
+typedef struct {
+    mla_tensor *keys, *values; /* (B,S,H,N+R), (B,S,H,V) */
+} expansions;
+
+/* Keys and values of all positions: latent (B,S,C), k_rope (B,S,R) or NULL. */
+static expansions expand(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *latent, mla_tensor *k_rope) {
     const mla_model_config *c = layer->config;
     const int64_t h = c->num_attention_heads, n = c->qk_nope_head_dim, v = c->v_head_dim;
     mla_tensor *kv = mla_linear_apply(tape, &layer->kv_b_proj, latent);
     kv = mla_reshape(tape, kv, 4, (int64_t[]){latent->shape[0], latent->shape[1], h, n + v});
-    mla_tensor *keys = mla_slice(tape, kv, 3, 0, n), *values = mla_slice(tape, kv, 3, n, v);
-    if (k_rope) keys = mla_concat(tape, keys, for_all_heads(tape, k_rope, h), 3);
-    return mla_attention(tape, q, keys, values, options);
+    expansions out = {mla_slice(tape, kv, 3, 0, n), mla_slice(tape, kv, 3, n, v)};
+    if (k_rope) out.keys = mla_concat(tape, out.keys, for_all_heads(tape, k_rope, h), 3);
+    return out;
+}
+
+/* By the definition: keys and values are expanded, and then attention is any attention. */
+static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_tensor *latent,
+                            mla_tensor *k_rope, const mla_attention_options *options) {
+    const expansions e = expand(tape, layer, latent, k_rope);
+    return mla_attention(tape, q, e.keys, e.values, options);
 }
 
 static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
@@ -295,6 +304,33 @@ static mla_tensor *latent_attention_apply(mla_tape *tape, const void *layer, mla
     return mla_latent_layer_apply(tape, layer, x, pass, cache);
 }
 
+static void show(mla_tape *tape, const mla_latent_layer *layer, const mla_pass *pass, mla_attention_step step,
+                 const mla_tensor *first, const mla_tensor *second) {
+    const float scale = step == MLA_STEP_QUERIES ? layer->scale : 0;
+    mla_pass_show(tape, pass, &(mla_attention_sight){layer->index, step, first, second, scale});
+}
+
+static mla_tensor *latent_attention_in_steps(mla_tape *tape, const void *memory, mla_tensor *x, const mla_pass *pass) {
+    const mla_latent_layer *layer = memory;
+    const mla_attention_options options = {
+        .mask.causal = layer->config->causal, .scale = layer->scale, .mask.starts = pass->starts};
+    show(tape, layer, pass, MLA_STEP_INPUT, x, NULL);
+    mla_tensor *q = queries(tape, layer, x, 0);
+    show(tape, layer, pass, MLA_STEP_QUERIES, q, NULL);
+    mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, before_latent(tape, layer, x));
+    mla_tensor *latent = norm_if(tape, &layer->kv_a_norm,
+                                 layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a);
+    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, 0);
+    show(tape, layer, pass, MLA_STEP_LATENT, latent, k_rope);
+    const expansions e = expand(tape, layer, latent, k_rope);
+    show(tape, layer, pass, MLA_STEP_KEYS, e.keys, e.values);
+    mla_tensor *o = mla_attention(tape, q, e.keys, e.values, &options);
+    show(tape, layer, pass, MLA_STEP_ATTENTION, o, NULL);
+    mla_tensor *y = mla_linear_apply(tape, &layer->o_proj, o);
+    show(tape, layer, pass, MLA_STEP_OUTPUT, y, NULL);
+    return y;
+}
+
 const mla_attention_kind mla_latent_kind = {.name = "latent",
                                             .size = sizeof(mla_latent_layer),
                                             .check = latent_attention_check,
@@ -302,4 +338,5 @@ const mla_attention_kind mla_latent_kind = {.name = "latent",
                                             .cache_row = cache_row,
                                             .head_width = head_width,
                                             .build = latent_attention_build,
-                                            .apply = latent_attention_apply};
+                                            .apply = latent_attention_apply,
+                                            .apply_in_steps = latent_attention_in_steps};

@@ -104,6 +104,32 @@ static mla_tensor *multi_head_attention_apply(mla_tape *tape, const void *layer,
     return mla_multi_head_layer_apply(tape, layer, x, pass, cache);
 }
 
+static void show(mla_tape *tape, const mla_multi_head_layer *layer, const mla_pass *pass, mla_attention_step step,
+                 const mla_tensor *first, const mla_tensor *second) {
+    const float scale = step == MLA_STEP_QUERIES ? 1 / sqrtf((float)layer->config->head_dim) : 0;
+    mla_pass_show(tape, pass, &(mla_attention_sight){layer->index, step, first, second, scale});
+}
+
+static mla_tensor *multi_head_attention_in_steps(mla_tape *tape, const void *memory, mla_tensor *x,
+                                                 const mla_pass *pass) {
+    const mla_multi_head_layer *layer = memory;
+    const mla_model_config *c = layer->config;
+    show(tape, layer, pass, MLA_STEP_INPUT, x, NULL);
+    mla_tensor *q = heads_of(tape, layer, &layer->q_proj, x, c->num_attention_heads);
+    q = rotate_if(tape, layer->rope, norm_if(tape, &layer->q_norm, q), 0);
+    show(tape, layer, pass, MLA_STEP_QUERIES, q, NULL);
+    mla_tensor *k = heads_of(tape, layer, &layer->k_proj, x, c->num_key_value_heads);
+    mla_tensor *v = heads_of(tape, layer, &layer->v_proj, x, c->num_key_value_heads);
+    k = rotate_if(tape, layer->rope, norm_if(tape, &layer->k_norm, k), 0);
+    show(tape, layer, pass, MLA_STEP_KEYS, k, v);
+    mla_tensor *o = mla_attention(tape, q, k, v,
+                                  &(mla_attention_options){.mask.causal = c->causal, .mask.starts = pass->starts});
+    show(tape, layer, pass, MLA_STEP_ATTENTION, o, NULL);
+    mla_tensor *y = mla_linear_apply(tape, &layer->o_proj, o);
+    show(tape, layer, pass, MLA_STEP_OUTPUT, y, NULL);
+    return y;
+}
+
 const mla_attention_kind mla_multi_head_kind = {.name = "multi_head",
                                                 .size = sizeof(mla_multi_head_layer),
                                                 .check = multi_head_attention_check,
@@ -111,4 +137,5 @@ const mla_attention_kind mla_multi_head_kind = {.name = "multi_head",
                                                 .cache_row = cache_row,
                                                 .head_width = head_width,
                                                 .build = multi_head_attention_build,
-                                                .apply = multi_head_attention_apply};
+                                                .apply = multi_head_attention_apply,
+                                                .apply_in_steps = multi_head_attention_in_steps};

@@ -30,3 +30,7 @@ mla_tensor *mla_pass_add_loss(mla_tape *tape, const mla_pass *pass, mla_tensor *
     mla_pass_note(tape, pass, name, loss);
     return pass->loss_share > 0 ? mla_join_loss(tape, x, mla_scale(tape, loss, pass->loss_share)) : x;
 }
+
+void mla_pass_show(mla_tape *tape, const mla_pass *pass, const mla_attention_sight *sight) {
+    if (!mla_error_status(mla_tape_context(tape))) pass->onlooker->see(pass->onlooker->user, tape, sight);
+}

@@ -16,6 +16,31 @@ typedef struct {
     } of[MLA_MOST_STATISTICS];
 } mla_statistics;
 
+/* The steps of attention by its definition, for those who look into a model. */
+typedef enum {
+    MLA_STEP_INPUT,   /* x (B,T,D) */
+    MLA_STEP_QUERIES, /* (B,T,H,K), turned */
+    MLA_STEP_LATENT,  /* of latent attention, as they are cached: c (B,T,C), and the rotary key (B,T,R), turned, or NULL
+                       */
+    MLA_STEP_KEYS,    /* (B,T,G,K), turned, and the values (B,T,G,V) */
+    MLA_STEP_ATTENTION, /* (B,T,H*V) */
+    MLA_STEP_OUTPUT,    /* (B,T,D) */
+    MLA_ATTENTION_STEPS
+} mla_attention_step;
+
+/* What a step gave; the tensors are there during the call only. */
+typedef struct {
+    int64_t layer;
+    mla_attention_step step;
+    const mla_tensor *first, *second; /* second: NULL unless said above */
+    float scale;                      /* of the scores, with QUERIES; otherwise 0 */
+} mla_attention_sight;
+
+typedef struct {
+    void (*see)(void *user, mla_tape *tape, const mla_attention_sight *sight);
+    void *user;
+} mla_onlooker;
+
 /* The zero value is an ordinary pass over a batch of single documents. */
 typedef struct {
     const int32_t *starts;      /* documents in one sequence: see mla_attention_mask; NULL: one in each */
@@ -23,7 +48,12 @@ typedef struct {
     bool recompute;             /* activation checkpointing: blocks keep their input and are computed again */
     float loss_share;           /* of auxiliary losses: this batch's share of the step; 0: they are left out */
     mla_statistics *statistics; /* NULL: nobody asks */
+    /* Attention goes step by step and shows each to it; with the cache it is refused. NULL: nobody looks. */
+    const mla_onlooker *onlooker;
 } mla_pass;
+
+/* For attentions that go step by step: shows a step to the pass's onlooker. */
+void mla_pass_show(mla_tape *tape, const mla_pass *pass, const mla_attention_sight *sight);
 
 /* x, with which `loss` (one element) becomes part of what is minimised, times the pass's loss_share: for a layer with a
  * loss of its own. The value is noted under `name`. The same inside of recomputed blocks, where it is noted once. */
