@@ -29,7 +29,7 @@ static mla_status cache_figures(const mla_picture_subject *s, const mla_picture_
     mla_counterpart all[MLA_MOST_COUNTERPARTS];
     int count = 0;
     json_t *lines = json_array();
-    const int64_t memory = mla_memory_installed();
+    const int64_t tokens = o->tokens ? o->tokens : MLA_PICTURE_TOKENS, memory = mla_memory_installed();
     if (!s->config->causal)
         return mla_fail(
             s->context, MLA_ERROR_ARGUMENT,
@@ -37,9 +37,9 @@ static mla_status cache_figures(const mla_picture_subject *s, const mla_picture_
     const mla_status status = mla_counterparts(s->context, s->config, all, &count);
     const int64_t of_mha = status ? 1 : mla_kv_cache_bytes_per_token(&all[0].config);
     for (int i = 0; i < count && !status; i++)
-        json_array_append_new(lines, describe_line(&all[i], o->tokens, of_mha, memory));
+        json_array_append_new(lines, describe_line(&all[i], tokens, of_mha, memory));
     mla_figure_set_text(out, "precision", mla_dtype_name(MLA_F32)); /* caches are, whatever a model trains in */
-    mla_figure_set_integer(out, "tokens", o->tokens);
+    mla_figure_set_integer(out, "tokens", tokens);
     mla_figure_set_integer(out, "max_position_embeddings", s->config->max_position_embeddings);
     mla_figure_set_integer(out, "memory_bytes", memory);
     json_object_set_new(out, "lines", lines);
@@ -67,7 +67,7 @@ static bool is_own(const json_t *line) { return json_is_true(json_object_get(lin
 static void draw_line(mla_canvas *canvas, const mla_chart *c, const json_t *line) {
     const double bytes = mla_figure_number(line, "bytes_per_token");
     const double x[] = {c->x.first, c->x.last}, y[] = {x[0] * bytes, x[1] * bytes};
-    mla_chart_curve(canvas, c, 2, x, y, (mla_stroke){ink_of(line), is_own(line) ? 5 : 2, false});
+    mla_chart_curve(canvas, c, 2, x, y, (mla_stroke){.ink = ink_of(line), .width = is_own(line) ? 5 : 2});
 }
 
 /* The model's own first, and thick: so another one of the same bytes is seen on it. */
@@ -97,10 +97,11 @@ static void draw_growth(mla_canvas *canvas, const json_t *f) {
     char title[64], count[32];
     mla_count_text(tokens, sizeof count, count);
     snprintf(title, sizeof title, "Up to %s tokens", count);
-    const mla_chart chart = {.title = title,
-                             .area = {96, 110, 400, 310},
-                             .x = {"tokens", 0, tokens, false, mla_count_text},
-                             .y = {"bytes of cache", 0, most_bytes(f) * tokens * 1.05, false, mla_bytes_text}};
+    const mla_chart chart = {
+        .title = title,
+        .area = {96, 110, 400, 310},
+        .x = {.title = "tokens", .first = 0, .last = tokens, .text = mla_count_text},
+        .y = {.title = "bytes of cache", .first = 0, .last = most_bytes(f) * tokens * 1.05, .text = mla_bytes_text}};
     mla_chart_draw(canvas, &chart);
     draw_lines(canvas, &chart, f);
 }
@@ -109,8 +110,9 @@ static void draw_memory(mla_canvas *canvas, const mla_chart *c, double memory) {
     const double y = mla_chart_y(c, memory);
     char bytes[32];
     mla_bytes_text(memory, sizeof bytes, bytes);
-    mla_canvas_line(canvas, c->area.x, y, c->area.x + c->area.width, y, (mla_stroke){MLA_INK_BLUE, 2, true});
-    mla_canvas_print(canvas, c->area.x + 8, y - 6, &(mla_lettering){.size = 12, .ink = MLA_INK_BLUE},
+    mla_canvas_line(canvas, c->area.x, y, c->area.x + c->area.width, y,
+                    (mla_stroke){.ink = MLA_INK_BLUE, .width = 2, .dashed = true});
+    mla_canvas_print(canvas, c->area.x + 8, y - 8, &(mla_lettering){.size = 12, .ink = MLA_INK_BLUE, .on_paper = true},
                      "memory of this machine: %s", bytes);
 }
 
@@ -118,16 +120,17 @@ static void draw_memory(mla_canvas *canvas, const mla_chart *c, double memory) {
 static void draw_beyond(mla_canvas *canvas, const json_t *f) {
     const double tokens = mla_figure_number(f, "tokens"), memory = mla_figure_number(f, "memory_bytes");
     const double last = pow(10, ceil(log10(fmax(memory / least_bytes(f), tokens * 10))));
-    const mla_chart chart = {
-        .title = "And beyond, to this machine's memory",
-        .area = {644, 110, 400, 310},
-        .x = {"tokens", 100, last, true, mla_count_text},
-        .y = {"bytes of cache", 100 * least_bytes(f), fmax(memory, most_bytes(f) * tokens) * 4, true, mla_bytes_text}};
+    const mla_chart chart = {.title = "And beyond, to this machine's memory",
+                             .area = {644, 110, 400, 310},
+                             .x = {"tokens", 100, last, true, mla_count_text, false, false},
+                             .y = {"bytes of cache", 100 * least_bytes(f), fmax(memory, most_bytes(f) * tokens) * 4,
+                                   true, mla_bytes_text, false, false}};
     const double x = mla_chart_x(&chart, tokens), top = mla_chart_y(&chart, fmax(memory, most_bytes(f) * tokens));
     mla_chart_draw(canvas, &chart);
-    mla_canvas_line(canvas, x, top, x, chart.area.y + chart.area.height, (mla_stroke){MLA_INK_PALE_TEXT, 1, true});
-    if (memory > 0) draw_memory(canvas, &chart, memory);
+    mla_canvas_line(canvas, x, top, x, chart.area.y + chart.area.height,
+                    (mla_stroke){.ink = MLA_INK_PALE_TEXT, .width = 1, .dashed = true});
     draw_lines(canvas, &chart, f);
+    if (memory > 0) draw_memory(canvas, &chart, memory);
 }
 
 static const double columns[] = {76, 470, 640, 800, 1030};

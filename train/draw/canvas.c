@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* First the surface and its bytes, then shapes, then text. */
+/* First inks, then the surface and its bytes, then shapes, then text. */
 
 enum { PNG_SCALE = 2, LONGEST_TEXT = 4096 };
 
@@ -34,6 +34,24 @@ static const uint32_t colours[][2] = {
     [MLA_INK_VIOLET] = {0x8250df, 0xd2a8ff},    [MLA_INK_BLUE] = {0x0969da, 0x79c0ff},
 };
 
+/* ---- inks */
+
+/* The parts of an ink's colour, mixed with the paper's by its strength. */
+static void mix(const mla_canvas *c, mla_ink ink, double strength, double rgb[3]) {
+    const uint32_t paper = colours[MLA_INK_PAPER][c->theme], colour = colours[ink][c->theme];
+    for (int i = 0; i < 3; i++) {
+        const int shift = 16 - 8 * i;
+        const double from = (paper >> shift) & 255, to = (colour >> shift) & 255;
+        rgb[i] = (from + (to - from) * strength) / 255;
+    }
+}
+
+static void set_ink(mla_canvas *c, mla_ink ink, double strength) {
+    double rgb[3];
+    mix(c, ink, strength, rgb);
+    cairo_set_source_rgb(c->cairo, rgb[0], rgb[1], rgb[2]);
+}
+
 /* ---- the surface */
 
 static cairo_status_t append(void *user, const unsigned char *data, unsigned int length) {
@@ -56,7 +74,8 @@ mla_status mla_canvas_create(mla_context *context, mla_canvas **out, double widt
     c->cairo = cairo_create(c->surface);
     if (format == MLA_CANVAS_PNG) cairo_scale(c->cairo, PNG_SCALE, PNG_SCALE);
     else cairo_svg_surface_set_document_unit(c->surface, CAIRO_SVG_UNIT_PX);
-    mla_canvas_box(c, (mla_rect){0, 0, width, height}, MLA_INK_PAPER, 1, MLA_INK_NONE);
+    set_ink(c, MLA_INK_PAPER, 1);
+    cairo_paint(c->cairo);
     return MLA_OK;
 }
 
@@ -88,25 +107,9 @@ mla_status mla_canvas_finish(mla_canvas *c, char **bytes, int64_t *length) {
 
 /* ---- shapes */
 
-/* The parts of an ink's colour, mixed with the paper's by its strength. */
-static void mix(const mla_canvas *c, mla_ink ink, double strength, double rgb[3]) {
-    const uint32_t paper = colours[MLA_INK_PAPER][c->theme], colour = colours[ink][c->theme];
-    for (int i = 0; i < 3; i++) {
-        const int shift = 16 - 8 * i;
-        const double from = (paper >> shift) & 255, to = (colour >> shift) & 255;
-        rgb[i] = (from + (to - from) * strength) / 255;
-    }
-}
-
-static void set_ink(mla_canvas *c, mla_ink ink, double strength) {
-    double rgb[3];
-    mix(c, ink, strength, rgb);
-    cairo_set_source_rgb(c->cairo, rgb[0], rgb[1], rgb[2]);
-}
-
 static void stroke_path(mla_canvas *c, mla_stroke stroke) {
     const double dashes[] = {5, 4};
-    set_ink(c, stroke.ink, 1);
+    set_ink(c, stroke.ink, stroke.strength > 0 ? stroke.strength : 1);
     cairo_set_line_width(c->cairo, stroke.width > 0 ? stroke.width : 1);
     cairo_set_line_join(c->cairo, CAIRO_LINE_JOIN_ROUND);
     cairo_set_dash(c->cairo, dashes, stroke.dashed ? 2 : 0, 0);
@@ -149,7 +152,7 @@ void mla_canvas_box(mla_canvas *c, mla_rect r, mla_ink fill, double strength, ml
         set_ink(c, fill, strength);
         cairo_fill_preserve(c->cairo);
     }
-    if (edge) stroke_path(c, (mla_stroke){edge, 1, false});
+    if (edge) stroke_path(c, (mla_stroke){.ink = edge});
     cairo_new_path(c->cairo);
 }
 
@@ -231,8 +234,11 @@ static double prepare(mla_canvas *c, const mla_lettering *l, const char *text, c
 void mla_canvas_text(mla_canvas *c, double x, double y, const mla_lettering *l, const char *text) {
     char valid[LONGEST_TEXT + 4];
     const double width = prepare(c, l, text, valid);
+    const double left = x - width * (double)l->anchor / 2, size = l->size > 0 ? l->size : 13;
+    if (l->on_paper)
+        mla_canvas_box(c, (mla_rect){left - 3, y - size, width + 6, size * 1.3}, MLA_INK_PAPER, 1, MLA_INK_NONE);
     set_ink(c, l->ink ? l->ink : MLA_INK_TEXT, 1);
-    cairo_move_to(c->cairo, x - width * (double)l->anchor / 2, y);
+    cairo_move_to(c->cairo, left, y);
     cairo_show_text(c->cairo, valid);
     cairo_new_path(c->cairo);
 }

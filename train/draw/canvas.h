@@ -38,6 +38,7 @@ typedef struct {
     mla_ink ink;
     double width; /* 0: 1 */
     bool dashed;
+    double strength; /* how much of the ink's colour there is in the paper's; 0: all */
 } mla_stroke;
 
 typedef struct {
@@ -45,7 +46,8 @@ typedef struct {
     mla_anchor anchor;
     mla_ink ink; /* NONE: TEXT */
     bool bold;
-    double room; /* a longer text ends in an ellipsis; 0: no limit */
+    double room;   /* a longer text ends in an ellipsis; 0: no limit */
+    bool on_paper; /* what is under it is covered */
 } mla_lettering;
 
 /* Begins with paper all over. The caller destroys it. Only error: MLA_ERROR_MEMORY. */

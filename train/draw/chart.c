@@ -22,7 +22,8 @@ static double round_step(double step) {
 }
 
 static int linear_ticks(const mla_axis *a, double room, double out[MOST_TICKS]) {
-    const double step = round_step((a->last - a->first) / fmax(room / TICK_EVERY, 1));
+    const double apart = round_step((a->last - a->first) / fmax(room / TICK_EVERY, 1));
+    const double step = a->whole ? fmax(apart, 1) : apart;
     int count = 0;
     for (double i = ceil(a->first / step - 1e-9); i * step <= a->last + step * 1e-9 && count < MOST_TICKS; i++)
         out[count++] = i * step + 0.0; /* not -0 */
@@ -45,6 +46,7 @@ static int power_ticks(const mla_axis *a, double room, double out[MOST_TICKS]) {
 }
 
 static int ticks(const mla_axis *a, double room, double out[MOST_TICKS]) {
+    if (a->none) return 0;
     return (a->logarithmic ? power_ticks : linear_ticks)(a, room, out);
 }
 
@@ -62,7 +64,7 @@ static void draw_x(mla_canvas *canvas, const mla_chart *c) {
         char text[32];
         const double x = mla_chart_x(c, at[i]);
         tick_text(&c->x, at[i], sizeof text, text);
-        mla_canvas_line(canvas, x, r.y, x, r.y + r.height, (mla_stroke){MLA_INK_GRID, 1, false});
+        mla_canvas_line(canvas, x, r.y, x, r.y + r.height, (mla_stroke){.ink = MLA_INK_GRID, .width = 1});
         mla_canvas_text(canvas, x, r.y + r.height + 16, &small, text);
     }
     mla_canvas_text(canvas, r.x + r.width / 2, r.y + r.height + 36, &small, c->x.title);
@@ -78,7 +80,7 @@ static void draw_y(mla_canvas *canvas, const mla_chart *c) {
         char text[32];
         const double y = mla_chart_y(c, at[i]);
         tick_text(&c->y, at[i], sizeof text, text);
-        mla_canvas_line(canvas, r.x, y, r.x + r.width, y, (mla_stroke){MLA_INK_GRID, 1, false});
+        mla_canvas_line(canvas, r.x, y, r.x + r.width, y, (mla_stroke){.ink = MLA_INK_GRID, .width = 1});
         mla_canvas_text(canvas, r.x - 8, y + 4, &small, text);
     }
     mla_canvas_text_upwards(canvas, r.x - 66, r.y + r.height / 2, &title, c->y.title);

@@ -9,6 +9,8 @@ typedef struct {
     double first, last; /* last > first; logarithmic: both above 0 */
     bool logarithmic;
     void (*text)(double value, size_t size, char *out); /* of a tick; NULL: as it is */
+    bool whole;                                         /* ticks are whole numbers */
+    bool none;                                          /* there are none */
 } mla_axis;
 
 typedef struct {

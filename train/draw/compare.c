@@ -18,6 +18,7 @@ static void describe_cache(json_t *out, const mla_model_config *c) {
     mla_figure_set_integer(out, "cached_first", row.first);
     mla_figure_set_integer(out, "cached_second", row.second);
     mla_figure_set_integer(out, "groups", c->num_key_value_heads);
+    json_object_set_new(out, "ranks_differ", json_boolean(c->kv_lora_ranks.count > 0));
 }
 
 static void describe_positions(json_t *out, const mla_model_config *c) {
@@ -52,15 +53,16 @@ static mla_status describe_column(const mla_picture_subject *s, const mla_counte
 /* MHA, and this model's attention or, where it is MHA itself, the MLA that it could have. */
 static mla_status compare_figures(const mla_picture_subject *s, const mla_picture_options *o, json_t *out) {
     mla_counterpart all[MLA_MOST_COUNTERPARTS];
+    const int64_t tokens = o->tokens ? o->tokens : MLA_PICTURE_TOKENS;
     int count = 0, other = 0;
     json_t *columns = json_array();
     json_object_set_new(out, "columns", columns);
     mla_status status = mla_counterparts(s->context, s->config, all, &count);
     for (int i = 1; i < count; i++)
         if (all[i].own || !other) other = all[i].own ? i : count - 1;
-    if (!status) status = describe_column(s, &all[0], o->tokens, columns);
-    if (!status) status = describe_column(s, &all[other], o->tokens, columns);
-    mla_figure_set_integer(out, "tokens", o->tokens);
+    if (!status) status = describe_column(s, &all[0], tokens, columns);
+    if (!status) status = describe_column(s, &all[other], tokens, columns);
+    mla_figure_set_integer(out, "tokens", tokens);
     mla_figure_set_integer(out, "heads", s->config->num_attention_heads);
     mla_figure_set_integer(out, "layers", s->config->num_hidden_layers);
     return status;
@@ -89,7 +91,7 @@ static void draw_strip(mla_canvas *canvas, mla_rect r, int64_t parts, mla_ink in
     mla_canvas_box(canvas, r, ink, strength, MLA_INK_NONE);
     for (int64_t i = 1; i < parts && r.width / (double)parts > 4; i++) {
         const double x = r.x + r.width * (double)i / (double)parts;
-        mla_canvas_line(canvas, x, r.y, x, r.y + r.height, (mla_stroke){MLA_INK_PAPER, 1, false});
+        mla_canvas_line(canvas, x, r.y, x, r.y + r.height, (mla_stroke){.ink = MLA_INK_PAPER, .width = 1});
     }
 }
 
@@ -116,7 +118,7 @@ static void draw_cached(mla_canvas *canvas, const json_t *f, const json_t *colum
     if (second > 0) draw_cached_part(canvas, x, CACHED_TOP + 100, second * scale, parts, ink, texts[1]);
     mla_bytes_text(total, sizeof bytes, bytes);
     mla_canvas_print(canvas, x, CACHED_TOP + 176, &(mla_lettering){.bold = true, .room = INNER},
-                     "%.0f layers: %.0f bytes a token (%s)", layers, total, bytes);
+                     "%.0f layer%s: %.0f bytes a token (%s)", layers, layers == 1 ? "" : "s", total, bytes);
 }
 
 static void position_text(const json_t *column, size_t size, char *out) {
@@ -189,6 +191,7 @@ static void draw_column(mla_canvas *canvas, const json_t *f, int i) {
     const mla_ink ink = i ? MLA_INK_SMALL : MLA_INK_LARGE;
     char title[96], count[32];
     const bool own = json_is_true(json_object_get(column, "this_model"));
+    const bool ranks_differ = json_is_true(json_object_get(column, "ranks_differ"));
     mla_count_text(mla_figure_number(f, "tokens"), sizeof count, count);
     snprintf(title, sizeof title, "Computing: attention at %s tokens, all layers", count);
     mla_canvas_print(canvas, x, 104, &(mla_lettering){.size = 16, .bold = true, .ink = ink, .room = COLUMN}, "%s%s",
@@ -196,7 +199,8 @@ static void draw_column(mla_canvas *canvas, const json_t *f, int i) {
                      own ? ", this model"
                      : i ? ", as this model could have it"
                          : "");
-    draw_panel(canvas, x, CACHED_TOP, 194, "Cached of a token in a layer");
+    draw_panel(canvas, x, CACHED_TOP, 194,
+               ranks_differ ? "Cached of a token in the first layer" : "Cached of a token in a layer");
     draw_cached(canvas, f, column, x + 20, ink);
     draw_panel(canvas, x, POSITIONS_TOP, 154, "Positions: one query head");
     draw_positions(canvas, f, column, x + 20, ink);
@@ -217,7 +221,7 @@ static void draw_compare(mla_canvas *canvas, const json_t *f) {
     draw_column(canvas, f, 1);
     mla_canvas_text(canvas, 40, HEIGHT - 14, &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = 1000},
                     "Boxes and bars of both columns have one scale. A prompt is read at once; the next token is read "
-                    "behind it, from the cache.");
+                    "after it, from the cache.");
 }
 
 const mla_picture mla_picture_compare = {.name = "compare",

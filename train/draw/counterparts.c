@@ -32,30 +32,31 @@ static mla_model_config supposed_latent(const mla_model_config *own) {
     const int64_t head = own->attention->head_width(own);
     mla_model_config c = *own;
     c.attention = &mla_latent_kind;
-    c.kv_lora_rank = 4 * head;
     c.qk_nope_head_dim = c.v_head_dim = head;
     c.qk_rope_head_dim = c.position != MLA_POSITION_ROPE ? 0 : head < 4 ? 2 : head / 4 * 2;
+    c.kv_lora_rank = 2 * head - c.qk_rope_head_dim;
     c.q_lora_rank = 0;
     c.qk_norm = c.qkv_bias = false;
     drop_factors(&c);
     return c;
 }
 
-static bool is_latent(const mla_model_config *c) { return c->attention == &mla_latent_kind; }
+bool mla_has_latent(const mla_model_config *c) { return c->attention == &mla_latent_kind; }
 
 /* 0: there are none between one and as many as heads. */
 static int64_t usual_groups(const mla_model_config *own) {
     const int64_t heads = own->num_attention_heads, kept = own->num_key_value_heads;
-    if (!is_latent(own) && kept > 1 && kept < heads) return kept;
-    for (int64_t groups = heads / 4 > 2 ? heads / 4 : 2; groups > 1; groups--)
-        if (heads % groups == 0 && groups < heads) return groups;
-    return 0;
+    if (!mla_has_latent(own) && kept > 1 && kept < heads) return kept;
+    int64_t best = 0;
+    for (int64_t groups = 2; groups < heads; groups++)
+        if (heads % groups == 0 && (!best || llabs(4 * groups - heads) < llabs(4 * best - heads))) best = groups;
+    return best;
 }
 
 static mla_counterpart grouped(const mla_model_config *own, int64_t groups) {
     const int64_t heads = own->num_attention_heads;
     mla_counterpart c = {.config = with_groups(own, groups),
-                         .own = !is_latent(own) && own->num_key_value_heads == groups};
+                         .own = !mla_has_latent(own) && own->num_key_value_heads == groups};
     if (groups == heads) strcpy(c.name, "MHA");
     else if (groups == 1) strcpy(c.name, "MQA");
     else snprintf(c.name, sizeof c.name, "GQA, %lld groups", (long long)groups);
@@ -63,7 +64,7 @@ static mla_counterpart grouped(const mla_model_config *own, int64_t groups) {
 }
 
 static mla_counterpart latent(const mla_model_config *own) {
-    mla_counterpart c = {.config = is_latent(own) ? *own : supposed_latent(own), .own = is_latent(own)};
+    mla_counterpart c = {.config = mla_has_latent(own) ? *own : supposed_latent(own), .own = mla_has_latent(own)};
     const long long rank = c.config.kv_lora_rank, rotary = c.config.qk_rope_head_dim;
     const char *up_to = c.config.kv_lora_ranks.count ? "up to " : "";
     if (rotary) snprintf(c.name, sizeof c.name, "MLA, rank %s%lld + %lld", up_to, rank, rotary);
@@ -93,7 +94,7 @@ static void count_parameters(const mla_decoder *model, mla_attention_costs *out)
     }
 }
 
-/* The attention of all layers on shapes alone: x (1,count,D), behind `before` cached positions. */
+/* The attention of all layers on shapes alone: x (1,count,D), after `before` cached positions. */
 static mla_status run_attentions(const mla_decoder *model, mla_tape *tape, int64_t count, int64_t before,
                                  mla_cost *out) {
     const mla_model_config *c = &model->config;

@@ -21,21 +21,25 @@ typedef struct {
 } mla_picture_subject;
 
 typedef struct {
-    int64_t tokens;      /* the length that costs are stated for; up to which a cache is drawn */
+    int64_t tokens;      /* length of the text that costs are stated for, or most of what is read; 0: as usual */
     bool measure;        /* flow: times and errors */
-    int64_t layer, head; /* attention: which maps; -1: all */
+    int64_t layer, head; /* flow, attention: which; -1: the first, all */
 } mla_picture_options;
+
+/* What text a picture is made of. */
+typedef enum { MLA_PICTURE_NO_TEXT, MLA_PICTURE_TEXTS, MLA_PICTURE_SENTENCE } mla_picture_text;
 
 typedef struct {
     const char *name, *summary;
-    bool needs_weights, needs_text;
+    bool needs_weights;
+    mla_picture_text text;
     /* Fills an object. MLA_ERROR_ARGUMENT where the model has no such part. */
     mla_status (*figures)(const mla_picture_subject *subject, const mla_picture_options *options, json_t *out);
     double (*height)(const json_t *figures); /* all are MLA_PICTURE_WIDTH wide */
     void (*draw)(mla_canvas *canvas, const json_t *figures);
 } mla_picture;
 
-enum { MLA_PICTURE_WIDTH = 1080 };
+enum { MLA_PICTURE_WIDTH = 1080, MLA_PICTURE_TOKENS = 10000 /* that costs are stated for, usually */ };
 
 /* All pictures; ends with NULL. */
 extern const mla_picture *const mla_pictures[];

@@ -7,7 +7,13 @@
 extern const mla_picture mla_picture_cache, mla_picture_flow, mla_picture_compare, mla_picture_rope,
     mla_picture_spectrum, mla_picture_attention;
 
-const mla_picture *const mla_pictures[] = {&mla_picture_cache, &mla_picture_compare, &mla_picture_rope, NULL};
+const mla_picture *const mla_pictures[] = {&mla_picture_cache,
+                                           &mla_picture_flow,
+                                           &mla_picture_compare,
+                                           &mla_picture_rope,
+                                           &mla_picture_spectrum,
+                                           &mla_picture_attention,
+                                           NULL};
 
 mla_status mla_picture_find(mla_context *context, const char *name, const mla_picture **out) {
     char names[256] = "";
@@ -27,7 +33,7 @@ mla_status mla_picture_figures(const mla_picture *p, const mla_picture_subject *
         return mla_fail(s->context, MLA_ERROR_ARGUMENT,
                         "%s: the picture %s is made of trained weights: name a checkpoint or a run folder that has one",
                         s->name, p->name);
-    if (p->needs_text && !s->count)
+    if (p->text && !s->count)
         return mla_fail(s->context, MLA_ERROR_ARGUMENT, "the picture %s is made of a text: give one with --text",
                         p->name);
     json_t *figures = json_object();

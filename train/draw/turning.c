@@ -41,8 +41,7 @@ static json_t *describe_pair(const mla_rope_options *o, int64_t still, int64_t i
 
 static json_t *describe_head(const mla_counterpart *c) {
     const mla_rope_options o = rope_of(&c->config);
-    const bool latent = !c->config.num_key_value_heads || strncmp(c->name, "MLA", 3) == 0;
-    const int64_t still = latent ? c->config.attention->head_width(&c->config) : 0;
+    const int64_t still = mla_has_latent(&c->config) ? c->config.attention->head_width(&c->config) : 0;
     json_t *head = json_object(), *pairs = json_array();
     mla_figure_set_text(head, "name", c->name);
     json_object_set_new(head, "this_model", json_boolean(c->own));
@@ -178,9 +177,11 @@ static double most_pairs(const json_t *f) {
 static void draw_level(mla_canvas *canvas, const mla_chart *c, double tokens, mla_ink ink, const char *words) {
     const double y = mla_chart_y(c, tokens);
     if (!isfinite(tokens) || y < c->area.y) return;
-    mla_canvas_line(canvas, c->area.x, y, c->area.x + c->area.width, y, (mla_stroke){ink, 1.5, true});
+    mla_canvas_line(canvas, c->area.x, y, c->area.x + c->area.width, y,
+                    (mla_stroke){.ink = ink, .width = 1.5, .dashed = true});
     mla_canvas_print(canvas, c->area.x + c->area.width - 8, y - 5,
-                     &(mla_lettering){.size = 12, .anchor = MLA_RIGHT, .ink = ink}, "%s: %.0f tokens", words, tokens);
+                     &(mla_lettering){.size = 12, .anchor = MLA_RIGHT, .ink = ink, .on_paper = true}, "%s: %.0f tokens",
+                     words, tokens);
 }
 
 static void draw_chart(mla_canvas *canvas, const json_t *f) {
@@ -188,23 +189,24 @@ static void draw_chart(mla_canvas *canvas, const json_t *f) {
     const bool scaled = strcmp(mla_figure_text(f, "scaling"), "none") != 0;
     const mla_chart chart = {.title = "Tokens after which a pair of dimensions has turned once",
                              .area = {110, top, 930, CHART_HEIGHT},
-                             .x = {"pair of dimensions", 0, most_pairs(f) - 1, false, NULL},
-                             .y = {"wavelength in tokens", 3, longest_wave(f) * 2, true, mla_count_text}};
+                             .x = {.title = "pair of dimensions", .first = 0, .last = most_pairs(f) - 1, .whole = true},
+                             .y = {"wavelength in tokens", 3, longest_wave(f) * 2, true, mla_count_text, false, false}};
     mla_chart_draw(canvas, &chart);
+    for (int64_t i = mla_figure_count(f, "heads") - 1; i >= 0; i--) {
+        const json_t *head = mla_figure_at(mla_figure_list(f, "heads"), i);
+        if (scaled)
+            draw_waves(canvas, &chart, head, "unscaled", (mla_stroke){.ink = head_ink(i), .width = 1, .dashed = true});
+        draw_waves(canvas, &chart, head, "wavelength_in_long_texts", (mla_stroke){.ink = MLA_INK_ORANGE, .width = 1.5});
+        draw_waves(canvas, &chart, head, "wavelength", (mla_stroke){.ink = head_ink(i), .width = 2});
+    }
     draw_level(canvas, &chart, mla_figure_number(f, "max_position_embeddings"), MLA_INK_BLUE, "longest text");
     draw_level(canvas, &chart, mla_figure_number(f, "original_max_position_embeddings"), MLA_INK_PALE_TEXT,
                "before scaling");
-    for (int64_t i = mla_figure_count(f, "heads") - 1; i >= 0; i--) {
-        const json_t *head = mla_figure_at(mla_figure_list(f, "heads"), i);
-        if (scaled) draw_waves(canvas, &chart, head, "unscaled", (mla_stroke){head_ink(i), 1, true});
-        draw_waves(canvas, &chart, head, "wavelength_in_long_texts", (mla_stroke){MLA_INK_ORANGE, 1.5, false});
-        draw_waves(canvas, &chart, head, "wavelength", (mla_stroke){head_ink(i), 2, false});
-    }
 }
 
 static void draw_rope(mla_canvas *canvas, const json_t *f) {
     const char *scaling = mla_figure_text(f, "scaling");
-    char scaled[64] = "";
+    char scaled[64] = "", note[256];
     if (strcmp(scaling, "none"))
         snprintf(scaled, sizeof scaled, ", %s scaling by %g", scaling, mla_figure_number(f, "factor"));
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000}, "What RoPE turns: %s",
@@ -214,12 +216,13 @@ static void draw_rope(mla_canvas *canvas, const json_t *f) {
                      mla_figure_number(f, "rope_theta"), scaled);
     for (int64_t i = 0; i < mla_figure_count(f, "heads"); i++) draw_head(canvas, f, i);
     draw_chart(canvas, f);
-    mla_canvas_paragraph(
-        canvas, 40, rope_height(f) - 44, &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = 1000},
-        strcmp(scaling, "none")
-            ? "Pairs whose wave is short tell neighbours apart; those whose wave is longer than the text hardly turn. "
-              "Dashed: the same without scaling. Orange (longrope): in texts longer than before scaling."
-            : "Pairs whose wave is short tell neighbours apart; those whose wave is longer than the text hardly turn.");
+    snprintf(
+        note, sizeof note,
+        "Pairs whose wave is short tell neighbours apart; those whose wave is longer than the text hardly turn.%s%s",
+        strcmp(scaling, "none") ? " Dashed: the same without scaling." : "",
+        strcmp(scaling, "longrope") ? "" : " Orange: in texts that are longer than before scaling.");
+    mla_canvas_paragraph(canvas, 40, rope_height(f) - 44,
+                         &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = 1000}, note);
 }
 
 const mla_picture mla_picture_rope = {.name = "rope",

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,9 +72,81 @@ mla_status mla_subject_open(mla_context *context, mla_opened_subject *out, const
     return is_recipe ? open_recipe(context, out, recipe, options) : open_checkpoint(context, out, path, options);
 }
 
+/* ---- text */
+
+static mla_status append_ids(mla_context *context, mla_id_list *out, int64_t count) {
+    const mla_status status = mla_grow(context, &out->ids, &out->capacity, out->count + count, sizeof *out->ids,
+                                       "a text");
+    if (!status) out->count += count;
+    return status;
+}
+
+static mla_status take_stream(mla_context *context, mla_id_list *out, const mla_token_stream *stream) {
+    const mla_status status = append_ids(context, out, stream->count);
+    if (!status) mla_tokens_copy(stream, 0, stream->count, out->ids);
+    return status;
+}
+
+static mla_status take_token_file(mla_opened_subject *o, const char *path, mla_token_split split) {
+    mla_token_file *file;
+    mla_status status = mla_loaded_open_tokens(o->subject.context, &o->loaded, path, &file);
+    if (!status) status = take_stream(o->subject.context, &o->ids, mla_token_file_stream(file, split));
+    mla_token_file_close(file);
+    return status;
+}
+
+static mla_status take_texts(mla_opened_subject *o, const mla_list *text, const char *field) {
+    mla_text_ids ids = {0};
+    mla_context *context = o->subject.context;
+    if (text->count == 1 && mla_ends_with(text->items[0], ".h5")) return take_token_file(o, text->items[0], MLA_TRAIN);
+    mla_status status = mla_loaded_encode(context, &o->loaded, &(mla_texts){text, field, false}, &ids);
+    if (!status) status = take_stream(context, &o->ids, &ids.stream);
+    mla_text_ids_free(&ids);
+    return status;
+}
+
+/* What the run that made the checkpoint held out. */
+static mla_status take_held_out(mla_opened_subject *o) {
+    char path[PATH_MAX + 16];
+    const char *checkpoint = mla_checkpoint_path(o->loaded.checkpoint), *slash = strrchr(checkpoint, '/');
+    snprintf(path, sizeof path, "%.*stokens.h5", slash ? (int)(slash + 1 - checkpoint) : 0, checkpoint);
+    if (!access(path, F_OK)) return take_token_file(o, path, MLA_HELD_OUT);
+    return mla_fail(
+        o->subject.context, MLA_ERROR_ARGUMENT,
+        "%s: there is no tokens.h5 beside it, of which the held-out text would be read: name a text with --text",
+        checkpoint);
+}
+
+static mla_status take_sentence(mla_opened_subject *o, const char *text) {
+    mla_context *context = o->subject.context;
+    const mla_encoder_options kind = {.added = MLA_ADDED_PLAIN};
+    mla_encoder *encoder = NULL;
+    mla_status status = mla_loaded_expect_tokenizer(context, &o->loaded);
+    const mla_frame frame = status ? (mla_frame){0} : mla_tokenizer_frame(o->loaded.tokenizer);
+    if (!status) status = append_ids(context, &o->ids, frame.before_count);
+    for (int64_t i = 0; i < frame.before_count && !status; i++) o->ids.ids[i] = frame.before[i];
+    if (!status) status = mla_encoder_create(context, &encoder, o->loaded.tokenizer, &kind);
+    if (!status) status = mla_encoder_encode(context, encoder, text, (int64_t)strlen(text), &o->ids);
+    mla_encoder_destroy(encoder);
+    return status;
+}
+
+mla_status mla_subject_read_text(mla_opened_subject *o, mla_picture_text kind, const mla_list *text,
+                                 const char *field) {
+    mla_context *context = o->subject.context;
+    mla_status status = MLA_OK;
+    if (!kind && text->count) return mla_fail(context, MLA_ERROR_ARGUMENT, "--text: this picture is made of no text");
+    if (kind == MLA_PICTURE_SENTENCE && text->count > 1)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "--text: %lld sentences; give one", (long long)text->count);
+    if (!kind || !o->subject.model) return MLA_OK;
+    if (kind == MLA_PICTURE_TEXTS) status = text->count ? take_texts(o, text, field) : take_held_out(o);
+    else if (text->count) status = take_sentence(o, text->items[0]);
+    o->subject.ids = o->ids.ids;
+    o->subject.count = o->ids.count;
+    return status;
+}
+
 void mla_subject_close(mla_opened_subject *o) {
-    mla_token_file_close(o->tokens);
-    mla_text_ids_free(&o->texts);
     free(o->ids.ids);
     mla_loaded_close(&o->loaded);
 }
