@@ -1,5 +1,6 @@
 /* Attention in blocks of queries and keys, shared by the ops `attention` and `latent_attention`: forward in
- * flash_forward.c, backward in flash_backward.c, both on the tiles of flash_tiles.h.
+ * flash_forward.c, backward in flash_backward.c, both on the tiles of flash_tiles.h, whose products gemm.h makes; with
+ * AMX both are in flash_packed.c, on the products of packed_products.h.
  *
  * Scores exist for one block at a time (Dao et al. 2022, "FlashAttention"; Milakov & Gimelshein 2018 for the
  * online softmax): forward keeps the log-sum-exp of each row of scores, and backward computes the scores again.
@@ -20,9 +21,11 @@ typedef struct {
     int64_t row, head;
 } mla_heads;
 
-/* Rows of a block: `keys` is 1 to 4 times `queries`, which is even. */
+/* Rows of a block: `keys` is 1 to 4 times `queries`, which is even. Where products are of packed operands, which must
+ * be bf16, both are multiples of 32. */
 typedef struct {
     int64_t queries, keys;
+    bool packed;
 } mla_flash_blocks;
 
 typedef struct {
@@ -35,7 +38,7 @@ typedef struct {
     mla_flash_blocks block;
 } mla_flash;
 
-/* The blocks that suit the processor: large enough for products at their full speed, small enough for the L2 cache. */
+/* The blocks that suit the processor: large enough for products at their full speed, small enough for its caches. */
 mla_flash_blocks mla_flash_usual_blocks(mla_dtype type);
 
 /* Floats of scratch that the passes need, for all threads together. */

@@ -1,8 +1,8 @@
 /* The backward pass of attention: each thread takes a head, computes the scores of its tiles again and sums what they
- * give: key blocks outside, query blocks inside, so that the order of every sum is fixed. Heads that share keys put
- * their gradients side by side, and they are added at the end. */
-#include "autograd/base/vecmath.h"
-#include "autograd/kernels/flash_tiles.h"
+ * give: key blocks outside, query blocks inside, so that the order of every sum is fixed. */
+#include "autograd/kernels/flash_gradients.h"
+#include "autograd/kernels/flash_packed.h"
+#include "autograd/kernels/flash_rows.h"
 
 /* What one thread works with while it goes over a head. Rows of one head lie far apart in memory, at distances that
  * slow products (MLA_ROW_GAP); those that every key block needs are brought together first. */
@@ -42,38 +42,9 @@ static int64_t flash_backward_lay_out(const mla_flash *a, float *scratch, backwa
     return total;
 }
 
-/* Heads, which threads take one after the other: a thread that gets none needs no scratch. */
-static int64_t working_threads(mla_context *context, const mla_flash *a) {
-    const int64_t threads = mla_context_threads(context), tasks = a->batch * a->heads;
-    return tasks < threads ? tasks : threads;
-}
-
-/* What each head gives to the gradients of keys or values that it shares with others: (B, heads, keys, width). */
-static int64_t shared_floats(const mla_flash *a, int64_t width) {
-    return mla_flash_shared(a) == 1 ? 0 : a->batch * a->heads * a->keys * width;
-}
-
 int64_t mla_flash_backward_scratch(mla_context *context, const mla_flash *a) {
-    return flash_backward_lay_out(a, NULL, NULL) * working_threads(context, a) +
-           shared_floats(a, a->key_width + a->value_width);
-}
-
-MLA_VECTOR static float dot(int64_t count, const float *restrict x, const float *restrict y) {
-    float sum = 0;
-    MLA_SIMD_SUM(sum)
-    for (int64_t i = 0; i < count; i++) sum += x[i] * y[i];
-    return sum;
-}
-
-/* A row of scores to P, and of dP to scale * dS. */
-MLA_VECTOR static void score_gradient_row(int64_t count, int64_t width, float scale, float lse, float row_dot,
-                                          float *restrict p, float *restrict ds) {
-    MLA_SIMD
-    for (int64_t j = 0; j < count; j++) {
-        p[j] = expf(p[j] * scale - lse);
-        ds[j] = p[j] * (ds[j] - row_dot) * scale;
-    }
-    for (int64_t j = count; j < width; j++) p[j] = ds[j] = 0;
+    if (a->block.packed) return mla_flash_packed_backward_scratch(context, a);
+    return flash_backward_lay_out(a, NULL, NULL) * mla_flash_working_threads(context, a) + mla_flash_shared_floats(a);
 }
 
 typedef struct {
@@ -118,7 +89,7 @@ static void gather_head(const mla_flash *a, const backward_work *w, const backwa
         prefetch(a, mla_flash_at(a, x->out, a->queries, b, t + AHEAD, h), vw);
         prefetch(a, mla_flash_at(a, x->q, a->queries, b, t + AHEAD, h), kw);
         const float *o = mla_load(mla_flash_at(a, x->out, a->queries, b, t, h), 0, vw, w->scores);
-        w->dots[t] = dot(vw, o, mla_load(dout, 0, vw, w->dp));
+        w->dots[t] = mla_flash_dot(vw, o, mla_load(dout, 0, vw, w->dp));
         memcpy(mla_flash_rows(a, w->q, t, kw), mla_flash_at(a, x->q, a->queries, b, t, h).data, mla_flash_bytes(a, kw));
         memcpy(mla_flash_rows(a, w->dout, t, vw), dout.data, mla_flash_bytes(a, vw));
     }
@@ -130,9 +101,7 @@ static void score_gradient(const mla_flash *a, const backward_work *w, const mla
     const int64_t width = t->keys.size, pitch = mla_flash_pitch(a);
     const mla_stretch seen = mla_flash_visible(a, t->keys, b, t->queries.begin + i);
     float *s = w->scores + i * pitch, *dp = w->dp + i * pitch;
-    mla_flash_clear(seen.begin, s);
-    mla_flash_clear(seen.begin, dp);
-    score_gradient_row(seen.size, width - seen.begin, a->scale, lse, row_dot, s + seen.begin, dp + seen.begin);
+    mla_flash_score_gradient(a, seen, width, (mla_score_row){s, dp, lse, row_dot});
     if (a->type == MLA_F32) return;
     mla_narrow(width, s, mla_flash_rows(a, w->p, i, pitch));
     mla_narrow(width, dp, mla_flash_rows(a, w->ds, i, pitch));
@@ -167,63 +136,30 @@ static void backward_keys(const mla_flash *a, const backward_plans *plans, const
     }
 }
 
-/* Where a gradient of keys or values goes; heads that share it put theirs into `sums`, for add_shared. */
-typedef struct {
-    mla_heads out; /* without data: not wanted */
-    int64_t width;
-    bool add;
-    float *sums; /* shared_floats */
-} key_gradient;
-
-/* Puts x (rows, width) into rows of `out` that begin `stride` elements apart. */
-static void deliver(int64_t rows, int64_t width, const float *x, mla_values out, int64_t stride, bool add) {
-    for (int64_t i = 0; i < rows; i++) mla_store(out, add ? MLA_ADD : MLA_SET, i * stride, width, x + i * width);
-}
-
-static void deliver_keys(const mla_flash *a, const key_gradient *d, const float *x, mla_stretch keys, int64_t b,
-                         int64_t h) {
-    if (!d->out.data) return;
-    if (mla_flash_shared(a) > 1)
-        memcpy(d->sums + ((b * a->heads + h) * a->keys + keys.begin) * d->width, x,
-               (size_t)(keys.size * d->width) * sizeof *x);
-    else deliver(keys.size, d->width, x, mla_flash_at(a, d->out, a->keys, b, keys.begin, h), d->out.row, d->add);
-}
-
 /* All of one head, so that the order of every sum is fixed: key blocks outside, query blocks inside. */
 static void backward_head(const mla_flash *a, const backward_plans *plans, const backward_work *w,
-                          const backward_operands *x, const key_gradient *dk, const key_gradient *dv, int64_t b,
+                          const backward_operands *x, const mla_key_gradient *dk, const mla_key_gradient *dv, int64_t b,
                           int64_t h) {
     gather_head(a, w, x, b, h);
     mla_flash_clear(a->queries * a->key_width, w->dq);
     for (int64_t j = 0; j < mla_key_blocks(a); j++) {
         const mla_stretch keys = mla_key_block(a, j);
         backward_keys(a, plans, w, x, b, h, j);
-        deliver_keys(a, dk, w->dk, keys, b, h);
-        deliver_keys(a, dv, w->dv, keys, b, h);
+        mla_flash_deliver_keys(a, dk, w->dk, keys, b, h);
+        mla_flash_deliver_keys(a, dv, w->dv, keys, b, h);
     }
-}
-
-/* The sum over the heads that share a key head, in their order. */
-static void add_shared(mla_context *context, const mla_flash *a, const key_gradient *d) {
-    const int64_t shared = mla_flash_shared(a), head = a->keys * d->width;
-    if (!d->out.data || shared == 1) return;
-    #pragma omp parallel for num_threads(mla_context_threads(context)) collapse(2) schedule(static)
-    for (int64_t task = 0; task < a->batch * a->key_heads; task++)
-        for (int64_t t = 0; t < a->keys; t++) {
-            float *sum = d->sums + task * shared * head + t * d->width;
-            for (int64_t i = 1; i < shared; i++) mla_deliver(MLA_ADD, d->width, sum + i * head, sum);
-            mla_store(mla_flash_at(a, d->out, a->keys, task / a->key_heads, t, task % a->key_heads),
-                      d->add ? MLA_ADD : MLA_SET, 0, d->width, sum);
-        }
 }
 
 void mla_flash_backward(mla_context *context, const mla_flash *a, const mla_flash_operands *forward,
                         const mla_flash_gradients *d, float *scratch) {
     backward_plans plans;
     const backward_operands x = {forward->q, forward->k, forward->v, forward->out, d->dout, forward->lse};
-    float *sums = scratch + flash_backward_lay_out(a, NULL, NULL) * working_threads(context, a);
-    const key_gradient dk = {d->k, a->key_width, d->add_k, sums};
-    const key_gradient dv = {d->v, a->value_width, d->add_v, sums + shared_floats(a, a->key_width)};
+    float *shared = scratch + flash_backward_lay_out(a, NULL, NULL) * mla_flash_working_threads(context, a);
+    const mla_key_gradient dk = mla_flash_key_gradient(a, d, shared), dv = mla_flash_value_gradient(a, d, shared);
+    if (a->block.packed) {
+        mla_flash_packed_backward(context, a, forward, d, scratch);
+        return;
+    }
     if (!plan_backward(context, a, x.k, x.v, &plans)) return;
     int64_t parts = 0; /* of scratch, that threads have taken */
     #pragma omp parallel num_threads(mla_context_threads(context))
@@ -239,10 +175,9 @@ void mla_flash_backward(mla_context *context, const mla_flash *a, const mla_flas
                 flash_backward_lay_out(a, scratch + part * flash_backward_lay_out(a, NULL, NULL), &w);
             }
             backward_head(a, &plans, &w, &x, &dk, &dv, b, h);
-            if (d->q.data)
-                deliver(a->queries, a->key_width, w.dq, mla_flash_at(a, d->q, a->queries, b, 0, h), d->q.row, d->add_q);
+            mla_flash_deliver_queries(a, d, w.dq, a->key_width, b, h);
         }
     }
-    add_shared(context, a, &dk);
-    add_shared(context, a, &dv);
+    mla_flash_add_shared(context, a, &dk);
+    mla_flash_add_shared(context, a, &dv);
 }

@@ -1,9 +1,11 @@
 /* The forward pass of attention: each thread takes a block of queries of a head, goes over the blocks of keys that it
  * sees, and keeps for each query the maximum of its scores, the sum of their exponentials and the weighted sum of the
  * values, rescaled whenever the maximum rises (online softmax). */
-#include "autograd/base/vecmath.h"
+#include "autograd/kernels/flash_packed.h"
+#include "autograd/kernels/flash_rows.h"
 #include "autograd/kernels/flash_tiles.h"
 
+#include <math.h>
 #include <omp.h>
 
 /* What one thread works with while it goes over the key blocks of one query block. */
@@ -26,31 +28,8 @@ static forward_work forward_work_of(const mla_flash *a, float *scratch) {
 }
 
 int64_t mla_flash_forward_scratch(mla_context *context, const mla_flash *a) {
+    if (a->block.packed) return mla_flash_packed_forward_scratch(context, a);
     return forward_floats(a) * mla_context_threads(context);
-}
-
-/* One row of scores to exponentials relative to the new maximum; what was summed before is rescaled. */
-MLA_VECTOR static void take_row(int64_t count, int64_t width, float scale, float *restrict s, float *restrict max,
-                                float *restrict total, int64_t value_width, float *restrict sum) {
-    float top = *max, added = 0;
-    MLA_SIMD_MAX(top)
-    for (int64_t j = 0; j < count; j++) top = s[j] * scale > top ? s[j] * scale : top;
-    MLA_SIMD_SUM(added)
-    for (int64_t j = 0; j < count; j++) {
-        s[j] = expf(s[j] * scale - top);
-        added += s[j];
-    }
-    for (int64_t j = count; j < width; j++) s[j] = 0;
-    const float shrink = expf(*max - top);
-    *total = *total * shrink + added;
-    *max = top;
-    MLA_SIMD
-    for (int64_t j = 0; j < value_width; j++) sum[j] *= shrink;
-}
-
-MLA_VECTOR static void divide_row(int64_t count, float by, float *restrict x) {
-    MLA_SIMD
-    for (int64_t j = 0; j < count; j++) x[j] /= by;
 }
 
 typedef struct {
@@ -61,12 +40,9 @@ typedef struct {
 static void take_query(const mla_flash *a, const forward_work *w, const mla_tile *t, int64_t b, int64_t i,
                        int64_t row) {
     const int64_t width = t->keys.size;
-    const mla_stretch seen = mla_flash_visible(a, t->keys, b, t->queries.begin + i);
     float *s = w->scores + i * mla_flash_pitch(a);
-    mla_flash_clear(seen.size ? seen.begin : width, s);
-    if (seen.size)
-        take_row(seen.size, width - seen.begin, a->scale, s + seen.begin, w->max + row, w->total + row, a->value_width,
-                 w->sum + row * a->value_width);
+    mla_flash_take_scores(a, mla_flash_visible(a, t->keys, b, t->queries.begin + i), width, s,
+                          (mla_online_softmax){w->max + row, w->total + row, w->sum + row * a->value_width});
     if (a->type == MLA_BF16) mla_narrow(width, s, mla_flash_rows(a, w->p, i, mla_flash_pitch(a)));
 }
 
@@ -93,13 +69,9 @@ static void forward_block(const mla_flash *a, const forward_plans *plans, const 
         const int count = mla_tiles_of(a, block, j, tiles);
         for (int k = 0; k < count; k++) forward_tile(a, plans, w, x, &tiles[k], b, h);
     }
-    float *lse = x->lse + (b * a->heads + h) * a->queries + queries.begin;
-    for (int64_t i = 0; i < queries.size; i++) {
-        float *sum = w->sum + i * a->value_width;
-        divide_row(a->value_width, w->total[i], sum);
-        mla_store(mla_flash_at(a, x->out, a->queries, b, queries.begin + i, h), MLA_SET, 0, a->value_width, sum);
-        lse[i] = w->max[i] + logf(w->total[i]);
-    }
+    for (int64_t i = 0; i < queries.size; i++)
+        mla_flash_finish(a, x, b, queries.begin + i, h,
+                         (mla_online_softmax){w->max + i, w->total + i, w->sum + i * a->value_width});
 }
 
 static bool starts_fit(mla_context *context, const mla_flash *a) {
@@ -117,6 +89,10 @@ static bool starts_fit(mla_context *context, const mla_flash *a) {
 void mla_flash_forward(mla_context *context, const mla_flash *a, const mla_flash_operands *x, float *scratch) {
     forward_plans plans;
     if (!starts_fit(context, a)) return;
+    if (a->block.packed) {
+        mla_flash_packed_forward(context, a, x, scratch);
+        return;
+    }
     const mla_gemm_shape scores = {.m = MLA_QUERIES,
                                    .n = MLA_KEYS,
                                    .k = a->key_width,

@@ -1,8 +1,8 @@
 #include "autograd/kernels/flash_tiles.h"
 
-/* With AMX, products of 128 rows and columns reach a quarter of the rate of those of 256 x 512. */
 mla_flash_blocks mla_flash_usual_blocks(mla_dtype type) {
-    return type == MLA_BF16 && mla_gemm_has_amx() ? (mla_flash_blocks){256, 512} : (mla_flash_blocks){128, 128};
+    const bool amx = type == MLA_BF16 && mla_gemm_has_amx();
+    return amx ? (mla_flash_blocks){64, 256, true} : (mla_flash_blocks){128, 128, false};
 }
 
 /* ---- blocks and tiles ---- */

@@ -1,108 +1,15 @@
 /* attention, latent_attention and the cached forms against attention written out in double precision with whole
  * T x S scores; gradients, too, are compared element by element with the formulas. */
 #include "autograd/base/random.h"
-#include "autograd/kernels/flash_attention.h"
 #include "autograd/ops.h"
+#include "tests/support/attention_reference.h"
 #include "tests/support/check.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    int64_t b, h, g, t, s, k, v;
-    bool causal;
-    const int32_t *starts; /* (b,t), or NULL */
-} sizes;
-
-/* The starts of documents of some length, another one in each sample, and of some positions alone behind them. */
-static int32_t *starts_of(int64_t batch, int64_t length, int64_t document) {
-    int32_t *starts = malloc((size_t)(batch * length) * sizeof *starts);
-    for (int64_t i = 0; i < batch * length; i++) {
-        const int64_t t = i % length, each = document + i / length * 3;
-        starts[i] = (int32_t)(t > length * 9 / 10 ? t : t - t % each);
-    }
-    return starts;
-}
-
-typedef struct {
-    double *o, *dq, *dk, *dv;
-} reference;
-
-static float *random_floats(const char *name, int64_t count) {
-    float *x = malloc((size_t)count * sizeof *x);
-    mla_random_normal(mla_random_stream(1, name, 0, 0, 0), 0, count, x);
-    return x;
-}
-
 static double *zeros(int64_t count) { return calloc((size_t)count, sizeof(double)); }
-
-static void probabilities(const sizes *z, double scale, const float *q, const float *k, double *p) {
-    double top = -INFINITY, sum = 0;
-    for (int64_t j = 0; j < z->s; j++) {
-        p[j] = 0;
-        for (int64_t i = 0; i < z->k; i++) p[j] += scale * (double)q[i] * (double)k[j * z->g * z->k + i];
-    }
-    for (int64_t j = 0; j < z->s; j++) top = fmax(top, p[j]);
-    for (int64_t j = 0; j < z->s; j++) sum += p[j] = isinf(p[j]) ? 0 : exp(p[j] - top);
-    for (int64_t j = 0; j < z->s; j++) p[j] /= sum;
-}
-
-/* One query row: its output and what it adds to the gradients. */
-static void reference_row(const sizes *z, int64_t b, int64_t t, int64_t h, const float *q, const float *k,
-                          const float *v, const float *dout, reference *r) {
-    sizes seen = *z;
-    const int64_t first = z->starts ? z->starts[b * z->t + t] : 0;
-    seen.s = (z->causal ? t + 1 : z->s) - first;
-    double *p = zeros(z->s), row_dot = 0;
-    const double scale = 1 / sqrt((double)z->k);
-    const int64_t g = h / (z->h / z->g), qi = ((b * z->t + t) * z->h + h) * z->k,
-                  oi = ((b * z->t + t) * z->h + h) * z->v;
-    const int64_t k0 = ((b * z->s + first) * z->g + g) * z->k, v0 = ((b * z->s + first) * z->g + g) * z->v;
-    probabilities(&seen, scale, q + qi, k + k0, p);
-    for (int64_t j = 0; j < seen.s; j++)
-        for (int64_t i = 0; i < z->v; i++) r->o[oi + i] += p[j] * (double)v[v0 + j * z->g * z->v + i];
-    for (int64_t i = 0; i < z->v; i++) row_dot += r->o[oi + i] * (double)dout[oi + i];
-    for (int64_t j = 0; j < seen.s; j++) {
-        double dp = 0;
-        for (int64_t i = 0; i < z->v; i++) {
-            dp += (double)dout[oi + i] * (double)v[v0 + j * z->g * z->v + i];
-            r->dv[v0 + j * z->g * z->v + i] += p[j] * (double)dout[oi + i];
-        }
-        const double ds = p[j] * (dp - row_dot) * scale;
-        for (int64_t i = 0; i < z->k; i++) {
-            r->dq[qi + i] += ds * (double)k[k0 + j * z->g * z->k + i];
-            r->dk[k0 + j * z->g * z->k + i] += ds * (double)q[qi + i];
-        }
-    }
-    free(p);
-}
-
-static reference reference_of(const sizes *z, const float *q, const float *k, const float *v, const float *dout) {
-    reference r = {zeros(z->b * z->t * z->h * z->v), zeros(z->b * z->t * z->h * z->k), zeros(z->b * z->s * z->g * z->k),
-                   zeros(z->b * z->s * z->g * z->v)};
-    for (int64_t b = 0; b < z->b; b++)
-        for (int64_t t = 0; t < z->t; t++)
-            for (int64_t h = 0; h < z->h; h++) reference_row(z, b, t, h, q, k, v, dout, &r);
-    return r;
-}
-
-static void free_reference(reference *r) {
-    free(r->o);
-    free(r->dq);
-    free(r->dk);
-    free(r->dv);
-}
-
-static double error_of(int64_t count, const float *a, const double *b) {
-    double difference = 0, norm = 0;
-    for (int64_t i = 0; i < count; i++) {
-        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        norm += b[i] * b[i];
-    }
-    if (!isfinite(difference)) return INFINITY;
-    return norm > 0 ? sqrt(difference / norm) : sqrt(difference);
-}
 
 /* sum(out * weights) as the loss, so that out's gradient is `weights`. */
 static void backward_from(mla_tape *tape, mla_tensor *out, const float *weights) {
@@ -110,12 +17,12 @@ static void backward_from(mla_tape *tape, mla_tensor *out, const float *weights)
     check_ok(mla_tape_context(tape), mla_backward(tape, mla_sum(tape, mla_mul(tape, out, w))));
 }
 
-static void compare_attention(mla_context *context, const sizes *z) {
+static void compare_attention(mla_context *context, const attention_sizes *z) {
     const int64_t nq = z->b * z->t * z->h * z->k, nk = z->b * z->s * z->g * z->k, nv = z->b * z->s * z->g * z->v;
     const int64_t no = z->b * z->t * z->h * z->v;
     float *q = random_floats("q", nq), *k = random_floats("k", nk), *v = random_floats("v", nv);
     float *dout = random_floats("dout", no);
-    reference r = reference_of(z, q, k, v, dout);
+    attention_reference r = attention_reference_of(z, q, k, v, dout);
     mla_tape *tape;
     check_ok(context, mla_tape_create(context, &tape, NULL));
     mla_tape_begin(tape, &(mla_step){0});
@@ -131,12 +38,12 @@ static void compare_attention(mla_context *context, const sizes *z) {
     assert_true(error_of(nk, tk->grad, r.dk) < 5e-6);
     assert_true(error_of(nv, tv->grad, r.dv) < 5e-6);
     mla_tape_destroy(tape);
-    free_reference(&r);
+    attention_reference_free(&r);
     free(q), free(k), free(v), free(dout);
 }
 
 static void attention_is_softmax_attention(void **state) {
-    const sizes cases[] = {
+    const attention_sizes cases[] = {
         {2, 4, 4, 7, 7, 8, 8, true, NULL},       /* one small block */
         {1, 4, 2, 128, 128, 16, 8, true, NULL},  /* one whole block, grouped heads, narrow values */
         {1, 2, 1, 300, 300, 12, 20, true, NULL}, /* whole and last blocks, one key head */
@@ -149,72 +56,16 @@ static void attention_is_softmax_attention(void **state) {
 /* Documents much shorter than a block, one that begins within a block and ends within the next, and one longer than
  * two: then whole blocks are skipped. */
 static void attention_stays_within_documents(void **state) {
-    const sizes cases[] = {{2, 4, 2, 40, 40, 8, 6, true, NULL}, {2, 4, 2, 300, 300, 8, 6, true, NULL}};
+    const attention_sizes cases[] = {{2, 4, 2, 40, 40, 8, 6, true, NULL}, {2, 4, 2, 300, 300, 8, 6, true, NULL}};
     const int64_t documents[] = {1, 5, 17, 100, 128, 290};
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
         for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
-            sizes z = cases[k];
-            int32_t *starts = starts_of(z.b, z.t, documents[i]);
+            attention_sizes z = cases[k];
+            int32_t *starts = attention_starts(z.b, z.t, documents[i]);
             z.starts = starts;
             compare_attention(*state, &z);
             free(starts);
         }
-}
-
-/* ---- the kernels by themselves, in blocks that other processors take ---- */
-
-static mla_heads heads_at(float *data, int64_t heads, int64_t width) { return (mla_heads){data, heads * width, width}; }
-
-static void compare_blocks(mla_context *context, const sizes *z, mla_flash_blocks block) {
-    const int64_t nq = z->b * z->t * z->h * z->k, nk = z->b * z->s * z->g * z->k, nv = z->b * z->s * z->g * z->v;
-    const int64_t no = z->b * z->t * z->h * z->v;
-    const mla_flash a = {.batch = z->b,
-                         .heads = z->h,
-                         .key_heads = z->g,
-                         .queries = z->t,
-                         .keys = z->s,
-                         .key_width = z->k,
-                         .value_width = z->v,
-                         .mask = {z->causal, z->starts},
-                         .scale = (float)(1 / sqrt((double)z->k)),
-                         .block = block};
-    float *q = random_floats("q", nq), *k = random_floats("k", nk), *v = random_floats("v", nv);
-    float *dout = random_floats("dout", no), *out = malloc((size_t)(no + z->b * z->h * z->t) * sizeof *out);
-    float *dq = malloc((size_t)(nq + nk + nv) * sizeof *dq), *dk = dq + nq, *dv = dk + nk;
-    reference r = reference_of(z, q, k, v, dout);
-    const int64_t forward = mla_flash_forward_scratch(context, &a), backward = mla_flash_backward_scratch(context, &a);
-    float *scratch = malloc((size_t)(forward > backward ? forward : backward) * sizeof *scratch);
-    const mla_flash_operands x = {heads_at(q, z->h, z->k), heads_at(k, z->g, z->k), heads_at(v, z->g, z->v),
-                                  heads_at(out, z->h, z->v), out + no};
-    const mla_flash_gradients d = {.dout = heads_at(dout, z->h, z->v),
-                                   .q = heads_at(dq, z->h, z->k),
-                                   .k = heads_at(dk, z->g, z->k),
-                                   .v = heads_at(dv, z->g, z->v)};
-    mla_flash_forward(context, &a, &x, scratch);
-    mla_flash_backward(context, &a, &x, &d, scratch);
-    check_ok(context, mla_error_status(context));
-    assert_true(error_of(no, out, r.o) < 2e-6);
-    assert_true(error_of(nq, dq, r.dq) < 5e-6);
-    assert_true(error_of(nk, dk, r.dk) < 5e-6);
-    assert_true(error_of(nv, dv, r.dv) < 5e-6);
-    free_reference(&r);
-    free(q), free(k), free(v), free(dout), free(out), free(dq), free(scratch);
-}
-
-/* Sequences that end within, at and behind a block of either kind, within the first half of one and the second. */
-static void attention_is_the_same_in_all_blocks(void **state) {
-    const mla_flash_blocks blocks[] = {{256, 512}, {32, 128}, {16, 32}};
-    const int64_t lengths[] = {1, 15, 64, 100, 128, 140, 256, 300};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
-        for (size_t j = 0; j < sizeof lengths / sizeof *lengths; j++) {
-            const int64_t t = lengths[j];
-            int32_t *starts = starts_of(2, t, 33);
-            compare_blocks(*state, &(sizes){1, 2, 1, t, t, 8, 6, true, NULL}, blocks[i]);
-            compare_blocks(*state, &(sizes){2, 2, 2, t, t, 8, 4, true, starts}, blocks[i]);
-            compare_blocks(*state, &(sizes){1, 2, 1, t, t + 45, 8, 4, false, NULL}, blocks[i]);
-            free(starts);
-        }
-    compare_blocks(*state, &(sizes){1, 2, 1, 1100, 1100, 8, 6, true, NULL}, blocks[0]);
 }
 
 /* ---- latent attention: the expansion in double, then the reference above, then back through the expansion ---- */
@@ -241,8 +92,8 @@ static void expand(const latent_sizes *z, const float *latent, const float *k_ro
         }
 }
 
-static void unexpand(const latent_sizes *z, const float *latent, const float *kv_b, const reference *r, double *dlatent,
-                     double *dk_rope, double *dkv_b) {
+static void unexpand(const latent_sizes *z, const float *latent, const float *kv_b, const attention_reference *r,
+                     double *dlatent, double *dk_rope, double *dkv_b) {
     for (int64_t row = 0; row < z->b * z->t; row++)
         for (int64_t h = 0; h < z->h; h++) {
             const double *dk = r->dk + (row * z->h + h) * (z->n + z->r), *dv = r->dv + (row * z->h + h) * z->v;
@@ -266,10 +117,10 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
     for (int64_t i = 0; i < nw; i++) kv_b[i] *= 0.3f;
     float *k = random_floats("k", nq), *v = random_floats("v", rows * z->h * z->v);
     double *dlatent = zeros(rows * z->c), *dk_rope = zeros(rows * z->r + 1), *dkv_b = zeros(nw);
-    int32_t *starts = z->document ? starts_of(z->b, z->t, z->document) : NULL;
-    const sizes full = {z->b, z->h, z->h, z->t, z->t, z->n + z->r, z->v, z->causal, starts};
+    int32_t *starts = z->document ? attention_starts(z->b, z->t, z->document) : NULL;
+    const attention_sizes full = {z->b, z->h, z->h, z->t, z->t, z->n + z->r, z->v, z->causal, starts};
     expand(z, latent, k_rope, kv_b, k, v);
-    reference r = reference_of(&full, q, k, v, dout);
+    attention_reference r = attention_reference_of(&full, q, k, v, dout);
     unexpand(z, latent, kv_b, &r, dlatent, dk_rope, dkv_b);
     mla_tape *tape;
     check_ok(context, mla_tape_create(context, &tape, NULL));
@@ -288,7 +139,7 @@ static void compare_latent(mla_context *context, const latent_sizes *z) {
     assert_true(error_of(nw, tw->grad, dkv_b) < 1e-5);
     if (z->r) assert_true(error_of(rows * z->r, tr->grad, dk_rope) < 1e-5);
     mla_tape_destroy(tape);
-    free_reference(&r);
+    attention_reference_free(&r);
     free(q), free(latent), free(k_rope), free(kv_b), free(dout), free(k), free(v);
     free(starts), free(dlatent), free(dk_rope), free(dkv_b);
 }
@@ -437,14 +288,10 @@ static void decoding_states_its_costs(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_is_softmax_attention),
-                                       cmocka_unit_test(attention_stays_within_documents),
-                                       cmocka_unit_test(attention_is_the_same_in_all_blocks),
-                                       cmocka_unit_test(latent_attention_expands_the_latent),
-                                       cmocka_unit_test(absorbed_equals_expanded),
-                                       cmocka_unit_test(refuses_shapes_that_do_not_fit),
-                                       cmocka_unit_test(refuses_caches_that_do_not_fit),
-                                       cmocka_unit_test(decoding_gives_no_gradient),
-                                       cmocka_unit_test(decoding_states_its_costs)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_is_softmax_attention),      cmocka_unit_test(attention_stays_within_documents),
+        cmocka_unit_test(latent_attention_expands_the_latent), cmocka_unit_test(absorbed_equals_expanded),
+        cmocka_unit_test(refuses_shapes_that_do_not_fit),      cmocka_unit_test(refuses_caches_that_do_not_fit),
+        cmocka_unit_test(decoding_gives_no_gradient),          cmocka_unit_test(decoding_states_its_costs)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }
