@@ -53,3 +53,7 @@ random_moment() {
     until [ "$(wc -l 2>/dev/null <run/metrics.jsonl || echo 0)" -ge $at ] || ! kill -0 "$1" 2>/dev/null; do sleep 0.005; done
     sleep "0.0$((RANDOM % 90 + 10))"
 }
+
+# What a comparison has found, without what depends on the clock; and whether two have found the same.
+table_of() { awk '/^ *"time": \{/ { match($0, /^ */); indent = RLENGTH } indent && /^ *\}/ { match($0, /^ */); if (RLENGTH == indent) indent = 0; next } !indent' "$1/comparison.json"; }
+same_table() { [ -s "$1/comparison.json" ] && cmp <(table_of "$1") <(table_of "$2"); }

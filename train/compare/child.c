@@ -1,5 +1,4 @@
 #include "train/compare/child.h"
-#include "autograd/base/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,7 +60,6 @@ static void close_stream(stream *s) {
 
 /* Reads both until they end, which they do with the child; passes the wish to stop on, once. */
 static void follow(mla_context *context, const mla_child_options *o, pid_t child, stream streams[STREAMS]) {
-    double told = mla_seconds();
     bool asked = false;
     while (streams[OUT].reader >= 0 || streams[ERRORS].reader >= 0) {
         struct pollfd ready[STREAMS];
@@ -70,10 +68,6 @@ static void follow(mla_context *context, const mla_child_options *o, pid_t child
         for (int i = 0; i < STREAMS && count > 0; i++)
             if (ready[i].revents && !take(context, &streams[i])) close_stream(&streams[i]);
         if (o->stop && *o->stop && !asked) asked = !kill(child, SIGTERM);
-        if (o->waiting && mla_seconds() - told > 1) {
-            told = mla_seconds();
-            o->waiting(o->user);
-        }
     }
 }
 

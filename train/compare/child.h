@@ -11,8 +11,6 @@ typedef struct {
     const char *folder;                /* it works there */
     const char *const *words;          /* "mla", "train", ...; ends with NULL */
     const volatile sig_atomic_t *stop; /* not 0: it gets SIGTERM once, and is waited for. NULL: never */
-    void (*waiting)(void *user);       /* about once a second while it runs; may be NULL */
-    void *user;
 } mla_child_options;
 
 /* What it left: as a shell would tell it, 128 + N after signal N; and what it printed, each at most 1 MiB. */

@@ -49,12 +49,12 @@ static mla_status end(mla_comparison *c, bool complete, json_t **summary) {
 }
 
 mla_status mla_compare(mla_context *context, const mla_recipe *base, const mla_compare_options *options,
-                       json_t **summary, mla_schedule_rest *rest) {
+                       json_t **summary, int *left) {
     mla_comparison *c = NULL;
     *summary = NULL;
     mla_status status = mla_comparison_open(context, &c, base, options, false);
-    if (!status) status = mla_schedule_run(c, keep_up, rest);
-    if (!status) status = end(c, rest->left == 0, summary);
+    if (!status) status = mla_schedule_run(c, keep_up, left);
+    if (!status) status = end(c, *left == 0, summary);
     mla_comparison_close(c);
     free(c);
     return status;

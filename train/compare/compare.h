@@ -10,10 +10,10 @@
 
 #include <jansson.h>
 
-/* *summary: mla_summary_json, to be released with json_decref. Errors: mla_comparison_open's and mla_schedule_run's;
- * after any of them the same call goes on where it stopped. */
+/* *summary: mla_summary_json, to be released with json_decref; *left: as mla_schedule_run. Errors:
+ * mla_comparison_open's and mla_schedule_run's; after any of them the same call goes on where it stopped. */
 mla_status mla_compare(mla_context *context, const mla_recipe *base, const mla_compare_options *options,
-                       json_t **summary, mla_schedule_rest *rest);
+                       json_t **summary, int *left);
 
 /* What it would do: arms with their shapes, how many runs, memory and time. Trains a few steps of each arm to see how
  * long they take, and writes nothing. */

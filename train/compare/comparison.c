@@ -81,12 +81,19 @@ static mla_status choose_precision(mla_comparison *c, const char *begun) {
     return MLA_OK;
 }
 
-static mla_status begin_folder(mla_comparison *c, bool plan) {
+/* base.yaml is written when all that it asks for has been found to be possible: until then, nothing has begun. */
+static mla_status expect_same_base(mla_comparison *c, bool *begun) {
     char path[PATH_MAX] = "";
     mla_status status = c->o->folder ? mla_comparison_path(c, "base.yaml", path) : MLA_OK;
     if (!status) status = choose_precision(c, path);
-    if (status || !c->o->folder || (plan && access(path, F_OK))) return status;
-    return mla_same_recipe(c->context, &c->base, path, "a comparison");
+    *begun = !status && c->o->folder && !access(path, F_OK);
+    return *begun ? mla_same_recipe(c->context, &c->base, path, "a comparison") : status;
+}
+
+static mla_status write_base(mla_comparison *c) {
+    char path[PATH_MAX];
+    const mla_status status = mla_comparison_path(c, "base.yaml", path);
+    return status ? status : mla_same_recipe(c->context, &c->base, path, "a comparison");
 }
 
 /* ---- the data ---- */
@@ -103,19 +110,14 @@ static int64_t greatest_vocabulary(mla_comparison *c) {
     return size;
 }
 
-static mla_status open_data(mla_comparison *c, bool plan) {
-    const char *folder = c->o->folder ? c->o->folder : ".";
-    const mla_dataset_text text = plan ? MLA_TEXT_PREPARED : MLA_TEXT_PREPARE_MISSING;
-    mla_status status = plan && !c->o->folder && (c->base.data.source.count || c->base.data.mix.count)
-                            ? MLA_ERROR_IO
-                            : mla_mix_open(c->context, &c->mix, &c->base, folder, text);
-    if (plan && status == MLA_ERROR_IO) { /* it is text, and has not been prepared */
-        mla_clear_error(c->context);
-        mla_mix_close(&c->mix);
-        c->mix = (mla_mix){0};
+static mla_status open_data(mla_comparison *c, bool plan, bool begun) {
+    const mla_recipe_data *d = &c->base.data;
+    if (plan && !begun && (d->source.count || d->mix.count)) { /* it may be text, and that is not prepared */
         c->vocabulary = greatest_vocabulary(c);
         return mla_error_status(c->context);
     }
+    mla_status status = mla_mix_open(c->context, &c->mix, &c->base, c->o->folder ? c->o->folder : ".",
+                                     begun ? MLA_TEXT_PREPARE_MISSING : MLA_TEXT_PREPARE);
     if (!status) status = mla_mix_begin(c->context, &c->mix, &c->base);
     if (status) return status;
     c->vocabulary = c->mix.parts[0].data.vocabulary_size;
@@ -203,6 +205,7 @@ static mla_status write_arm(mla_comparison *c, mla_arm *arm) {
 
 static mla_status make_arms(mla_comparison *c, bool plan) {
     mla_status status = mla_arms_match(c->context, &c->arms, c->o->match, c->vocabulary);
+    if (!status && !plan) status = write_base(c);
     for (int i = 0; i < c->arms.count && !status; i++) {
         status = use_prepared(c->context, &c->arms.of[i].recipe);
         if (!status && !plan) status = write_arm(c, &c->arms.of[i]);
@@ -215,12 +218,12 @@ static mla_status make_arms(mla_comparison *c, bool plan) {
 /* All that several processes may begin at once, one after the other. */
 static mla_status open_folder(mla_comparison *c) {
     mla_folder_lock lock = {.handle = -1};
-    bool made;
+    bool made, begun;
     mla_status status = mla_folder_make(c->context, c->o->folder, &made);
     if (!status) status = mla_comparison_lock(c, &lock);
-    if (!status) status = begin_folder(c, false);
+    if (!status) status = expect_same_base(c, &begun);
     if (!status) status = mla_arms_create(c->context, &c->arms, &c->base, c->o->arms, c->o->own);
-    if (!status) status = open_data(c, false);
+    if (!status) status = open_data(c, false, begun);
     if (!status) status = make_arms(c, false);
     if (!status) status = locate_data(c);
     mla_folder_lock_release(&lock);
@@ -228,9 +231,10 @@ static mla_status open_folder(mla_comparison *c) {
 }
 
 static mla_status open_plan(mla_comparison *c) {
-    mla_status status = begin_folder(c, true);
+    bool begun;
+    mla_status status = expect_same_base(c, &begun);
     if (!status) status = mla_arms_create(c->context, &c->arms, &c->base, c->o->arms, c->o->own);
-    if (!status) status = open_data(c, true);
+    if (!status) status = open_data(c, true, begun);
     return status ? status : make_arms(c, true);
 }
 

@@ -4,6 +4,8 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* ---- the best rates ---- */
 
@@ -44,6 +46,8 @@ typedef struct {
     mla_status (*after)(mla_comparison *c);
     double begin;
     int made;                /* runs by this process */
+    int waited;              /* times that it has waited for others */
+    char *warned;            /* what the last run warned of */
     bool *left_alone, *ours; /* (count): another process is at it; it is this process's */
 } scheduler;
 
@@ -94,17 +98,17 @@ static int next_run(const scheduler *s) {
 static mla_status make_run(scheduler *s, int i) {
     mla_comparison *c = s->c;
     const mla_trial trial = mla_comparison_trial(c, i);
-    const mla_trial_options options = {.held_out = &c->mix.parts[0].data.held_out, .stop = c->o->stop};
+    const mla_trial_options options = {
+        .held_out = &c->mix.parts[0].data.held_out, .stop = c->o->stop, .warned = &s->warned};
     const double begin = mla_seconds();
     mla_trial_result result;
-    mla_trial_outcome outcome;
-    mla_status status = mla_trial_read(c->context, &trial, &result); /* another process may have made it by now */
-    if (status || result.done) return *mla_comparison_result(c, i) = result, status;
+    mla_status status = mla_trial_is_busy(c->context, &trial, &s->left_alone[i]);
+    if (!status) status = mla_trial_read(c->context, &trial, &result); /* another process may have made it by now */
+    if (!status && result.done) return *mla_comparison_result(c, i) = result, MLA_OK;
+    if (status || s->left_alone[i]) return status;
     say_begin(s, &trial);
-    status = mla_trial_run(c->context, &trial, &options, &result, &outcome);
+    status = mla_trial_run(c->context, &trial, &options, &result);
     if (status) return status;
-    s->left_alone[i] = outcome == MLA_TRIAL_BUSY;
-    if (s->left_alone[i]) return MLA_OK;
     *mla_comparison_result(c, i) = result;
     s->made++;
     say_end(s, &result, mla_seconds() - begin);
@@ -113,33 +117,35 @@ static mla_status make_run(scheduler *s, int i) {
 
 static bool asked_to_stop(const mla_comparison *c) { return c->o->stop && *c->o->stop; }
 
+enum { MOST_WAITS = 40 };
+
+/* A run of a process that was killed is still saved by its own, which takes a moment: true where there is one to be
+ * looked at again. */
+static bool wait_for_others(scheduler *s) {
+    const int count = mla_comparison_count(s->c);
+    bool some = false;
+    for (int i = 0; i < count; i++) some |= s->left_alone[i];
+    if (!some || s->c->o->parts || s->waited++ >= MOST_WAITS) return false;
+    usleep(250000);
+    memset(s->left_alone, 0, (size_t)count * sizeof *s->left_alone);
+    return true;
+}
+
 static mla_status make_runs(scheduler *s) {
     mla_comparison *c = s->c;
     mla_status status = mla_schedule_choose(c);
-    for (int i; !status && (i = next_run(s)) >= 0;) {
+    for (int i; !status && ((i = next_run(s)) >= 0 || wait_for_others(s));) {
         if (asked_to_stop(c))
             return mla_fail(c->context, MLA_ERROR_STOPPED,
                             "stopped between two runs, %d of %d are done; the same command goes on", count_done(c),
                             mla_comparison_count(c));
-        status = make_run(s, i);
+        if (i >= 0) status = make_run(s, i);
         if (!status) status = mla_schedule_choose(c);
     }
     return status;
 }
 
-static mla_schedule_rest what_is_left(const scheduler *s) {
-    mla_schedule_rest rest = {0};
-    for (int i = 0; i < mla_comparison_count(s->c); i++) {
-        const bool left = !mla_comparison_result(s->c, i)->done;
-        rest.left += left;
-        rest.busy += left && s->left_alone[i];
-        rest.other += left && !s->left_alone[i];
-    }
-    return rest;
-}
-
-mla_status mla_schedule_run(mla_comparison *c, mla_status (*after)(mla_comparison *comparison),
-                            mla_schedule_rest *rest) {
+mla_status mla_schedule_run(mla_comparison *c, mla_status (*after)(mla_comparison *comparison), int *left) {
     const int count = mla_comparison_count(c);
     scheduler s = {.c = c,
                    .after = after,
@@ -149,7 +155,8 @@ mla_status mla_schedule_run(mla_comparison *c, mla_status (*after)(mla_compariso
     mla_status status = s.left_alone && s.ours ? MLA_OK : MLA_ERROR_MEMORY;
     for (int i = 0; i < count && !status; i++) s.ours[i] = is_ours(c->o, i);
     if (!status) status = make_runs(&s);
-    if (!status) *rest = what_is_left(&s);
+    if (!status) *left = count - count_done(c);
+    free(s.warned);
     free(s.left_alone);
     free(s.ours);
     return status;

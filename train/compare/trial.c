@@ -152,23 +152,19 @@ static mla_status train(mla_context *context, const mla_trial *t, const mla_tria
     const char *const anew[] = {"mla",   "train", recipe,   "--set", lr,      "--set", seed,
                                 "--out", out,     "--json", set,     t->data, NULL};
     const char *const again[] = {"mla", "train", "--resume", out, "--json", set, t->data, NULL};
-    return mla_child_run(context,
-                         &(mla_child_options){.folder = t->folder,
-                                              .words = resumes ? again : anew,
-                                              .stop = o->stop,
-                                              .waiting = o->waiting,
-                                              .user = o->user},
-                         child);
+    return mla_child_run(
+        context, &(mla_child_options){.folder = t->folder, .words = resumes ? again : anew, .stop = o->stop}, child);
 }
 
 /* ---- what it has become ---- */
 
 /* The median speed of the steps, and how long they took together. */
-static mla_status read_metrics(mla_context *context, const mla_trial *t, mla_trial_result *out, int64_t *skipped) {
+static mla_status read_metrics(mla_context *context, const mla_trial *t, mla_trial_result *out, int64_t *last,
+                               int64_t *skipped) {
     char path[PATH_MAX];
     mla_metrics *all = NULL;
     int64_t count = 0;
-    *skipped = 0;
+    *skipped = *last = 0;
     mla_status status = mla_trial_path(context, t, "metrics.jsonl", path);
     if (!status) status = mla_metrics_read(context, path, &all, &count);
     double *speeds = status ? NULL : mla_alloc(context, count, sizeof *speeds, "the speeds of steps");
@@ -177,12 +173,26 @@ static mla_status read_metrics(mla_context *context, const mla_trial *t, mla_tri
         speeds[i] = all[i].tokens_per_second;
         out->seconds += isfinite(all[i].seconds) ? all[i].seconds : 0;
         *skipped = all[i].skipped ? *skipped + 1 : 0;
-        out->step = all[i].step;
     }
+    if (count) *last = all[count - 1].step;
     out->tokens_per_second = speeds && count ? mla_median(speeds, count) : NAN;
     free(speeds);
     free(all);
     return status ? status : mla_error_status(context);
+}
+
+/* Of a run that is over: a line for each of its steps. */
+static mla_status read_whole_metrics(mla_context *context, const mla_trial *t, mla_trial_result *out) {
+    char path[PATH_MAX];
+    int64_t last, skipped;
+    mla_status status = read_metrics(context, t, out, &last, &skipped);
+    if (status || last == out->step) return status;
+    status = mla_trial_path(context, t, "", path);
+    return status ? status
+                  : mla_fail(context, MLA_ERROR_FORMAT,
+                             "%s/metrics.jsonl: has %lld of %lld steps, as it was damaged: remove the folder %s, and "
+                             "the run is made again",
+                             path, (long long)last, (long long)out->step, path);
 }
 
 static mla_status read_printed(mla_context *context, const mla_trial *t, const char *text, mla_trial_result *out) {
@@ -227,6 +237,20 @@ static void last_words(const char *text, size_t size, char *out) {
     snprintf(out, size, "%.*s", (int)(end - line), line);
 }
 
+/* What a run warned of, line by line. All runs have the same to say, so it is said once. */
+static void pass_warnings(mla_context *context, const mla_trial *t, const mla_trial_options *o,
+                          const mla_child_result *child) {
+    static const char mark[] = "mla: warning: ";
+    char name[MLA_ARM_NAME + 80], *copy = child->errors ? strdup(child->errors) : NULL, *rest = NULL;
+    if (!copy || (*o->warned && !strcmp(*o->warned, copy))) return free(copy);
+    free(*o->warned);
+    *o->warned = strdup(copy);
+    mla_trial_name(t, sizeof name, name);
+    for (char *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (!strncmp(line, mark, sizeof mark - 1)) mla_warn(context, "%s: %s", name, line + sizeof mark - 1);
+    free(copy);
+}
+
 /* Diverged at its learning rate, or stopped, or a failure of its own. */
 static mla_status judge_failure(mla_context *context, const mla_trial *t, const mla_trial_options *o,
                                 const mla_child_result *child, mla_trial_result *out) {
@@ -237,7 +261,7 @@ static mla_status judge_failure(mla_context *context, const mla_trial *t, const 
     const bool asked = o->stop && *o->stop; /* maybe so early that there was nothing to save */
     if (child->code == STOPPED || (asked && child->code == 128 + SIGTERM))
         return mla_fail(context, MLA_ERROR_STOPPED, "stopped in %s, which has saved; the same command goes on", path);
-    if (child->code == 1 && read_metrics(context, t, out, &skipped)) mla_clear_error(context);
+    if (child->code == 1 && read_metrics(context, t, out, &out->step, &skipped)) mla_clear_error(context);
     if (child->code == 1 && skipped && skipped >= t->arm->recipe.train.max_skipped) {
         out->diverged = true;
         return MLA_OK;
@@ -253,28 +277,22 @@ static mla_status judge_failure(mla_context *context, const mla_trial *t, const 
 
 static mla_status finish(mla_context *context, const mla_trial *t, const mla_trial_options *o,
                          const mla_child_result *child, mla_trial_result *out) {
-    int64_t skipped;
     *out = (mla_trial_result){.loss = NAN, .held_out_loss = NAN, .bits_per_byte = NAN, .seconds = NAN};
     out->tokens_per_second = NAN;
     out->tasks = (mla_task_scores){NAN, NAN, NAN, NAN, 0};
     mla_status status = child->code ? judge_failure(context, t, o, child, out)
                                     : read_printed(context, t, child->out, out);
-    if (!status && !out->diverged) status = read_metrics(context, t, out, &skipped);
+    if (!status && !out->diverged) status = read_whole_metrics(context, t, out);
     if (!status && !out->diverged) status = measure(context, t, o, out);
     if (!status) status = write_result(context, t, out);
     out->done = !status;
     return status;
 }
 
-mla_status mla_trial_run(mla_context *context, const mla_trial *t, const mla_trial_options *o, mla_trial_result *out,
-                         mla_trial_outcome *outcome) {
+mla_status mla_trial_run(mla_context *context, const mla_trial *t, const mla_trial_options *o, mla_trial_result *out) {
     mla_child_result child = {0};
-    bool busy;
-    *outcome = MLA_TRIAL_BUSY;
-    mla_status status = mla_trial_is_busy(context, t, &busy);
-    if (status || busy) return status;
-    *outcome = MLA_TRIAL_RAN;
-    status = train(context, t, o, &child);
+    mla_status status = train(context, t, o, &child);
+    if (!status) pass_warnings(context, t, o, &child);
     if (!status) status = finish(context, t, o, &child, out);
     mla_child_free(&child);
     return status;

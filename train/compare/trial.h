@@ -29,13 +29,10 @@ typedef struct {
     int64_t peak_memory;               /* bytes */
 } mla_trial_result;
 
-typedef enum { MLA_TRIAL_RAN, MLA_TRIAL_BUSY } mla_trial_outcome;
-
 typedef struct {
     const mla_token_stream *held_out; /* for the tasks */
     const volatile sig_atomic_t *stop;
-    void (*waiting)(void *user); /* about once a second while it trains; may be NULL */
-    void *user;
+    char **warned; /* what the last run warned of, which is not said again; the caller's to free */
 } mla_trial_options;
 
 /* "ARM/lr-0.001-seed-1", within the comparison's folder; and that folder before it, with a file of it behind it, which
@@ -49,10 +46,10 @@ mla_status mla_trial_read(mla_context *context, const mla_trial *trial, mla_tria
 /* Whether another process is at it. */
 mla_status mla_trial_is_busy(mla_context *context, const mla_trial *trial, bool *busy);
 
-/* Trains it to its end, from its last checkpoint where there is one, measures it and writes its result. A run that
- * another process is at is left alone: BUSY. MLA_ERROR_STOPPED where it was asked to stop, and has saved; otherwise the
+/* Trains it to its end, from its last checkpoint where there is one, measures it and writes its result. No
+ * other process may be at it. MLA_ERROR_STOPPED where it was asked to stop, and has saved; otherwise the
  * words of the run that failed. */
 mla_status mla_trial_run(mla_context *context, const mla_trial *trial, const mla_trial_options *options,
-                         mla_trial_result *out, mla_trial_outcome *outcome);
+                         mla_trial_result *out);
 
 #endif

@@ -109,26 +109,34 @@ static mla_status take_options(const mla_call *call, mla_compare_options *out) {
     return o->only ? take_part(call->context, o->only, out) : take_array(call->context, out);
 }
 
-static void say_rest(const mla_schedule_rest *rest) {
-    if (!rest->left) return;
-    fprintf(stderr, "%d runs are still to be made", rest->left);
-    if (rest->busy) fprintf(stderr, ", another process is at %d of them", rest->busy);
-    fprintf(stderr, "; when those of others are done, the same command goes on\n");
+/* A part that is done is all that was asked for, the whole is not. */
+static mla_status judge_rest(const mla_call *call, const mla_compare_options *compare, int left) {
+    if (!left) return MLA_OK;
+    if (!compare->parts)
+        return mla_fail(call->context, MLA_ERROR_LIBRARY,
+                        "%s: %d runs are still going, by another process; when they are done, the same command ends "
+                        "the comparison",
+                        compare->folder, left);
+    fprintf(stderr,
+            "part %d of %d is done as far as it can be; %d runs of others are missing: when they are done, the "
+            "same command goes on\n",
+            compare->part, compare->parts, left);
+    return MLA_OK;
 }
 
 static mla_status run(const mla_call *call, const mla_recipe *recipe, const mla_compare_options *compare) {
     const options *o = call->options;
-    mla_schedule_rest rest = {0};
+    int left = 0;
     json_t *result = NULL;
-    const mla_status status = o->dry_run ? mla_compare_plan(call->context, recipe, compare, &result)
-                                         : mla_compare(call->context, recipe, compare, &result, &rest);
+    mla_status status = o->dry_run ? mla_compare_plan(call->context, recipe, compare, &result)
+                                   : mla_compare(call->context, recipe, compare, &result, &left);
+    if (!status) status = judge_rest(call, compare, left);
     if (status) json_decref(result);
     else if (o->json) mla_report_print(call->out, result);
     else {
         (o->dry_run ? mla_compare_plan_print : mla_table_print)(call->out, result);
         json_decref(result);
     }
-    if (!status) say_rest(&rest);
     return status;
 }
 
