@@ -53,7 +53,7 @@ typedef struct {
 
 struct mla_token_writer {
     mla_context *context;
-    char *path, *tokenizer, *label_names;
+    char *path, *tokenizer, *hugging_face, *label_names;
     int64_t vocabulary_size;
     int32_t separator;
     bool answers;
@@ -111,6 +111,7 @@ mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out,
     *w = (mla_token_writer){.context = context,
                             .path = strdup(path),
                             .tokenizer = strdup(options->tokenizer),
+                            .hugging_face = options->hugging_face ? strdup(options->hugging_face) : NULL,
                             .vocabulary_size = options->vocabulary_size,
                             .separator = options->separator,
                             .answers = options->answers,
@@ -118,7 +119,7 @@ mla_status mla_token_writer_create(mla_context *context, mla_token_writer **out,
                             .label_width = options->label_width,
                             .label_names = options->labels ? strdup(options->label_names) : NULL,
                             .options = {.hook = options->hook}};
-    if (!w->path || !w->tokenizer || (w->labels && !w->label_names))
+    if (!w->path || !w->tokenizer || (options->hugging_face && !w->hugging_face) || (w->labels && !w->label_names))
         status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a token writer");
     for (int i = 0; !status && i < SPLITS; i++) status = open_pile(w, &w->piles[i]);
     if (status) mla_token_writer_close(w);
@@ -135,6 +136,7 @@ void mla_token_writer_close(mla_token_writer *w) {
         free(w->piles[i].offsets);
     }
     free(w->tokenizer);
+    free(w->hugging_face);
     free(w->label_names);
     free(w->path);
     free(w);
@@ -232,6 +234,7 @@ mla_status mla_token_writer_commit(mla_token_writer *w) {
     mla_h5_write_i64(file, "/separator", w->separator);
     mla_h5_write_text(file, "/tokenizer", w->tokenizer);
     mla_h5_write_text(file, "/tokenizer_hash", hash);
+    if (w->hugging_face) mla_h5_write_text(file, "/hugging_face", w->hugging_face);
     if (w->label_names) mla_h5_write_text(file, "/labels", w->label_names);
     status = mla_h5_commit(file);
 done:
@@ -243,7 +246,7 @@ done:
 
 struct mla_token_file {
     mla_context *context;
-    char *path, *tokenizer, *label_names;
+    char *path, *tokenizer, *hugging_face, *label_names;
     mla_h5_file *h5;
     int64_t vocabulary_size, separator;
     mla_token_stream streams[SPLITS];
@@ -316,15 +319,16 @@ static mla_status map_labels(mla_token_file *f, int split, mla_label_form form) 
                     count, rows, form == MLA_TAGS ? "tokens" : "documents");
 }
 
-/* Most files have neither answers nor labels. */
-static mla_status find_others(const mla_token_file *f, bool *answers, mla_label_form *labels) {
+/* What only some files have. */
+static mla_status find_others(const mla_token_file *f, bool *answers, bool *hugging_face, mla_label_form *labels) {
     mla_h5_info *all = NULL;
     int64_t count = 0;
     mla_status status = mla_h5_list(f->h5, "/", &all, &count);
-    *answers = false;
+    *answers = *hugging_face = false;
     *labels = MLA_UNLABELLED;
     for (int64_t i = 0; i < count; i++) {
         *answers |= strstr(all[i].name, "/answers") != NULL;
+        *hugging_face |= !strcmp(all[i].name, "/hugging_face");
         for (int form = MLA_CLASSES; form <= MLA_TAGS; form++)
             if (!strcmp(strrchr(all[i].name, '/') + 1, label_datasets[form])) *labels = (mla_label_form)form;
     }
@@ -333,9 +337,10 @@ static mla_status find_others(const mla_token_file *f, bool *answers, mla_label_
 }
 
 static mla_status map_others(mla_token_file *f) {
-    bool answers;
+    bool answers, hugging_face;
     mla_label_form labels;
-    mla_status status = find_others(f, &answers, &labels);
+    mla_status status = find_others(f, &answers, &hugging_face, &labels);
+    if (!status && hugging_face) status = mla_h5_read_text(f->h5, "/hugging_face", &f->hugging_face);
     for (int i = 0; !status && answers && i < SPLITS; i++) status = map_answers(f, i);
     for (int i = 0; !status && labels && i < SPLITS; i++) status = map_labels(f, i, labels);
     return !status && labels ? mla_h5_read_text(f->h5, "/labels", &f->label_names) : status;
@@ -405,6 +410,7 @@ void mla_token_file_close(mla_token_file *f) {
     if (!f) return;
     mla_h5_close(f->h5);
     free(f->label_names);
+    free(f->hugging_face);
     free(f->tokenizer);
     free(f->path);
     free(f);
@@ -416,6 +422,7 @@ const mla_token_stream *mla_token_file_stream(const mla_token_file *f, mla_token
 int64_t mla_token_file_vocabulary_size(const mla_token_file *f) { return f->vocabulary_size; }
 int32_t mla_token_file_separator(const mla_token_file *f) { return (int32_t)f->separator; }
 const char *mla_token_file_tokenizer(const mla_token_file *f) { return f->tokenizer; }
+const char *mla_token_file_hugging_face(const mla_token_file *f) { return f->hugging_face; }
 const char *mla_token_file_label_names(const mla_token_file *f) { return f->label_names; }
 
 mla_status mla_token_file_expect_tokenizer(const mla_token_file *f, const char *tokenizer) {

@@ -2,6 +2,8 @@
  *
  *     /vocabulary_size, /separator      i64 scalars
  *     /tokenizer, /tokenizer_hash       text: the tokenizer as JSON, XXH3 of it as 16 hex digits
+ *     /hugging_face                     text, where there is such: the files beside the tokenizer, as a checkpoint
+ *                                       keeps them (train/hugging_face/chat_files.h)
  *     /train/tokens                     u16 (i32 where the vocabulary is larger than 65536), all documents
  *                                       one after the other, each with the separator after it
  *     /train/document_offsets           i64, documents + 1: document i is tokens [offsets[i], offsets[i + 1])
@@ -53,10 +55,11 @@ void mla_tokens_copy_targets(const mla_token_stream *stream, int64_t first, int6
 typedef struct {
     int64_t vocabulary_size;
     int32_t separator;
-    const char *tokenizer; /* JSON */
-    bool answers;          /* tokens that are to be learned are marked */
-    mla_label_form labels; /* of each document or token */
-    int64_t label_width;   /* of VALUES */
+    const char *tokenizer;    /* JSON */
+    const char *hugging_face; /* JSON; NULL: there is none */
+    bool answers;             /* tokens that are to be learned are marked */
+    mla_label_form labels;    /* of each document or token */
+    int64_t label_width;      /* of VALUES */
     const char *label_names;
     mla_step_hook hook; /* see mla_h5_options */
 } mla_token_options;
@@ -92,7 +95,8 @@ void mla_token_file_close(mla_token_file *file);
 const mla_token_stream *mla_token_file_stream(const mla_token_file *file, mla_token_split split);
 int64_t mla_token_file_vocabulary_size(const mla_token_file *file);
 int32_t mla_token_file_separator(const mla_token_file *file);
-const char *mla_token_file_tokenizer(const mla_token_file *file); /* JSON */
+const char *mla_token_file_tokenizer(const mla_token_file *file);    /* JSON */
+const char *mla_token_file_hugging_face(const mla_token_file *file); /* JSON; NULL where there is none */
 
 const char *mla_token_file_label_names(const mla_token_file *file); /* a JSON list; NULL where it has no labels */
 

@@ -75,7 +75,40 @@ tiny_run learned data.source=chats.jsonl data.format=chat data.tokenizer=bytes d
 check 2 "use data.packing: stream, or model.position: rope" "$mla" train chat.yaml "${sets[@]}" --set model.position=learned \
     --set model.qk_rope_head_dim=0 --out apart
 
+# ---- a tokenizer with a chat_template of its own: it goes along with the model that is made with it
+
+mkdir own
+cp whole/tokenizer.json own
+printf '%s' '{"eos_token": "<|endoftext|>", "chat_template": "{% for m in messages %}<{{ m.role }}>{{ m.content }}' \
+    '{% if m.role == \"assistant\" %}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>' \
+    '{% endif %}"}' >own/tokenizer_config.json
+asked() { # of the question "x"
+    "$mla" generate --checkpoint "$1" --chat --prompt x --tokens 1 --json 2>/dev/null | value prompt_tokens
+}
+tiny_run kept data.source=chats.jsonl data.format=chat data.tokenizer=own
+[ "$(asked kept)" = 18 ] || fail "<user>x<assistant> are $(asked kept) tokens"
+"$mla" export kept --out exported >/dev/null || fail "export"
+check 0 "template         the model's own" "$mla" prepare chats.jsonl --format chat --tokenizer kept --out again.h5
+grep -q '"chat_template": *"{% for m in messages %}<{{ m.role }}>' exported/tokenizer_config.json &&
+    grep -q '"model_max_length": *64' exported/tokenizer_config.json ||
+    fail "exported beside the model: $(cat exported/tokenizer_config.json)"
+check 0 "template         the model's own" "$mla" prepare chats.jsonl --format chat --tokenizer own/tokenizer.json --out own.h5
+tiny_run of_tokens data.tokens=own.h5
+"$mla" train --resume of_tokens --set train.steps=4 --json >/dev/null || fail "a run on a token file does not go on"
+[ "$(asked of_tokens)" = 18 ] || fail "of a token file: $(asked of_tokens) tokens"
+tiny_run mixed data.mix=own.h5:1,texts:1 data.format=text
+[ "$(asked mixed)" = 18 ] || fail "of a mix: $(asked mixed) tokens"
+tiny_run by_name data.source=chats.jsonl data.format=chat data.tokenizer=own data.template=plain
+[ "$(asked by_name)" = 19 ] || fail "trained by a template that was named, asked by another: $(asked by_name) tokens"
+echo '{"chat_template": 3' >own/tokenizer_config.json
+check 1 "tokenizer_config.json: not valid JSON" "$mla" prepare texts --tokenizer own --out no.h5
+check 1 "cannot open no-folder" "$mla" prepare texts --tokenizer no-folder --out no.h5
+
 # ---- what does not fit
+
+{ cat chats.jsonl; echo "{broken"; } >broken.jsonl
+check 1 "broken.jsonl:61: not valid JSON" "$mla" data show broken.jsonl
+check 0 "broken.jsonl:61" "$mla" data show broken.jsonl --bad-lines skip
 
 check 1 "text.txt:1: not valid JSON" "$mla" prepare text.txt --format chat --held-out 0 --out no.h5
 printf '{"messages": [{"role": "Tool", "content": "x"}]}\n{}\n' >bad.jsonl

@@ -16,6 +16,7 @@ typedef struct {
     int64_t samples, sequence;
     mla_recipe_format format;
     mla_chat_template chat_template;
+    mla_bad_lines_choice bad_lines;
     char *tokenizer, *field, *date;
     mla_list set, fields;
     bool no_bos, special, held_out, ids, json;
@@ -29,7 +30,8 @@ static const mla_field fields[] = {
     {"held-out", MLA_FIELD_BOOL, AT(held_out), .help = "show what is held out"},
     {"ids", MLA_FIELD_BOOL, AT(ids), .help = "one token a line: place, id, * where it is learned, text"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "one JSON object a line, with ids and 1 for those that are learned"},
-    {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bytes", .help = "of text: bytes, bpe, or a tokenizer.json"},
+    {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bytes",
+     .help = "of text: bytes, bpe, or a tokenizer.json or its folder"},
     {"format", MLA_FIELD_ENUM, AT(format), MLA_RECIPE_CHAT, .names = mla_recipe_formats,
      .help = "of text, as in mla prepare; chat: lines of conversations"},
     {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
@@ -38,6 +40,7 @@ static const mla_field fields[] = {
     {"date", MLA_FIELD_STRING, AT(date), .help = "of chat, as in mla prepare"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",
      .help = "JSONL that is not chat: the key that holds the text"},
+    {"bad-lines", MLA_FIELD_ENUM, AT(bad_lines), .names = mla_bad_lines_names, .help = "of text, as in mla prepare"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "of text: leave out the tokens that the tokenizer puts at the beginning (and end)"},
     {"special", MLA_FIELD_BOOL, AT(special),
@@ -286,6 +289,7 @@ static mla_status open_files(material *m, bool is_tokens) {
                                          .format = o->format,
                                          .field = o->field,
                                          .chat_template = o->chat_template,
+                                         .bad_lines = o->bad_lines,
                                          .no_bos = o->no_bos,
                                          .special = o->special,
                                          .fields = o->fields,

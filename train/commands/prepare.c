@@ -20,7 +20,8 @@ typedef struct {
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"out", MLA_FIELD_STRING, AT(out), .help = "the token file to write; needed"},
-    {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe", .help = "bytes, bpe, or a tokenizer.json"},
+    {"tokenizer", MLA_FIELD_STRING, AT(tokenizer), .text = "bpe",
+     .help = "bytes, bpe, or a tokenizer.json or its folder"},
     {"vocab-size", MLA_FIELD_INT, AT(vocab_size), 4096, 257, 1 << 20, .help = "tokens of a new BPE"},
     {"held-out", MLA_FIELD_FLOAT, AT(held_out), 0.02, 0, 0.9, .help = "share of documents to evaluate on"},
     {"held-out-text", MLA_FIELD_STRING, AT(held_out_text),

@@ -1,6 +1,7 @@
 #include "train/hugging_face/chat_files.h"
 #include "autograd/base/file.h"
 #include "autograd/schema/fields.h"
+#include "train/hugging_face/tokenizer_files.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -50,11 +51,10 @@ mla_status mla_chat_files_of_checkpoint(mla_context *context, const char *huggin
 /* A text of the folder; NULL where it has no such file. */
 static mla_status read_beside(mla_context *context, const char *tokenizer, const char *name, char **out) {
     char path[PATH_MAX];
-    const char *slash = strrchr(tokenizer, '/');
     int64_t length;
     *out = NULL;
-    snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash - tokenizer + 1) : 0, tokenizer, name);
-    return access(path, F_OK) ? MLA_OK : mla_file_read(context, out, &length, path, LARGEST_TEXT);
+    const mla_status status = mla_beside_tokenizer(context, tokenizer, name, path);
+    return status || access(path, F_OK) ? status : mla_file_read(context, out, &length, path, LARGEST_TEXT);
 }
 
 mla_status mla_chat_files_beside(mla_context *context, const char *tokenizer, mla_chat_files *out) {
@@ -65,6 +65,23 @@ mla_status mla_chat_files_beside(mla_context *context, const char *tokenizer, ml
     if (!status && !out->chat_template)
         status = copy_template(context, json_object_get(out->tokens, "chat_template"), &out->chat_template);
     free(text);
+    return status;
+}
+
+mla_status mla_chat_files_keep(mla_context *context, const char *tokenizer, const char *chat_template, char **out) {
+    char *config = NULL, *program = NULL;
+    json_t *all = json_object(), *json = NULL;
+    *out = NULL;
+    mla_status status = read_beside(context, tokenizer, "tokenizer_config.json", &config);
+    if (!status) status = read_beside(context, tokenizer, "chat_template.jinja", &program);
+    if (!status && config) status = mla_json_parse(context, "tokenizer_config.json: ", config, &json);
+    if (json) json_object_set_new(all, "tokenizer_config.json", json);
+    if (chat_template) json_object_set_new(all, "chat_template.jinja", json_string(chat_template));
+    else if (program) json_object_set_new(all, "chat_template.jinja", json_string(program));
+    if (!status && json_object_size(all) && !(*out = mla_json_text(context, all))) status = mla_error_status(context);
+    json_decref(all);
+    free(config);
+    free(program);
     return status;
 }
 

@@ -17,8 +17,12 @@ void mla_chat_files_free(mla_chat_files *files);
  * what tokenizer_config.json has under chat_template, a text or a list of which "default" is the one. */
 mla_status mla_chat_files_of_checkpoint(mla_context *context, const char *hugging_face, mla_chat_files *out);
 
-/* The same from the folder of a tokenizer.json. */
+/* The same from beside a tokenizer.json, or from a folder that holds one. */
 mla_status mla_chat_files_beside(mla_context *context, const char *tokenizer, mla_chat_files *out);
+
+/* What a checkpoint keeps of the files beside a tokenizer.json; free() it. NULL: there are none. `chat_template`: what
+ * a model is trained with instead of the template there; NULL: that one. */
+mla_status mla_chat_files_keep(mla_context *context, const char *tokenizer, const char *chat_template, char **out);
 
 /* Writes what a checkpoint keeps into a folder, so that mla_chat_files_beside finds it there. */
 mla_status mla_chat_files_write(mla_context *context, const char *hugging_face, const char *folder);

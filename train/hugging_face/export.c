@@ -174,16 +174,19 @@ static mla_status write_config(job *j, mla_export_report *report) {
 static mla_status name_token(const job *j, json_t *config, const char *key, int32_t id) {
     const char *bytes;
     int64_t length;
-    if (id < 0) return MLA_OK;
+    if (id < 0 || json_object_get(config, key)) return MLA_OK;
     const mla_status status = mla_tokenizer_spelling(j->context, j->tokenizer, id, &bytes, &length);
     if (!status) json_object_set_new(config, key, json_stringn(bytes, (size_t)length));
     return status;
 }
 
-/* The least that AutoTokenizer needs to find the tokens at the beginning and the end. */
-static mla_status write_tokenizer_config(const job *j) {
-    json_t *config = json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
-                               (json_int_t)j->model->config.max_position_embeddings, "clean_up_tokenization_spaces", 0);
+/* Of a model that was trained here: what lay beside its tokenizer, and what AutoTokenizer needs besides to find the
+ * tokens at the beginning and the end. */
+static mla_status write_tokenizer_config(const job *j, const json_t *beside) {
+    json_t *config = json_pack("{s:s, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
+                               "clean_up_tokenization_spaces", 0);
+    json_object_update(config, (json_t *)(uintptr_t)beside);
+    json_object_set_new(config, "model_max_length", json_integer(j->model->config.max_position_embeddings));
     mla_status status = name_token(j, config, "bos_token", begin_of(j->tokenizer));
     if (!status) status = name_token(j, config, "eos_token", mla_tokenizer_separator(j->tokenizer));
     if (!status) status = write_json(j->context, j->folder, "tokenizer_config.json", config);
@@ -197,7 +200,8 @@ static mla_status write_tokenizer(const job *j) {
     if (!text) return MLA_OK;
     mla_status status = write_text(j->context, j->folder, "tokenizer.json", text);
     if (status) return status;
-    return config ? write_json(j->context, j->folder, "tokenizer_config.json", config) : write_tokenizer_config(j);
+    if (!config || !json_object_get(j->origin, "config.json")) return write_tokenizer_config(j, config);
+    return write_json(j->context, j->folder, "tokenizer_config.json", config);
 }
 
 static mla_status write_generation_config(const job *j) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LARGEST_CONFIG_FILE = 1 << 24 };
@@ -17,14 +18,22 @@ typedef struct {
     json_t *config;      /* what is in it; NULL where there is none */
 } tokenizer_config;
 
-static mla_status open_config(tokenizer_config *c, const char *tokenizer) {
+mla_status mla_beside_tokenizer(mla_context *context, const char *tokenizer, const char *name, char out[PATH_MAX]) {
     const char *slash = strrchr(tokenizer, '/');
+    struct stat info;
+    const bool folder = !stat(tokenizer, &info) && S_ISDIR(info.st_mode);
+    const int length = folder ? (int)strnlen(tokenizer, PATH_MAX) : slash ? (int)(slash - tokenizer + 1) : 0;
+    if (snprintf(out, PATH_MAX, "%.*s%s%s", length, tokenizer, folder ? "/" : "", name) < PATH_MAX) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", tokenizer);
+}
+
+static mla_status open_config(tokenizer_config *c, const char *tokenizer) {
     char *text = NULL, where[PATH_MAX + 4];
     int64_t length;
-    snprintf(c->path, sizeof c->path, "%.*stokenizer_config.json", slash ? (int)(slash - tokenizer + 1) : 0, tokenizer);
-    if (access(c->path, F_OK)) return MLA_OK;
+    mla_status status = mla_beside_tokenizer(c->context, tokenizer, "tokenizer_config.json", c->path);
+    if (status || access(c->path, F_OK)) return status;
     snprintf(where, sizeof where, "%s: ", c->path);
-    mla_status status = mla_file_read(c->context, &text, &length, c->path, LARGEST_CONFIG_FILE);
+    status = mla_file_read(c->context, &text, &length, c->path, LARGEST_CONFIG_FILE);
     if (!status) status = mla_json_parse(c->context, where, text, &c->config);
     free(text);
     return status;
@@ -131,7 +140,12 @@ static mla_status apply(const tokenizer_config *c, const char *path, mla_tokeniz
 
 mla_status mla_tokenizer_load_files(mla_context *context, mla_tokenizer **out, const char *path) {
     tokenizer_config c = {.context = context};
-    mla_status status = mla_tokenizer_load(context, out, path);
+    char file[PATH_MAX];
+    struct stat info;
+    const bool folder = !stat(path, &info) && S_ISDIR(info.st_mode);
+    *out = NULL;
+    mla_status status = folder ? mla_beside_tokenizer(context, path, "tokenizer.json", file) : MLA_OK;
+    if (!status) status = mla_tokenizer_load(context, out, folder ? file : path);
     if (!status) status = open_config(&c, path);
     if (!status) status = apply(&c, path, out);
     if (status) {

@@ -147,6 +147,7 @@ static mla_status open_file(mla_context *context, mla_dataset *d, const char *pa
     d->held_out = *mla_token_file_stream(d->file, MLA_HELD_OUT);
     d->vocabulary_size = mla_token_file_vocabulary_size(d->file);
     d->tokenizer = mla_token_file_tokenizer(d->file);
+    d->hugging_face = mla_token_file_hugging_face(d->file);
     return take_labels(context, d, path);
 }
 

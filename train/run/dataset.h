@@ -14,8 +14,9 @@ typedef struct {
     mla_token_stream train, held_out;
     mla_packing *packed_train, *packed_held_out; /* NULL: the streams are cut where a sequence ends */
     int64_t vocabulary_size;
-    const char *tokenizer; /* JSON; NULL for a synthetic source */
-    const char *labels;    /* their names, a JSON list; NULL: there are none */
+    const char *tokenizer;    /* JSON; NULL for a synthetic source */
+    const char *hugging_face; /* the files beside it, as a checkpoint keeps them; NULL: there are none */
+    const char *labels;       /* their names, a JSON list; NULL: there are none */
     int64_t label_count;
     char *label_text;     /* "3 labels: earn 284, acq 160, grain 4": how often a few of them are in training */
     float *label_weights; /* (K), of data.class_weights; NULL: all count alike */

@@ -152,6 +152,10 @@ mla_status mla_finetune_check_labels(const mla_finetune *f, const char *labels) 
                     f->path);
 }
 
+const char *mla_finetune_files(const mla_finetune *f, const char *of_data) {
+    return f->adapter || f->hugging_face ? f->hugging_face : of_data;
+}
+
 /* ---- values ---- */
 
 static mla_status make_texts(mla_finetune *f, const mla_decoder *model) {

@@ -34,6 +34,10 @@ mla_status mla_finetune_check_labels(const mla_finetune *finetune, const char *l
 /* MLA_ERROR_ARGUMENT where the tokens were made by another tokenizer than the base's or the teacher's. */
 mla_status mla_finetune_check_tokenizer(const mla_finetune *finetune, const char *tokenizer);
 
+/* What checkpoints keep of Hugging Face's files: those that came with the base or else, `of_data`, with the tokenizer
+ * of the data; NULL: none. An adapter's are its base's. */
+const char *mla_finetune_files(const mla_finetune *finetune, const char *of_data);
+
 /* A run that begins: the base's values into an initialised model, and what its adapters begin with. */
 mla_status mla_finetune_begin(mla_finetune *finetune, mla_decoder *model);
 /* A run that resumes: all values from its checkpoint and, where that is an adapter's, the base, which must be the same

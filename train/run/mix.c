@@ -1,5 +1,6 @@
 #include "train/run/mix.h"
 #include "autograd/base/file.h"
+#include "train/hugging_face/chat_files.h"
 #include "train/run/prepare.h"
 
 #include <errno.h>
@@ -63,19 +64,20 @@ static mla_status train_tokenizer(mla_context *context, const mla_mix *mix, cons
 /* Where text is to be prepared and no tokenizer is named: the file of the one that all parts share; "": as named. */
 static mla_status share_tokenizer(mla_context *context, const mla_mix *mix, const mla_recipe *recipe, const char *dir,
                                   mla_dataset_text text, char path[PATH_MAX]) {
-    const char *json = NULL;
+    const char *json = NULL, *files = NULL;
     bool has_text = false;
     for (int k = 0; k < mix->count; k++) {
         const mla_mix_part *part = &mix->parts[k];
         has_text |= !is_token_file(part);
-        if (!json && is_token_file(part)) json = part->data.tokenizer;
+        if (!json && is_token_file(part)) json = part->data.tokenizer, files = part->data.hugging_face;
     }
     path[0] = '\0';
     if (!has_text || strcmp(recipe->data.tokenizer, "bpe")) return MLA_OK;
     snprintf(path, PATH_MAX, "%s/tokenizer.json", dir);
     if (text == MLA_TEXT_PREPARED || (text == MLA_TEXT_PREPARE_MISSING && !access(path, F_OK))) return MLA_OK;
-    return json ? mla_file_write(context, path, json, (int64_t)strlen(json))
-                : train_tokenizer(context, mix, recipe, path);
+    if (!json) return train_tokenizer(context, mix, recipe, path);
+    const mla_status status = mla_file_write(context, path, json, (int64_t)strlen(json));
+    return status ? status : mla_chat_files_write(context, files, dir);
 }
 
 static mla_status check_tokenizers(mla_context *context, const mla_mix *mix) {
@@ -104,9 +106,12 @@ static mla_status open_parts(mla_context *context, mla_mix *mix, const mla_recip
 mla_status mla_mix_open(mla_context *context, mla_mix *mix, const mla_recipe *recipe, const char *dir,
                         mla_dataset_text text) {
     *mix = (mla_mix){.count = 1};
-    if (recipe->data.mix.count) return open_parts(context, mix, recipe, dir, text);
     mix->parts[0].weight = 1;
-    return mla_dataset_open(context, &mix->parts[0].data, recipe, dir, text);
+    const mla_status status = recipe->data.mix.count
+                                  ? open_parts(context, mix, recipe, dir, text)
+                                  : mla_dataset_open(context, &mix->parts[0].data, recipe, dir, text);
+    if (status || text == MLA_TEXT_PREPARED) return status;
+    return mla_chat_files_write(context, mix->parts[0].data.hugging_face, dir); /* beside its tokenizer.json */
 }
 
 void mla_mix_close(mla_mix *mix) {

@@ -89,10 +89,9 @@ static mla_status make_tokenizer(mla_context *context, mla_text_source *source, 
 
 static mla_status create_chat_encoder(mla_context *context, const mla_prepare_options *options,
                                       const mla_tokenizer *tokenizer, mla_chat_encoder **out) {
-    const bool is_file = strcmp(options->tokenizer, "bytes") && strcmp(options->tokenizer, "bpe");
     mla_chat_files files = {0};
     mla_status status = MLA_OK;
-    if (is_file && options->chat_template == MLA_CHAT_AUTO)
+    if (mla_tokenizer_is_file(options->tokenizer) && options->chat_template == MLA_CHAT_AUTO)
         status = mla_chat_files_beside(context, options->tokenizer, &files);
     const mla_chat_options chat = {options->chat_template, files.chat_template, files.tokens, options->date};
     if (!status) status = mla_chat_encoder_create(context, out, tokenizer, &chat);
@@ -191,22 +190,32 @@ static mla_status encode_all(encoding *e, mla_text_source *source, const mla_tok
     return status;
 }
 
+/* A model that learns conversations by a template that is named speaks by that one afterwards. */
+static mla_status keep_files(mla_context *context, const mla_prepare_options *o, char **out) {
+    const bool named = is_chat(o) && o->chat_template != MLA_CHAT_AUTO;
+    *out = NULL;
+    if (!mla_tokenizer_is_file(o->tokenizer)) return MLA_OK;
+    return mla_chat_files_keep(context, o->tokenizer, named ? mla_chat_template_text(o->chat_template) : NULL, out);
+}
+
 static mla_status write_tokens(mla_context *context, mla_text_source *source, const mla_tokenizer *tokenizer,
                                const mla_prepare_options *o, const char *path, mla_prepare_report *report) {
     mla_token_writer *writer = NULL;
-    char *json = mla_tokenizer_json(context, tokenizer);
-    if (!json) return MLA_ERROR_MEMORY;
+    char *json = mla_tokenizer_json(context, tokenizer), *files = NULL;
+    mla_status status = json ? keep_files(context, o, &files) : MLA_ERROR_MEMORY;
     const mla_token_options options = {.vocabulary_size = mla_tokenizer_vocab_size(tokenizer),
                                        .separator = mla_tokenizer_separator(tokenizer),
                                        .tokenizer = json,
+                                       .hugging_face = files,
                                        .answers = is_chat(o)};
     report->vocabulary_size = options.vocabulary_size;
-    mla_status status = mla_token_writer_create(context, &writer, path, &options);
+    if (!status) status = mla_token_writer_create(context, &writer, path, &options);
     encoding e = {.context = context, .writer = writer, .report = report, .skip = o->bad_lines == MLA_BAD_LINES_SKIP};
     if (!status) status = encode_all(&e, source, tokenizer, o);
     if (!status) status = mla_token_writer_commit(writer);
     mla_token_writer_close(writer);
     free_encoding(&e);
+    free(files);
     free(json);
     return status;
 }

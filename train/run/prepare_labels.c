@@ -3,6 +3,7 @@
 #include "data/labels/split.h"
 #include "data/tokens/token_file.h"
 #include "layers/head/head.h"
+#include "train/hugging_face/chat_files.h"
 #include "train/run/text_sample.h"
 
 #include <stdio.h>
@@ -270,18 +271,23 @@ static mla_status write_tokens(job *j, const char *path) {
                                            [MLA_LABEL_NAMES] = MLA_VALUES,
                                            [MLA_LABEL_NUMBERS] = MLA_VALUES,
                                            [MLA_LABEL_SPANS] = MLA_TAGS};
+    const bool is_file = !j->options->tokenizer_json && mla_tokenizer_is_file(j->options->tokenizer);
     char *json = mla_tokenizer_json(j->context, j->tokenizer), *names = mla_label_set_json(j->context, &j->labels);
+    char *files = NULL;
+    mla_status status = json && names ? MLA_OK : MLA_ERROR_MEMORY;
+    if (!status && is_file) status = mla_chat_files_keep(j->context, j->options->tokenizer, NULL, &files);
     const mla_token_options options = {.vocabulary_size = mla_tokenizer_vocab_size(j->tokenizer),
                                        .separator = mla_tokenizer_separator(j->tokenizer),
                                        .tokenizer = json,
+                                       .hugging_face = files,
                                        .labels = forms[j->options->examples.labels],
                                        .label_width = j->labels.count,
                                        .label_names = names};
-    mla_status status = json && names ? mla_token_writer_create(j->context, &j->writer, path, &options)
-                                      : MLA_ERROR_MEMORY;
+    if (!status) status = mla_token_writer_create(j->context, &j->writer, path, &options);
     j->count = 0;
     if (!status) status = each(j, encode);
     if (!status) status = mla_token_writer_commit(j->writer);
+    free(files);
     free(json);
     free(names);
     return status;

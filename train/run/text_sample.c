@@ -21,6 +21,8 @@ mla_status mla_text_sample_add(mla_context *context, mla_text_sample *s, const c
     return MLA_OK;
 }
 
+bool mla_tokenizer_is_file(const char *name) { return strcmp(name, "bytes") && strcmp(name, "bpe"); }
+
 mla_status mla_tokenizer_make(mla_context *context, const char *name, int64_t vocab_size, const mla_text_sample *sample,
                               mla_tokenizer **out) {
     const mla_bpe_options bpe = {.vocab_size = (int32_t)vocab_size};

@@ -17,7 +17,11 @@ typedef struct {
 mla_status mla_text_sample_add(mla_context *context, mla_text_sample *sample, const char *bytes, int64_t length);
 void mla_text_sample_free(mla_text_sample *sample);
 
-/* The tokenizer that is called so: "bytes"; "bpe", trained on the sample to vocab_size tokens; or a tokenizer.json.
+/* Whether a tokenizer is not made here, but read from a file or folder of this name. */
+bool mla_tokenizer_is_file(const char *name);
+
+/* The tokenizer that is called so: "bytes"; "bpe", trained on the sample to vocab_size tokens; or a tokenizer.json or
+ * the folder of one.
  * Errors: those of the tokenizer; MLA_ERROR_ARGUMENT for one without a token that separates documents. */
 mla_status mla_tokenizer_make(mla_context *context, const char *name, int64_t vocab_size, const mla_text_sample *sample,
                               mla_tokenizer **out);

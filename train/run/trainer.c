@@ -406,7 +406,7 @@ static mla_status trainer_save(trainer *t) {
                                             .labels = t->data->labels,
                                             .adapter = t->base.adapter,
                                             .base = t->base.text,
-                                            .hugging_face = t->base.hugging_face};
+                                            .hugging_face = mla_finetune_files(&t->base, t->data->hugging_face)};
     const double begin = mla_seconds();
     const mla_status status = mla_team_save(t->team, t->saver, content);
     t->paused = mla_seconds() - begin;
