@@ -119,6 +119,7 @@ static mla_status clear(mla_context *context, mla_chat *chat) {
 static mla_status read_line(chat_reader *r) {
     if (!json_is_object(r->line)) return mla_chat_wrong(r, "is no conversation: expected a JSON object");
     mla_status status = check_beside(r);
+    if (!status) status = mla_chat_read_line_weight(r);
     if (!status) status = read_system(r);
     if (!status) status = mla_chat_read_messages(r);
     if (!status) status = check_systems(r);
@@ -133,7 +134,7 @@ mla_status mla_chat_parse(mla_context *context, const char *where, const char *b
     mla_status status = clear(context, chat);
     if (!status) status = parse_json(context, where, bytes, length, &line);
     if (status) return status;
-    chat_reader reader = {context, where, line, fields, chat};
+    chat_reader reader = {.context = context, .where = where, .line = line, .fields = fields, .chat = chat};
     status = read_line(&reader);
     json_decref(line);
     return status;

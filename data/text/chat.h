@@ -11,7 +11,8 @@
  * Beside them: system (a text), tools, documents, chat_template_kwargs. Other keys are taken for notes about the line.
  *
  * A message's content is a text or a list of parts of type text. An answer is not learned where its message says
- * "weight": 0, "train": false, "loss": false or "masked": true. Keys of messages that are not known go to the template.
+ * "weight": 0, "train": false, "loss": false or "masked": true, and none is where the line does. Keys of messages that
+ * are not known go to the template.
  */
 #ifndef MLA_DATA_TEXT_CHAT_H
 #define MLA_DATA_TEXT_CHAT_H

@@ -12,6 +12,7 @@ typedef struct {
     const json_t *line;
     const mla_chat_fields *fields; /* or NULL */
     mla_chat *chat;
+    bool may_learn; /* any of its answers */
 } chat_reader;
 
 mla_status mla_chat_wrong(const chat_reader *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -24,6 +25,8 @@ mla_status mla_chat_read_text(const chat_reader *r, const char *what, const json
 
 /* Appends a message, whose reference is taken, in any case; its keys are read (chat_message.c). */
 mla_status mla_chat_add(chat_reader *r, json_t *message, bool may_learn);
+/* Reads whether the line's answers are to be learned into may_learn. */
+mla_status mla_chat_read_line_weight(chat_reader *r);
 /* A message of this role and content. */
 mla_status mla_chat_say(chat_reader *r, const char *role, json_t *content);
 /* All of a list, as they are written or as ShareGPT has them. */

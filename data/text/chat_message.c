@@ -2,6 +2,7 @@
 #include "data/text/chat_internal.h"
 
 #include <string.h>
+#include <strings.h>
 
 static mla_status wrong_message(const chat_reader *r, const char *what) {
     return mla_chat_wrong(r, "message %lld: %s", (long long)r->chat->count + 1, what);
@@ -48,9 +49,12 @@ static int says(const char *key, const json_t *value) {
     return json_number_value(value) == 1 ? 1 : json_number_value(value) == 0 ? 0 : -1;
 }
 
+static const char *const weight_keys[] = {"weight", "train", "loss", "masked"};
+enum { WEIGHT_KEYS = sizeof weight_keys / sizeof *weight_keys };
+
 static mla_status read_weight(const chat_reader *r, json_t *message, bool is_answer, bool *learned) {
-    static const char *const keys[] = {"weight", "train", "loss", "masked"};
-    for (int i = 0; i < 4; i++) {
+    const char *const *keys = weight_keys;
+    for (int i = 0; i < WEIGHT_KEYS; i++) {
         const json_t *value = json_object_get(message, keys[i]);
         if (!value || json_is_null(value)) continue;
         const int learn = says(keys[i], value);
@@ -71,17 +75,40 @@ static mla_status read_weight(const chat_reader *r, json_t *message, bool is_ans
     return MLA_OK;
 }
 
-/* Others that would say what is learned, if we knew how. */
-static mla_status check_keys(const chat_reader *r, const json_t *message) {
-    static const char *const keys[] = {"mask",         "loss_mask", "loss_weight",   "trainable",
-                                       "train_detail", "training",  "train_on_turn", "learn",
-                                       "ignore",       "skip",      "label",         "function_call"};
+/* What else these keys hold in a line (the name of a split, a measure) says nothing of its answers, but for a weight.
+ */
+mla_status mla_chat_read_line_weight(chat_reader *r) {
+    r->may_learn = true;
+    for (int i = 0; i < WEIGHT_KEYS; i++) {
+        const json_t *value = json_object_get(r->line, weight_keys[i]);
+        const int learn = value ? says(weight_keys[i], value) : -1;
+        if (learn < 0 && i == 0 && json_is_number(value))
+            return mla_chat_wrong(r, "has a \"weight\" other than 0 and 1: a conversation is learned or not");
+        r->may_learn &= learn != 0;
+    }
+    return MLA_OK;
+}
+
+/* Others that would say what is learned, if we knew how, by their words: loss_mask, trainable, compute_loss ... */
+static bool seems_to_say(const char *key) {
+    static const char *const words[] = {"mask", "train", "loss", "learn", "weight"};
+    static const char *const keys[] = {"ignore", "skip", "label", "function_call"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(key, words[i])) return true;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (json_object_get(message, keys[i]))
-            return mla_chat_wrong(r,
-                                  "message %lld: the key \"%s\" is not read here: what is not to be learned has "
-                                  "\"weight\": 0, calls of functions are \"tool_calls\"",
-                                  (long long)r->chat->count + 1, keys[i]);
+        if (!strcasecmp(key, keys[i])) return true;
+    return false;
+}
+
+/* Those that are read are gone by now. */
+static mla_status check_keys(const chat_reader *r, json_t *message) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(message, key, value) if (seems_to_say(key) && !json_is_null(value)) return mla_chat_wrong(
+        r,
+        "message %lld: the key \"%s\" is not read here: what is not to be learned has \"weight\": 0, calls of "
+        "functions are \"tool_calls\"",
+        (long long)r->chat->count + 1, key);
     return MLA_OK;
 }
 
@@ -114,12 +141,12 @@ static void name_reasoning(json_t *message) {
 
 mla_status mla_chat_add(chat_reader *r, json_t *message, bool may_learn) {
     mla_chat *chat = r->chat;
-    bool is_answer = false, learned = may_learn;
+    bool is_answer = false, learned = may_learn && r->may_learn;
     mla_status status = mla_grow(r->context, &chat->learned, &chat->capacity, chat->count + 1, sizeof *chat->learned,
                                  "the messages of a conversation");
     if (!status) status = read_role(r, message, &is_answer);
-    if (!status) status = check_keys(r, message);
     if (!status) status = read_weight(r, message, is_answer, &learned);
+    if (!status) status = check_keys(r, message);
     if (!status) name_reasoning(message);
     if (!status) status = read_content(r, message);
     if (status) return json_decref(message), status;

@@ -65,6 +65,15 @@ bool mla_records_first_is_object(const char *text, int64_t length) {
     return behind >= 0 && skip_blanks(text, end, behind) == end;
 }
 
+int64_t mla_records_first_of_objects(const char *text, int64_t length) {
+    int64_t first = 0;
+    for (int64_t at = skip_blanks(text, length, 0); at < length; at = skip_blanks(text, length, at)) {
+        if (text[at] != '{' || (at = skip_object(text, length, at)) < 0) return 0;
+        if (!first) first = at;
+    }
+    return first;
+}
+
 /* ---- records */
 
 static mla_status wrong(mla_context *context, const mla_records *r, const char *path, const char *what) {
@@ -110,9 +119,19 @@ static mla_status next_element(mla_context *context, mla_records *r, const char 
     return MLA_OK;
 }
 
+/* Of a text that is nothing else. */
+static void next_object(mla_records *r, const char **record, int64_t *size) {
+    go_to(r, skip_blanks(r->text, r->length, r->at));
+    *record = r->text + r->at;
+    r->line = r->next_line;
+    *size = r->at < r->length ? skip_object(r->text, r->length, r->at) - r->at : 0;
+    go_to(r, r->at + *size);
+}
+
 mla_status mla_records_next(mla_context *context, mla_records *r, const char *path, const char **record,
                             int64_t *size) {
     if (r->form == MLA_RECORDS_ELEMENTS) return next_element(context, r, path, record, size);
-    next_line(r, record, size);
+    if (r->form == MLA_RECORDS_OBJECTS) next_object(r, record, size);
+    else next_line(r, record, size);
     return MLA_OK;
 }

@@ -1,4 +1,4 @@
-/* Several documents in one text: lines, or the objects of a JSON array. */
+/* Several documents in one text: lines, the objects of a JSON array, or objects one after the other. */
 #ifndef MLA_DATA_TEXT_RECORDS_H
 #define MLA_DATA_TEXT_RECORDS_H
 
@@ -7,7 +7,8 @@
 typedef enum {
     MLA_RECORDS_NONE, /* the text is one document */
     MLA_RECORDS_LINES,
-    MLA_RECORDS_ELEMENTS /* of an array */
+    MLA_RECORDS_ELEMENTS, /* of an array */
+    MLA_RECORDS_OBJECTS   /* over as many lines as they like */
 } mla_record_form;
 
 /* Whether the name of a file says JSONL: .jsonl, .ndjson or .jsonlines, in any case, and behind it perhaps the ending
@@ -20,6 +21,9 @@ bool mla_records_maybe(const char *name);
 mla_record_form mla_records_form(const char *text, int64_t length);
 /* Whether its first line is a whole JSON object. */
 bool mla_records_first_is_object(const char *text, int64_t length);
+
+/* The end of the first object of a text that is nothing but objects; 0: it is something else. */
+int64_t mla_records_first_of_objects(const char *text, int64_t length);
 
 /* A place between two records. */
 typedef struct {

@@ -64,14 +64,27 @@ static void take_file(mla_text_source *s) {
     s->records.at = s->records.length;
 }
 
-static mla_record_form form_of(const mla_text_source *s) {
+/* JSON that is written over several lines, and has the field: what has not (package.json) is a text itself. */
+static bool is_objects(mla_text_source *s) {
+    const mla_text_content *c = &s->content;
+    const int64_t first = mla_records_first_of_objects(c->text, c->length);
+    const char *text;
+    int64_t size;
+    if (!first) return false;
+    const bool has = !mla_json_field_text(s->context, &s->reader, "", s->field, c->text, first, &text, &size);
+    if (!has) mla_clear_error(s->context);
+    return has;
+}
+
+static mla_record_form form_of(mla_text_source *s) {
     const mla_text_content *c = &s->content;
     if (s->lines || s->jsonl || (s->field && mla_records_named(path_of(s))))
         return mla_records_form(c->text, c->length);
     const bool is_pipe = s->files.items[s->file].spool >= 0;
     if (!s->field || (!is_pipe && !mla_records_maybe(path_of(s)))) return MLA_RECORDS_NONE;
     if (mla_records_form(c->text, c->length) == MLA_RECORDS_ELEMENTS) return MLA_RECORDS_ELEMENTS;
-    return mla_records_first_is_object(c->text, c->length) ? MLA_RECORDS_LINES : MLA_RECORDS_NONE;
+    if (mla_records_first_is_object(c->text, c->length)) return MLA_RECORDS_LINES;
+    return is_objects(s) ? MLA_RECORDS_OBJECTS : MLA_RECORDS_NONE;
 }
 
 /* What is no text is left out, unless somebody asked for it. */

@@ -46,6 +46,11 @@ static const struct {
      "\"train\" is neither yes nor no"},
     {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\", \"loss_mask\": 0}]}",
      "the key \"loss_mask\" is not read here: what is not to be learned has \"weight\": 0"},
+    {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\", \"compute_loss\": false}]}",
+     "the key \"compute_loss\""},
+    {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\", \"isTrained\": false}]}", "the key \"isTrained\""},
+    {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}], \"weight\": 0.5}",
+     "a \"weight\" other than 0 and 1"},
     {"{\"messages\": [{\"role\": \"user\", \"content\": \"b\", \"train\": true}]}", "asks to learn what is no answer"},
     {"{\"conversations\": [{\"from\": \"bard\", \"value\": \"a\"}]}", "message 1: \"bard\" is no \"from\""},
     {"{\"conversations\": [{\"from\": \"gpt\"}]}", "has no \"value\" that is text"},
@@ -165,6 +170,13 @@ static void answers_may_be_kept_from_learning(void **state) {
             " {\"role\": \"assistant\", \"content\": \"c\", \"weight\": 1}]}",
             keys[i]);
         check_render(context, t, MLA_CHAT_CHATML, line, U("a") A("b<|im_end|>") A("[c<|im_end|>]") "|");
+        snprintf(line, sizeof line, "{\"messages\": [{\"role\": \"assistant\", \"content\": \"b\"}], %s}", keys[i]);
+        check_render(context, t, MLA_CHAT_CHATML, line, A("b<|im_end|>") "|");
+        snprintf(
+            line, sizeof line,
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"b\", "
+            "%s}, {\"role\": \"assistant\", \"content\": \"c\"}], \"train\": \"split\", \"loss\": 1.5}",
+            keys[i]);
         check_own(context, t,
                   "{% for m in messages %}{{ m.role }}:{% generation %}{{ m.content }}.{% endgeneration %}{% endfor %}",
                   line, "user:[a.]assistant:b.assistant:[c.]|");

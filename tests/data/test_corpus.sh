@@ -127,8 +127,16 @@ zstd -q <json/c.jsonl >spelled/c.jsonlines.zst
 { printf ' [\n'; sed '$!s/$/ ,/' json/e.jsonl; printf ']\n\n'; } | xz >spelled/e.json.xz
 same json spelled
 "$mla" data show spelled/e.json.xz --format auto --samples 1 | grep -q '⟦bject \[17\] says {"hi"}: \\<|endoftext|>⟧$' || fail "an array"
-printf '{\n  "text": "is not a line"\n}\n' >one.json
-"$mla" data show one.json --format auto | grep -q '"is not a line"' || fail "an object in several lines"
+printf '{\n  "text": "is in lines"\n}\n\n { "text":\n"a } in it" }' >objects.json
+"$mla" data show objects.json --format auto | grep '⟦' | tr -d '\n' >shown
+grep -q '^i⟦s in lines<|endoftext|>⟧a⟦ } in it<|endoftext|>⟧$' shown || fail "objects over several lines: $(cat shown)"
+printf '{\n  "text": "one"\n}\n{\n  "other": "two"\n}' >objects.json
+check 1 'objects.json:4: no field "text"' prepare objects.json --held-out 0 --out no.h5
+for other in '{\n  "name": "package"\n}\n' '{\n  "text": "no end"\n' '{\n  "text": "a"\n}\nand more'; do
+    printf "$other" >one.json
+    "$mla" data show one.json --format auto | grep -q '⟦' || fail "JSON that is no record"
+    "$mla" data show one.json --format auto --json | grep -q '"text":"{\\n' || fail "is not a text itself: $other"
+done
 printf '[{"text": "a"},\n {"other": 1}]' >no.json
 check 1 'no.json:2: no field "text"' prepare no.json --held-out 0 --out no.h5
 printf '[{"text": "a"}\n' >no.json
