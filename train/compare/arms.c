@@ -1,7 +1,7 @@
 #include "train/compare/arms.h"
 #include "autograd/schema/nearest.h"
-#include "layers/attention/latent_attention.h"
 #include "layers/attention/multi_head_attention.h"
+#include "layers/attention/replace.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -10,60 +10,34 @@
 
 /* ---- the arms that have names ---- */
 
-/* Of a configuration in which nothing is left to follow from the rest. */
-static int64_t head_width(const mla_model_config *c) { return c->attention->head_width(c); }
-
-/* Groups of heads, as many as divide the heads and come nearest to a quarter of them; 0: none is between one and all.
- */
-static int64_t usual_groups(const mla_model_config *c) {
-    const int64_t heads = c->num_attention_heads;
-    int64_t best = 0;
-    for (int64_t groups = 2; groups < heads; groups++)
-        if (heads % groups == 0 && (!best || llabs(4 * groups - heads) < llabs(4 * best - heads))) best = groups;
-    return best;
-}
-
-static void make_multi_head(mla_model_config *c, int64_t groups) {
-    c->head_dim = head_width(c);
-    c->num_key_value_heads = groups;
-    c->attention = &mla_multi_head_kind;
-    c->kv_lora_ranks = (mla_ints){0};
-}
-
 static mla_status make_mha(mla_context *context, mla_model_config *c) {
     (void)context;
-    make_multi_head(c, c->num_attention_heads);
+    mla_replace_by_multi_head(c, c->num_attention_heads);
     return MLA_OK;
 }
 
 static mla_status make_mqa(mla_context *context, mla_model_config *c) {
     (void)context;
-    make_multi_head(c, 1);
+    mla_replace_by_multi_head(c, 1);
     return MLA_OK;
 }
 
 static mla_status make_gqa(mla_context *context, mla_model_config *c) {
     const bool has_groups = c->attention == &mla_multi_head_kind && c->num_key_value_heads > 1 &&
                             c->num_key_value_heads < c->num_attention_heads;
-    const int64_t groups = has_groups ? c->num_key_value_heads : usual_groups(c);
+    const int64_t groups = has_groups ? c->num_key_value_heads : mla_usual_groups(c);
     if (!groups)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
                         "gqa: %lld heads cannot share keys and values in groups, as nothing but 1 divides them: set "
                         "another model.num_attention_heads, or leave gqa out of --arms",
                         (long long)c->num_attention_heads);
-    make_multi_head(c, groups);
+    mla_replace_by_multi_head(c, groups);
     return MLA_OK;
 }
 
 static mla_status make_mla(mla_context *context, mla_model_config *c) {
     (void)context;
-    if (c->attention == &mla_latent_kind) return MLA_OK;
-    const int64_t width = head_width(c);
-    c->attention = &mla_latent_kind;
-    c->q_lora_rank = 0;
-    c->qk_nope_head_dim = c->v_head_dim = width;
-    c->qk_rope_head_dim = c->position == MLA_POSITION_ROPE ? width / 4 * 2 : 0;
-    c->kv_lora_rank = 2 * width - width / 4 * 2;
+    mla_replace_by_latent(c);
     return MLA_OK;
 }
 

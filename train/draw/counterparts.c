@@ -1,6 +1,6 @@
 #include "train/draw/counterparts.h"
 #include "layers/attention/latent_attention.h"
-#include "layers/attention/multi_head_attention.h"
+#include "layers/attention/replace.h"
 #include "layers/decoder.h"
 
 #include <math.h>
@@ -12,31 +12,21 @@
 
 /* LongRoPE has a factor for each wave length, and so is for one width only. */
 static void drop_factors(mla_model_config *c) {
-    if (c->rope_scaling.type == MLA_ROPE_SCALING_LONGROPE) c->rope_scaling = (mla_rope_scaling){0};
+    if (c->rope_scaling.type == MLA_ROPE_SCALING_LONGROPE) c->rope_scaling.type = MLA_ROPE_SCALING_NONE;
 }
 
 static mla_model_config with_groups(const mla_model_config *own, int64_t groups) {
     mla_model_config c = *own;
-    c.head_dim = own->attention->head_width(own);
-    c.attention = &mla_multi_head_kind;
-    c.num_key_value_heads = groups;
-    c.kv_lora_ranks = (mla_ints){0};
-    if (own->attention == &mla_multi_head_kind) return c;
-    c.qk_norm = false;
+    mla_replace_by_multi_head(&c, groups);
+    if (own->attention == c.attention) return c;
     drop_factors(&c);
     if (c.head_dim % 2 && c.position == MLA_POSITION_ROPE) c.position = MLA_POSITION_NONE;
     return c;
 }
 
 static mla_model_config supposed_latent(const mla_model_config *own) {
-    const int64_t head = own->attention->head_width(own);
     mla_model_config c = *own;
-    c.attention = &mla_latent_kind;
-    c.qk_nope_head_dim = c.v_head_dim = head;
-    c.qk_rope_head_dim = c.position != MLA_POSITION_ROPE ? 0 : head < 4 ? 2 : head / 4 * 2;
-    c.kv_lora_rank = 2 * head - c.qk_rope_head_dim;
-    c.q_lora_rank = 0;
-    c.qk_norm = c.qkv_bias = false;
+    mla_replace_by_latent(&c);
     drop_factors(&c);
     return c;
 }
@@ -47,10 +37,7 @@ bool mla_has_latent(const mla_model_config *c) { return c->attention == &mla_lat
 static int64_t usual_groups(const mla_model_config *own) {
     const int64_t heads = own->num_attention_heads, kept = own->num_key_value_heads;
     if (!mla_has_latent(own) && kept > 1 && kept < heads) return kept;
-    int64_t best = 0;
-    for (int64_t groups = 2; groups < heads; groups++)
-        if (heads % groups == 0 && (!best || llabs(4 * groups - heads) < llabs(4 * best - heads))) best = groups;
-    return best;
+    return mla_usual_groups(own);
 }
 
 static mla_counterpart grouped(const mla_model_config *own, int64_t groups) {

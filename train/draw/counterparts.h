@@ -17,9 +17,9 @@ typedef struct {
 } mla_counterpart;
 
 /* MHA first, then GQA and MQA where the heads allow them, then MLA. The model itself is one of them: a latent model the
- * MLA, a multi-head model whichever it is. Its MLA is then a supposed one, that of `mla compare`
- * (train/compare/arms.h): it caches as much as MQA. GQA has the model's groups, or as many as come nearest to a quarter
- * of the heads. Errors: those of mla_model_config_check. */
+ * MLA, a multi-head model whichever it is. Its MLA is then a supposed one, which caches as much as MQA
+ * (layers/attention/replace.h). GQA has the model's groups, or as many as come nearest to a quarter of the heads.
+ * Errors: those of mla_model_config_check. */
 mla_status mla_counterparts(mla_context *context, const mla_model_config *own, mla_counterpart *out, int *count);
 
 typedef struct {
