@@ -42,6 +42,23 @@ for model in run heads; do
     same "$model: which is it" "$(line_of $own this_model <cache.json)" true
 done
 
+# Models of all kinds: a file of recipe, and what the picture of its RoPE must have.
+while read -r name model; do
+    echo "{model: {hidden_size: 64, num_hidden_layers: 3, num_attention_heads: 4, vocab_size: 99, $model}, data: {source: texts}, train: {steps: 1, sequence: 64}}" >"$name.yaml"
+    for picture in cache flow compare rope; do check 0 "" "$mla" draw $picture "$name.yaml" --out odd.svg; done
+done <<'KINDS'
+ranks kv_lora_ranks: [7, 9, 20], kv_lora_rank: 20, qk_nope_head_dim: 16, qk_rope_head_dim: 8
+normed kv_lora_rank: 24, qk_nope_head_dim: 16, qk_rope_head_dim: 8, qk_norm: true, head_dim: 16, num_key_value_heads: 2
+odd_heads kv_lora_rank: 20, qk_nope_head_dim: 15, qk_rope_head_dim: 8
+groups attention: multi_head, num_key_value_heads: 2, qk_norm: true
+narrow attention: multi_head, head_dim: 2
+longrope attention: multi_head, rope_scaling: {type: longrope, factor: 2, original_max_position_embeddings: 512, short_factor: [1, 1, 1, 1, 1, 1, 1, 1], long_factor: [1, 1, 1, 1, 1, 1, 1, 4]}, max_position_embeddings: 1024
+KINDS
+check 0 '"wavelength_in_long_texts":79476' "$mla" draw rope longrope.yaml --json
+echo '{model: {causal: false, vocab_size: 99}, data: {source: texts}, train: {steps: 1}}' >both.yaml
+check 2 "a model with causal: false caches nothing" "$mla" draw cache both.yaml --json
+check 0 '"decode_flops":null' "$mla" draw compare both.yaml --json
+
 # The flow: what goes in and out of each matrix, as mla info --params has them; FLOPs of T = 32 tokens.
 "$mla" draw flow run --json --tokens 32 >flow.json
 for matrix in 'q_proj 40 32' 'kv_a_proj_with_mqa 12 32' 'kv_b_proj 48 8' 'o_proj 32 16'; do

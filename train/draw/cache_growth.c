@@ -64,18 +64,32 @@ static mla_ink ink_of(const json_t *line) {
 
 static bool is_own(const json_t *line) { return json_is_true(json_object_get(line, "this_model")); }
 
-static void draw_line(mla_canvas *canvas, const mla_chart *c, const json_t *line) {
+static void draw_line(mla_canvas *canvas, const mla_chart *c, const json_t *line, bool dashed) {
     const double bytes = mla_figure_number(line, "bytes_per_token");
     const double x[] = {c->x.first, c->x.last}, y[] = {x[0] * bytes, x[1] * bytes};
-    mla_chart_curve(canvas, c, 2, x, y, (mla_stroke){.ink = ink_of(line), .width = is_own(line) ? 5 : 2});
+    mla_chart_curve(canvas, c, 2, x, y,
+                    (mla_stroke){.ink = ink_of(line), .width = is_own(line) ? 5 : 2, .dashed = dashed});
 }
 
-/* The model's own first, and thick: so another one of the same bytes is seen on it. */
+/* Whether one before line i, not the model's own, takes the same bytes. */
+static bool covers_another(const json_t *lines, int64_t i) {
+    const double bytes = mla_figure_number(mla_figure_at(lines, i), "bytes_per_token");
+    for (int64_t k = 0; k < i; k++) {
+        const json_t *other = mla_figure_at(lines, k);
+        if (!is_own(other) && mla_figure_number(other, "bytes_per_token") == bytes) return true;
+    }
+    return false;
+}
+
+/* The model's own first, and thick, so that another one of the same bytes is seen on it; of others, the later one is
+ * dashed. */
 static void draw_lines(mla_canvas *canvas, const mla_chart *c, const json_t *f) {
     const json_t *lines = mla_figure_list(f, "lines");
     for (int own = 1; own >= 0; own--)
-        for (int64_t i = 0; i < mla_figure_count(f, "lines"); i++)
-            if (is_own(mla_figure_at(lines, i)) == own) draw_line(canvas, c, mla_figure_at(lines, i));
+        for (int64_t i = 0; i < mla_figure_count(f, "lines"); i++) {
+            const json_t *line = mla_figure_at(lines, i);
+            if (is_own(line) == own) draw_line(canvas, c, line, !own && covers_another(lines, i));
+        }
 }
 
 static double most_bytes(const json_t *f) {

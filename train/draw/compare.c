@@ -1,11 +1,10 @@
 /* Multi-head attention and this model's side by side: what is cached, how positions come in, what it takes to compute.
  */
+#include "layers/attention/attention.h"
 #include "train/draw/counterparts.h"
 #include "train/draw/figures.h"
 #include "train/draw/picture.h"
 #include "train/log/progress.h"
-
-#include "layers/attention/attention.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -79,6 +78,8 @@ static double compare_height(const json_t *f) {
 
 static const json_t *column_at(const json_t *f, int i) { return mla_figure_at(mla_figure_list(f, "columns"), i); }
 
+static const char *plural(double count) { return count == 1 ? "" : "s"; }
+
 /* The larger of a figure in both columns. */
 static double larger(const json_t *f, const char *key) {
     return fmax(mla_figure_number(column_at(f, 0), key), mla_figure_number(column_at(f, 1), key));
@@ -118,7 +119,7 @@ static void draw_cached(mla_canvas *canvas, const json_t *f, const json_t *colum
     if (second > 0) draw_cached_part(canvas, x, CACHED_TOP + 100, second * scale, parts, ink, texts[1]);
     mla_bytes_text(total, sizeof bytes, bytes);
     mla_canvas_print(canvas, x, CACHED_TOP + 176, &(mla_lettering){.bold = true, .room = INNER},
-                     "%.0f layer%s: %.0f bytes a token (%s)", layers, layers == 1 ? "" : "s", total, bytes);
+                     "%.0f layer%s: %.0f bytes a token (%s)", layers, plural(layers), total, bytes);
 }
 
 static void position_text(const json_t *column, size_t size, char *out) {
@@ -200,7 +201,7 @@ static void draw_column(mla_canvas *canvas, const json_t *f, int i) {
                      : i ? ", as this model could have it"
                          : "");
     draw_panel(canvas, x, CACHED_TOP, 194,
-               ranks_differ ? "Cached of a token in the first layer" : "Cached of a token in a layer");
+               ranks_differ ? "Cached per token in the first layer" : "Cached per token and layer");
     draw_cached(canvas, f, column, x + 20, ink);
     draw_panel(canvas, x, POSITIONS_TOP, 154, "Positions: one query head");
     draw_positions(canvas, f, column, x + 20, ink);
@@ -210,13 +211,14 @@ static void draw_column(mla_canvas *canvas, const json_t *f, int i) {
 }
 
 static void draw_compare(mla_canvas *canvas, const json_t *f) {
+    const double layers = mla_figure_number(f, "layers"), heads = mla_figure_number(f, "heads");
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000},
-                     "Multi-head attention beside: %s", mla_figure_text(f, "model"));
+                     "Multi-head attention side by side with: %s", mla_figure_text(f, "model"));
     mla_canvas_print(
         canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
-        "%.0f layers of %.0f heads; all else in the model is the same. Costs are those that its operations "
+        "%.0f layer%s of %.0f head%s; all else in the model is the same. Costs are those that its operations "
         "state, in f32.",
-        mla_figure_number(f, "layers"), mla_figure_number(f, "heads"));
+        layers, plural(layers), heads, plural(heads));
     draw_column(canvas, f, 0);
     draw_column(canvas, f, 1);
     mla_canvas_text(canvas, 40, HEIGHT - 14, &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = 1000},

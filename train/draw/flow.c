@@ -161,7 +161,7 @@ static size_t append_shape(const json_t *step, bool second, size_t size, char *o
 }
 
 static void shape_text(const json_t *step, mla_attention_step which, size_t size, char *out) {
-    size_t used = (size_t)snprintf(out, size, "gives %s ", given[which][0]);
+    size_t used = (size_t)snprintf(out, size, "gives %s%s", given[which][0], *given[which][0] ? " " : "");
     used += append_shape(step, false, size - used, out + used);
     if (mla_figure_number(step, "second_width") <= 0) return;
     used += (size_t)snprintf(out + used, size - used, ",  %s ", given[which][1]);
@@ -272,10 +272,12 @@ static void draw_notes(mla_canvas *canvas, const json_t *f) {
     if (measured)
         snprintf(
             text, sizeof text,
-            "Bars: time, beside the longest. Times are the middle of several runs with %.0f threads and %s weights; "
+            "Bars: time, relative to the slowest step. Times are the middle of several runs with %.0f threads and %s weights; "
             "errors are of bf16 against f32, with all that came before.%s",
             mla_figure_number(f, "threads"), initial ? "initial" : "the model's", one);
-    else snprintf(text, sizeof text, "Bars: FLOPs, beside the most. --measure adds times and errors.%s", one);
+    else
+        snprintf(text, sizeof text,
+                 "Bars: FLOPs, relative to the step with the most. --measure adds times and errors.%s", one);
     mla_canvas_paragraph(canvas, 40, mla_canvas_height(canvas) - 38,
                          &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = 1000}, text);
 }

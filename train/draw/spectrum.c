@@ -24,13 +24,27 @@ typedef struct {
     int64_t layers;
 } gatherer;
 
+/* gram += cᵀ c, in double precision throughout: the small values of a spectrum are what is left of large ones. */
+static void add_products(mla_context *context, const mla_tensor *c, double *gram) {
+    const int64_t count = mla_rows(c), rank = mla_width(c);
+    double *rows = mla_matrix_create(context, count, rank), *columns = mla_matrix_create(context, rank, count);
+    double *part = mla_matrix_create(context, rank, rank);
+    const bool enough = rows && columns && part;
+    for (int64_t i = 0; enough && i < count * rank; i++) {
+        rows[i] = (double)mla_row(c, 0)[i];
+        columns[i % rank * count + i / rank] = rows[i];
+    }
+    if (enough) mla_matrix_multiply(context, rank, rank, count, columns, rows, false, part);
+    for (int64_t i = 0; enough && i < rank * rank; i++) gram[i] += part[i];
+    free(rows);
+    free(columns);
+    free(part);
+}
+
 static void gather(void *user, mla_tape *tape, const mla_attention_sight *sight) {
-    gatherer *g = user;
+    const gatherer *g = user;
     (void)tape;
-    if (sight->step != MLA_STEP_LATENT) return;
-    const mla_tensor *c = sight->first;
-    const int64_t rank = mla_width(c);
-    mla_matrix_add_products(g->context, mla_rows(c), rank, c->data, rank, c->data, g->grams[sight->layer]);
+    if (sight->step == MLA_STEP_LATENT) add_products(g->context, sight->first, g->grams[sight->layer]);
 }
 
 static mla_status create_grams(gatherer *g, const mla_model_config *config) {
