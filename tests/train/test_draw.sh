@@ -79,6 +79,16 @@ near "$(line_of keys ms <flow.json)" 500 499.9999 || fail "flow: the keys took $
 grep -qF '"pairs":[{"dimensions":[16,17],"wavelength":6.2831' rope.json || fail "rope: the first pair: $(cat rope.json)"
 grep -qF '{"dimensions":[18,19],"wavelength":628.31' rope.json || fail "rope: the second pair: $(cat rope.json)"
 
+# The latents of what the run held out, by itself or named by the recipe: 8 values a layer, from the largest down.
+tiny_run named data.tokens=run/tokens.h5
+for model in run named; do
+    "$mla" draw spectrum $model --json >spectrum.json
+    grep -o '"singular_values":\[[^]]*' spectrum.json | tr -d '[' | cut -d: -f2 | awk -F, '
+        { for (i = 2; i <= NF; i++) if (!($i > 0 && $i <= $(i - 1))) wrong = 1; if (NF != 8) wrong = 1 }
+        END { exit wrong || NR != 2 }' || fail "spectrum of $model: $(cat spectrum.json)"
+    same "tokens that $model held out" "$(value tokens <spectrum.json)" "$(sed -n 's/.*"held_out":{[^}]*"tokens":\([0-9]*\).*/\1/p' <("$mla" info run/tokens.h5 --json))"
+done
+
 # Weights of attention are shares, of what causal attention sees; a token's text is that of the tokenizer.
 "$mla" draw attention run "${sentence[@]}" --layer 1 --head 1 --json >attention.json
 grep -o '\[[0-9.e,-]*\]' attention.json | tr -d '[]' | awk -F, '
@@ -95,6 +105,8 @@ check 2 "--out cache.pdf: a picture is FILE.svg or FILE.png" "$mla" draw cache r
 check 1 "nowhere/cache.svg" "$mla" draw cache run --out nowhere/cache.svg
 check 2 "no file of this name, and no recipe" "$mla" draw cache nothing --json
 check 2 "which has no latent" "$mla" draw spectrum heads --text texts --json
+cp run/step-00000003.h5 alone.h5
+check 2 "alone.h5: there is no tokens.h5 beside it" "$mla" draw spectrum alone.h5 --json
 check 2 "there is no tokens.h5" "$mla" draw spectrum still --json
 check 2 "its position is none" "$mla" draw rope still --json
 check 2 "made of trained weights" "$mla" draw spectrum mla-small --json

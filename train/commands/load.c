@@ -2,7 +2,6 @@
 #include "data/text/text_source.h"
 #include "train/adapter/adapter.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +78,22 @@ void mla_loaded_close(mla_loaded *l) {
     mla_tokenizer_destroy(l->tokenizer);
     mla_decoder_destroy(l->model);
     mla_checkpoint_close(l->checkpoint);
+}
+
+void mla_loaded_folder(const mla_loaded *l, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s", mla_checkpoint_path(l->checkpoint));
+    char *slash = strrchr(out, '/');
+    if (slash) slash[slash == out] = '\0';
+    else snprintf(out, PATH_MAX, ".");
+}
+
+void mla_loaded_own_tokens(const mla_loaded *l, const mla_recipe *recipe, char out[PATH_MAX]) {
+    char dir[PATH_MAX];
+    mla_loaded_folder(l, dir);
+    const bool named = recipe->data.tokens != NULL;
+    const int length = named ? snprintf(out, PATH_MAX, "%s", recipe->data.tokens)
+                             : snprintf(out, PATH_MAX, "%s/tokens.h5", dir);
+    if (length >= PATH_MAX || (!named && access(out, F_OK))) *out = '\0';
 }
 
 mla_status mla_loaded_save(mla_context *context, const mla_loaded *l, const mla_decoder *model, const char *path) {

@@ -5,6 +5,9 @@
 #include "data/tokenizer/tokenizer.h"
 #include "data/tokens/token_file.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/recipe/recipe.h"
+
+#include <limits.h>
 
 typedef struct {
     mla_checkpoint *checkpoint;
@@ -34,6 +37,12 @@ typedef struct {
 /* The caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no checkpoint is named. */
 mla_status mla_load_model(mla_context *context, mla_loaded *out, const mla_load_options *options);
 void mla_loaded_close(mla_loaded *loaded);
+
+/* The folder that the checkpoint lies in. */
+void mla_loaded_folder(const mla_loaded *loaded, char out[PATH_MAX]);
+/* Where the tokens are that the run of this recipe made the checkpoint from: the file that it names, or tokens.h5
+ * beside the checkpoint; "" where there is none. */
+void mla_loaded_own_tokens(const mla_loaded *loaded, const mla_recipe *recipe, char out[PATH_MAX]);
 
 /* Writes a checkpoint of `model`, which was made of what is loaded and takes along what goes with that: recipe,
  * tokenizer, labels, and what Hugging Face's files had beside it. Errors: mla_checkpoint_save's. */

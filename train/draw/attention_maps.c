@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TOKENS = 256, MOST_MAPS = 256 };
+enum { MOST_TOKENS = 256, MOST_MAPS = 256, MOST_WEIGHTS = 1 << 21 };
 
 /* ---- figures */
 
@@ -122,10 +122,12 @@ static mla_status check_sizes(const mla_picture_subject *s, const mla_picture_op
                         "the text has %lld tokens, and maps of at most %lld can be drawn%s: give a shorter text",
                         (long long)s->count, (long long)most,
                         most < MOST_TOKENS ? " (the model's max_position_embeddings)" : "");
-    if (maps <= MOST_MAPS) return MLA_OK;
-    return mla_fail(s->context, MLA_ERROR_ARGUMENT,
-                    "%lld layers of %lld heads are too many maps for one picture: choose with --layer or --head",
-                    (long long)c->num_hidden_layers, (long long)c->num_attention_heads);
+    if (maps <= MOST_MAPS && maps * s->count * s->count <= MOST_WEIGHTS) return MLA_OK;
+    return mla_fail(
+        s->context, MLA_ERROR_ARGUMENT,
+        "%lld maps of %lld tokens are too many for one picture: choose with --layer and --head, or give a shorter "
+        "text",
+        (long long)maps, (long long)s->count);
 }
 
 static mla_status attention_figures(const mla_picture_subject *s, const mla_picture_options *o, json_t *out) {

@@ -156,8 +156,8 @@ void mla_canvas_box(mla_canvas *c, mla_rect r, mla_ink fill, double strength, ml
     cairo_new_path(c->cairo);
 }
 
-/* Pixels of one cell: several, so that a viewer that smooths pictures leaves the cells apart. */
-enum { CELL_PIXELS = 8, LARGEST_GRID = 2048 };
+/* A grid has about so many pixels: several a cell, so that a viewer that smooths pictures leaves the cells apart. */
+enum { GRID_PIXELS = 768 };
 
 static void fill_cell(unsigned char *pixels, int stride, int64_t row, int64_t column, int side, const double rgb[3]) {
     const uint32_t value = ((uint32_t)(rgb[0] * 255 + 0.5) << 16) | ((uint32_t)(rgb[1] * 255 + 0.5) << 8) |
@@ -168,7 +168,8 @@ static void fill_cell(unsigned char *pixels, int stride, int64_t row, int64_t co
 }
 
 void mla_canvas_cells(mla_canvas *c, mla_rect r, int64_t rows, int64_t columns, const double *strengths, mla_ink ink) {
-    const int side = rows * CELL_PIXELS > LARGEST_GRID || columns * CELL_PIXELS > LARGEST_GRID ? 1 : CELL_PIXELS;
+    const int64_t most = rows > columns ? rows : columns;
+    const int side = most < GRID_PIXELS ? (int)(GRID_PIXELS / most) : 1;
     const int width = (int)columns * side, height = (int)rows * side;
     cairo_surface_t *image = cairo_image_surface_create(CAIRO_FORMAT_RGB24, width, height);
     unsigned char *pixels = cairo_image_surface_get_data(image);

@@ -85,25 +85,17 @@ static mla_status open_tokens(const mla_call *call, const mla_loaded *l, const c
     return MLA_OK;
 }
 
-static void folder_of(const mla_checkpoint *checkpoint, char out[PATH_MAX]) {
-    snprintf(out, PATH_MAX, "%s", mla_checkpoint_path(checkpoint));
-    char *slash = strrchr(out, '/');
-    if (slash) slash[slash == out] = '\0';
-    else snprintf(out, PATH_MAX, ".");
-}
-
 /* The held-out data of the run that made the checkpoint. */
 static mla_status open_own(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m) {
-    char dir[PATH_MAX], path[PATH_MAX + 16];
-    folder_of(l->checkpoint, dir);
-    snprintf(path, sizeof path, "%s/tokens.h5", dir);
-    if (recipe->data.tokens) return open_tokens(call, l, recipe->data.tokens, m);
-    if (!access(path, F_OK)) return open_tokens(call, l, path, m);
+    char dir[PATH_MAX], path[PATH_MAX];
+    mla_loaded_own_tokens(l, recipe, path);
+    if (*path) return open_tokens(call, l, path, m);
     if (!recipe->data.synthetic.tokens)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "%s: there is no tokens.h5 beside it; name what to evaluate "
                         "on: --tokens FILE.h5, or text files",
                         mla_checkpoint_path(l->checkpoint));
+    mla_loaded_folder(l, dir);
     const mla_status status = mla_dataset_open(call->context, &m->own, recipe, dir, MLA_TEXT_PREPARE_MISSING);
     m->stream = m->own.held_out;
     m->entropy = m->own.entropy;
@@ -223,7 +215,7 @@ static mla_status measure_part(const mla_call *call, const mla_loaded *l, const 
                                eval_part *part) {
     char dir[PATH_MAX], path[PATH_MAX + 32];
     material m = {.entropy = NAN};
-    folder_of(l->checkpoint, dir);
+    mla_loaded_folder(l, dir);
     mla_status status = mla_recipe_mix_entry(call->context, "", recipe->data.mix.items[k], &part->path, &part->weight);
     if (status) return status;
     if (mla_ends_with(part->path, ".h5")) snprintf(path, sizeof path, "%s", part->path);
@@ -312,7 +304,7 @@ static mla_status evaluate_labels(const mla_call *call, const mla_loaded *l, con
         .sequence = o->sequence ? o->sequence
                                 : eval_smaller(recipe->train.sequence, l->model->config.max_position_embeddings),
         .json = o->json};
-    folder_of(l->checkpoint, dir);
+    mla_loaded_folder(l, dir);
     snprintf(path, sizeof path, "%s/tokens.h5", dir);
     if (strcmp(o->field, "text")) labels.field = o->field;
     if (o->tokens && call->operands->count)

@@ -107,12 +107,19 @@ static mla_status take_texts(mla_opened_subject *o, const mla_list *text, const 
 
 /* What the run that made the checkpoint held out. */
 static mla_status take_held_out(mla_opened_subject *o) {
-    char path[PATH_MAX + 16];
-    const char *checkpoint = mla_checkpoint_path(o->loaded.checkpoint), *slash = strrchr(checkpoint, '/');
-    snprintf(path, sizeof path, "%.*stokens.h5", slash ? (int)(slash + 1 - checkpoint) : 0, checkpoint);
-    if (!access(path, F_OK)) return take_token_file(o, path, MLA_HELD_OUT);
+    char path[PATH_MAX];
+    mla_recipe recipe;
+    mla_context *context = o->subject.context;
+    const char *checkpoint = mla_checkpoint_path(o->loaded.checkpoint),
+               *json = mla_checkpoint_recipe(o->loaded.checkpoint);
+    const mla_status status = json ? mla_recipe_parse_json(context, checkpoint, json, &recipe)
+                                   : mla_recipe_default(context, &recipe);
+    if (status) return status;
+    mla_loaded_own_tokens(&o->loaded, &recipe, path);
+    mla_recipe_free(&recipe);
+    if (*path) return take_token_file(o, path, MLA_HELD_OUT);
     return mla_fail(
-        o->subject.context, MLA_ERROR_ARGUMENT,
+        context, MLA_ERROR_ARGUMENT,
         "%s: there is no tokens.h5 beside it, of which the held-out text would be read: name a text with --text",
         checkpoint);
 }
