@@ -27,7 +27,8 @@ one=whole/mha/lr-0.001-seed-1
 [ "$(wc -l <whole/comparison.csv)" -eq 3 ] || fail "the CSV: $(cat whole/comparison.csv)"
 near "$("$mla" train --resume $one --json 2>&1 | value held_out_loss)" "$(result $one held_out_loss)" 0 || fail "the loss is not the run's"
 [ "$(result $one cache_bytes_per_token)" -eq $((2 * 2 * 32 * 4)) ] || fail "the cache: $(cat $one/result.json)"
-grep -q "seed: 1" $one/recipe.yaml || fail "the data has no seed of its own: $(grep seed $one/recipe.yaml)"
+seeds=$(grep -h " seed: " whole/mla/lr-*-seed-2/recipe.yaml | sort | tr -d '\n ')
+[ "$seeds" = seed:1seed:2 ] || fail "the data has no seed of its own: $seeds"
 
 # again: nothing is made again; then two more seeds, which are all that is made
 times=$(stat -c %Y%y whole/*/*/metrics.jsonl)
@@ -67,6 +68,7 @@ check 2 "expected K/N with K from 1 to N" compare --out parts --only 3/2
 # a rate at which an arm diverges is none of those to choose from
 mild=(--arms mla --lr 1e-3,10 --seeds 1 --decode 0 --set optim.weight_decay=10 --set train.max_skipped=1)
 check 0 "mla: its best learning rate is at the edge" compare "${mild[@]}" --set train.steps=60 --out wild
+[[ $printed = *"warning: mla/lr-10-seed-1: step "*" is not a finite number"* ]] || fail "what a run warns of is lost: $printed"
 [ "$(result wild/mla/lr-10-seed-1 diverged)" = true ] || fail "lr 10 does not diverge: $(cat wild/mla/lr-10-seed-1/result.json)"
 
 # what cannot be

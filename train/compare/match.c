@@ -60,8 +60,7 @@ static mla_status amount_at(const matching *m, int64_t width, double *out) {
     return status;
 }
 
-/* Which of two arms has what is matched to a whole width more or less of the feed-forward, is not said but by figures.
- */
+/* `least`: what the arm has with a feed-forward of width 1. */
 static mla_status out_of_reach(const matching *m, double least) {
     const double wanted = amount_of(m->first, m->flops);
     const char *what = m->flops ? "training FLOPs a token" : "parameters";
