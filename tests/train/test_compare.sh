@@ -36,6 +36,9 @@ check 0 "minus mha" compare --out whole
 [[ $printed != *"run "*" of "* ]] || fail "a finished comparison runs again: $printed"
 [ "$times" = "$(stat -c %Y%y whole/*/*/metrics.jsonl)" ] || fail "a finished run was touched"
 cp -r whole more
+rm more/*/lr-0.001-seed-1/result.json # killed when the run was over, but not yet measured
+check 0 "run 5 of 6" compare --out more
+same_table whole more || fail "a run that is measured again has another result: $(diff <(table_of whole) <(table_of more))"
 check 0 "run 8 of 8" compare --out more --seeds 3
 [ "$(grep -c '^run ' <<<"$printed")" -eq 2 ] || fail "one more seed makes other runs: $printed"
 

@@ -158,7 +158,8 @@ static mla_status train(mla_context *context, const mla_trial *t, const mla_tria
 
 /* ---- what it has become ---- */
 
-/* The median speed of the steps, and how long they took together. */
+/* The loss of the last step, the median speed of all and how long they took together; and how many in a row were
+ * skipped at the end. */
 static mla_status read_metrics(mla_context *context, const mla_trial *t, mla_trial_result *out, int64_t *last,
                                int64_t *skipped) {
     char path[PATH_MAX];
@@ -175,6 +176,7 @@ static mla_status read_metrics(mla_context *context, const mla_trial *t, mla_tri
         *skipped = all[i].skipped ? *skipped + 1 : 0;
     }
     if (count) *last = all[count - 1].step;
+    out->loss = count ? all[count - 1].loss : NAN;
     out->tokens_per_second = speeds && count ? mla_median(speeds, count) : NAN;
     free(speeds);
     free(all);
@@ -200,10 +202,8 @@ static mla_status read_printed(mla_context *context, const mla_trial *t, const c
     json_t *json = NULL;
     mla_trial_name(t, sizeof name, name);
     const mla_status status = mla_json_parse(context, name, text ? text : "", &json);
-    const json_t *loss = json_object_get(json, "loss"), *held_out = json_object_get(json, "held_out_loss"),
-                 *bits = json_object_get(json, "bits_per_byte");
+    const json_t *held_out = json_object_get(json, "held_out_loss"), *bits = json_object_get(json, "bits_per_byte");
     out->step = json_integer_value(json_object_get(json, "step"));
-    out->loss = json_is_number(loss) ? json_number_value(loss) : NAN;
     out->held_out_loss = json_is_number(held_out) ? json_number_value(held_out) : NAN;
     out->bits_per_byte = json_is_number(bits) ? json_number_value(bits) : NAN;
     out->peak_memory = json_integer_value(json_object_get(json, "peak_memory"));
