@@ -1,14 +1,15 @@
 /* Parts of a tokenizer.json and a text, with zeros between them: normalizer, pre_tokenizer, post_processor,
- * added_tokens, text. Refused, or a tokenizer that writes itself, gives ids of its own for any bytes, and gives those
- * bytes back where nothing in it changes text. */
+ * added_tokens, decoder, text. With a decoder the vocabulary is one of byte_fallback. Refused, or a tokenizer that
+ * writes itself, gives ids of its own for any bytes, and gives those bytes back where nothing in it changes text. */
 #include "data/tokenizer/bpe.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTS = 4 };
-static const char *const keys[PARTS] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens"};
+enum { PARTS = 5 };
+static const char *const keys[PARTS] = {"normalizer", "pre_tokenizer", "post_processor", "added_tokens", "decoder"};
 
 /* The next part of the input; the last is all that is left. */
 static json_t *take_part(const uint8_t **data, size_t *size) {
@@ -18,6 +19,19 @@ static json_t *take_part(const uint8_t **data, size_t *size) {
     *data += length + (end != NULL);
     *size -= length + (end != NULL);
     return json;
+}
+
+static json_t *fallback_model(void) {
+    static const char *const words[] = {"▁", "a", "b", "▁a", "▁ab", "é"};
+    json_t *vocabulary = json_object();
+    char name[8];
+    for (int i = 0; i < 256; i++) {
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
+        json_object_set_new(vocabulary, name, json_integer(i));
+    }
+    for (int i = 0; i < 6; i++) json_object_set_new(vocabulary, words[i], json_integer(257 + i));
+    return json_pack("{s:s, s:b, s:b, s:[[s,s],s], s:o}", "type", "BPE", "byte_fallback", 1, "ignore_merges", 0,
+                     "merges", "▁", "a", "▁a b", "vocab", vocabulary);
 }
 
 /* The byte tokenizer with some of its parts replaced. */
@@ -30,6 +44,7 @@ static char *make_json(mla_context *context, const uint8_t **data, size_t *size)
     free(text);
     for (int i = 0; i < PARTS; i++) {
         json_t *part = take_part(data, size);
+        if (part && i == PARTS - 1) json_object_set_new(root, "model", fallback_model());
         if (part) json_object_set_new(root, keys[i], part);
     }
     text = json_dumps(root, 0);
@@ -38,7 +53,8 @@ static char *make_json(mla_context *context, const uint8_t **data, size_t *size)
 }
 
 static bool changes_text(const char *text) {
-    return !strstr(text, "\"normalizer\": null") || strstr(text, "strip\": true");
+    return !strstr(text, "\"normalizer\": null") || strstr(text, "\"byte_fallback\": true") ||
+           strstr(text, "strip\": true");
 }
 
 static void check_encoding(mla_context *context, const mla_tokenizer *t, const mla_encoder_options *o, const char *text,
@@ -61,7 +77,7 @@ static void check_marks(mla_context *context, const mla_tokenizer *t, const char
     mla_bytes marks = {0};
     char *asked = malloc((size_t)length + 1);
     for (int64_t i = 0; i < length; i++) asked[i] = text[i] & 1;
-    const mla_marked_text marked = {text, asked, length};
+    const mla_marked_text marked = {.bytes = text, .marks = asked, .length = length};
     if (mla_encoder_create(context, &encoder, t, NULL)) abort();
     if (mla_encoder_encode_marked(context, encoder, &marked, &ids, &marks) || ids.count != marks.count) abort();
     mla_encoder_destroy(encoder);

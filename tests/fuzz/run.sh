@@ -2,7 +2,7 @@
 # Runs the parsers of foreign files under libFuzzer with the address and undefined-behaviour sanitizers.
 #
 #     tests/fuzz/run.sh [SECONDS [TARGET...]]      60 seconds each; targets: json safetensors index config adapter
-#                                              recipe text tokens checkpoint tokenizer jinja chat
+#                                              adapter_files recipe text tokens checkpoint tokenizer jinja chat
 #
 # Prints what each did and ends with 1 at the first crash, leak, hang or broken promise; its input is left in the
 # current folder. Needs clang (Debian: clang).
@@ -11,7 +11,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ $# -gt 0 ] || targets=(json safetensors index config adapter recipe text tokens checkpoint tokenizer jinja chat)
+[ $# -gt 0 ] || targets=(json safetensors index config adapter adapter_files recipe text tokens checkpoint tokenizer jinja chat)
 command -v clang >/dev/null || { echo "run.sh: clang is missing: apt-get install clang" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -26,7 +26,7 @@ sizes='"vocab_size":9,"hidden_size":8,"intermediate_size":8,"num_hidden_layers":
 latent='"q_lora_rank":null,"kv_lora_rank":4,"qk_nope_head_dim":4,"qk_rope_head_dim":2,"v_head_dim":4,"first_k_dense_replace":1'
 yarn='{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":2,"mscale":1.0,"mscale_all_dim":0.7,"rope_theta":1e4}'
 llama3='{"type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}'
-mkdir -p "$work"/seeds/{json,safetensors,index,config,adapter,recipe,text,tokens,checkpoint,tokenizer,jinja,chat}
+mkdir -p "$work"/seeds/{json,safetensors,index,config,adapter,adapter_files,recipe,text,tokens,checkpoint,tokenizer,jinja,chat}
 printf '\xef\xbb\xbf{"a.b": "x\\n\\u00e9\\ud83d\\ude00\\ud83d", "a": {"b": [NaN, -Infinity, 1e999, 12345678901234567890, -0.5e-3]}, "a": {}}' >"$work/seeds/json/1"
 printf '{"a": {"b": "\\u0000\xff"}, "c\\u0000": [true, false, null, [[]], {}, "long enough for eight at a time \\\\"]}' >"$work/seeds/json/2"
 { number ${#tensors}; printf '%s12345678abcd__' "$tensors"; } >"$work/seeds/safetensors/1"
@@ -39,6 +39,18 @@ printf '{"architectures":["Qwen3ForCausalLM"],%s,"head_dim":6,"sliding_window":n
 printf '{"model_type":"mistral",%s,"num_key_value_heads":1,"sliding_window":null}' "$sizes" >"$work/seeds/config/6"
 printf '{"model_type":"phi3",%s,"rms_norm_eps":1e-5,"partial_rotary_factor":1.0}' "$sizes" >"$work/seeds/config/7"
 printf '{"peft_type":"LORA","r":8,"lora_alpha":16,"rank_pattern":{"layers\\\\.\\\\d+\\\\..*q_proj":2,"a{2,9}|[b-d]*":3},"alpha_pattern":{"(mlp|x)+":1e3},"init_lora_weights":"gaussian","bias":"none"}' >"$work/seeds/adapter/1"
+printf '\x03\x00\x02\x03\x01\x00\x05\x06' >"$work/seeds/adapter_files/1"
+lora() { # NAME ROWS COLUMNS BEGIN END
+    printf '"base_model.model.model.layers.0.%s.weight":{"dtype":"F32","shape":[%d,%d],"data_offsets":[%d,%d]}' "$@"
+}
+{
+    printf '\x00\x10\x01{"peft_type":"LORA","r":2,"lora_alpha":4,"target_modules":["q_proj","down_proj"],"bias":"none"}\0{'
+    lora mlp.down_proj.lora_A 2 6 0 48 && printf ','
+    lora mlp.down_proj.lora_B 8 2 48 112 && printf ','
+    lora self_attn.q_proj.lora_A 2 8 112 176 && printf ','
+    lora self_attn.q_proj.lora_B 12 2 176 272
+    printf '}\0'
+} >"$work/seeds/adapter_files/2"
 printf 'model:\n  kv_lora_ranks: [8, 4]\n  layer_norm_eps: 1e-5\n  rope_scaling: {rope_type: yarn, factor: 4}\n' >"$work/seeds/recipe/1"
 printf "%%YAML 1.1\n---\npaths:\n- a b\n- 'it''s'\n- \"\\u00e9\\n\"\nwords: q_proj kv_b_proj:16\ntext: >-\n  a\n  b\nusual: '~'\n...\n" >"$work/seeds/recipe/2"
 
@@ -64,12 +76,17 @@ frame='{"type":"Sequence","processors":[{"type":"ByteLevel"},{"type":"TemplatePr
 split='{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\s+|\\p{N}"},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":true}]}'
 steps='{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Lowercase"},{"type":"StripAccents"},{"type":"Strip","strip_left":true,"strip_right":true},{"type":"Replace","pattern":{"Regex":"b+"},"content":"c"},{"type":"Replace","pattern":{"String":" "},"content":"_"},{"type":"Prepend","prepend":"_"}]}'
 added='[{"id":256,"content":"<s>","special":true},{"id":257,"content":"\u00e9x","normalized":true,"lstrip":true},{"id":300,"content":"<a>","rstrip":true,"single_word":true}]'
-printf '%s\0%s\0%s\0%s\0text <s> \303\251x b e\314\201 \377 <a> 12' "$steps" "$split" "$frame" "$added" >"$work/seeds/tokenizer/1"
-printf '{"type":"NFC"}\0\0%s\0\0a\314\243\314\201 \341\204\200\341\205\241' '{"type":"BertProcessing","sep":["D",68],"cls":["C",67]}' >"$work/seeds/tokenizer/2"
+printf '%s\0%s\0%s\0%s\0\0text <s> \303\251x b e\314\201 \377 <a> 12' "$steps" "$split" "$frame" "$added" >"$work/seeds/tokenizer/1"
+printf '{"type":"NFC"}\0\0%s\0\0\0a\314\243\314\201 \341\204\200\341\205\241' '{"type":"BertProcessing","sep":["D",68],"cls":["C",67]}' >"$work/seeds/tokenizer/2"
+
+decoders='{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}'
+metaspace='{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true}'
+printf 'null\0%s\0null\0[{"id":256,"content":"</s>","special":true}]\0%s\0a ab </s>\303\251 \377x' "$metaspace" "$decoders" >"$work/seeds/tokenizer/3"
+printf '{"type":"Replace","pattern":{"String":" "},"content":"▁"}\0{"type":"Split","pattern":{"String":" "},"behavior":"MergedWithPrevious","invert":true}\0null\0[]\0{"type":"Metaspace","replacement":"▁","prepend_scheme":"always"}\0 a b' >"$work/seeds/tokenizer/4"
 
 # Without MPI; the kinds of layers that a configuration names bring the engine along.
 sources=($(cd "$root" && find autograd layers data optim train/hugging_face/families -name '*.c') train/checkpoint/checkpoint{,_save}.c
-         train/hugging_face/model_config.c train/adapter/adapter_config.c train/adapter/pattern.c tests/fuzz/edits.c)
+         train/hugging_face/{model_config,quantized}.c train/adapter/{adapter,adapter_config,adapter_targets,base,pattern}.c tests/fuzz/edits.c)
 hdf5=($(pkg-config --cflags hdf5))
 flags=(-std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas -I. "${hdf5[@]}"
        -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")")
