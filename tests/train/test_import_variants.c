@@ -107,11 +107,30 @@ static void files_of_torch_are_named(void **state) {
     }
 }
 
+/* SentencePiece's file, or GPT-2's two, without a tokenizer.json. */
+static void other_tokenizers_are_named(void **state) {
+    static const char *const names[] = {"tokenizer.model", "vocab.json"};
+    model_folder *f = *state;
+    write_model(f, "", NULL);
+    check_ok(f->context, import_it(f));
+    assert_string_equal(f->warning, "");
+    for (int i = 0; i < 2; i++) {
+        model_folder_write_text(f->in, names[i], "x");
+        check_ok(f->context, import_it(f));
+        assert_non_null(strstr(f->warning, names[i]));
+        assert_non_null(strstr(f->warning, "only tokenizer.json is read"));
+        char *path = path_in(f->in, names[i]);
+        unlink(path);
+        free(path);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(wrappers_are_read_without, model_folder_create, model_folder_destroy),
         cmocka_unit_test_setup_teardown(prediction_layers_are_left_out, model_folder_create, model_folder_destroy),
         cmocka_unit_test_setup_teardown(files_of_torch_are_named, model_folder_create, model_folder_destroy),
+        cmocka_unit_test_setup_teardown(other_tokenizers_are_named, model_folder_create, model_folder_destroy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -315,13 +315,28 @@ static mla_status collect_texts(mla_context *context, const char *folder, const 
     return status;
 }
 
+/* Files of a tokenizer that transformers reads, and makes a tokenizer.json of. */
+static void warn_of_others(mla_context *context, const char *folder) {
+    static const char *const names[] = {"tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"};
+    char path[PATH_MAX];
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%.4000s/%s", folder, names[i]);
+        if (access(path, F_OK)) continue;
+        mla_warn(context,
+                 "%s: of tokenizers only tokenizer.json is read; the model is imported without one. Make it: python -c "
+                 "\"from transformers import AutoTokenizer as T; T.from_pretrained('%s').save_pretrained('%s')\"",
+                 path, folder, folder);
+        return;
+    }
+}
+
 /* The text of tokenizer.json; NULL where there is none that we understand. */
 static mla_status read_tokenizer(mla_context *context, const char *folder, int64_t vocab_size, char **out) {
     char path[PATH_MAX];
     mla_tokenizer *tokenizer = NULL;
     *out = NULL;
     snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    if (access(path, F_OK)) return MLA_OK;
+    if (access(path, F_OK)) return warn_of_others(context, folder), MLA_OK;
     if (mla_tokenizer_load_files(context, &tokenizer, path)) {
         mla_warn(context, "%s; the model is imported without a tokenizer", mla_error(context));
         mla_clear_error(context);
