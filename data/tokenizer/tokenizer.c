@@ -100,13 +100,12 @@ mla_status mla_tokenizer_decode_on(mla_context *context, const mla_tokenizer *to
 
 mla_status mla_tokenizer_decode(mla_context *context, const mla_tokenizer *tokenizer, const int32_t *ids, int64_t count,
                                 mla_bytes *out) {
-    const int64_t before = out->count, first = count && ids[0] >= 0 && ids[0] < tokenizer->size ? 1 : 0;
+    if (!count) return MLA_OK;
+    const int64_t before = out->count, first = ids[0] >= 0 && ids[0] < tokenizer->size;
     mla_status status = first ? mla_tokenizer_first(context, tokenizer, ids[0], out) : MLA_OK;
     if (!status) status = mla_tokenizer_decode_on(context, tokenizer, ids + first, count - first, out);
-    if (status) {
-        out->count = before;
-        return status;
-    }
+    if (status) out->count = before;
+    if (out->count == before) return status;
     const int64_t gone = mla_tokenizer_strip(tokenizer, out->bytes + before, out->count - before);
     if (gone) memmove(out->bytes + before, out->bytes + before + gone, (size_t)(out->count - before - gone));
     out->count -= gone;
