@@ -3,6 +3,7 @@
 #include "tests/support/check.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST = 20000 };
@@ -43,6 +44,19 @@ static void one_part_gives_all(void **state) {
     assert_true(mla_mixture_at(&m, INT64_MAX / 2, &own) == 0 && own == INT64_MAX / 2);
 }
 
+/* Far beyond 2^32 sequences, too. */
+static void shares_hold_however_far(void **state) {
+    (void)state;
+    mla_mixture m;
+    int64_t own;
+    mla_mixture_init(&m, 2, (double[]){3, 1}, 5);
+    for (int64_t i = 1; i < 1ll << 60; i *= 2) {
+        assert_true(llabs(mla_mixture_given(&m, 0, i) - (i / 4 * 3 + i % 4 * 3 / 4)) < 2);
+        const int part = mla_mixture_at(&m, i, &own);
+        assert_int_equal(own, mla_mixture_given(&m, part, i));
+    }
+}
+
 /* Another seed, another pattern; and a part that is next to nothing comes at last. */
 static void the_seed_counts(void **state) {
     (void)state;
@@ -61,6 +75,6 @@ static void the_seed_counts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(parts_have_their_shares), cmocka_unit_test(one_part_gives_all),
-                                       cmocka_unit_test(the_seed_counts)};
+                                       cmocka_unit_test(shares_hold_however_far), cmocka_unit_test(the_seed_counts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

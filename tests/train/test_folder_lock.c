@@ -34,6 +34,8 @@ int fcntl(int descriptor, int command, ...) {
 static const int refusals[] = {ENOLCK, ENOSYS, EOPNOTSUPP, EBADF};
 enum { REFUSALS = sizeof refusals / sizeof *refusals };
 
+static char other[64]; /* "process 7 on ", the first run */
+
 /* What a second run is told while a first, in a process of its own, has the folder. */
 static mla_status beside_another(const model_folder *f) {
     int ready[2], done[2];
@@ -51,6 +53,7 @@ static mla_status beside_another(const model_folder *f) {
     }
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(byte, 'y');
+    snprintf(other, sizeof other, "process %ld on ", (long)child);
     const mla_status status = mla_folder_lock_take(f->context, &lock, f->in);
     mla_folder_lock_release(&lock);
     assert_int_equal(write(done[1], "x", 1), 1);
@@ -82,7 +85,8 @@ static void one_run_at_a_time(void **state) {
             refusal = refusals[i];
             fcntl_refusal = k ? ENOLCK : 0;
             f->warning[0] = '\0';
-            check_error(f->context, beside_another(f), MLA_ERROR_ARGUMENT, "another run is using this folder: process");
+            const mla_status status = beside_another(f);
+            check_error(f->context, status, MLA_ERROR_ARGUMENT, other);
             check_free(f);
             assert_non_null(strstr(f->warning, k ? "the file run.lock in it keeps" : "locked by fcntl instead"));
             assert_non_null(strstr(f->warning, strerror(refusal)));
@@ -106,6 +110,9 @@ static void what_has_ended_is_taken_over(void **state) {
     mla_folder_lock lock;
     check_error(f->context, mla_folder_lock_take(f->context, &lock, f->in), MLA_ERROR_ARGUMENT,
                 "run.lock; choose another with --out, or remove that file if this run has ended");
+    snprintf(text, sizeof text, "elsewhere %ld -\n", (long)child); /* of another host, where it may be alive */
+    model_folder_write_text(f->in, "run.lock", text);
+    check_error(f->context, mla_folder_lock_take(f->context, &lock, f->in), MLA_ERROR_ARGUMENT, "on elsewhere");
     model_folder_write_text(f->in, "run.lock", "elsewhere 1 77\n");
     check_error(f->context, mla_folder_lock_take(f->context, &lock, f->in), MLA_ERROR_ARGUMENT,
                 "process 1 on elsewhere");
