@@ -40,6 +40,19 @@ version=$("$mla" --version)
     fail "--version --json prints: $("$mla" --version --json)"
 # what the processor may use decides on auto
 DNNL_MAX_CPU_ISA=AVX2 check 0 "no AVX-512, no bf16, no AMX; train.precision=auto is f32" "$mla" --version
+if grep -qw avx2 /proc/cpuinfo 2>/dev/null && [ -z "${DNNL_MAX_CPU_ISA:-}${ONEDNN_MAX_CPU_ISA:-}" ]; then # by Linux's words
+    line= json=
+    for words in avx2:AVX2:avx2 avx512:AVX-512:avx512vl bf16:bf16:avx512_bf16 amx:AMX:amx_bf16; do
+        IFS=: read -r key name flag <<<"$words"
+        if grep -qw "$flag" /proc/cpuinfo; then line+=", $name" json+=",\"$key\":true"; else line+=", no $name" json+=",\"$key\":false"; fi
+    done
+    [[ $version = *"processor: ${line#, };"* ]] || fail "the processor has ${line#, }; --version prints: $version"
+    [[ $("$mla" --version --json) = *"\"processor\":{${json#,}}"* ]] || fail "not ${json#,}: $("$mla" --version --json)"
+fi
+for library in hdf5:HDF5 onednn:oneDNN; do
+    number=$(sed -n "s/.*\"${library%:*}\":\"\([0-9.]*\)\".*/\1/p" <("$mla" --version --json))
+    [[ $version = *"${library#*:} $number,"* ]] || fail "--version and --version --json differ in ${library#*:}"
+done
 commit=$(sed -n 's/.*, commit //p' <<<"$version") # of the sources' repository, where they have one
 [ -z "$commit" ] || git -C "$source" cat-file -e "$commit" || fail "commit $commit is nowhere in $source"
 check 0 "optim.weight_decay" "$mla" help recipe
@@ -131,6 +144,7 @@ if command -v gnuplot >/dev/null; then
         [ "$(head -c 4 $picture | tail -c 3)" = PNG ] || fail "$picture is no PNG"
     done
     check 0 "it's *" "$mla" plot "it's" --terminal
+    check 0 "held out" "$mla" plot run --terminal
     check 1 "nofolder" "$mla" plot run --out nofolder/a.png
     # without evaluations, and by the folder for temporary files that the user names
     mkdir plain

@@ -8,7 +8,18 @@ set -uo pipefail
 check 0 "" "$mla" help --man
 "$mla" help --man >mla.1
 for name in $("$mla" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
-    grep -qx "\.SS mla $name" mla.1 || fail "the manual does not have mla $name"
+    sed -n "/^\.SS mla $name\$/,/^\.S/p" mla.1 | sed 's/\\-/-/g; s/\\(dq/"/g; s/\\e/\\/g; s/^\\&//' >section
+    [ -s section ] || fail "the manual does not have mla $name"
+    "$mla" "$name" --help >help
+    for option in $(sed -n 's/^  \(--[a-z-]*\) .*/\1/p' help); do
+        [ "$option" = --help ] || grep -qx "\.B $option" section || fail "the manual of mla $name does not have $option"
+    done
+    sed -n '/^Example/,$p' help | grep '^  mla' | head -1 >example
+    grep -qxF -- "$(cat example)" section || fail "the manual of mla $name has not its example $(cat example)"
+    operands=$(sed -n '1s/.*\[OPTION\]\.\.\. *//p' help)
+    [ -z "$operands" ] || grep -qxF -- "$operands" section || fail "the manual of mla $name does not name $operands"
+    switch=$(sed -n 's/^  \(--[a-z-]*\) .*/\1/p' <(grep -v '(.*)$' help) | head -1) # takes no value
+    [ "${switch:---help}" = --help ] || grep -A1 -xF ".B $switch" section | tail -1 | grep -qv '(.*default.*)$' || fail "$name $switch has a value"
 done
 grep -qx '\.B optim\.weight\\-decay\|\.B optim\.weight_decay' mla.1 || fail "the manual does not have optim.weight_decay"
 grep -q '[^ -~]' mla.1 && fail "the manual has bytes beyond ASCII: $(grep -m1 '[^ -~]' mla.1)"
@@ -51,9 +62,11 @@ completes "chat|completion.bash" train c
 completes "my recipe.yaml" train my
 completes "step" bench st
 completes "share|show" data sh
+completes "share|show" data --json sh
 completes "runs/first" train --resume runs/
 completes "optim.weight_decay=" train --set optim.wei
 completes "auto|bf16|f32" train --set train.precision = ""
+completes "latent|multi_head" train --set model.attention = ""
 completes "bf16" train --set train.precision = b
 completes "auto|bf16|f32" train --set train.precision =
 completes "false|true" train --set optim.shard = ""
