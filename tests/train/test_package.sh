@@ -31,6 +31,7 @@ share/man/man1/mla.1.gz"
 [ -x root/usr/share/mla/slurm/train.sbatch ] || fail "no script for Slurm that can be run"
 diff -r "$recipes" root/usr/share/mla/recipes || fail "other recipes than those of the sources"
 gzip -t root/usr/share/man/man1/mla.1.gz root/usr/share/doc/mla/changelog.gz || fail "a page is not compressed"
+[[ $(nm root/usr/bin/mla 2>&1) = *"no symbols"* ]] || fail "the command still has its symbols"
 ldd root/usr/bin/mla | grep -q "libmla\|not found" && fail "it does not run by itself: $(ldd root/usr/bin/mla)"
 
 mkdir elsewhere
