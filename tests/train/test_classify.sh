@@ -55,9 +55,43 @@ tiny_run spans data.source=spans.jsonl "${small[@]}" model.head=token train.epoc
 check 0 $'10\t14\tPER\t' "$mla" classify --checkpoint spans --text 'é 7 meets Anna today'
 check 0 '{"spans":[{"start":11,"end":15,"label":"PER"' "$mla" classify --checkpoint spans --json --text 'é 77 meets Anna today'
 
+# ---- figures of two classes: intervals, curves, a threshold that is kept and used
+{ grep -v none mood.jsonl; for i in 1 2 3 4 5 6 7 8; do echo '{"text": "the 3 thing was bad", "label": "plus"}'; done; } >two.jsonl
+tiny_run two data.source=two.jsonl "${small[@]}" train.epochs=8
+eval_two() { check "$1" "$2" "$mla" eval --checkpoint "${model:-two}" two.jsonl "${@:3}"; }
+eval_two 0 'positive         plus'
+eval_two 0 'recall at FPR    1.0000 (0.5), from ' --positive minus --at-fpr 0.5
+eval_two 0 '"intervals":{"accuracy":[' --json --bootstrap 50 --seed 2
+first=$printed
+eval_two 0 "$first" --json --bootstrap 50 --seed 2
+eval_two 0 'label                    precision    recall        F1     AUROC avg.prec.  examples'
+eval_two 0 'AUROC' --plot two.svg
+grep -q 'ROC (area)' two.svg || fail "no curves in two.svg"
+eval_two 2 'two.pdf: pictures are drawn into files named .png or .svg' --plot two.pdf
+eval_two 2 '--positive none: the labels are minus and plus' --positive none
+eval_two 2 '--choose f1|fpr and --out FILE.h5 go together' --choose f1
+eval_two 2 'give --bootstrap 1000, too' --seed 3
+eval_two 0 'for plus, chosen by fpr 0 on these texts' --choose fpr --at-fpr 0 --out careful.h5
+check 0 'plus from a probability of' "$mla" classify --checkpoint careful.h5 --text 'the 4 thing was good'
+said=$("$mla" classify --checkpoint careful.h5 two.jsonl 2>/dev/null | grep -c plus)
+[ "$said" -lt "$("$mla" classify --checkpoint two two.jsonl | grep -c plus)" ] || fail "the threshold is not used: $said"
+model=careful.h5 eval_two 0 "\"said\":$said}" --json
+model=careful.h5 eval_two 2 "the model's threshold is one for plus" --positive minus
+check 0 '' "$mla" rank careful.h5 --latent 12 --out kept.h5
+check 0 'plus from a probability of' "$mla" classify --checkpoint kept.h5 --text 'the 4 thing was good'
+check 0 'no place for the threshold' "$mla" export careful.h5 --out careful-hf
+check 0 'its threshold is not kept' "$mla" finetune tiny.yaml --set finetune.base=careful.h5 --set train.steps=1 \
+    --set data.source=two.jsonl --set train.batch=4 --set train.sequence=32 --out retrained
+check 2 'several classes the likeliest is said' "$mla" eval --checkpoint mood mood.csv --choose f1 --out no.h5
+check 2 'curves are drawn of labels' "$mla" eval --checkpoint numbers numbers.jsonl --plot no.svg
+check 0 'Spearman' "$mla" eval --checkpoint numbers numbers.jsonl
+check 0 'AUROC' "$mla" eval --checkpoint spans spans.jsonl --bootstrap 20
+[ ! -e no.h5 ] && [ ! -e no.svg ] || fail "a refused eval wrote something"
+
 # ---- from a language model, and on from there; to Hugging Face's files and back
 sed -E 's/.*"text": "(.*)", .*/\1/' mood.jsonl >mood.txt
 tiny_run words data.source=mood.txt data.tokenizer=bytes data.held_out=0 model.tie_word_embeddings=true
+check 2 'its head gives no labels' "$mla" eval --checkpoint words mood.txt --bootstrap 10
 sets=()
 for set in "${small[@]}" train.batch=4 train.sequence=32 finetune.base=words data.source=mood.jsonl train.epochs=15; do
     sets+=(--set "$set")

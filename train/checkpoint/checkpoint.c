@@ -17,7 +17,7 @@ struct mla_checkpoint {
     mla_h5_file *file;
     char path[PATH_MAX];
     mla_model_config config;
-    char *recipe, *tokenizer, *hugging_face, *adapter, *base, *labels;
+    char *recipe, *tokenizer, *hugging_face, *adapter, *base, *labels, *thresholds;
     bool has_moments, has_state;
 };
 
@@ -83,9 +83,13 @@ static mla_status read_optional_texts(mla_checkpoint *c, mla_h5_info *all, int64
     const struct {
         const char *name;
         char **text;
-    } texts[] = {
-        {"/config/recipe", &c->recipe},   {"/tokenizer", &c->tokenizer}, {"/config/hugging_face", &c->hugging_face},
-        {"/config/adapter", &c->adapter}, {"/config/base", &c->base},    {"/config/labels", &c->labels}};
+    } texts[] = {{"/config/recipe", &c->recipe},
+                 {"/tokenizer", &c->tokenizer},
+                 {"/config/hugging_face", &c->hugging_face},
+                 {"/config/adapter", &c->adapter},
+                 {"/config/base", &c->base},
+                 {"/config/labels", &c->labels},
+                 {"/config/thresholds", &c->thresholds}};
     mla_status status = MLA_OK;
     for (size_t i = 0; i < sizeof texts / sizeof *texts && !status; i++)
         if (has(all, count, texts[i].name)) status = mla_h5_read_text(c->file, texts[i].name, texts[i].text);
@@ -190,6 +194,7 @@ void mla_checkpoint_close(mla_checkpoint *c) {
     free(c->adapter);
     free(c->base);
     free(c->labels);
+    free(c->thresholds);
     free(c);
 }
 
@@ -200,6 +205,7 @@ const char *mla_checkpoint_tokenizer(const mla_checkpoint *c) { return c->tokeni
 const char *mla_checkpoint_hugging_face(const mla_checkpoint *c) { return c->hugging_face; }
 const char *mla_checkpoint_adapter(const mla_checkpoint *c) { return c->adapter; }
 const char *mla_checkpoint_labels(const mla_checkpoint *c) { return c->labels; }
+const char *mla_checkpoint_thresholds(const mla_checkpoint *c) { return c->thresholds; }
 const char *mla_checkpoint_base(const mla_checkpoint *c) { return c->base; }
 bool mla_checkpoint_has_moments(const mla_checkpoint *c) { return c->has_moments; }
 bool mla_checkpoint_has_state(const mla_checkpoint *c) { return c->has_state; }

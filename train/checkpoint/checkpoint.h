@@ -7,6 +7,7 @@
  *     /config/hugging_face     JSON text, where the model came from Hugging Face's files (train/hugging_face/import.h)
  *     /tokenizer               tokenizer.json as a text, where the run has one
  *     /config/labels           JSON list of names, where its head labels
+ *     /config/thresholds       JSON, where some were chosen for it (train/scoring/thresholds.h)
  *
  * The checkpoint of an adapter has its tensors instead of the model's, and says which model it is for:
  *
@@ -46,7 +47,7 @@ typedef struct {
     const mla_adamw_state *moments;
     const mla_run_state *state;
     const char *recipe, *tokenizer, *hugging_face; /* JSON texts */
-    const char *labels;                            /* JSON list of names */
+    const char *labels, *thresholds;               /* JSON list of names, and object */
     const char *adapter, *base;                    /* JSON texts: of the model only the adapter is saved */
     mla_distant_moments *distant;                  /* instead of moments; or NULL */
 } mla_checkpoint_content;
@@ -102,6 +103,7 @@ const char *mla_checkpoint_recipe(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_tokenizer(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_hugging_face(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_labels(const mla_checkpoint *checkpoint);
+const char *mla_checkpoint_thresholds(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_adapter(const mla_checkpoint *checkpoint);
 const char *mla_checkpoint_base(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);

@@ -134,6 +134,7 @@ static void write_texts(mla_h5_file *file, const mla_checkpoint_copy *c) {
                                     {"/config/adapter", c->content.adapter},
                                     {"/config/base", c->content.base},
                                     {"/config/labels", c->content.labels},
+                                    {"/config/thresholds", c->content.thresholds},
                                     {"/tokenizer", c->content.tokenizer}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (texts[i][1]) mla_h5_write_text(file, texts[i][0], texts[i][1]);

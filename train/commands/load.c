@@ -96,13 +96,23 @@ void mla_loaded_own_tokens(const mla_loaded *l, const mla_recipe *recipe, char o
     if (length >= PATH_MAX || (!named && access(out, F_OK))) *out = '\0';
 }
 
-mla_status mla_loaded_save(mla_context *context, const mla_loaded *l, const mla_decoder *model, const char *path) {
+static mla_status save_with(mla_context *context, const mla_loaded *l, const mla_decoder *model, const char *thresholds,
+                            const char *path) {
     const mla_checkpoint_content content = {.model = model,
+                                            .thresholds = thresholds,
                                             .recipe = mla_checkpoint_recipe(l->checkpoint),
                                             .tokenizer = mla_checkpoint_tokenizer(l->checkpoint),
                                             .labels = mla_checkpoint_labels(l->checkpoint),
                                             .hugging_face = mla_checkpoint_hugging_face(l->checkpoint)};
     return mla_checkpoint_save(context, path, &content, (mla_step_hook){0});
+}
+
+mla_status mla_loaded_save(mla_context *context, const mla_loaded *l, const mla_decoder *model, const char *path) {
+    return save_with(context, l, model, mla_checkpoint_thresholds(l->checkpoint), path);
+}
+
+mla_status mla_loaded_save_thresholds(mla_context *context, const mla_loaded *l, const char *json, const char *path) {
+    return save_with(context, l, l->model, json, path);
 }
 
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *l) {

@@ -45,8 +45,11 @@ void mla_loaded_folder(const mla_loaded *loaded, char out[PATH_MAX]);
 void mla_loaded_own_tokens(const mla_loaded *loaded, const mla_recipe *recipe, char out[PATH_MAX]);
 
 /* Writes a checkpoint of `model`, which was made of what is loaded and takes along what goes with that: recipe,
- * tokenizer, labels, and what Hugging Face's files had beside it. Errors: mla_checkpoint_save's. */
+ * tokenizer, labels, thresholds, and what Hugging Face's files had beside it. Errors: mla_checkpoint_save's. */
 mla_status mla_loaded_save(mla_context *context, const mla_loaded *loaded, const mla_decoder *model, const char *path);
+/* The same of the model itself, with these thresholds (train/scoring/thresholds.h). */
+mla_status mla_loaded_save_thresholds(mla_context *context, const mla_loaded *loaded, const char *json,
+                                      const char *path);
 
 /* MLA_ERROR_ARGUMENT where there is no tokenizer, or none with a separator. */
 mla_status mla_loaded_expect_tokenizer(mla_context *context, const mla_loaded *loaded);

@@ -11,7 +11,8 @@ typedef struct {
 } options;
 
 static const mla_field fields[] = {
-    {"out", MLA_FIELD_STRING, offsetof(options, out), .help = "the picture, a PNG; default: loss.png in the first DIR"},
+    {"out", MLA_FIELD_STRING, offsetof(options, out),
+     .help = "the picture, .png or .svg; default: loss.png in the first DIR"},
     {"terminal", MLA_FIELD_BOOL, offsetof(options, terminal), .help = "draw with characters instead"},
 };
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
@@ -21,13 +22,13 @@ static int columns(FILE *out) {
     return ioctl(fileno(out), TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : 100;
 }
 
-static mla_status draw_png(const mla_call *call, const char *path) {
+static mla_status draw_picture(const mla_call *call, const char *path) {
     char standard[4096];
     if (!path) {
         snprintf(standard, sizeof standard, "%s/loss.png", call->operands->items[0]);
         path = standard;
     }
-    mla_status status = mla_plot_png(call->context, call->operands, path);
+    mla_status status = mla_plot_picture(call->context, call->operands, path);
     if (!status) fprintf(call->out, "%s\n", path);
     return status;
 }
@@ -36,7 +37,7 @@ static mla_status plot_run(const mla_call *call) {
     const options *o = call->options;
     mla_status status = MLA_OK;
     if (o->terminal) status = mla_plot_terminal(call->context, call->operands, call->out, columns(call->out));
-    if (!status && (o->out || !o->terminal)) status = draw_png(call, o->out);
+    if (!status && (o->out || !o->terminal)) status = draw_picture(call, o->out);
     return status;
 }
 

@@ -166,6 +166,9 @@ static mla_status write_config(job *j, mla_export_report *report) {
              json_string_value(json_array_get(json_object_get(config, "architectures"), 0)));
     mla_status status = mla_hugging_face_set_labels(j->context, mla_checkpoint_labels(j->checkpoint), config);
     if (!status && exported.head->labels) set_padding(config);
+    if (!status && mla_checkpoint_thresholds(j->checkpoint))
+        mla_warn(j->context, "Hugging Face's files have no place for the threshold: it is not exported; it was %s",
+                 mla_checkpoint_thresholds(j->checkpoint));
     if (!status) status = write_json(j->context, j->folder, "config.json", config);
     json_decref(config);
     return status;

@@ -94,6 +94,11 @@ static mla_status take_model(mla_finetune *f, mla_recipe *recipe) {
         recipe->model.classifier_dropout = wanted.classifier_dropout;
     }
     if (f->new_head || !labels) return MLA_OK;
+    if (mla_checkpoint_thresholds(f->checkpoint))
+        mla_warn(f->context,
+                 "%s: its threshold is not kept, as training changes the probabilities: choose one again (mla "
+                 "eval --choose)",
+                 f->path);
     const mla_status status = mla_label_set_parse(f->context, f->path, labels, &f->labels);
     recipe->data.labels = (mla_list){f->labels.names, f->labels.count, f->labels.capacity};
     return status;

@@ -1,6 +1,7 @@
 #include "train/run/label_evaluation.h"
 #include "autograd/kernels/rows.h"
 #include "layers/head/classification.h"
+#include "train/scoring/scores.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,17 +26,12 @@ void mla_label_tally_free(mla_label_tally *tally) {
     *tally = (mla_label_tally){0};
 }
 
-/* Counts of class k: how often it is there and said, said, and there. */
-typedef struct {
-    double both, said, there;
-} class_counts;
-
-static class_counts *counts_of(const mla_label_tally *t, int64_t k) {
-    return (class_counts *)(t->sums + MLA_TALLY_CLASSES) + k;
+static mla_label_counts *counts_of(const mla_label_tally *t, int64_t k) {
+    return (mla_label_counts *)(t->sums + MLA_TALLY_CLASSES) + k;
 }
 
 static void count(const mla_label_tally *t, int64_t k, bool said, bool there) {
-    class_counts *c = counts_of(t, k);
+    mla_label_counts *c = counts_of(t, k);
     c->both += said && there;
     c->said += said;
     c->there += there;
@@ -79,30 +75,11 @@ void mla_label_tally_add(mla_label_tally *t, const mla_stream_labels *labels, in
 
 /* ---- scores ---- */
 
-/* 2 TP / (2 TP + FP + FN) */
-static double f1(const class_counts *c) { return c->said + c->there > 0 ? 2 * c->both / (c->said + c->there) : 0; }
-
-mla_class_scores mla_class_scores_of(const mla_label_tally *t, int64_t class) {
-    const class_counts *c = counts_of(t, class);
-    return (mla_class_scores){.precision = c->said > 0 ? c->both / c->said : 0,
-                              .recall = c->there > 0 ? c->both / c->there : 0,
-                              .f1 = f1(c),
-                              .examples = (int64_t)c->there};
-}
-
 static void f1_of(const mla_label_tally *t, bool flags, mla_label_scores *out) {
-    class_counts all = {0};
-    double sum = 0, classes = 0;
-    for (int64_t k = 0; k < t->config->num_labels; k++) {
-        const class_counts *c = counts_of(t, k);
-        all.both += c->both;
-        all.said += c->said;
-        all.there += c->there;
-        sum += f1(c);
-        classes += flags || c->said + c->there > 0;
-    }
-    out->macro_f1 = sum / classes;
-    out->micro_f1 = f1(&all);
+    mla_f1_sums sums = {0};
+    for (int64_t k = 0; k < t->config->num_labels; k++) mla_f1_add(&sums, counts_of(t, k), flags);
+    out->macro_f1 = mla_f1_macro(&sums);
+    out->micro_f1 = mla_f1_micro(&sums);
 }
 
 mla_label_scores mla_label_scores_of(const mla_label_tally *t) {

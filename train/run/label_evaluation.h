@@ -30,12 +30,6 @@ typedef struct {
 } mla_label_scores;
 mla_label_scores mla_label_scores_of(const mla_label_tally *tally);
 
-typedef struct {
-    double precision, recall, f1; /* 0 where nothing is to be divided by */
-    int64_t examples;
-} mla_class_scores;
-mla_class_scores mla_class_scores_of(const mla_label_tally *tally, int64_t class);
-
 /* What becomes of each target, in the order of windows and positions; the logits are gone after the call. */
 typedef mla_status (*mla_label_visit)(void *user, int64_t row, const float *logits);
 

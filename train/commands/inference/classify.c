@@ -10,8 +10,9 @@
 #include "train/commands/report.h"
 #include "train/inference/classifier.h"
 #include "train/recipe/recipe.h"
+#include "train/scoring/thresholds.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ typedef struct {
     mla_loaded loaded;
     mla_recipe recipe; /* of the model */
     mla_label_set names;
+    mla_thresholds thresholds; /* those that were chosen for the model */
     mla_classifier *classifier;
     char **texts; /* those that wait, of a head that labels tokens */
     int64_t text_capacity;
@@ -64,8 +66,15 @@ static void set_all(const job *j, json_t *json, const char *key, const float *va
     json_object_set_new(json, key, all);
 }
 
+/* The likeliest; of two classes with a threshold, the one that it is for from there on. */
+static int64_t class_of(const job *j, const float *values) {
+    const int64_t positive = j->thresholds.positive;
+    if (!j->thresholds.values) return best_of(j, values);
+    return (double)values[positive] >= j->thresholds.values[positive] ? positive : 1 - positive;
+}
+
 static void print_class(const job *j, const float *values) {
-    const int64_t best = best_of(j, values);
+    const int64_t best = class_of(j, values);
     if (!j->options->json) {
         fprintf(j->call->out, "%s\t%.4f\n", j->names.names[best], (double)values[best]);
         return;
@@ -80,7 +89,7 @@ static void print_flags(const job *j, const float *values) {
     json_t *json = json_object(), *found = json_object();
     int64_t count = 0;
     for (int64_t k = 0; k < j->names.count; k++) {
-        if (values[k] <= 0.5f) continue;
+        if ((double)values[k] < (j->thresholds.values ? j->thresholds.values[k] : 0.5)) continue;
         mla_report_number(found, j->names.names[k], (double)values[k]);
         if (!j->options->json)
             fprintf(j->call->out, "%s%s\t%.4f", count++ ? "\t" : "", j->names.names[k], (double)values[k]);
@@ -310,14 +319,30 @@ static mla_status open_classifier(job *j) {
     return status;
 }
 
+/* Says so on the standard error, for the labels are not those of the highest probability. */
+static mla_status read_thresholds(job *j) {
+    const char *path = mla_checkpoint_path(j->loaded.checkpoint),
+               *json = mla_checkpoint_thresholds(j->loaded.checkpoint);
+    if (!json) return MLA_OK;
+    const mla_status status = mla_thresholds_parse(j->context, path, json, &j->names,
+                                                   mla_classification_labels(&j->loaded.model->config), &j->thresholds);
+    for (int64_t k = 0; k < j->names.count && !status; k++)
+        if (isfinite(j->thresholds.values[k]))
+            fprintf(stderr, "%s from a probability of %.4g on, the model's threshold (chosen by %s)\n",
+                    j->names.names[k], j->thresholds.values[k], j->thresholds.chosen_by);
+    return status;
+}
+
 static mla_status classify_run(const mla_call *call) {
     job j = {.call = call, .options = call->options, .context = call->context};
     mla_status status = mla_load_model(call->context, &j.loaded, &j.options->load);
     if (!status) status = open_classifier(&j);
+    if (!status) status = read_thresholds(&j);
     if (!status) status = classify_all(&j);
     if (!status && j.options->stats) print_stats(&j);
     mla_classifier_destroy(j.classifier);
     mla_label_set_free(&j.names);
+    mla_thresholds_free(&j.thresholds);
     mla_recipe_free(&j.recipe);
     mla_loaded_close(&j.loaded);
     free(j.texts);

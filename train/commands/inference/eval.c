@@ -27,6 +27,7 @@ typedef struct {
     int64_t batch, sequence;
     eval_precision precision;
     bool no_bos, json;
+    mla_label_figures figures;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -44,6 +45,7 @@ static const mla_field fields[] = {
      .help = "texts: leave out what the tokenizer puts at the beginning (and end) of each; they follow each other"},
     {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions,
      .help = "of the matrix products; auto: as in training, f32 for a model that was imported"},
+    MLA_LABEL_FIGURE_FIELDS(AT(figures)),
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
 };
 #undef AT
@@ -303,12 +305,16 @@ static mla_status evaluate_labels(const mla_call *call, const mla_loaded *l, con
         .tokens = o->tokens,
         .sequence = o->sequence ? o->sequence
                                 : eval_smaller(recipe->train.sequence, l->model->config.max_position_embeddings),
-        .json = o->json};
+        .json = o->json,
+        .figures = &o->figures};
     mla_loaded_folder(l, dir);
     snprintf(path, sizeof path, "%s/tokens.h5", dir);
     if (strcmp(o->field, "text")) labels.field = o->field;
     if (o->tokens && call->operands->count)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --tokens or text files, not both");
+    if (o->figures.out && o->load.adapter.count)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--out: merge the adapters into the model first (mla merge)");
     if (!o->tokens && !call->operands->count) labels.tokens = recipe->data.tokens ? recipe->data.tokens : path;
     const mla_status status = check_sequence(call->context, labels.sequence, &l->model->config);
     return status ? status : mla_eval_labels(call, l, recipe, &labels);
@@ -325,6 +331,13 @@ static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
         status = evaluate_labels(call, l, &recipe);
         mla_recipe_free(&recipe);
         return status;
+    }
+    if (mla_label_figures_given(&o->figures)) {
+        mla_recipe_free(&recipe);
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "%s: its head gives no labels; --at-fpr, --positive, "
+                        "--bootstrap, --seed, --plot, --choose and --out are for those that do",
+                        mla_checkpoint_path(l->checkpoint));
     }
     if (recipe.data.mix.count && !o->tokens && !call->operands->count) {
         status = evaluate_mix(call, l, &recipe);
@@ -379,6 +392,7 @@ const mla_command mla_command_eval = {
     .example = "  mla eval --checkpoint runs/quickstart\n"
                "  mla eval --checkpoint runs/quickstart/step-00000400.h5 notes.txt 'letters/*.txt'\n"
                "  git log | mla eval --checkpoint runs/quickstart -\n"
+               "  mla eval --checkpoint runs/mail test.csv --bootstrap 1000 --plot mail.svg\n"
                "  mla eval --checkpoint runs/quickstart --tokens ids.h5 --logits logits.h5\n",
     .options = &table,
     .run = eval_run,

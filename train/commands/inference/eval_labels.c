@@ -1,9 +1,11 @@
 #include "train/commands/inference/eval_labels.h"
 #include "data/labels/label_set.h"
 #include "layers/head/classification.h"
-#include "train/commands/report.h"
+#include "train/commands/inference/label_report.h"
 #include "train/run/dataset.h"
+#include "train/run/label_evaluation.h"
 #include "train/run/prepare_labels.h"
+#include "train/scoring/curves.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,9 +21,11 @@ typedef struct {
     mla_token_file *file;
     mla_token_stream stream;
     mla_packing *packing;
-    mla_label_tally tally;
+    double loss;
     double *sums;    /* (rows, K): of probabilities, or of numbers */
-    int64_t *pieces; /* (rows) */
+    int64_t *pieces; /* (rows); of tokens without a label 0 */
+    mla_thresholds thresholds;
+    mla_decisions decisions;
 } job;
 
 /* ---- what is evaluated on ---- */
@@ -93,99 +97,176 @@ static mla_status visit(void *user, int64_t row, const float *logits) {
     return MLA_OK;
 }
 
-/* Flags count from a half on. */
-static void tally_row(job *j, int64_t row, float *decision) {
-    const bool flags = mla_classification_labels(&j->loaded->model->config) == MLA_LABELS_FLAGS;
-    for (int64_t k = 0; k < j->names.count; k++)
-        decision[k] = (float)(j->sums[row * j->names.count + k] / (double)j->pieces[row] - (flags ? 0.5 : 0));
-    mla_label_tally_add(&j->tally, &j->stream.labels, row, decision);
+static int64_t row_count(const job *j) {
+    return j->stream.labels.form == MLA_TAGS ? j->stream.count : j->stream.documents;
 }
 
 static mla_status measure(job *j) {
     mla_context *context = j->call->context;
-    const mla_decoder *model = j->loaded->model;
-    const int64_t rows = j->stream.labels.form == MLA_TAGS ? j->stream.count : j->stream.documents;
     const mla_evaluation_data data = {&j->stream, j->packing, 1, j->options->sequence, MLA_F32};
     const int64_t windows = mla_window_count(&j->stream, j->packing, j->options->sequence);
-    double loss = 0, pieces = 0;
+    double pieces = 0;
     mla_tape *tape = NULL;
-    float *decision = mla_alloc(context, j->names.count, sizeof *decision, "a decision");
-    j->sums = mla_alloc(context, rows * j->names.count, sizeof *j->sums, "the decisions");
-    j->pieces = mla_alloc(context, rows, sizeof *j->pieces, "the decisions");
+    j->sums = mla_alloc(context, row_count(j) * j->names.count, sizeof *j->sums, "the decisions");
+    j->pieces = mla_alloc(context, row_count(j), sizeof *j->pieces, "the decisions");
     mla_status status = mla_error_status(context);
     if (!status) status = mla_tape_create(context, &tape, NULL);
-    if (!status) status = mla_label_windows(tape, model, &data, 0, windows, visit, j, &loss);
-    for (int64_t row = 0; row < rows && !status; row++) {
-        pieces += (double)j->pieces[row];
-        if (j->pieces[row]) tally_row(j, row, decision);
-    }
-    if (!status) j->tally.sums[MLA_TALLY_LOSS] = loss / pieces * j->tally.sums[MLA_TALLY_TARGETS];
+    if (!status) status = mla_label_windows(tape, j->loaded->model, &data, 0, windows, visit, j, &j->loss);
+    for (int64_t row = 0; row < row_count(j) && !status; row++) pieces += (double)j->pieces[row];
+    if (!status && !(pieces > 0))
+        status = mla_fail(context, MLA_ERROR_ARGUMENT,
+                          "there is no labelled text to evaluate on: the run held none out; name files of it");
+    j->loss /= pieces;
     mla_tape_destroy(tape);
-    free(decision);
+    return status;
+}
+
+/* ---- what it decided, beside what is true ---- */
+
+/* Row `at` of the decisions from row `row` of the stream. */
+static mla_status take_row(job *j, int64_t row, int64_t at) {
+    const mla_stream_labels *labels = &j->stream.labels;
+    mla_decisions *d = &j->decisions;
+    for (int64_t k = 0; k < d->labels; k++) {
+        const double value = j->sums[row * d->labels + k] / (double)j->pieces[row];
+        const float given = labels->form == MLA_VALUES ? labels->values[row * labels->width + k]
+                                                       : (float)(labels->index[row] == k);
+        if (!isfinite(value))
+            return mla_fail(j->call->context, MLA_ERROR_ARGUMENT, "%s: labels a text with %g, which is no number",
+                            mla_checkpoint_path(j->loaded->checkpoint), value);
+        d->values[k * d->rows + at] = value;
+        if (d->truth) d->truth[k * d->rows + at] = given > 0.5f;
+        if (d->numbers) d->numbers[k * d->rows + at] = (double)given;
+    }
+    return MLA_OK;
+}
+
+static mla_status fill_decisions(job *j) {
+    const bool tokens = j->stream.labels.form == MLA_TAGS;
+    int64_t at = 0, document = 0;
+    mla_status status = MLA_OK;
+    for (int64_t row = 0; row < row_count(j) && !status; row++) {
+        while (tokens && j->stream.offsets[document + 1] <= row) document++;
+        if (!j->pieces[row]) continue;
+        status = take_row(j, row, at);
+        if (tokens) j->decisions.units[at] = document;
+        at++;
+    }
+    if (tokens) j->decisions.unit_count = j->stream.documents;
+    return status;
+}
+
+/* The one of two classes that is asked for: --positive, that of the model's threshold, or the second. */
+static mla_status find_positive(job *j) {
+    const char *name = j->options->figures->positive;
+    const bool two = j->decisions.kind == MLA_LABELS_CLASSES && j->names.count == 2;
+    if (name && !two)
+        return mla_fail(j->call->context, MLA_ERROR_ARGUMENT,
+                        "--positive is for two classes; this model has other labels");
+    if (!two) return MLA_OK;
+    j->decisions.positive = name                   ? mla_label_set_find(&j->names, name)
+                            : j->thresholds.values ? j->thresholds.positive
+                                                   : 1;
+    if (j->decisions.positive < 0)
+        return mla_fail(j->call->context, MLA_ERROR_ARGUMENT, "--positive %s: the labels are %s and %s", name,
+                        j->names.names[0], j->names.names[1]);
+    if (!j->thresholds.values || j->thresholds.positive == j->decisions.positive) return MLA_OK;
+    return mla_fail(j->call->context, MLA_ERROR_ARGUMENT, "--positive %s: the model's threshold is one for %s", name,
+                    j->names.names[j->thresholds.positive]);
+}
+
+static mla_status decide(job *j) {
+    const mla_label_figures *f = j->options->figures;
+    const mla_labels_kind kind = mla_classification_labels(&j->loaded->model->config);
+    int64_t rows = 0;
+    for (int64_t row = 0; row < row_count(j); row++) rows += j->pieces[row] > 0;
+    mla_status status = mla_decisions_create(j->call->context, &j->decisions, kind, rows, j->names.count);
+    if (!status) status = fill_decisions(j);
+    if (!status) status = find_positive(j);
+    if (status) return status;
+    mla_decisions_decide(&j->decisions, j->thresholds.values);
+    if (f->choose == MLA_CHOOSE_NONE) return MLA_OK;
+    mla_thresholds_free(&j->thresholds);
+    status = mla_thresholds_choose(j->call->context, &j->decisions, &j->names,
+                                   f->choose == MLA_CHOOSE_FPR ? f->at_fpr : -1, &j->thresholds);
+    if (!status) mla_decisions_decide(&j->decisions, j->thresholds.values);
     return status;
 }
 
 /* ---- the result ---- */
 
-static void print_text(const job *j, const mla_label_scores *s) {
-    FILE *out = j->call->out;
-    fprintf(out, "checkpoint       %s\n", mla_checkpoint_path(j->loaded->checkpoint));
-    fprintf(out, "loss             %.4f\n", s->loss);
-    mla_report_scores(out, s);
-    if (!isfinite(s->accuracy)) return;
-    fprintf(out, "%-24s %9s %9s %9s %9s\n", "label", "precision", "recall", "F1", "examples");
-    for (int64_t k = 0; k < j->names.count; k++) {
-        const mla_class_scores c = mla_class_scores_of(&j->tally, k);
-        fprintf(out, "%-24.24s %9.4f %9.4f %9.4f %9lld\n", j->names.names[k], c.precision, c.recall, c.f1,
-                (long long)c.examples);
-    }
+static mla_status read_thresholds(job *j) {
+    const mla_checkpoint *c = j->loaded->checkpoint;
+    if (!mla_checkpoint_thresholds(c)) return MLA_OK;
+    return mla_thresholds_parse(j->call->context, mla_checkpoint_path(c), mla_checkpoint_thresholds(c), &j->names,
+                                mla_classification_labels(&j->loaded->model->config), &j->thresholds);
 }
 
-static void print_json(const job *j, const mla_label_scores *s) {
-    json_t *json = json_object(), *classes = json_object();
-    json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(j->loaded->checkpoint)));
-    json_object_set_new(json, "targets", json_integer(s->targets));
-    mla_report_number(json, "loss", s->loss);
-    mla_report_number(json, "accuracy", s->accuracy);
-    mla_report_number(json, "macro_f1", s->macro_f1);
-    mla_report_number(json, "micro_f1", s->micro_f1);
-    mla_report_number(json, "rmse", s->rmse);
-    for (int64_t k = 0; k < j->names.count && isfinite(s->accuracy); k++) {
-        const mla_class_scores c = mla_class_scores_of(&j->tally, k);
-        json_t *entry = json_object();
-        mla_report_number(entry, "precision", c.precision);
-        mla_report_number(entry, "recall", c.recall);
-        mla_report_number(entry, "f1", c.f1);
-        json_object_set_new(entry, "examples", json_integer(c.examples));
-        json_object_set_new(classes, j->names.names[k], entry);
-    }
-    json_object_set_new(json, "classes", classes);
-    mla_report_print(j->call->out, json);
+static mla_status save_model(const job *j) {
+    if (!j->options->figures->out) return MLA_OK;
+    char *json = mla_thresholds_json(j->call->context, &j->thresholds, &j->names);
+    const mla_status status = json ? mla_loaded_save_thresholds(j->call->context, j->loaded, json,
+                                                                j->options->figures->out)
+                                   : MLA_ERROR_MEMORY;
+    free(json);
+    return status;
 }
 
-static mla_status check_targets(const job *j, const mla_label_scores *s) {
-    if (s->targets) return MLA_OK;
-    return mla_fail(j->call->context, MLA_ERROR_ARGUMENT,
-                    "there is no labelled text to evaluate on: the run held none out; name files of it");
+static mla_status report(const job *j) {
+    const mla_label_figures *f = j->options->figures;
+    mla_bounds bounds[MLA_SCORES];
+    mla_label_report r = {.out = j->call->out,
+                          .checkpoint = mla_checkpoint_path(j->loaded->checkpoint),
+                          .names = &j->names,
+                          .decisions = &j->decisions,
+                          .thresholds = j->thresholds.values ? &j->thresholds : NULL,
+                          .saved = f->out,
+                          .loss = j->loss,
+                          .at_fpr = f->at_fpr,
+                          .bounds = f->bootstrap ? bounds : NULL};
+    mla_status status = MLA_OK;
+    mla_scores_of(&j->decisions, NULL, f->at_fpr, r.scores);
+    if (f->bootstrap)
+        status = mla_scores_bounds(j->call->context, &j->decisions, f->at_fpr, f->bootstrap, (uint64_t)f->seed, bounds);
+    if (!status) status = save_model(j);
+    if (!status && f->plot) status = mla_scoring_plot(j->call->context, &j->decisions, &j->names, f->plot);
+    if (!status) (j->options->json ? mla_label_report_json : mla_label_report_text)(&r);
+    return status;
+}
+
+const char *const mla_choose_names[] = {"none", "f1", "fpr", NULL};
+
+bool mla_label_figures_given(const mla_label_figures *f) {
+    return f->positive || f->plot || f->out || f->bootstrap || f->seed || f->choose || f->at_fpr != MLA_USUAL_FPR;
+}
+
+static mla_status check_figures(const mla_call *call, const mla_label_figures *f) {
+    if ((f->choose == MLA_CHOOSE_NONE) != !f->out)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--choose f1|fpr and --out FILE.h5 go together: the threshold is kept with the model");
+    if (f->seed && !f->bootstrap)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--seed is that of the bootstrap: give --bootstrap 1000, too");
+    return MLA_OK;
 }
 
 mla_status mla_eval_labels(const mla_call *call, const mla_loaded *loaded, const mla_recipe *recipe,
                            const mla_eval_labels_options *options) {
     job j = {.call = call, .loaded = loaded, .recipe = recipe, .options = options};
-    mla_label_scores scores;
-    mla_status status = read_names(&j);
+    mla_status status = check_figures(call, options->figures);
+    if (!status) status = read_names(&j);
+    if (!status) status = read_thresholds(&j);
     if (!status) status = options->tokens ? open_tokens(&j) : open_tables(&j);
     j.stream.labels.too_long = recipe->data.too_long;
     if (!status) status = mla_packing_create(call->context, &j.packing, &j.stream, options->sequence);
-    if (!status) status = mla_label_tally_create(call->context, &j.tally, &loaded->model->config);
     if (!status) status = measure(&j);
-    if (!status) scores = mla_label_scores_of(&j.tally);
-    if (!status) status = check_targets(&j, &scores);
-    if (!status) (options->json ? print_json : print_text)(&j, &scores);
-    mla_label_tally_free(&j.tally);
+    if (!status) status = decide(&j);
+    if (!status) status = report(&j);
     mla_packing_destroy(j.packing);
     mla_token_file_close(j.file);
     mla_label_set_free(&j.names);
+    mla_thresholds_free(&j.thresholds);
+    mla_decisions_free(&j.decisions);
     free(j.sums);
     free(j.pieces);
     return status;
