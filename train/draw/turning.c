@@ -173,14 +173,14 @@ static double most_pairs(const json_t *f) {
     return most;
 }
 
-/* A line across the chart, with its words above it, so far from the left. */
-static void draw_level(mla_canvas *canvas, const mla_chart *c, double tokens, mla_ink ink, double left,
+/* A line across the chart, with its words at its left end, so far below it; above it where that is negative. */
+static void draw_level(mla_canvas *canvas, const mla_chart *c, double tokens, mla_ink ink, double below,
                        const char *words) {
     const double y = mla_chart_y(c, tokens);
     if (!isfinite(tokens) || y < c->area.y) return;
     mla_canvas_line(canvas, c->area.x, y, c->area.x + c->area.width, y,
                     (mla_stroke){.ink = ink, .width = 1.5, .dashed = true});
-    mla_canvas_print(canvas, c->area.x + left, y - 6, &(mla_lettering){.size = 12, .ink = ink, .on_paper = true},
+    mla_canvas_print(canvas, c->area.x + 8, y + below, &(mla_lettering){.size = 12, .ink = ink, .on_paper = true},
                      "%s: %.0f tokens", words, tokens);
 }
 
@@ -199,8 +199,8 @@ static void draw_chart(mla_canvas *canvas, const json_t *f) {
         draw_waves(canvas, &chart, head, "wavelength_in_long_texts", (mla_stroke){.ink = MLA_INK_ORANGE, .width = 1.5});
         draw_waves(canvas, &chart, head, "wavelength", (mla_stroke){.ink = head_ink(i), .width = 2});
     }
-    draw_level(canvas, &chart, mla_figure_number(f, "max_position_embeddings"), MLA_INK_BLUE, 8, "longest text");
-    draw_level(canvas, &chart, mla_figure_number(f, "original_max_position_embeddings"), MLA_INK_PALE_TEXT, 240,
+    draw_level(canvas, &chart, mla_figure_number(f, "max_position_embeddings"), MLA_INK_BLUE, -6, "longest text");
+    draw_level(canvas, &chart, mla_figure_number(f, "original_max_position_embeddings"), MLA_INK_PALE_TEXT, 16,
                "before scaling");
 }
 
