@@ -3,8 +3,8 @@
  *     mha        every head has keys and values of its own
  *     gqa        heads share them in groups: as many as divide the heads and come nearest to a quarter of them
  *     mqa        all heads share one
- *     mla        latent attention; of a base with multi-head attention of width d: heads of d without position and d /
- * 2 with, and a latent of 3/2 d, so that it caches as much as mqa base       as the base has it
+ *     mla        latent attention; of a multi-head base one that caches as much as mqa (layers/attention/replace.h)
+ *     base       as the base has it
  *     ...-nope   any of these without positions: no RoPE, and for mla no rotary key
  *
  * and own ones, "NAME=ARM KEY=VALUE ...", which change keys of model and optim of one of them. */

@@ -124,8 +124,8 @@ void mla_compare_plan_print(FILE *out, const json_t *plan) {
     fprintf(out, "\nlearning rates  ");
     json_array_foreach(json_object_get(plan, "learning_rates"), i, rate) fprintf(out, " %g", json_real_value(rate));
     mla_bytes_text(number_at(plan, "disk_bytes"), sizeof disk, disk);
-    fprintf(out, "\nruns             %.0f, with %.0f seeds; %s of checkpoints\n", number_at(plan, "runs"),
-            number_at(plan, "seeds"), disk);
+    fprintf(out, "\nruns             %.0f, with %.0f seed%s; %s of checkpoints\n", number_at(plan, "runs"),
+            number_at(plan, "seeds"), number_at(plan, "seeds") > 1 ? "s" : "", disk);
     if (json_is_number(json_object_get(plan, "seconds"))) {
         mla_duration_text(number_at(plan, "seconds"), sizeof time, time);
         fprintf(out, "time             about %s, one run after the other, by a few steps now\n", time);
