@@ -77,6 +77,30 @@ check 2 "is latent already" "$mla" convert exact.h5 --out no.h5
 check 2 "--calibrate TEXT" "$mla" convert run --rope-dim 4 --out no.h5
 check 2 "a budget of 30 bytes" "$mla" convert run --rope-dim 4 --budget 30 --calibrate $tokens --out no.h5
 check 2 "must be even" "$mla" convert run --rope-dim 5 --calibrate $tokens --out no.h5
+wrong() { local words=$1; shift; check 2 "$words" "$mla" convert "$@" --out no.h5 && check 2 "$words" "$mla" convert "$@" --dry-run; }
+wrong "the rotary keys alone (qk_rope_head_dim 4) take 32 per token" run --rope-dim 4 --budget 32 --calibrate $tokens
+wrong "at least 3 sequences of 32 are needed: give more" run --rope-dim 4 --calibrate texts/1.txt
+wrong "--max-loss could limit: --calibrate TEXT" run --max-loss 0.1
+wrong "leave --freqfold out" run --freqfold 2
+wrong "--sequence 32: it is for text; name some with --calibrate" run --sequence 32
+tiny_run other data.source=texts data.tokenizer=bytes train.steps=1
+wrong "other/tokens.h5 was made with another tokenizer" run --rope-dim 4 --calibrate other/tokens.h5
+printf '{"text": "so it goes", "label": "a"}\n{"text": "it goes so", "label": "b"}\n' >labels.jsonl
+tiny_run labels data.source=labels.jsonl data.tokenizer=bytes data.held_out=0 train.steps=1 model.head=sequence \
+    model.attention=multi_head
+wrong "the model's head labels (sequence)" labels --rope-dim 4 --calibrate texts
+check 0 "exact" "$mla" convert labels --out labels.h5
+[ ! -e no.h5 ] || fail "something was written"
+
+# ---- what attention here has not is refused where it comes in
+
+reject() {
+    rm -rf strange && cp -r original strange
+    sed -i "s/\"hidden_size\"/$1, &/" strange/config.json
+    check 1 "$2" "$mla" import strange --out no.h5
+}
+reject '"sliding_window": 16' "sliding_window: sliding windows are not supported"
+reject '"attn_logit_softcapping": 50.0' "attn_logit_softcapping: not supported"
 [ ! -e no.h5 ] || fail "something was written"
 
 finish

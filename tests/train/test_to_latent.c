@@ -5,8 +5,8 @@
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
+#include "train/convert/latent_plan.h"
 #include "train/convert/latent_rank.h"
-#include "train/convert/to_latent.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -224,9 +224,11 @@ static void a_stage_that_loses_too_much_is_refused(void **state) {
     mla_decoder_destroy(model);
 }
 
+/* Both to do it and to plan it. */
 static void refuse(mla_context *context, const char *kind, const mla_to_latent_options *o, const char *words) {
     mla_decoder *model = original(context, kind), *out;
     mla_conversion_report r;
+    check_error(context, mla_to_latent_plan(model, o, &r), MLA_ERROR_ARGUMENT, words);
     check_error(context, mla_to_latent(model, o, &out, &r), MLA_ERROR_ARGUMENT, words);
     assert_null(out);
     mla_decoder_destroy(model);
@@ -247,13 +249,51 @@ static void refuses_what_does_not_fit(void **state) {
     o.budget = 100;
     refuse(*state, GQA, &o, "needs --rope-dim");
     o.rope_dim = 4;
-    o.budget = 30;
-    refuse(*state, GQA, &o, "a budget of 30 bytes");
     o.calibrate.text = NULL;
     refuse(*state, GQA, &o, "--calibrate TEXT");
     o = with_text();
     o.calibrate.tokens = 20;
     refuse(*state, GQA, &o, "give more");
+}
+
+/* Before anything is measured, and by a plan too: two layers of 4 rotary rows and latents of 21. */
+static void refuses_latents_that_do_not_fit(void **state) {
+    mla_to_latent_options o = with_text();
+    o.rope_dim = 4;
+    o.budget = 32;
+    refuse(*state, GQA, &o, "the rotary keys alone (qk_rope_head_dim 4) take 32 per token, and 48 with ranks of 2");
+    o.budget = 40;
+    refuse(*state, GQA, &o, "takes 200 per token now, and 48 with ranks of 2");
+    o.budget = 200;
+    refuse(*state, GQA, &o, "takes 200 per token now");
+    o.latent = (mla_ints){.count = 1, .items = {8}};
+    refuse(*state, GQA, &o, "give the ranks, or a budget");
+    o.budget = 0;
+    o.latent.items[0] = 1;
+    refuse(*state, GQA, &o, "a latent of rank 1: it must be 2 to");
+    o.latent = (mla_ints){.count = 3, .items = {8, 8, 8}};
+    refuse(*state, GQA, &o, "3 ranks for 2 layers");
+}
+
+static void refuses_what_would_have_no_effect(void **state) {
+    mla_to_latent_options o = {.max_loss = 0.1};
+    refuse(*state, GQA, &o, "without text no loss is measured");
+    o = with_text();
+    o.fold = 3;
+    refuse(*state, GQA, &o, "give a --rope-dim below 12");
+    o.rope_dim = 12;
+    refuse(*state, GQA, &o, "give a --rope-dim below 12");
+}
+
+/* What labels has no loss on text; the exact stage needs none. */
+static void labels_are_for_the_exact_stage(void **state) {
+    static const char *const kind = GQA "head=sequence num_labels=3";
+    const mla_to_latent_options o = with_text();
+    mla_conversion_report r;
+    refuse(*state, kind, &o, "the model's head labels (sequence)");
+    mla_decoder *model = original(*state, kind);
+    mla_decoder_destroy(convert(*state, model, &(mla_to_latent_options){0}, &r));
+    mla_decoder_destroy(model);
 }
 
 static void refuses_values_that_are_no_numbers(void **state) {
@@ -301,6 +341,9 @@ int main(void) {
                                        cmocka_unit_test(a_neutral_latent_can_change_its_rank),
                                        cmocka_unit_test(a_stage_that_loses_too_much_is_refused),
                                        cmocka_unit_test(refuses_what_does_not_fit),
+                                       cmocka_unit_test(refuses_latents_that_do_not_fit),
+                                       cmocka_unit_test(refuses_what_would_have_no_effect),
+                                       cmocka_unit_test(labels_are_for_the_exact_stage),
                                        cmocka_unit_test(refuses_values_that_are_no_numbers),
                                        cmocka_unit_test(memory_may_end_anywhere)};
     return cmocka_run_group_tests(tests, create, destroy_context);

@@ -35,6 +35,9 @@ static mla_status usual_sequence(mla_context *context, const mla_loaded *l, int6
 mla_status mla_calibration_open(mla_context *context, const mla_loaded *l, const mla_calibration_options *o,
                                 mla_calibration_source *s, mla_calibration_text *out) {
     *out = (mla_calibration_text){.sequence = o->sequence, .tokens = o->tokens};
+    if (o->sequence && !o->calibrate.count)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "--sequence %lld: it is for text; name some with --calibrate",
+                        (long long)o->sequence);
     mla_status status = o->calibrate.count ? read_text(context, l, o, s) : MLA_OK;
     if (!status && !out->sequence) status = usual_sequence(context, l, &out->sequence);
     if (!status && o->calibrate.count) out->text = &s->stream;

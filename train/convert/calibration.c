@@ -1,5 +1,6 @@
 #include "train/convert/calibration.h"
 #include "data/tokens/sampler.h"
+#include "layers/head/language.h"
 #include "layers/objective.h"
 
 #include <math.h>
@@ -10,32 +11,50 @@ enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3 };
 
 /* ---- windows of the text ---- */
 
-static mla_status choose_windows(mla_calibration *c, int64_t positions) {
-    const mla_calibration_text *t = &c->of;
-    const int64_t there = (t->text->count - 1) / t->sequence, wanted = t->tokens / t->sequence;
-    const int64_t all = there < wanted ? there : wanted;
-    if (t->sequence > positions)
-        return mla_fail(c->context, MLA_ERROR_ARGUMENT,
+static int64_t windows_there(const mla_calibration_text *t) { return (t->text->count - 1) / t->sequence; }
+
+static int64_t windows_used(const mla_calibration_text *t) {
+    const int64_t there = windows_there(t), wanted = t->tokens / t->sequence;
+    return there < wanted ? there : wanted;
+}
+
+mla_status mla_calibration_check_text(const mla_decoder *model, const mla_calibration_text *t) {
+    const mla_model_config *c = &model->config;
+    if (c->head != &mla_language_kind)
+        return mla_fail(
+            model->context, MLA_ERROR_ARGUMENT,
+            "the model's head labels (%s), so that it has no loss on text alone to calibrate by: convert the "
+            "language model first and train the labels on it then, or leave --calibrate out",
+            c->head->name);
+    if (t->sequence > c->max_position_embeddings)
+        return mla_fail(model->context, MLA_ERROR_ARGUMENT,
                         "sequence %lld: the model has %lld positions (max_position_embeddings)", (long long)t->sequence,
-                        (long long)positions);
-    if (all < FEWEST_WINDOWS)
-        return mla_fail(c->context, MLA_ERROR_ARGUMENT,
+                        (long long)c->max_position_embeddings);
+    if (windows_used(t) < FEWEST_WINDOWS)
+        return mla_fail(model->context, MLA_ERROR_ARGUMENT,
                         "the text to calibrate on has %lld tokens, of which at most %lld are used, but at least %d "
                         "sequences of %lld are needed: give more, or a shorter --sequence",
                         (long long)t->text->count, (long long)t->tokens, FEWEST_WINDOWS, (long long)t->sequence);
-    c->windows_there = there;
-    c->windows[MLA_LEFT_OUT] = all / 3;
-    c->windows[MLA_CALIBRATED] = all - all / 3;
-    c->batch = t->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / t->sequence : 1;
     return MLA_OK;
 }
 
-mla_status mla_calibration_create(mla_context *context, mla_calibration *out, const mla_calibration_text *text,
-                                  int64_t positions) {
+static void choose_windows(mla_calibration *c) {
+    const mla_calibration_text *t = &c->of;
+    const int64_t all = windows_used(t);
+    c->windows_there = windows_there(t);
+    c->windows[MLA_LEFT_OUT] = all / 3;
+    c->windows[MLA_CALIBRATED] = all - all / 3;
+    c->batch = t->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / t->sequence : 1;
+}
+
+mla_status mla_calibration_create(const mla_decoder *model, mla_calibration *out, const mla_calibration_text *text) {
+    mla_context *context = model->context;
     *out = (mla_calibration){.context = context, .of = *text};
-    mla_status status = choose_windows(out, positions);
+    mla_status status = mla_calibration_check_text(model, text);
+    if (status) return status;
+    choose_windows(out);
     const int64_t tokens = out->batch * text->sequence;
-    if (!status) status = mla_tape_create(context, &out->tape, NULL);
+    status = mla_tape_create(context, &out->tape, NULL);
     if (!status) out->ids = mla_alloc(context, 2 * tokens, sizeof *out->ids, "a batch");
     if (!status && !out->ids) status = MLA_ERROR_MEMORY;
     if (!status) out->targets = out->ids + tokens;

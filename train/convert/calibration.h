@@ -22,10 +22,11 @@ typedef struct {
     int32_t *ids, *targets;                   /* of a batch */
 } mla_calibration;
 
-/* MLA_ERROR_ARGUMENT: the text is too short, or the sequence longer than `positions`. Free it in any case; what the
- * text's stream points to must outlive it. */
-mla_status mla_calibration_create(mla_context *context, mla_calibration *out, const mla_calibration_text *text,
-                                  int64_t positions);
+/* MLA_ERROR_ARGUMENT: the text is too short for it, the sequence longer than the model's positions, or the model no
+ * language model, which has no loss on text without labels. */
+mla_status mla_calibration_check_text(const mla_decoder *model, const mla_calibration_text *text);
+/* The same errors. Free it in any case; what the text's stream points to must outlive it. */
+mla_status mla_calibration_create(const mla_decoder *model, mla_calibration *out, const mla_calibration_text *text);
 void mla_calibration_free(mla_calibration *calibration);
 
 /* Tokens of a part. */

@@ -87,45 +87,60 @@ static mla_status find_directions(job *j) {
 /* ---- ranks ---- */
 
 /* A wider latent than what it is made of, or for, has dimensions that can do nothing. */
-static mla_status check_rank(const job *j, int64_t i, int64_t rank) {
-    const mla_model_config *c = &j->model->config;
-    const int64_t before = j->report->layer[i].before, least = 1 + mla_neutral_norm_of_latent(layer_of(j->model, i));
+static mla_status check_rank(mla_context *context, const mla_model_config *c, int64_t least, int64_t i, int64_t rank) {
     const int64_t made_for = c->num_attention_heads * (c->qk_nope_head_dim + c->v_head_dim);
     const int64_t most = c->hidden_size < made_for ? c->hidden_size : made_for;
-    if (rank >= least && (rank <= most || rank <= before)) return MLA_OK;
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a latent of rank %lld: it must be %lld to %lld, the width of %s",
+    if (rank >= least && (rank <= most || rank <= mla_model_config_latent_rank(c, i))) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "a latent of rank %lld: it must be %lld to %lld, the width of %s",
                     (long long)rank, (long long)least, (long long)most,
                     most == c->hidden_size ? "what it is made of (hidden_size)" : "its keys and values");
 }
 
-static mla_status given_ranks(job *j) {
-    const mla_ints *ranks = &j->options->latent;
+static mla_status check_ranks(mla_context *context, const mla_model_config *c, bool neutral, const mla_ints *ranks) {
     mla_status status = MLA_OK;
-    if (ranks->count > 1 && ranks->count != j->report->layers)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT, "%lld ranks for %lld layers; give one for all, or one for each",
-                        (long long)ranks->count, (long long)j->report->layers);
-    for (int64_t i = 0; i < j->report->layers && !status; i++) {
-        j->report->layer[i].after = ranks->items[ranks->count > 1 ? i : 0];
-        status = check_rank(j, i, j->report->layer[i].after);
-    }
+    if (ranks->count > 1 && ranks->count != c->num_hidden_layers)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%lld ranks for %lld layers; give one for all, or one for each",
+                        (long long)ranks->count, (long long)c->num_hidden_layers);
+    for (int64_t i = 0; i < c->num_hidden_layers && !status; i++)
+        status = check_rank(context, c, 1 + neutral, i, ranks->items[ranks->count > 1 ? i : 0]);
     return status;
 }
 
 static int64_t latent_rank_smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* How many elements a layer gets at a time. */
-static int64_t step_of(const job *j) {
-    const int64_t share = j->model->config.kv_lora_rank / MOST_AT_ONCE;
+/* How many elements a layer gets at a time, and at first. */
+static int64_t step_of(const mla_model_config *c) {
+    const int64_t share = c->kv_lora_rank / MOST_AT_ONCE;
     return share < 1 ? 1 : latent_rank_smaller(share, MOST_AT_ONCE);
 }
 
-static mla_status check_budget(const job *j, int64_t least) {
-    const int64_t budget = j->options->budget, now = j->report->bytes_per_token[0];
+static mla_status check_budget(mla_context *context, const mla_model_config *c, int64_t budget) {
+    const int64_t now = mla_kv_cache_bytes_per_token(c);
+    const int64_t rotary = c->num_hidden_layers * c->qk_rope_head_dim * (int64_t)sizeof(float);
+    int64_t least = rotary;
+    for (int64_t i = 0; i < c->num_hidden_layers; i++)
+        least += latent_rank_smaller(step_of(c), mla_model_config_latent_rank(c, i)) * (int64_t)sizeof(float);
+    if (budget <= rotary)
+        return mla_fail(
+            context, MLA_ERROR_ARGUMENT,
+            "a budget of %lld bytes: the rotary keys alone (qk_rope_head_dim %lld) take %lld per token, and "
+            "%lld with ranks of %lld; give as many, or let fewer rows of the keys turn",
+            (long long)budget, (long long)c->qk_rope_head_dim, (long long)rotary, (long long)least,
+            (long long)step_of(c));
     if (budget >= least && budget < now) return MLA_OK;
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
                     "a budget of %lld bytes: the cache of this model takes %lld per token now, and %lld with ranks of "
                     "%lld; choose one between",
-                    (long long)budget, (long long)now, (long long)least, (long long)step_of(j));
+                    (long long)budget, (long long)now, (long long)least, (long long)step_of(c));
+}
+
+mla_status mla_latent_rank_check(mla_context *context, const mla_model_config *c, bool neutral, const mla_ints *latent,
+                                 int64_t budget) {
+    if (!latent->count == !budget)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "give the ranks, or a budget to choose them by: --latent "
+                        "N[,N...] or --budget BYTES");
+    return budget ? check_budget(context, c, budget) : check_ranks(context, c, neutral, latent);
 }
 
 /* What the next elements of a layer are worth each; they descend, so that no layer waits for its better ones.
@@ -142,7 +157,7 @@ static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
     double most = -1;
     for (int64_t i = 0; i < j->report->layers; i++) {
         const mla_latent_rank_change *c = &j->report->layer[i];
-        const int64_t more = latent_rank_smaller(step_of(j), c->before - c->after);
+        const int64_t more = latent_rank_smaller(step_of(&j->model->config), c->before - c->after);
         if (more < 1 || more > left || worth(j, i, more) <= most) continue;
         best = i, most = worth(j, i, more), *elements = more;
     }
@@ -150,17 +165,20 @@ static int64_t neediest(const job *j, int64_t left, int64_t *elements) {
 }
 
 /* From the same small rank in each layer, always more where it saves most, while the budget has room. */
-static mla_status budget_ranks(job *j) {
+static void budget_ranks(job *j) {
     mla_latent_rank_report *r = j->report;
     int64_t used = 0, best, more = 0;
     for (int64_t i = 0; i < r->layers; i++) {
-        r->layer[i].after = latent_rank_smaller(step_of(j), r->layer[i].before);
+        r->layer[i].after = latent_rank_smaller(step_of(&j->model->config), r->layer[i].before);
         used += r->layer[i].after + j->model->config.qk_rope_head_dim;
     }
-    const mla_status status = check_budget(j, used * (int64_t)sizeof(float));
     const int64_t all = j->options->budget / (int64_t)sizeof(float);
-    for (; !status && (best = neediest(j, all - used, &more)) >= 0; used += more) r->layer[best].after += more;
-    return status;
+    for (; (best = neediest(j, all - used, &more)) >= 0; used += more) r->layer[best].after += more;
+}
+
+static void given_ranks(job *j) {
+    const mla_ints *ranks = &j->options->latent;
+    for (int64_t i = 0; i < j->report->layers; i++) j->report->layer[i].after = ranks->items[ranks->count > 1 ? i : 0];
 }
 
 static bool shrinks(const job *j) {
@@ -232,23 +250,19 @@ static mla_status latent_rank_check(const job *j) {
     if (c->num_hidden_layers > MLA_MOST_INTS)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a model of %lld layers; ranks can be changed in at most %d",
                         (long long)c->num_hidden_layers, MLA_MOST_INTS);
-    if (!o->latent.count == !o->budget)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "give the ranks, or a budget to choose them by: --latent "
-                        "N[,N...] or --budget BYTES");
     if (o->budget && (o->method == MLA_LATENT_RANK_SVD || !o->text))
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "a budget needs text to measure what each layer needs: "
                         "--calibrate TEXT, with --method moments");
-    return MLA_OK;
+    return mla_latent_rank_check(j->context, c, mla_neutral_norm_of_latent(layer_of(j->model, 0)), &o->latent,
+                                 o->budget);
 }
 
 static mla_status prepare(job *j) {
     const mla_latent_rank_options *o = j->options;
     const mla_model_config *c = &j->model->config;
-    const mla_status status = mla_calibration_create(j->context, &j->calibration,
-                                                     &(mla_calibration_text){o->text, o->sequence, o->tokens},
-                                                     c->max_position_embeddings);
+    const mla_status status = mla_calibration_create(j->model, &j->calibration,
+                                                     &(mla_calibration_text){o->text, o->sequence, o->tokens});
     if (status) return status;
     j->report->calibrated = mla_calibration_tokens(&j->calibration, MLA_CALIBRATED);
     j->report->left_out = mla_calibration_tokens(&j->calibration, MLA_LEFT_OUT);
@@ -269,16 +283,17 @@ static void begin_report(job *j) {
 
 static mla_status change(job *j) {
     const mla_latent_rank_options *o = j->options;
-    mla_status status = o->budget ? MLA_OK : given_ranks(j);
-    const bool measured = o->budget || (!status && shrinks(j) && o->method == MLA_LATENT_RANK_MOMENTS);
-    if (!status && measured && !o->text)
+    if (!o->budget) given_ranks(j);
+    const bool measured = o->budget || (shrinks(j) && o->method == MLA_LATENT_RANK_MOMENTS);
+    mla_status status = MLA_OK;
+    if (measured && !o->text)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT,
                         "a smaller rank needs text that tells what the latents hold: "
                         "--calibrate TEXT");
-    if (!status && o->text) status = prepare(j);
+    if (o->text) status = prepare(j);
     if (!status && measured) status = calibrate(j);
     if (!status && (measured || shrinks(j))) status = find_directions(j);
-    if (!status && o->budget) status = budget_ranks(j);
+    if (!status && o->budget) budget_ranks(j);
     if (!status) status = latent_rank_build(j);
     return !status && o->text ? latent_rank_measure(j) : status;
 }

@@ -33,6 +33,11 @@ typedef struct {
     int64_t bytes_per_token[2];   /* of the cache */
 } mla_latent_rank_report;
 
+/* Whether a model of this configuration, whose latents have a neutral norm or not, can get these ranks or be made to
+ * fit this budget. MLA_ERROR_ARGUMENT where not, or where both or neither is given. */
+mla_status mla_latent_rank_check(mla_context *context, const mla_model_config *config, bool neutral,
+                                 const mla_ints *latent, int64_t budget);
+
 /* A new model like `model` but for the ranks; the caller owns it. The model is only read. MLA_ERROR_ARGUMENT
  * for ranks, a budget or a text that do not fit it. */
 mla_status mla_change_latent_rank(mla_decoder *model, const mla_latent_rank_options *options, mla_decoder **out,

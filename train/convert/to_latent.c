@@ -4,6 +4,7 @@
 #include "layers/adapt/latent_form.h"
 #include "layers/adapt/latent_rank.h"
 #include "layers/parts/rope.h"
+#include "train/convert/latent_plan.h"
 #include "train/convert/latent_rank.h"
 
 #include <complex.h>
@@ -27,8 +28,6 @@ typedef struct {
 
 static mla_multi_head_layer *layer_of(const mla_decoder *model, int64_t i) { return model->blocks[i].attention; }
 static int64_t key_width(const mla_model_config *c) { return c->num_key_value_heads * c->head_dim; }
-/* The rows that turn at first: all, or none where there is no RoPE. */
-static int64_t all_rotary(const mla_model_config *c) { return c->position == MLA_POSITION_ROPE ? key_width(c) : 0; }
 
 static void probe_all(const job *j, const mla_multi_head_probe *probe) {
     for (int64_t i = 0; i < j->report->layers; i++) layer_of(j->model, i)->probe = probe;
@@ -153,7 +152,7 @@ static mla_status make_exact(job *j) {
     mla_decoder *made = NULL;
     mla_status status = mla_key_frame_identity(j->context, &frame, width);
     if (!frames || !frequencies) status = MLA_ERROR_MEMORY;
-    frame.rotary = all_rotary(c);
+    frame.rotary = mla_to_latent_all_rotary(c);
     for (int64_t i = 0; i < j->report->layers && !status; i++) frames[i] = frame;
     for (int64_t p = 0; p < width / 2 && !status; p++) frequencies[p] = j->frequencies[p % half];
     if (!status) status = build_form(j, &(form){frames, frequencies, frame.rotary}, &made);
@@ -316,111 +315,12 @@ static mla_status make_latent(job *j) {
     return status;
 }
 
-/* ---- what is asked ---- */
-
-static mla_status refuse_model(const job *j, const char *what) {
-    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "the model cannot be converted: %s", what);
-}
-
-static mla_status check_model(const job *j) {
-    const mla_model_config *c = &j->model->config;
-    if (c->attention == &mla_latent_kind)
-        return refuse_model(j, "its attention is latent already; mla rank changes the rank of its latent");
-    if (c->attention != &mla_multi_head_kind) return refuse_model(j, "its attention is not multi_head");
-    if (c->num_hidden_layers > MLA_MOST_INTS)
-        return refuse_model(j, "it has more layers than a list of ranks can name");
-    for (int64_t i = 0; i < mla_params_count(j->model->params); i++) {
-        const mla_param *p = mla_params_at(j->model->params, i);
-        for (int64_t k = 0; k < p->count; k++)
-            if (!isfinite(((const float *)p->tensor.data)[k]))
-                return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                                "the model cannot be converted: %s has values that are no numbers", p->spec.name);
-    }
-    return MLA_OK;
-}
-
-static mla_status check_options(const job *j) {
-    const mla_to_latent_options *o = j->options;
-    const mla_model_config *c = &j->model->config;
-    const int64_t width = key_width(c), half = c->head_dim / 2;
-    const bool turns = c->position == MLA_POSITION_ROPE;
-    if (turns && width / 2 > MLA_MOST_INTS)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "the keys of all heads have %lld frequencies; a model's configuration can name %d",
-                        (long long)width / 2, MLA_MOST_INTS);
-    if (o->rope_dim && (!turns || o->rope_dim % 2 || o->rope_dim > width))
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        turns ? "a rope_dim of %lld: it must be even and at most %lld, the width of all keys"
-                              : "a rope_dim of %lld: the model has no RoPE; leave it out",
-                        (long long)o->rope_dim, (long long)width);
-    if (o->fold && half % o->fold)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT, "a fold of %lld does not divide the %lld frequencies of a head",
-                        (long long)o->fold, (long long)half);
-    if ((o->latent.count || o->budget) && turns && !o->rope_dim)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "a latent or a budget needs --rope-dim, how many rows of the keys go on turning; %lld, the "
-                        "width of a head, is a usual choice",
-                        (long long)c->head_dim);
-    if ((o->latent.count || o->budget || o->rope_dim) && !o->calibrate.text)
-        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
-                        "all but the exact stage needs text that tells what the keys hold: --calibrate TEXT");
-    return MLA_OK;
-}
-
-static void begin_report(const job *j) {
-    const mla_model_config *c = &j->model->config;
-    mla_conversion_report *r = j->report;
-    *r = (mla_conversion_report){.layers = c->num_hidden_layers,
-                                 .loss = NAN,
-                                 .bytes_per_token = mla_kv_cache_bytes_per_token(c),
-                                 .rope_dim = j->options->rope_dim ? j->options->rope_dim : all_rotary(c),
-                                 .refused = -1};
-    for (int s = 0; s < MLA_STAGES; s++) {
-        r->stage[s].loss = r->stage[s].divergence = NAN;
-        for (int64_t i = 0; i < r->layers; i++) r->stage[s].error[i] = NAN;
-    }
-}
-
-/* What a stage caches where `rotary` rows turn and the layers have latents of these ranks: one for all, or one each. */
-static void plan_stage(mla_conversion_report *report, int which, int64_t rotary, const mla_ints *ranks) {
-    mla_conversion_stage *stage = &report->stage[which];
-    stage->made = true;
-    for (int64_t i = 0; i < report->layers; i++) {
-        stage->rank[i] = ranks->items[ranks->count > 1 ? i : 0];
-        stage->bytes_per_token += (stage->rank[i] + rotary) * (int64_t)sizeof(float);
-    }
-    report->last = which;
-}
-
-/* Where `rotary` of a layer's rows turn, and nothing is left out yet. */
-static mla_ints whole_rank(const mla_model_config *c, int64_t rotary) {
-    return (mla_ints){.count = 1, .items = {mla_latent_form_config(c, rotary).kv_lora_rank}};
-}
-
-mla_status mla_to_latent_plan(mla_decoder *model, const mla_to_latent_options *o, mla_conversion_report *report) {
-    const mla_model_config *c = &model->config;
-    const int64_t all = all_rotary(c);
-    job j = {.context = model->context, .options = o, .model = model, .report = report};
-    mla_status status = check_model(&j);
-    if (!status) status = check_options(&j);
-    if (status) return status;
-    begin_report(&j);
-    const mla_ints exact = whole_rank(c, all), rotary = whole_rank(c, report->rope_dim);
-    plan_stage(report, MLA_STAGE_EXACT, all, &exact);
-    if (report->rope_dim < all) plan_stage(report, MLA_STAGE_ROTARY, report->rope_dim, &rotary);
-    if (o->latent.count) plan_stage(report, MLA_STAGE_LATENT, report->rope_dim, &o->latent);
-    if (o->budget) {
-        report->stage[MLA_STAGE_LATENT].made = true;
-        report->stage[MLA_STAGE_LATENT].bytes_per_token = o->budget;
-    }
-    return MLA_OK;
-}
+/* ---- all of it ---- */
 
 static mla_status begin_text(job *j) {
     const mla_to_latent_options *o = j->options;
     if (!o->calibrate.text) return MLA_OK;
-    mla_status status = mla_calibration_create(j->context, &j->calibration, &o->calibrate,
-                                               j->model->config.max_position_embeddings);
+    const mla_status status = mla_calibration_create(j->model, &j->calibration, &o->calibrate);
     if (status) return status;
     j->report->calibrated = mla_calibration_tokens(&j->calibration, MLA_CALIBRATED);
     j->report->left_out = mla_calibration_tokens(&j->calibration, MLA_LEFT_OUT);
@@ -441,9 +341,8 @@ mla_status mla_to_latent(mla_decoder *model, const mla_to_latent_options *option
     *out = NULL;
     if (!j) return MLA_ERROR_MEMORY;
     j->context = model->context, j->options = options, j->model = model, j->report = report;
-    mla_status status = check_model(j);
-    if (!status) status = check_options(j);
-    if (!status) begin_report(j);
+    mla_status status = mla_to_latent_check(model, o);
+    if (!status) mla_to_latent_begin_report(model, o, report);
     if (!status) status = read_frequencies(j);
     if (!status) status = begin_text(j);
     if (!status) status = make_exact(j);

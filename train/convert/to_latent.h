@@ -46,8 +46,4 @@ typedef struct {
 mla_status mla_to_latent(mla_decoder *model, const mla_to_latent_options *options, mla_decoder **out,
                          mla_conversion_report *report);
 
-/* What each stage would cache, without text or values: fills stage[].bytes_per_token and rank where they do not hang on
- * the text. The same errors. */
-mla_status mla_to_latent_plan(mla_decoder *model, const mla_to_latent_options *options, mla_conversion_report *report);
-
 #endif

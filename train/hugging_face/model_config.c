@@ -94,7 +94,8 @@ static mla_status check_others(const reader *r) {
 /* A window as long as the positions hides nothing. layer_types has the last word, but for families that do not know it;
  * without it, Qwen's layers from max_window_layers on have windows if they are in use. */
 static mla_status check_windows(const reader *r) {
-    static const char words[] = "sliding windows are not supported; attention must be full in all layers";
+    static const char words[] = "sliding windows are not supported; attention must be full in all layers, "
+                                "as it is where max_position_embeddings is at most the window";
     const json_t *types = get(r, "layer_types"), *use = get(r, "use_sliding_window");
     const int64_t window = mla_config_number(r->file.json, "sliding_window", 0);
     const bool whole = window > 0 && window >= mla_config_number(r->file.json, "max_position_embeddings", 0);

@@ -2,7 +2,7 @@
 #include "train/commands/calibration_text.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
-#include "train/convert/to_latent.h"
+#include "train/convert/latent_plan.h"
 
 #include <math.h>
 #include <stdlib.h>
