@@ -346,43 +346,46 @@ static mla_status shrink(mla_context *context, const mla_latent_layer *from, con
 /* ---- another rank where the norm is neutral ---- */
 
 /* Of n directions r, by maps: kv_a' = map kv_a, bias' = map (bias - mean). */
-static void map_down(const mla_latent_layer *from, const double *map, int64_t n, const double *mean,
-                     const mla_latent_layer *to) {
-    const int64_t r = to->rank - 1, width = from->kv_a_proj.weight->shape[1];
+static mla_status map_down(mla_context *context, const mla_latent_layer *from, const double *map, int64_t n,
+                           const double *mean, const mla_latent_layer *to) {
+    const int64_t r = to->rank - 1, width = from->kv_a_proj.weight->shape[1], row = width + 1;
     const float *weight = data(from->kv_a_proj.weight), *bias = data(from->kv_a_proj.bias);
     float *out = to->kv_a_proj.weight->data, *out_bias = to->kv_a_proj.bias->data;
-    for (int64_t i = 0; i < r; i++) {
-        double shift = 0;
-        for (int64_t k = 0; k < n; k++) shift += map[i * n + k] * ((double)bias[k] - mean[k]);
-        out_bias[i] = (float)shift;
-        for (int64_t j = 0; j < width; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < n; k++) sum += map[i * n + k] * (double)weight[k * width + j];
-            out[i * width + j] = (float)sum;
-        }
-    }
+    double *all = mla_matrix_create(context, n + r, row), *mapped = all ? all + n * row : NULL;
+    if (!all) return MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < n * row; i++)
+        all[i] = i % row < width ? (double)weight[i / row * width + i % row] : (double)bias[i / row] - mean[i / row];
+    mla_matrix_multiply(context, r, row, n, map, all, false, mapped);
+    for (int64_t i = 0; i < r * row; i++)
+        *(i % row < width ? &out[i / row * width + i % row] : &out_bias[i / row]) = (float)mapped[i];
+    free(all);
     memset(out + r * width, 0, (size_t)width * sizeof *out);
     copy_rotary(from->kv_a_proj.weight, to->kv_a_proj.weight, width, n + 1, r + 1);
     copy_rotary(from->kv_a_proj.bias, to->kv_a_proj.bias, 1, n + 1, r + 1);
     mla_neutral_norm_fill(&to->kv_a_proj, &to->kv_a_norm, r + 1);
+    return MLA_OK;
 }
 
-/* kv_b' = kv_b back, and in the constant's column what the mean makes. */
-static void map_up(const mla_latent_layer *from, const double *back, int64_t n, const double *mean,
-                   const mla_latent_layer *to) {
-    const int64_t r = to->rank - 1;
-    const float *row = data(from->kv_b_proj.weight);
+/* kv_b' = kv_b [back, mean; 0, 1]: in the constant's column what the mean makes. */
+static mla_status map_up(mla_context *context, const mla_latent_layer *from, const double *back, int64_t n,
+                         const double *mean, const mla_latent_layer *to) {
+    const int64_t r = to->rank - 1, rows = from->kv_b_proj.weight->shape[0];
     float *out = to->kv_b_proj.weight->data;
-    for (int64_t i = 0; i < from->kv_b_proj.weight->shape[0]; i++, row += n + 1, out += r + 1) {
-        double constant = (double)row[n];
-        for (int64_t k = 0; k < n; k++) constant += (double)row[k] * mean[k];
-        out[r] = (float)constant;
-        for (int64_t j = 0; j < r; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < n; k++) sum += (double)row[k] * back[k * r + j];
-            out[j] = (float)sum;
-        }
+    double *old = mla_matrix_create(context, rows, n + 1), *map = mla_matrix_create(context, n + 1, r + 1),
+           *new = mla_matrix_create(context, rows, r + 1);
+    const mla_status status = old && map && new ? MLA_OK : MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < rows * (n + 1) && !status; i++) old[i] = (double)data(from->kv_b_proj.weight)[i];
+    for (int64_t i = 0; i < n && !status; i++) {
+        memcpy(map + i * (r + 1), back + i * r, (size_t)r * sizeof *map);
+        map[i * (r + 1) + r] = mean[i];
     }
+    if (!status) {
+        map[n * (r + 1) + r] = 1;
+        mla_matrix_multiply(context, rows, r + 1, n + 1, old, map, false, new);
+        for (int64_t i = 0; i < rows * (r + 1); i++) out[i] = (float)new[i];
+    }
+    free(old), free(map), free(new);
+    return status;
 }
 
 /* What grows keeps all directions, and has new ones that nothing reaches yet; their columns are random, so that they
@@ -412,10 +415,8 @@ static mla_status resize_neutral(mla_context *context, const mla_latent_layer *f
     } else if (!status) {
         status = grow_maps(context, from, r, map, back);
     }
-    if (!status) {
-        map_down(from, map, n, mean, to);
-        map_up(from, back, n, mean, to);
-    }
+    if (!status) status = map_down(context, from, map, n, mean, to);
+    if (!status) status = map_up(context, from, back, n, mean, to);
     free(map);
     return status;
 }

@@ -66,7 +66,13 @@ tiny_run normed data.source=texts data.tokenizer=bpe data.vocab_size=300 data.he
 check 0 "exact" "$mla" convert normed --out normed.h5
 near "$(loss normed.h5)" "$(loss normed)" 1e-5 || fail "with norms of heads: $(loss normed) became $(loss normed.h5)"
 [ "$(ids normed)" = "$(ids normed.h5)" ] || fail "with norms of heads another text is generated"
-check 2 "qk_norm: true" "$mla" export normed.h5 --out no
+check 2 "qk_norm: true, which this layout has no place for" "$mla" export normed.h5 --out no
+check 0 "norms" "$mla" convert normed --fold-qk-norm --calibrate $tokens --dry-run
+check 0 "norms" "$mla" convert normed --fold-qk-norm --calibrate $tokens --out folded.h5
+check 0 "DeepseekV3ForCausalLM" "$mla" export folded.h5 --out folded
+check 0 "" "$mla" import folded --out folded-again.h5
+near "$(loss folded-again.h5)" "$(loss folded.h5)" 1e-5 || fail "a folded model is exported as another"
+check 2 "no norms of heads" "$mla" convert run --fold-qk-norm --calibrate $tokens --out no.h5
 
 # ---- refused
 

@@ -75,7 +75,8 @@ wrong 2 "3 ranks for 2 layers" run --latent 4,4,4 --calibrate $tokens
 wrong 2 "expected whole numbers with commas between" run --latent 4-5
 wrong 2 "give the ranks, or a budget" run
 wrong 2 "a smaller rank needs text that tells what the latents hold: --calibrate TEXT" run --latent 4
-wrong 2 "a budget of 10 bytes: the cache of this model takes 96 per token now" run --budget 10 --calibrate $tokens
+wrong 2 "a budget of 10 bytes: the rotary keys alone (qk_rope_head_dim 4) take 32 per token" run --budget 10 --calibrate $tokens
+wrong 2 "a budget of 96 bytes: the cache of this model takes 96 per token now" run --budget 96 --calibrate $tokens
 wrong 2 "at least 3 sequences of 32 are needed" run --latent 4 --calibrate texts/1.txt
 wrong 2 "the model has 64 positions" run --latent 4 --calibrate $tokens --sequence 65
 wrong 2 "a token file cannot be joined" run --latent 4 --calibrate $tokens --calibrate texts

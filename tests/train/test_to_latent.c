@@ -5,8 +5,8 @@
 #include "tests/support/allocations.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
-#include "train/convert/latent_plan.h"
 #include "train/convert/latent_rank.h"
+#include "train/convert/to_latent.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -82,8 +82,8 @@ static void the_first_stage_is_exact(void **state) {
         mla_decoder *out = convert(*state, model, &(mla_to_latent_options){0}, &r);
         const double error = difference(*state, out, model);
         if (!(error < 2e-6)) fail_msg("%s: %g", kinds[i], error);
-        assert_true(r.last == MLA_STAGE_EXACT && isnan(r.stage[0].loss));
-        assert_int_equal(r.stage[0].bytes_per_token, r.bytes_per_token + 2 * 4);
+        assert_true(r.last == MLA_STAGE_EXACT && isnan(r.stage[MLA_STAGE_EXACT].loss));
+        assert_int_equal(r.stage[MLA_STAGE_EXACT].bytes_per_token, r.bytes_per_token + 2 * 4);
         mla_decoder_destroy(out);
         mla_decoder_destroy(model);
     }
@@ -97,9 +97,10 @@ static void the_report_says_so(void **state) {
     mla_decoder_destroy(convert(*state, model, &o, &r));
     assert_int_equal(r.calibrated, 21 * 16);
     assert_int_equal(r.left_out, 10 * 16);
-    check_close(r.stage[0].loss, r.loss, 1e-6);
-    assert_true(r.loss > 1 && fabs(r.stage[0].divergence) < 1e-6);
-    assert_true(r.stage[0].error[0] < 2e-6 && r.stage[0].error[1] < 2e-6 && r.stage[0].error[0] > 0);
+    check_close(r.stage[MLA_STAGE_EXACT].loss, r.loss, 1e-6);
+    assert_true(r.loss > 1 && fabs(r.stage[MLA_STAGE_EXACT].divergence) < 1e-6);
+    assert_true(r.stage[MLA_STAGE_EXACT].error[0] < 2e-6 && r.stage[MLA_STAGE_EXACT].error[1] < 2e-6 &&
+                r.stage[MLA_STAGE_EXACT].error[0] > 0);
     mla_decoder_destroy(model);
 }
 
@@ -117,6 +118,51 @@ static mla_key_moments moments_of(mla_context *context, const mla_model_config *
 }
 
 /* queriesᵀ keys = 1, so that scores stay, and the values of each group descend. */
+/* Every token is the same vector or its opposite, so that in the only layer rms is the same for all, and its mean
+ * exact. */
+static void norms_that_do_not_vary_fold_exactly(void **state) {
+    static const char *const models[] = {GQA "qk_norm=true num_hidden_layers=1",
+                                         GQA "qk_norm=true num_hidden_layers=1 rope_interleave=false"};
+    mla_to_latent_options o = with_text();
+    o.fold_norms = true;
+    for (int i = 0; i < 2; i++) {
+        mla_decoder *model = original(*state, models[i]);
+        mla_conversion_report r;
+        const int64_t width = model->config.hidden_size;
+        float *embeddings = model->embed_tokens->data;
+        for (int64_t k = width; k < mla_count(model->embed_tokens); k++)
+            embeddings[k] = k / width % 3 == 1 ? -embeddings[k % width] : embeddings[k % width];
+        mla_decoder *out = convert(*state, model, &o, &r);
+        const double error = difference(*state, out, model);
+        if (!(error < 1e-5)) fail_msg("%s: %g", models[i], error);
+        assert_false(out->config.qk_norm);
+        assert_true(r.stage[MLA_STAGE_NORMS].made && fabs(r.stage[MLA_STAGE_NORMS].divergence) < 1e-6);
+        assert_true(r.stage[MLA_STAGE_NORMS].error[0] < 1e-5);
+        mla_decoder_destroy(out);
+        mla_decoder_destroy(model);
+    }
+}
+
+/* The stages after it add what they do beside the original, and the fold alone is told apart. */
+static void folding_norms_is_a_stage_of_its_own(void **state) {
+    mla_decoder *model = original(*state, GQA "qk_norm=true"), *out;
+    mla_to_latent_options o = with_text();
+    mla_conversion_report r;
+    o.fold_norms = true;
+    out = convert(*state, model, &o, &r);
+    const mla_conversion_stage *norms = &r.stage[MLA_STAGE_NORMS], *exact = &r.stage[MLA_STAGE_EXACT];
+    assert_true(norms->error[1] > 1e-4 && norms->divergence > 1e-7);
+    check_close(exact->loss, norms->loss, 1e-6);
+    check_close(exact->error[1], norms->error[1], 1e-5);
+    assert_int_equal(norms->bytes_per_token, r.bytes_per_token);
+    mla_decoder_destroy(out);
+    o.max_loss = 1e-9;
+    check_ok(*state, mla_to_latent(model, &o, &out, &r));
+    if (r.refused == MLA_STAGE_NORMS) assert_null(out);
+    else mla_decoder_destroy(out);
+    mla_decoder_destroy(model);
+}
+
 static void a_basis_leaves_scores_as_they_were(void **state) {
     static const double frequencies[] = {1, 0.3, 0.1};
     const mla_model_config config = small_config(*state, GQA);
@@ -151,7 +197,7 @@ static void fewer_rows_turn(void **state) {
             const double error = difference(*state, out, model);
             assert_true(r.last == MLA_STAGE_ROTARY && error > 1e-5 && error < 1);
             assert_int_equal(out->config.qk_rope_head_dim, o.rope_dim);
-            assert_int_equal(r.stage[1].bytes_per_token, r.stage[0].bytes_per_token);
+            assert_int_equal(r.stage[MLA_STAGE_ROTARY].bytes_per_token, r.stage[MLA_STAGE_EXACT].bytes_per_token);
             if (!(error < last)) fail_msg("%s: %g with fewer rows, %g with more", kinds[i], last, error);
             last = error;
             mla_decoder_destroy(out);
@@ -187,9 +233,9 @@ static void a_narrower_latent_loses_more(void **state) {
     for (int64_t rank = 16; rank >= 4; rank /= 2) {
         o.latent = (mla_ints){.count = 1, .items = {rank}};
         mla_decoder_destroy(convert(*state, model, &o, &r));
-        assert_int_equal(r.stage[2].bytes_per_token, 2 * 4 * (rank + 4));
-        assert_true(r.last == MLA_STAGE_LATENT && r.stage[2].divergence > last);
-        last = r.stage[2].divergence;
+        assert_int_equal(r.stage[MLA_STAGE_LATENT].bytes_per_token, 2 * 4 * (rank + 4));
+        assert_true(r.last == MLA_STAGE_LATENT && r.stage[MLA_STAGE_LATENT].divergence > last);
+        last = r.stage[MLA_STAGE_LATENT].divergence;
     }
     mla_decoder_destroy(model);
 }
@@ -278,6 +324,9 @@ static void refuses_latents_that_do_not_fit(void **state) {
 static void refuses_what_would_have_no_effect(void **state) {
     mla_to_latent_options o = {.max_loss = 0.1};
     refuse(*state, GQA, &o, "without text no loss is measured");
+    o.fold_norms = true;
+    refuse(*state, GQA "qk_norm=true", &o, "--calibrate TEXT");
+    refuse(*state, GQA, &o, "no norms of heads (qk_norm: false) to fold");
     o = with_text();
     o.fold = 3;
     refuse(*state, GQA, &o, "give a --rope-dim below 12");
@@ -307,9 +356,10 @@ static void refuses_values_that_are_no_numbers(void **state) {
 
 static void memory_may_end_anywhere(void **state) {
     mla_context *context = *state;
-    mla_decoder *model = original(context, GQA "num_hidden_layers=1"), *out;
+    mla_decoder *model = original(context, GQA "num_hidden_layers=1 qk_norm=true"), *out;
     mla_to_latent_options o = with_text();
     mla_conversion_report r;
+    o.fold_norms = true;
     o.calibrate.tokens = 3 * 16;
     o.rope_dim = 4;
     o.latent = (mla_ints){.count = 1, .items = {5}};
@@ -334,6 +384,8 @@ static int create(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_stage_is_exact),
                                        cmocka_unit_test(the_report_says_so),
+                                       cmocka_unit_test(norms_that_do_not_vary_fold_exactly),
+                                       cmocka_unit_test(folding_norms_is_a_stage_of_its_own),
                                        cmocka_unit_test(a_basis_leaves_scores_as_they_were),
                                        cmocka_unit_test(fewer_rows_turn),
                                        cmocka_unit_test(a_latent_as_wide_as_what_it_is_made_of_loses_nothing),

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+const char *const mla_stage_names[] = {"norms", "exact", "rotary", "latent"};
+
 static int64_t key_width(const mla_model_config *c) { return c->num_key_value_heads * c->head_dim; }
 
 int64_t mla_to_latent_all_rotary(const mla_model_config *c) {
@@ -84,6 +86,9 @@ static mla_status check_rotary(const mla_decoder *model, const mla_to_latent_opt
 
 static mla_status check_text(const mla_decoder *model, const mla_to_latent_options *o) {
     if (o->calibrate.text) return mla_calibration_check_text(model, &o->calibrate);
+    if (o->fold_norms)
+        return mla_fail(model->context, MLA_ERROR_ARGUMENT,
+                        "folding norms of heads needs text that tells how large heads are: --calibrate TEXT");
     if (wants_latent(o) || o->rope_dim)
         return mla_fail(model->context, MLA_ERROR_ARGUMENT,
                         "all but the exact stage needs text that tells what the keys hold: --calibrate TEXT");
@@ -93,14 +98,28 @@ static mla_status check_text(const mla_decoder *model, const mla_to_latent_optio
     return MLA_OK;
 }
 
+/* What the stages after the norms are made of. */
+static mla_model_config without_norms(const mla_decoder *model, const mla_to_latent_options *o) {
+    mla_model_config c = model->config;
+    c.qk_norm &= !o->fold_norms;
+    return c;
+}
+
 /* The latent stage begins with the model that the rotary stage leaves. */
 static mla_status check_latent(const mla_decoder *model, const mla_to_latent_options *o) {
-    const mla_model_config c = mla_latent_form_config(&model->config, rotary_of(model, o));
+    const mla_model_config from = without_norms(model, o), c = mla_latent_form_config(&from, rotary_of(model, o));
     return wants_latent(o) ? mla_latent_rank_check(model->context, &c, true, &o->latent, o->budget) : MLA_OK;
+}
+
+static mla_status check_norms(const mla_decoder *model, const mla_to_latent_options *o) {
+    if (!o->fold_norms || model->config.qk_norm) return MLA_OK;
+    return mla_fail(model->context, MLA_ERROR_ARGUMENT,
+                    "the model has no norms of heads (qk_norm: false) to fold; leave --fold-qk-norm out");
 }
 
 mla_status mla_to_latent_check(const mla_decoder *model, const mla_to_latent_options *o) {
     mla_status status = check_model(model);
+    if (!status) status = check_norms(model, o);
     if (!status) status = check_rotary(model, o);
     if (!status) status = check_text(model, o);
     return status ? status : check_latent(model, o);
@@ -144,6 +163,10 @@ mla_status mla_to_latent_plan(const mla_decoder *model, const mla_to_latent_opti
     if (status) return status;
     mla_to_latent_begin_report(model, o, report);
     const mla_ints exact = whole_rank(c, all), rotary = whole_rank(c, report->rope_dim);
+    if (o->fold_norms) {
+        report->stage[MLA_STAGE_NORMS].made = true;
+        report->stage[MLA_STAGE_NORMS].bytes_per_token = report->bytes_per_token;
+    }
     plan_stage(report, MLA_STAGE_EXACT, all, &exact);
     if (wants_rotary(model, o)) plan_stage(report, MLA_STAGE_ROTARY, report->rope_dim, &rotary);
     if (o->latent.count) plan_stage(report, MLA_STAGE_LATENT, report->rope_dim, &o->latent);

@@ -124,7 +124,7 @@ static mla_status check_budget(mla_context *context, const mla_model_config *c, 
         return mla_fail(
             context, MLA_ERROR_ARGUMENT,
             "a budget of %lld bytes: the rotary keys alone (qk_rope_head_dim %lld) take %lld per token, and "
-            "%lld with ranks of %lld; give as many, or let fewer rows of the keys turn",
+            "%lld with ranks of %lld; give as many, or convert with a smaller --rope-dim",
             (long long)budget, (long long)c->qk_rope_head_dim, (long long)rotary, (long long)least,
             (long long)step_of(c));
     if (budget >= least && budget < now) return MLA_OK;
@@ -295,7 +295,7 @@ static mla_status change(job *j) {
     if (!status && (measured || shrinks(j))) status = find_directions(j);
     if (!status && o->budget) budget_ranks(j);
     if (!status) status = latent_rank_build(j);
-    return !status && o->text ? latent_rank_measure(j) : status;
+    return !status && o->text && !o->unmeasured ? latent_rank_measure(j) : status;
 }
 
 static void free_job(job *j) {

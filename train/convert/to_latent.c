@@ -1,10 +1,10 @@
 /* A stage is a model made of the one before, and measured; job holds what they share. The rotary stage measures keys
  * and queries once, and tries one way to fold frequencies after the other. */
 #include "train/convert/to_latent.h"
+#include "layers/adapt/head_norms.h"
 #include "layers/adapt/latent_form.h"
 #include "layers/adapt/latent_rank.h"
 #include "layers/parts/rope.h"
-#include "train/convert/latent_plan.h"
 #include "train/convert/latent_rank.h"
 
 #include <complex.h>
@@ -12,14 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const mla_stage_names[] = {"exact", "rotary", "latent"};
-
 typedef struct {
     mla_context *context;
     const mla_to_latent_options *options;
-    mla_decoder *model, *made; /* the original, and the last stage */
+    mla_decoder *original, *made; /* and the last latent stage */
+    mla_decoder *folded;          /* the original without norms of heads; NULL where they stay */
+    const mla_decoder *model;     /* what stages are made of: one of the two */
     mla_conversion_report *report;
     mla_calibration calibration;
+    mla_head_norms norms[MLA_MOST_INTS];
     mla_key_moments moments[MLA_MOST_INTS];
     double *frequencies;                    /* (K/2), the original's */
     double amplitude;                       /* of its cosines and sines */
@@ -29,8 +30,13 @@ typedef struct {
 static mla_multi_head_layer *layer_of(const mla_decoder *model, int64_t i) { return model->blocks[i].attention; }
 static int64_t key_width(const mla_model_config *c) { return c->num_key_value_heads * c->head_dim; }
 
-static void probe_all(const job *j, const mla_multi_head_probe *probe) {
-    for (int64_t i = 0; i < j->report->layers; i++) layer_of(j->model, i)->probe = probe;
+/* One pass of a part of the text through a model with multi-head attention, whose layers are looked at. */
+static mla_status look(job *j, const mla_decoder *model, const mla_multi_head_probe *probe, mla_calibration_part part) {
+    double loss;
+    for (int64_t i = 0; i < j->report->layers; i++) layer_of(model, i)->probe = probe;
+    const mla_status status = mla_calibration_measure(&j->calibration, model, part, &loss);
+    for (int64_t i = 0; i < j->report->layers; i++) layer_of(model, i)->probe = NULL;
+    return status;
 }
 
 /* ---- positions ---- */
@@ -88,26 +94,32 @@ static mla_status build_form(job *j, const form *f, mla_decoder **out) {
 
 /* ---- measuring a stage ---- */
 
+typedef struct {
+    job *job;
+    const mla_decoder *made;
+} comparison;
+
+static mla_tensor *apply_made(const mla_decoder *made, int64_t i, mla_tape *tape, mla_tensor *x) {
+    const mla_latent_layer *latent = mla_latent_layer_at(made, i);
+    return latent ? mla_latent_layer_apply(tape, latent, x, &(mla_pass){0}, NULL)
+                  : mla_multi_head_layer_apply(tape, layer_of(made, i), x, &(mla_pass){0}, NULL);
+}
+
 static void compare_outputs(void *user, mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x, mla_tensor *q,
                             mla_tensor *k) {
-    job *j = user;
-    const int64_t i = layer->index;
+    const comparison *c = user;
     mla_multi_head_layer plain = *layer;
     (void)q, (void)k;
     plain.probe = NULL;
     const mla_tensor *old = mla_multi_head_layer_apply(tape, &plain, x, &(mla_pass){0}, NULL);
-    const mla_tensor *new = mla_latent_layer_apply(tape, mla_latent_layer_at(j->made, i), x, &(mla_pass){0}, NULL);
-    if (mla_error_status(j->context)) return;
-    mla_output_error_add(&j->errors[i], new, old);
+    const mla_tensor *new = apply_made(c->made, layer->index, tape, x);
+    if (!mla_error_status(c->job->context)) mla_output_error_add(&c->job->errors[layer->index], new, old);
 }
 
-static mla_status measure_errors(job *j, mla_conversion_stage *stage) {
-    const mla_multi_head_probe probe = {compare_outputs, j};
-    double loss;
+static mla_status measure_errors(job *j, const mla_decoder *made, mla_conversion_stage *stage) {
+    comparison c = {j, made};
     memset(j->errors, 0, sizeof j->errors);
-    probe_all(j, &probe);
-    const mla_status status = mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &loss);
-    probe_all(j, NULL);
+    const mla_status status = look(j, j->original, &(mla_multi_head_probe){compare_outputs, &c}, MLA_LEFT_OUT);
     for (int64_t i = 0; i < j->report->layers; i++) stage->error[i] = mla_output_error_value(&j->errors[i]);
     return status;
 }
@@ -115,31 +127,76 @@ static mla_status measure_errors(job *j, mla_conversion_stage *stage) {
 static void describe(const job *j, const mla_decoder *made, mla_conversion_stage *stage) {
     stage->made = true;
     stage->bytes_per_token = mla_kv_cache_bytes_per_token(&made->config);
-    for (int64_t i = 0; i < j->report->layers; i++) stage->rank[i] = mla_model_config_latent_rank(&made->config, i);
+    for (int64_t i = 0; i < j->report->layers && mla_latent_layer_at(made, i); i++)
+        stage->rank[i] = mla_model_config_latent_rank(&made->config, i);
 }
 
-/* Takes a stage's model in place of the one before, unless it loses too much. */
-static mla_status finish_stage(job *j, int which, mla_decoder *made) {
+static mla_status measure_stage(job *j, const mla_decoder *made, mla_conversion_stage *stage) {
+    mla_calibration *text = &j->calibration;
+    if (!j->options->calibrate.text) return MLA_OK;
+    mla_status status = mla_calibration_measure(text, made, MLA_LEFT_OUT, &stage->loss);
+    if (!status) status = mla_calibration_divergence(text, made, j->original, MLA_LEFT_OUT, &stage->divergence);
+    return status ? status : measure_errors(j, made, stage);
+}
+
+/* Whether a stage loses no more than it may, by which it becomes the last. */
+static mla_status judge_stage(job *j, int which, const mla_decoder *made) {
     mla_conversion_stage *stage = &j->report->stage[which];
     const double most = j->options->max_loss;
-    mla_decoder *before = j->made;
-    mla_status status = MLA_OK;
     describe(j, made, stage);
-    j->made = made;
-    if (j->options->calibrate.text) {
-        status = mla_calibration_measure(&j->calibration, made, MLA_LEFT_OUT, &stage->loss);
-        if (!status)
-            status = mla_calibration_divergence(&j->calibration, made, j->model, MLA_LEFT_OUT, &stage->divergence);
-        if (!status) status = measure_errors(j, stage);
-    }
-    const bool refused = most > 0 && stage->loss - j->report->loss > most;
-    if (refused) j->report->refused = which, j->made = before;
+    const mla_status status = measure_stage(j, made, stage);
+    if (most > 0 && stage->loss - j->report->loss > most) j->report->refused = which;
     else j->report->last = which;
-    mla_decoder_destroy(refused ? made : before);
+    return status;
+}
+
+/* Takes a stage's model in place of the one before, unless it is refused. */
+static mla_status finish_stage(job *j, int which, mla_decoder *made) {
+    const mla_status status = judge_stage(j, which, made);
+    const bool refused = j->report->refused >= 0;
+    mla_decoder_destroy(refused ? made : j->made);
+    if (!refused) j->made = made;
     return status;
 }
 
 static bool goes_on(const job *j, mla_status status) { return !status && j->report->refused < 0; }
+
+/* ---- norms of heads ---- */
+
+static void see_heads(void *user, mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x, mla_tensor *q,
+                      mla_tensor *k) {
+    job *j = user;
+    (void)q, (void)k;
+    if (!mla_error_status(j->context)) mla_head_norms_add(&j->norms[layer->index], tape, layer, x);
+}
+
+static mla_status measure_norms(job *j) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < j->report->layers && !status; i++)
+        status = mla_head_norms_create(j->context, &j->norms[i], &j->original->config);
+    return status ? status : look(j, j->original, &(mla_multi_head_probe){see_heads, j}, MLA_CALIBRATED);
+}
+
+static mla_status fold_norms(job *j) {
+    mla_model_config config = j->original->config;
+    config.qk_norm = false;
+    mla_status status = mla_decoder_create(j->context, &j->folded, &config);
+    if (!status) status = mla_params_allocate(j->folded->params, false);
+    if (status) return status;
+    mla_copy_common_params(j->original, j->folded);
+    for (int64_t i = 0; i < j->report->layers; i++)
+        mla_head_norms_fold(&j->norms[i], layer_of(j->original, i), layer_of(j->folded, i));
+    mla_params_changed(j->folded->params);
+    return MLA_OK;
+}
+
+static mla_status make_folded(job *j) {
+    mla_status status = measure_norms(j);
+    if (!status) status = fold_norms(j);
+    if (!status) status = judge_stage(j, MLA_STAGE_NORMS, j->folded);
+    j->model = j->folded;
+    return status;
+}
 
 /* ---- exact ---- */
 
@@ -173,15 +230,10 @@ static void see_keys(void *user, mla_tape *tape, const mla_multi_head_layer *lay
 }
 
 static mla_status measure_keys(job *j) {
-    const mla_multi_head_probe probe = {see_keys, j};
-    double loss;
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < j->report->layers && !status; i++)
         status = mla_key_moments_create(j->context, &j->moments[i], &j->model->config);
-    probe_all(j, &probe);
-    if (!status) status = mla_calibration_measure(&j->calibration, j->model, MLA_CALIBRATED, &loss);
-    probe_all(j, NULL);
-    return status;
+    return status ? status : look(j, j->model, &(mla_multi_head_probe){see_keys, j}, MLA_CALIBRATED);
 }
 
 /* One way to fold: a basis a layer, which pairs turn, and how fast. */
@@ -276,7 +328,7 @@ static mla_status compare_folding(job *j, int64_t fold, mla_decoder **best, doub
     double lost = NAN;
     mla_status status = create_folding(j, &f, fold);
     if (!status) status = try_folding(j, &f, &made);
-    if (!status) status = mla_calibration_divergence(&j->calibration, made, j->model, MLA_CALIBRATED, &lost);
+    if (!status) status = mla_calibration_divergence(&j->calibration, made, j->original, MLA_CALIBRATED, &lost);
     const bool better = !status && (!*best || lost < *least);
     mla_decoder_destroy(better ? *best : made);
     if (better) *best = made, *least = lost, j->report->fold = fold;
@@ -306,7 +358,8 @@ static mla_status make_latent(job *j) {
                                           .budget = o->budget,
                                           .text = o->calibrate.text,
                                           .sequence = o->calibrate.sequence,
-                                          .tokens = o->calibrate.tokens};
+                                          .tokens = o->calibrate.tokens,
+                                          .unmeasured = true};
     mla_latent_rank_report *report = mla_alloc(j->context, 1, sizeof *report, "a report");
     mla_decoder *made = NULL;
     mla_status status = report ? mla_change_latent_rank(j->made, &rank, &made, report) : MLA_ERROR_MEMORY;
@@ -320,15 +373,19 @@ static mla_status make_latent(job *j) {
 static mla_status begin_text(job *j) {
     const mla_to_latent_options *o = j->options;
     if (!o->calibrate.text) return MLA_OK;
-    const mla_status status = mla_calibration_create(j->model, &j->calibration, &o->calibrate);
+    const mla_status status = mla_calibration_create(j->original, &j->calibration, &o->calibrate);
     if (status) return status;
     j->report->calibrated = mla_calibration_tokens(&j->calibration, MLA_CALIBRATED);
     j->report->left_out = mla_calibration_tokens(&j->calibration, MLA_LEFT_OUT);
-    return mla_calibration_measure(&j->calibration, j->model, MLA_LEFT_OUT, &j->report->loss);
+    return mla_calibration_measure(&j->calibration, j->original, MLA_LEFT_OUT, &j->report->loss);
 }
 
 static void free_job(job *j) {
-    for (int64_t i = 0; i < MLA_MOST_INTS; i++) mla_key_moments_free(&j->moments[i]);
+    for (int64_t i = 0; i < MLA_MOST_INTS; i++) {
+        mla_head_norms_free(&j->norms[i]);
+        mla_key_moments_free(&j->moments[i]);
+    }
+    mla_decoder_destroy(j->folded);
     mla_calibration_free(&j->calibration);
     free(j->frequencies);
     free(j);
@@ -340,12 +397,13 @@ mla_status mla_to_latent(mla_decoder *model, const mla_to_latent_options *option
     job *j = mla_alloc(model->context, 1, sizeof *j, "a conversion");
     *out = NULL;
     if (!j) return MLA_ERROR_MEMORY;
-    j->context = model->context, j->options = options, j->model = model, j->report = report;
+    j->context = model->context, j->options = options, j->original = model, j->model = model, j->report = report;
     mla_status status = mla_to_latent_check(model, o);
     if (!status) mla_to_latent_begin_report(model, o, report);
     if (!status) status = read_frequencies(j);
     if (!status) status = begin_text(j);
-    if (!status) status = make_exact(j);
+    if (!status && o->fold_norms) status = make_folded(j);
+    if (goes_on(j, status)) status = make_exact(j);
     if (goes_on(j, status) && report->rope_dim && report->rope_dim < key_width(&model->config)) status = make_rotary(j);
     if (goes_on(j, status) && (o->latent.count || o->budget)) status = make_latent(j);
     if (status) mla_decoder_destroy(j->made);

@@ -2,7 +2,7 @@
 #include "train/commands/calibration_text.h"
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
-#include "train/convert/latent_plan.h"
+#include "train/convert/to_latent.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ typedef struct {
     mla_calibration_options calibrate;
     double max_loss;
     char *out;
-    bool dry_run, json;
+    bool fold_norms, dry_run, json;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -26,6 +26,9 @@ static const mla_field fields[] = {
     {"latent", MLA_FIELD_INTS, AT(latent), 0, 1, 1 << 20, .help = "kv_lora_rank, or one for each layer"},
     {"budget", MLA_FIELD_INT, AT(budget), 0, 0, INT32_MAX,
      .help = "instead: bytes of cache per token (f32), given to the layers whose loss of rank costs most"},
+    {"fold-qk-norm", MLA_FIELD_BOOL, AT(fold_norms),
+     .help = "let the mean size of each head stand for the norms of queries and keys (qk_norm), so that the result can "
+             "be exported; what that costs is a stage of its own"},
     MLA_CALIBRATION_FIELDS(AT(calibrate)),
     {"max-loss", MLA_FIELD_FLOAT, AT(max_loss), 0, 0, 1e9,
      .help = "nats per token that a stage may add to the loss; 0: any. The model before a stage that adds more is "
@@ -38,6 +41,9 @@ static const mla_field fields[] = {
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
 /* ---- the result ---- */
+
+/* No stage before these makes a latent that could be written. */
+static bool nothing_made(const mla_conversion_report *r) { return r->refused >= 0 && r->refused <= MLA_STAGE_EXACT; }
 
 static json_t *stage_json(const mla_conversion_report *r, int which) {
     const mla_conversion_stage *stage = &r->stage[which];
@@ -63,7 +69,7 @@ static void convert_print_json(const mla_call *call, const char *checkpoint, con
                              (json_int_t)r->bytes_per_token, "rope_dim", (json_int_t)r->rope_dim, "freqfold",
                              (json_int_t)r->fold);
     json_t *stages = json_array();
-    if (o->out && !o->dry_run) json_object_set_new(json, "out", json_string(o->out));
+    if (o->out && !o->dry_run && !nothing_made(r)) json_object_set_new(json, "out", json_string(o->out));
     mla_report_number(json, "loss", r->loss);
     for (int s = 0; s < MLA_STAGES; s++)
         if (r->stage[s].made) json_array_append_new(stages, stage_json(r, s));
@@ -102,7 +108,8 @@ static void print_layers(FILE *out, const mla_conversion_report *r) {
         for (int s = 0; s < MLA_STAGES; s++) {
             if (!r->stage[s].made) continue;
             print_number(out, "%12.2e", r->stage[s].error[i]);
-            fprintf(out, "%8lld", (long long)r->stage[s].rank[i]);
+            if (r->stage[s].rank[i]) fprintf(out, "%8lld", (long long)r->stage[s].rank[i]);
+            else fprintf(out, "%8s", "-");
         }
     }
     fprintf(out, "\n");
@@ -119,7 +126,7 @@ static void convert_print_text(const mla_call *call, const char *checkpoint, con
     fprintf(call->out, "\n");
     print_stages(call->out, r);
     print_layers(call->out, r);
-    if (!o->dry_run) fprintf(call->out, "\ncheckpoint %s\n", o->out);
+    if (!o->dry_run && !nothing_made(r)) fprintf(call->out, "\ncheckpoint %s\n", o->out);
 }
 
 static void print_result(const mla_call *call, const char *checkpoint, const mla_conversion_report *r) {
@@ -131,11 +138,15 @@ static void print_result(const mla_call *call, const char *checkpoint, const mla
 
 static mla_status check_refused(const mla_call *call, const mla_conversion_report *r) {
     const options *o = call->options;
+    const bool nothing = nothing_made(r);
     if (r->refused < 0) return MLA_OK;
     return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                    "the %s stage adds %.4f nats per token to the loss, more than --max-loss %g; %s holds the model of "
-                    "the stage before it",
-                    mla_stage_names[r->refused], r->stage[r->refused].loss - r->loss, o->max_loss, o->out);
+                    "the %s stage adds %.4f nats per token to the loss, more than --max-loss %g; %s%s",
+                    mla_stage_names[r->refused], r->stage[r->refused].loss - r->loss, o->max_loss,
+                    nothing ? "nothing is written" : o->out,
+                    !nothing         ? " holds the model of the stage before it"
+                    : !o->fold_norms ? ""
+                                     : ": without --fold-qk-norm the norms stay, exactly");
 }
 
 static mla_status convert_model(const mla_call *call, const mla_loaded *l, const mla_to_latent_options *what) {
@@ -158,8 +169,12 @@ static mla_status convert_run(const mla_call *call) {
     const options *o = call->options;
     mla_loaded l;
     mla_calibration_source text = {0};
-    mla_to_latent_options what = {
-        .rope_dim = o->rope_dim, .fold = o->fold, .latent = o->latent, .budget = o->budget, .max_loss = o->max_loss};
+    mla_to_latent_options what = {.rope_dim = o->rope_dim,
+                                  .fold = o->fold,
+                                  .latent = o->latent,
+                                  .budget = o->budget,
+                                  .fold_norms = o->fold_norms,
+                                  .max_loss = o->max_loss};
     if (!o->out && !o->dry_run)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "convert needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
@@ -179,7 +194,8 @@ const mla_command mla_command_convert = {
     .max_operands = 1,
     .example = "  mla convert runs/gqa --out exact.h5\n"
                "  mla convert runs/gqa --rope-dim 32 --latent 96 --calibrate licences.h5 --out latent.h5\n"
-               "  mla convert runs/gqa --rope-dim 32 --budget 2048 --calibrate texts --max-loss 0.1 --out latent.h5\n",
+               "  mla convert runs/gqa --rope-dim 32 --budget 2048 --calibrate texts --max-loss 0.1 --out latent.h5\n"
+               "  mla convert qwen3.h5 --fold-qk-norm --calibrate texts --out exportable.h5\n",
     .options = &table,
     .run = convert_run,
 };

@@ -28,7 +28,9 @@ static mla_status check_routed_experts(const mla_config_file *file) {
 static const char *latent_obstacle(const mla_family *f, const mla_model_config *c) {
     (void)f;
     if (!c->latent_norm) return "latent_norm: false";
-    if (c->qk_norm) return "qk_norm: true";
+    if (c->qk_norm)
+        return "qk_norm: true, which this layout has no place for; a conversion of the original with mla convert "
+               "--fold-qk-norm --calibrate TEXT has none, and says what that costs";
     return c->kv_lora_ranks.count ? "kv_lora_ranks, one for each layer: give all the largest of them, which changes "
                                     "nothing else: mla rank FILE.h5 --latent RANK --out EQUAL.h5"
                                   : NULL;
