@@ -121,7 +121,11 @@ check 0 'F1' "$mla" eval --checkpoint weighed
 check 2 'no pooling: mean' "$mla" export weighed --out mean
 tiny_run stride data.source=mood.jsonl "${small[@]}" train.epochs=2 train.sequence=12 data.too_long=stride
 check 0 'of 90' "$mla" eval --checkpoint stride mood.jsonl
-refused() { check "$1" "$2" "$mla" train tiny.yaml "${sets[@]}" --out refused "${@:3}"; rm -rf refused; }
+refused() {
+    check "$1" "$2" "$mla" train tiny.yaml "${sets[@]}" --out refused "${@:3}"
+    [ "$1" -ne 1 ] || [ -z "$(find refused -name '*.h5*' 2>/dev/null)" ] || fail "written of bad data: $(ls refused)"
+    rm -rf refused
+}
 sets=()
 for set in "${tiny_sizes[@]}" "${small[@]}" train.epochs=1 data.source=mood.jsonl; do sets+=(--set "$set"); done
 refused 2 'more than a sequence of 12' --set train.sequence=12 --set data.too_long=refuse
@@ -130,6 +134,19 @@ refused 1 'open.csv:92: the quote' --set data.source=open.csv
 refused 1 "is none of the 1 that are known: plus" --set data.labels=plus
 refused 2 'model.num_labels: 5, but the data has 3 labels' --set model.num_labels=5
 refused 1 'there is no column "class"; it has text, label' --set data.label_field=class
+{ cat mood.csv && printf 'plus,"gr\344ulich"\n'; } >latin.csv
+refused 1 'latin.csv:92: byte 0xe4 is not UTF-8 text' --set data.source=latin.csv
+{ cat mood.csv && echo 'plus,'; } >empty.csv
+refused 1 'empty.csv:92: "text" is empty' --set data.source=empty.csv
+{ sed 's/^[a-z]*/1/' mood.csv && echo '1e300,"too large"'; } >large.csv
+sed -i '1s/.*/label,text/' large.csv
+refused 1 'large.csv:92: "label" is not a finite number' --set data.source=large.csv --set model.problem_type=regression
+printf 'amount,label\n1,plus\nNaN,minus\n' >nan.csv
+refused 1 'nan.csv:3: "amount" is not a number' --set data.source=nan.csv --set 'data.text_template=of {amount}'
+{ cat mood.jsonl && echo '{"text": "the only one", "label": "rare"}'; } >rare.jsonl
+tiny_run rare data.source=rare.jsonl "${small[@]}" train.epochs=1 2>rare.log
+grep -q '1 of 4 labels have one example only, which is not held out' rare.log || fail "a single example: $(cat rare.log)"
+check 0 'rare                        0.0000    0.0000    0.0000         -         -         0' "$mla" eval --checkpoint rare
 refused 2 'labelled texts stay whole' --set data.packing=stream
 refused 2 'data.format: labels, but model.head is language' --set model.head=language --set data.format=labels
 check 2 'use mla classify' "$mla" generate --checkpoint mood --prompt a
