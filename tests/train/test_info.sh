@@ -22,6 +22,11 @@ info $checkpoint "kind: checkpoint" "parameters: $parameters" "kv_lora_rank: 8" 
 info run/tokens.h5 "kind: token file" "train:" "held_out:" "documents: " "vocabulary: 300" "separator: 256" "integrity: verified"
 info run/tokenizer.json "kind: tokenizer" "vocabulary: 300" "separator: 256"
 info run/recipe.yaml "kind: recipe" "steps: 3" "sequence: 32" "parameters: $parameters"
+loss=$(value held_out_loss <run.json) # over all held-out text, at the end of the run
+for known in "$("$mla" info $checkpoint --json)" "$(tail -n 1 run/metrics.jsonl | tr -d ' ')" \
+    "$("$mla" list . --json | grep '"name":"run"')"; do
+    near "$loss" "$(value held_out_loss <<<"$known")" 1e-9 || fail "the held-out loss $loss is not known to: $known"
+done
 info chain "step: 3" "vocab_size: 16"
 for path in run $checkpoint run/tokens.h5 run/tokenizer.json run/recipe.yaml; do
     printed=$("$mla" info "$path" --json)

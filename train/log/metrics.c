@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,16 @@ static int64_t whole_of(const json_t *object, const char *key) {
     return (int64_t)json_integer_value(json_object_get(object, key));
 }
 
+static mla_part_losses parts_of(const json_t *losses) {
+    mla_part_losses parts = {.count = (int)json_array_size(losses)};
+    if (parts.count > MLA_MOST_PARTS) parts.count = 0;
+    for (int k = 0; k < parts.count; k++) {
+        const json_t *loss = json_array_get(losses, (size_t)k);
+        parts.losses[k] = json_is_number(loss) ? json_number_value(loss) : NAN;
+    }
+    return parts;
+}
+
 static bool parse_line(mla_context *context, const char *line, int64_t length, mla_metrics *out) {
     json_t *json;
     if (mla_json_read(context, "", line, length, MLA_JSON_QUIET, &json)) mla_clear_error(context); /* the caller says */
@@ -41,6 +52,7 @@ static bool parse_line(mla_context *context, const char *line, int64_t length, m
                          .loss = number_of(json, "loss"),
                          .divergence = number_of(json, "kl"),
                          .held_out_loss = number_of(json, "held_out_loss"),
+                         .parts = parts_of(json_object_get(json, "held_out_losses")),
                          .accuracy = number_of(json, "accuracy"),
                          .macro_f1 = number_of(json, "macro_f1"),
                          .lr = number_of(json, "lr"),
@@ -223,5 +235,19 @@ mla_status mla_metrics_read(mla_context *context, const char *path, mla_metrics 
         *out = NULL;
         *count = 0;
     }
+    return status;
+}
+
+mla_status mla_metrics_held_out(mla_context *context, const char *folder, int64_t step, mla_metrics *out) {
+    char path[PATH_MAX];
+    mla_metrics *all = NULL;
+    int64_t count = 0;
+    *out = (mla_metrics){.held_out_loss = NAN, .accuracy = NAN, .macro_f1 = NAN};
+    if (snprintf(path, sizeof path, "%s/metrics.jsonl", folder) >= (int)sizeof path || access(path, F_OK))
+        return MLA_OK;
+    const mla_status status = mla_metrics_read(context, path, &all, &count);
+    for (int64_t i = 0; i < count && all[i].step <= step; i++)
+        if (isfinite(all[i].held_out_loss)) *out = all[i];
+    free(all);
     return status;
 }

@@ -15,12 +15,12 @@ typedef struct {
 } mla_part_losses;
 
 typedef struct {
-    int64_t step;          /* from 1 */
-    int64_t tokens;        /* trained on so far */
-    double loss;           /* nats per token; not finite in a skipped step (null in the file) */
-    double divergence;     /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
-    double held_out_loss;  /* NaN: not evaluated after this step (absent in the file); of a mix: the mean by weight */
-    mla_part_losses parts; /* not read back */
+    int64_t step;         /* from 1 */
+    int64_t tokens;       /* trained on so far */
+    double loss;          /* nats per token; not finite in a skipped step (null in the file) */
+    double divergence;    /* KL(teacher || model), nats per token; NaN: no teacher (absent in the file) */
+    double held_out_loss; /* NaN: not evaluated after this step (absent in the file); of a mix: the mean by weight */
+    mla_part_losses parts;
     double accuracy, macro_f1; /* of a head that labels, on held-out texts; NaN: not evaluated (absent) */
     mla_statistics statistics; /* of layers that have some, as means by name; not read back */
     double lr, grad_norm;
@@ -47,6 +47,10 @@ mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics);
 /* Forces what was written to disk; before a checkpoint of the same step. Any thread, with its own context. */
 mla_status mla_metrics_sync(mla_context *context, const mla_metrics_log *log);
 void mla_metrics_close(mla_metrics_log *log);
+
+/* The line that has the latest held-out loss of a run's folder, up to `step`; its held_out_loss is NaN where there is
+ * none, or no file. Errors: mla_metrics_read's. */
+mla_status mla_metrics_held_out(mla_context *context, const char *folder, int64_t step, mla_metrics *out);
 
 /* All lines of a file, to be freed with free(). A torn last line is left out; any other line that is not a
  * step's is MLA_ERROR_FORMAT. */

@@ -6,9 +6,8 @@
 #include "optim/schedule.h"
 #include "train/checkpoint/run_folder.h"
 #include "train/distributed/team.h"
-#include "train/run/evaluate.h"
 #include "train/run/finetune.h"
-#include "train/run/label_evaluation.h"
+#include "train/run/held_out.h"
 #include "train/run/machine.h"
 #include "train/run/mix.h"
 #include "train/run/same_run.h"
@@ -41,6 +40,8 @@ typedef struct {
     char *recipe_json;
     int32_t *ids, *targets, *starts; /* (rows, sequence) */
     bool stopping;                   /* some rank was asked to stop */
+    mla_label_scores final;          /* over all that is held out, once the last step is done; */
+    mla_part_losses final_parts;     /* count 0: not yet */
 } trainer;
 
 /* ---- setting up ---- */
@@ -361,40 +362,28 @@ static mla_status trainer_step(trainer *t, mla_metrics *m) {
 
 static bool due(const trainer *t, int64_t every) { return every > 0 && t->state.step % every == 0; }
 
-static mla_status evaluate_part(trainer *t, const mla_dataset *d, int64_t batches, mla_label_scores *out) {
-    const mla_recipe_train *r = &t->recipe.train;
-    const mla_evaluation_data data = {&d->held_out, d->packed_held_out, t->rows, r->sequence, t->plan.precision};
-    int64_t windows = mla_window_count(data.stream, data.packing, r->sequence);
-    mla_evaluation_sums sums;
-    *out = (mla_label_scores){.loss = NAN, .accuracy = NAN, .macro_f1 = NAN, .micro_f1 = NAN, .rmse = NAN};
-    if (windows < 1) return MLA_OK;
-    if (batches && batches <= windows / r->microbatch) windows = batches * r->microbatch;
-    const mla_range mine = mla_team_share(t->options->comm, windows);
-    if (d->labels) return mla_label_evaluate_team(t->tape, t->model, &data, t->team, mine, out);
-    mla_status status = mla_evaluate_windows(t->tape, t->model, &data, mine.first, mine.first + mine.count, &sums);
-    if (!status) status = mla_team_add(t->team, &sums.loss, &sums.tokens);
-    if (!status && sums.tokens) out->loss = sums.loss / (double)sums.tokens;
-    return status;
-}
-
-/* Each part of a mix by itself, and the mean of them. */
 static mla_status evaluate(trainer *t, int64_t batches, mla_label_scores *out, mla_part_losses *parts) {
-    mla_status status = MLA_OK;
-    *parts = (mla_part_losses){.count = t->mix.count};
-    for (int k = 0; k < t->mix.count && !status; k++) {
-        status = evaluate_part(t, &t->mix.parts[k].data, batches, out);
-        parts->losses[k] = out->loss;
-    }
-    out->loss = status ? NAN : mla_mix_mean(&t->mix, parts->losses);
-    return status;
+    const mla_held_out held_out = {.tape = t->tape,
+                                   .model = t->model,
+                                   .mix = &t->mix,
+                                   .team = t->team,
+                                   .comm = t->options->comm,
+                                   .recipe = &t->recipe.train,
+                                   .rows = t->rows,
+                                   .precision = t->plan.precision};
+    return mla_held_out_evaluate(&held_out, batches, out, parts);
 }
 
-static mla_status evaluate_now(trainer *t, mla_metrics *m) {
+/* Now and then on a part of what is held out, after the last step on all of it. */
+static mla_status evaluate_step(trainer *t, mla_metrics *m) {
+    const bool last = t->state.step == t->plan.steps;
+    if (!last && !due(t, t->recipe.train.eval_every)) return MLA_OK;
     mla_label_scores scores;
-    const mla_status status = evaluate(t, t->recipe.train.eval_batches, &scores, &m->parts);
+    const mla_status status = evaluate(t, last ? 0 : t->recipe.train.eval_batches, &scores, &m->parts);
     m->held_out_loss = scores.loss;
     m->accuracy = scores.accuracy;
     m->macro_f1 = scores.macro_f1;
+    if (last) t->final = scores, t->final_parts = m->parts;
     return status;
 }
 
@@ -443,7 +432,7 @@ static mla_status train(trainer *t, mla_train_result *result) {
     bool saved = t->options->resume;
     while (t->state.step < t->plan.steps) {
         mla_status status = trainer_step(t, &m);
-        if (!status && due(t, r->train.eval_every)) status = evaluate_now(t, &m);
+        if (!status) status = evaluate_step(t, &m);
         if (!status) status = log_step(t, &m);
         if (!status) status = check_skipped(t);
         saved = !status && !m.skipped && due(t, r->checkpoint.every); /* a skipped step: the last one is as good */
@@ -456,16 +445,11 @@ static mla_status train(trainer *t, mla_train_result *result) {
     return saved ? MLA_OK : trainer_save(t);
 }
 
-static double bits_per_byte(const mla_mix *mix, double loss, const mla_part_losses *parts) {
-    if (mix->count == 1) return mla_bits_per_byte(loss, &mix->parts[0].data.held_out);
-    return loss / M_LN2 / mla_mix_bytes_per_token(mix, parts->losses);
-}
-
-static void describe_parts(const trainer *t, const mla_part_losses *parts, mla_train_result *result) {
+static void describe_parts(const trainer *t, mla_train_result *result) {
     for (int k = 0; k < t->mix.count; k++) {
         const mla_mix_part *part = &t->mix.parts[k];
         mla_train_part *out = &result->parts[k];
-        *out = (mla_train_part){.weight = part->weight, .held_out_loss = parts->losses[k]};
+        *out = (mla_train_part){.weight = part->weight, .held_out_loss = t->final_parts.losses[k]};
         out->sequences = mla_mixture_given(&t->mix.mixture, k, t->state.samples);
         out->epochs = (double)out->sequences / (double)part->sampler.samples;
         if (part->path) snprintf(out->path, sizeof out->path, "%s", part->path);
@@ -475,7 +459,6 @@ static void describe_parts(const trainer *t, const mla_part_losses *parts, mla_t
 
 mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_train_options *options,
                      mla_train_result *result) {
-    mla_part_losses parts;
     trainer t = {.context = context, .recipe = *recipe, .options = options, .paused = NAN, .written = NAN};
     const double begin = mla_seconds();
     *result = (mla_train_result){
@@ -483,15 +466,17 @@ mla_status mla_train(mla_context *context, const mla_recipe *recipe, const mla_t
     t.data = &t.mix.parts[0].data;
     mla_status status = set_up(&t);
     if (!status) status = train(&t, result);
-    if (!status) status = evaluate(&t, 0, &result->held_out, &parts);
+    if (!status && !t.final_parts.count)
+        status = evaluate(&t, 0, &t.final, &t.final_parts); /* nothing was left to do */
     if (!status) status = mla_saver_wait(t.saver);
     if (!status) {
         result->plan = t.plan;
-        result->bits_per_byte = bits_per_byte(&t.mix, result->held_out.loss, &parts);
+        result->held_out = t.final;
+        result->bits_per_byte = mla_held_out_bits_per_byte(&t.mix, t.final.loss, &t.final_parts);
         result->labels = t.model->config.head->labels;
         result->entropy = t.data->entropy;
         result->source_loss = t.data->source_loss;
-        describe_parts(&t, &parts, result);
+        describe_parts(&t, result);
         result->peak_memory = mla_memory_peak();
         result->seconds = mla_seconds() - begin;
     }

@@ -7,12 +7,15 @@
 #include "train/commands/commands.h"
 #include "train/commands/report.h"
 #include "train/hugging_face/tokenizer_files.h"
+#include "train/log/metrics.h"
 #include "train/log/progress.h"
 #include "train/recipe/recipe.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -112,7 +115,32 @@ static mla_status tokenizer_info(const mla_call *call, const char *path, json_t 
 
 /* ---- checkpoints and run folders */
 
-static mla_status describe_state(mla_checkpoint *checkpoint, json_t *json) {
+static json_t *parts_json(const mla_part_losses *parts) {
+    json_t *json = json_array();
+    for (int k = 0; k < parts->count; k++)
+        json_array_append_new(json, isfinite(parts->losses[k]) ? json_real(parts->losses[k]) : json_null());
+    return json;
+}
+
+/* As the log beside the checkpoint has it, of this step or the last one before it that was followed by an evaluation.
+ */
+static void describe_held_out(mla_context *context, const mla_checkpoint *checkpoint, int64_t step, json_t *json) {
+    char path[PATH_MAX];
+    mla_metrics m;
+    snprintf(path, sizeof path, "%s", mla_checkpoint_path(checkpoint));
+    if (mla_metrics_held_out(context, dirname(path), step, &m)) { /* the checkpoint is as good without */
+        mla_warn(context, "%s", mla_error(context));
+        mla_clear_error(context);
+    }
+    if (!isfinite(m.held_out_loss)) return;
+    set_integer(json, "held_out_step", m.step);
+    mla_report_number(json, "held_out_loss", m.held_out_loss);
+    if (m.parts.count > 1) json_object_set_new(json, "held_out_losses", parts_json(&m.parts));
+    if (isfinite(m.accuracy)) mla_report_number(json, "accuracy", m.accuracy);
+    if (isfinite(m.macro_f1)) mla_report_number(json, "macro_f1", m.macro_f1);
+}
+
+static mla_status describe_state(mla_context *context, mla_checkpoint *checkpoint, json_t *json) {
     mla_run_state state;
     if (!mla_checkpoint_has_state(checkpoint)) return MLA_OK;
     const mla_status status = mla_checkpoint_read_state(checkpoint, &state);
@@ -120,6 +148,7 @@ static mla_status describe_state(mla_checkpoint *checkpoint, json_t *json) {
     set_integer(json, "step", state.step);
     set_integer(json, "trained_tokens", state.tokens);
     set_integer(json, "seed", state.seed);
+    describe_held_out(context, checkpoint, state.step, json);
     return MLA_OK;
 }
 
@@ -158,7 +187,7 @@ static mla_status checkpoint_info(const mla_call *call, const char *path, json_t
     set_text(json, "integrity", mla_checkpoint_is_sealed(checkpoint) ? "verified" : "no seal, not verified");
     status = mla_checkpoint_adapter(checkpoint) ? adapter_info(call, mla_checkpoint_path(checkpoint), json) : MLA_OK;
     if (!status) status = describe_base(call, checkpoint, json);
-    if (!status) status = describe_state(checkpoint, json);
+    if (!status) status = describe_state(call->context, checkpoint, json);
     if (!status) status = describe_model(call, mla_checkpoint_config(checkpoint), json);
     if (!status && tokenizer) status = describe_tokenizer_text(call, tokenizer, json);
     json_object_set_new(json, "moments", json_boolean(mla_checkpoint_has_moments(checkpoint)));

@@ -75,18 +75,6 @@ static mla_status read_checkpoint(mla_context *context, const char *path, line *
     return status;
 }
 
-static mla_status read_held_out_loss(mla_context *context, const char *run, line *out) {
-    char path[PATH_MAX];
-    mla_metrics *all = NULL;
-    int64_t count = 0;
-    snprintf(path, sizeof path, "%s/metrics.jsonl", run);
-    const mla_status status = access(path, F_OK) ? MLA_OK : mla_metrics_read(context, path, &all, &count);
-    for (int64_t i = 0; i < count; i++)
-        if (isfinite(all[i].held_out_loss)) out->held_out_loss = all[i].held_out_loss;
-    free(all);
-    return status;
-}
-
 static bool has_file(const char *folder, const char *name) {
     char path[PATH_MAX];
     return snprintf(path, sizeof path, "%s/%s", folder, name) < PATH_MAX && !access(path, F_OK);
@@ -98,7 +86,11 @@ static mla_status read_folder(mla_context *context, const char *path, line *out)
     if (has_file(path, "config.json")) return out->kind = "model (Hugging Face)", MLA_OK;
     mla_status status = mla_checkpoint_count(context, path, &checkpoints);
     if (!status && checkpoints) status = read_checkpoint(context, path, out);
-    return status || !checkpoints ? status : read_held_out_loss(context, path, out);
+    if (status || !checkpoints) return status;
+    mla_metrics evaluated;
+    status = mla_metrics_held_out(context, path, INT64_MAX, &evaluated);
+    out->held_out_loss = evaluated.held_out_loss;
+    return status;
 }
 
 /* Token files are none of what is listed. */
