@@ -1,28 +1,59 @@
 #include "train/log/plot.h"
+#include "autograd/base/file.h"
 #include "train/log/gnuplot.h"
-#include "train/log/metrics.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+/* ---- what is drawn of a step ---- */
+
+static double loss(const mla_metrics *m) { return m->loss; }
+static double held_out_loss(const mla_metrics *m) { return m->held_out_loss; }
+static double learning_rate(const mla_metrics *m) { return m->lr; }
+static double gradient_norm(const mla_metrics *m) { return m->grad_norm; }
+static double speed(const mla_metrics *m) { return m->tokens_per_second; }
+static double memory(const mla_metrics *m) { return (double)m->memory / (1 << 20); }
+static double macro_f1(const mla_metrics *m) { return m->macro_f1; }
+
+static const mla_plot_kind losses = {"Loss over the steps of training", "loss (nats per token)", loss, held_out_loss};
+const mla_plot_kind *const mla_plot_kinds[] = {&losses,
+                                               &(mla_plot_kind){"Macro F1 of held-out texts", "F1", macro_f1, macro_f1},
+                                               &(mla_plot_kind){"Learning rate", "", learning_rate, NULL},
+                                               &(mla_plot_kind){"Norm of the gradient", "", gradient_norm, NULL},
+                                               &(mla_plot_kind){"Speed", "tokens per second", speed, NULL},
+                                               &(mla_plot_kind){"Memory, at most so far", "MiB", memory, NULL},
+                                               NULL};
+
+/* What a script is made of. */
+typedef struct {
+    const mla_list *folders;
+    const mla_plot_kind *kind;
+    bool dark;
+} drawing;
+
+/* ---- the script ---- */
 
 /* What is to be drawn of a run. */
 typedef struct {
     bool smoothed; /* more steps than a line shows by itself */
     bool held_out; /* at least one point */
+    double least, most;
 } curve;
 
 enum { FEW = 50 }; /* steps that need no smoothing */
 
-/* Sums and numbers of the finite losses before each step. */
+/* Sums and numbers of the finite values before each step. */
 typedef struct {
     double sum, count;
 } before;
 
-static before *sum_losses(mla_context *context, const mla_metrics *lines, int64_t count) {
-    before *sums = mla_alloc(context, count + 1, sizeof *sums, "the sums of losses");
+static before *sum_values(mla_context *context, const mla_plot_kind *kind, const mla_metrics *lines, int64_t count) {
+    before *sums = mla_alloc(context, count + 1, sizeof *sums, "the sums of a curve");
     for (int64_t i = 0; i < count && sums; i++) {
-        const bool finite = isfinite(lines[i].loss);
-        sums[i + 1] = (before){sums[i].sum + (finite ? lines[i].loss : 0), sums[i].count + finite};
+        const double value = kind->of_step(&lines[i]);
+        const bool finite = isfinite(value);
+        sums[i + 1] = (before){sums[i].sum + (finite ? value : 0), sums[i].count + finite};
     }
     return sums;
 }
@@ -36,24 +67,30 @@ static double smoothed(const before *sums, int64_t i, int64_t count) {
     return (end->sum - first->sum) / (end->count - first->count); /* NaN where none is finite */
 }
 
-/* Lines of step, loss, smoothed loss, held-out loss. */
-static mla_status write_lines(mla_context *context, FILE *script, const mla_metrics *lines, int64_t count, curve *out) {
-    before *sums = sum_losses(context, lines, count);
+/* Lines of step, value, smoothed value, value of what is held out. */
+static mla_status write_lines(mla_context *context, FILE *script, const mla_plot_kind *kind, const mla_metrics *lines,
+                              int64_t count, curve *out) {
+    before *sums = sum_values(context, kind, lines, count);
     if (!sums) return MLA_ERROR_MEMORY;
-    *out = (curve){.smoothed = count > FEW};
+    *out = (curve){.smoothed = count > FEW, .least = INFINITY, .most = -INFINITY};
     for (int64_t i = 0; i < count; i++) {
         fprintf(script, "%lld", (long long)lines[i].step);
-        mla_gnuplot_value(script, lines[i].loss);
+        mla_gnuplot_value(script, kind->of_step(&lines[i]));
         mla_gnuplot_value(script, smoothed(sums, i, count));
-        mla_gnuplot_value(script, lines[i].held_out_loss);
+        mla_gnuplot_value(script, kind->held_out ? kind->held_out(&lines[i]) : NAN);
         fputc('\n', script);
-        out->held_out |= isfinite(lines[i].held_out_loss);
+        if (isfinite(kind->of_step(&lines[i]))) {
+            out->least = fmin(out->least, kind->of_step(&lines[i]));
+            out->most = fmax(out->most, kind->of_step(&lines[i]));
+        }
+        out->held_out |= kind->held_out && isfinite(kind->held_out(&lines[i]));
     }
     free(sums);
     return MLA_OK;
 }
 
-static mla_status write_data(mla_context *context, FILE *script, const char *folder, int64_t run, curve *out) {
+static mla_status write_data(mla_context *context, FILE *script, const drawing *d, int64_t run, curve *out) {
+    const char *folder = d->folders->items[run];
     mla_metrics *lines = NULL;
     int64_t count = 0;
     char path[4096];
@@ -62,7 +99,7 @@ static mla_status write_data(mla_context *context, FILE *script, const char *fol
     mla_status status = mla_metrics_read(context, path, &lines, &count);
     if (!status && !count) status = mla_fail(context, MLA_ERROR_FORMAT, "%s holds no step yet", path);
     fprintf(script, "$run%lld << END\n", (long long)run);
-    if (!status) status = write_lines(context, script, lines, count, out);
+    if (!status) status = write_lines(context, script, d->kind, lines, count, out);
     fputs("END\n", script);
     free(lines);
     return status;
@@ -83,36 +120,76 @@ static void write_curve(FILE *script, const char *folder, long long run, curve c
                 run, colour);
 }
 
-static void write_curves(FILE *script, const mla_list *folders, const curve *curves) {
-    fputs("set title 'Loss over the steps of training'\nset xlabel 'step'\nset ylabel 'loss (nats per token)'\n"
-          "set grid\nset key noenhanced\nset autoscale xfix\nset datafile missing 'NaN'\nplot ",
-          script);
-    for (int64_t i = 0; i < folders->count; i++) {
-        if (i) fputs(", ", script);
-        write_curve(script, folders->items[i], i, curves[i]);
-    }
-    fputc('\n', script);
+/* On black the border, the texts and the grid are light. */
+static void write_frame(FILE *script, const drawing *d) {
+    fputs("set title ", script);
+    mla_gnuplot_quoted(script, d->kind->title);
+    fputs("\nset xlabel 'step'\nset ylabel ", script);
+    mla_gnuplot_quoted(script, d->kind->unit);
+    fputs("\nset grid\nset key noenhanced\nset autoscale xfix\nset datafile missing 'NaN'\n", script);
+    if (d->dark)
+        fputs("set border lc rgb '#9a9a9a'\nset grid lc rgb '#4a4a4a'\nset title tc rgb '#e0e0e0'\n"
+              "set xlabel tc rgb '#e0e0e0'\nset ylabel tc rgb '#e0e0e0'\nset tics tc rgb '#e0e0e0'\n"
+              "set key tc rgb '#e0e0e0'\n",
+              script);
 }
 
-/* Data and curves. */
+/* gnuplot warns of a curve without any height. */
+static void write_flat_range(FILE *script, const drawing *d, const curve *curves) {
+    double least = INFINITY, most = -INFINITY;
+    for (int64_t i = 0; i < d->folders->count; i++) {
+        least = fmin(least, curves[i].least);
+        most = fmax(most, curves[i].most);
+    }
+    if (least == most && !d->kind->held_out)
+        fprintf(script, "set yrange [%.9g:%.9g]\n", least - 0.1 * fabs(least) - 1e-9, most + 0.1 * fabs(most) + 1e-9);
+}
+
 static mla_status write_script(mla_context *context, FILE *script, const void *user) {
-    const mla_list *folders = user;
-    curve *curves = mla_alloc(context, folders->count, sizeof *curves, "the curves");
+    const drawing *d = user;
+    curve *curves = mla_alloc(context, d->folders->count, sizeof *curves, "the curves");
     mla_status status = curves ? MLA_OK : MLA_ERROR_MEMORY;
-    for (int64_t i = 0; i < folders->count && !status; i++)
-        status = write_data(context, script, folders->items[i], i, &curves[i]);
-    if (!status) write_curves(script, folders, curves);
+    for (int64_t i = 0; i < d->folders->count && !status; i++) status = write_data(context, script, d, i, &curves[i]);
+    if (!status) {
+        write_frame(script, d);
+        write_flat_range(script, d, curves);
+    }
+    for (int64_t i = 0; i < d->folders->count && !status; i++) {
+        fputs(i ? ", " : "plot ", script);
+        write_curve(script, d->folders->items[i], i, curves[i]);
+    }
+    fputc('\n', script);
     free(curves);
     return status;
 }
 
+/* ---- pictures ---- */
+
 mla_status mla_plot_picture(mla_context *context, const mla_list *folders, const char *path) {
-    return mla_gnuplot_picture(context, &(mla_gnuplot_script){write_script, folders}, "1200,750", path);
+    return mla_gnuplot_picture(context, &(mla_gnuplot_script){write_script, &(drawing){folders, &losses, false}},
+                               "1200,750", path);
 }
 
 mla_status mla_plot_terminal(mla_context *context, const mla_list *folders, FILE *out, int columns) {
     char terminal[64];
     snprintf(terminal, sizeof terminal, "set term dumb noenhanced size %d, 24", columns);
     fflush(out);
-    return mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, folders}, terminal, fileno(out));
+    return mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, &(drawing){folders, &losses, false}}, terminal,
+                            fileno(out));
+}
+
+mla_status mla_plot_svg(mla_context *context, const mla_list *folders, const mla_plot_kind *kind, bool dark,
+                        mla_plot_image *out) {
+    const drawing d = {folders, kind, dark};
+    int file;
+    mla_status status = mla_file_nameless(context, &file);
+    if (status) return status;
+    status = mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, &d},
+                              "set term svg size 720,420 font 'sans-serif,13' noenhanced", file);
+    const off_t length = lseek(file, 0, SEEK_END);
+    if (!status && !(out->bytes = mla_alloc(context, length + 1, 1, "a picture"))) status = MLA_ERROR_MEMORY;
+    if (!status && (out->length = pread(file, out->bytes, (size_t)length, 0)) != length)
+        status = mla_fail(context, MLA_ERROR_IO, "cannot read a picture that was just drawn");
+    close(file);
+    return status;
 }

@@ -1,0 +1,52 @@
+# mla report: a page of HTML about runs, by itself.
+source "$(dirname "$0")/../support/command.sh"
+command -v gnuplot >/dev/null || { echo "gnuplot is not installed"; exit 1; }
+
+for i in $(seq 400); do echo "line $i of <text> & more: $((i * 7919 % 1000))"; done >text.txt
+sets=(--set data.source=text.txt --set data.vocab_size=270 --set data.held_out=0.1 --set model.hidden_size=16
+    --set model.num_hidden_layers=1 --set model.num_attention_heads=2 --set model.intermediate_size=16
+    --set train.sequence=16 --set train.batch=2 --set train.microbatch=2 --set train.steps=3 --set train.eval_every=2
+    --set optim.warmup_steps=1)
+"$mla" train quickstart "${sets[@]}" --out run >/dev/null 2>&1 || fail "no run"
+"$mla" train quickstart "${sets[@]}" --set train.seed=2 --out '<b>&other' >/dev/null 2>&1 || fail "no other run"
+
+# ---- the page: whole, by itself, with the numbers of the log, everything escaped
+check 0 "run/report.html" "$mla" report run
+[ "$printed" = run/report.html ] || fail "more than the name is printed: $printed"
+row() { sed -n "s|.*<th>$1</th>||p" "$2" | head -n 1; grep -A9 "<th>$1</th>" "$2"; }
+row "Held-out loss" run/report.html >row
+loss=$(tail -n 1 run/metrics.jsonl | tr -d ' ' | value held_out_loss)
+grep -qF "<td>$(printf %.4g "$loss")</td>" row || fail "the held-out loss $loss is not in: $(cat row)"
+row Steps run/report.html | grep -q '<td>3</td>' || fail "the steps: $(row Steps run/report.html)"
+tail -n 1 run/report.html | grep -q '</html>' || fail "the page is cut off"
+grep -qE '<script|<link|@import|src="[^d]|https?://' run/report.html && fail "the page asks for something elsewhere"
+[ "$(grep -o '<img src="data:image/svg+xml;base64,' run/report.html | wc -l)" -eq 9 ] || fail "5 curves and 4 pictures"
+grep -m 1 '<img src=' run/report.html | sed 's/.*<img src="data:image.svg+xml;base64,\([^"]*\)".*/\1/' | base64 -d >first.svg ||
+    fail "the first picture is no base64"
+grep -q '</svg>' first.svg || fail "the first picture is no SVG"
+grep -qF 'intermediate_size: 16' run/report.html || fail "no recipe"
+
+check 0 "both.html" "$mla" report run '<b>&other' --title 'Two <i>runs</i>' --out both.html
+grep -qF '<title>Two &lt;i&gt;runs&lt;/i&gt;</title>' both.html || fail "the title is not escaped"
+grep -qF '<td>&lt;b&gt;&amp;other</td>' both.html || fail "the name of a run is not escaped"
+grep -q '<b>' both.html && fail "a name of a folder became HTML"
+
+# ---- runs that are not over
+cp -r run short && sed -i '$d' short/metrics.jsonl
+"$mla" report short --out short.html >/dev/null || fail "a run that was stopped"
+row Steps short.html | grep -q '<td>2 of 3, stopped</td>' || fail "stopped: $(row Steps short.html)"
+exec 8<short && flock 8 && "$mla" report short --out short.html >/dev/null || fail "a run that goes on"
+exec 8<&-
+row Steps short.html | grep -q '<td>2 of 3, going on</td>' || fail "going on: $(row Steps short.html)"
+
+# ---- what cannot be reported leaves nothing behind
+check 2 "a report is FILE.html" "$mla" report run --out page.pdf
+check 1 "nowhere/metrics.jsonl" "$mla" report nowhere --out no.html
+mkdir empty && : >empty/metrics.jsonl
+check 1 "holds no step yet" "$mla" report run empty --out no.html
+cp -r run damaged && sed -i '1s/.*/{"step": "x"}/' damaged/metrics.jsonl
+check 1 "damaged/metrics.jsonl" "$mla" report damaged --out no.html
+check 1 "no-such-folder" "$mla" report run --out no-such-folder/page.html
+PATH=/nowhere check 1 "gnuplot-nox" "$mla" report run --out no.html
+[ -e no.html ] && fail "a page was half written"
+finish
