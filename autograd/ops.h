@@ -59,6 +59,9 @@ typedef struct {
 /* x (B,T,H,W): turns the last `rotary` elements of every head by the angles of its position, first_position + t; the
  * text has first_position + T. */
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position);
+/* The same, each of the B sequences from a position of its own; inference only. The table outlives the tape's step;
+ * `positions` need not outlive the call. */
+mla_tensor *mla_rope_each(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, const int64_t *positions);
 
 typedef struct {
     mla_attention_mask mask;
@@ -78,7 +81,8 @@ mla_tensor *mla_attention(mla_tape *tape, mla_tensor *q, mla_tensor *k, mla_tens
 mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *latent, mla_tensor *k_rope,
                                  mla_tensor *kv_b, int64_t heads, const mla_attention_options *options);
 
-/* ---- decoding one position from a cache; in a step of inference where inputs need a gradient: none flows ---- */
+/* ---- decoding one position of each of B sequences from their caches; in a step of inference where inputs need a
+ * gradient: none flows ---- */
 
 /* Where the cached keys and values of one layer stand: position s, head g at keys + s*key_row + g*K. */
 typedef struct {
@@ -89,11 +93,14 @@ typedef struct {
 } mla_cache_view;
 /* q (1,1,H,K) -> (1,1,H*V): as mla_attention over the cached positions. */
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale);
+/* q (B,1,H,K) -> (B,1,H*V): the same of B sequences, each over a cache of its own; what one gives does not depend on
+ * the others. The B views may differ in where they stand and in length; they need not outlive the call. */
+mla_tensor *mla_cached_attention_each(mla_tape *tape, mla_tensor *q, const mla_cache_view *caches, float scale);
 /* The absorbed form of latent attention: instead of expanding every cached latent c, the query goes to the latent
- * side, q_nopeᵀ (W_k c) = (W_kᵀ q_nope)ᵀ c. q (1,1,H,N+R), kv_b (H*(N+V),C) -> (1,1,H,C+R), to be used with one
+ * side, q_nopeᵀ (W_k c) = (W_kᵀ q_nope)ᵀ c. q (B,1,H,N+R), kv_b (H*(N+V),C) -> (B,1,H,C+R), to be used with one
  * key head whose keys are [c; k_rope] and whose values are c ... */
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope);
-/* ... and what comes out, (1,1,H*C), is expanded once: o = W_v (sum of p c). -> (1,1,H*V). */
+/* ... and what comes out, (B,1,H*C), is expanded once: o = W_v (sum of p c). -> (B,1,H*V). */
 mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv_b, int64_t heads, int64_t nope);
 
 /* silu(gate) * up, with silu(x) = x / (1 + exp(-x)). */

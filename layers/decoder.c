@@ -100,8 +100,21 @@ void mla_decoder_destroy(mla_decoder *model) {
 
 /* ---- applying ---- */
 
+/* x (B,1,D) + the learned embedding of the position that each sequence goes on with. */
+static mla_tensor *add_positions_of_each(mla_tape *tape, const mla_decoder *model, mla_tensor *x,
+                                         const mla_layer_cache *cache) {
+    int64_t lengths[MLA_MOST_SEQUENCES];
+    int32_t positions[MLA_MOST_SEQUENCES];
+    mla_layer_cache_lengths(cache, lengths);
+    for (int64_t b = 0; b < x->shape[0]; b++) positions[b] = (int32_t)lengths[b];
+    mla_tensor *ids = mla_input(tape, MLA_I32, 2, x->shape, positions); /* read at once: nothing runs backward */
+    return mla_add(tape, x, mla_gather(tape, model->embed_positions, ids));
+}
+
 /* x + the learned embedding of each position. */
-static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_tensor *x, int64_t first) {
+static mla_tensor *add_positions(mla_tape *tape, const mla_decoder *model, mla_tensor *x, mla_kv_cache *cache) {
+    if (cache && x->shape[0] > 1) return add_positions_of_each(tape, model, x, mla_kv_cache_layer(cache, 0));
+    const int64_t first = cache ? mla_kv_cache_length(cache) : 0;
     const int64_t b = x->shape[0], t = x->shape[1], d = x->shape[2];
     mla_tensor *positions = mla_slice(tape, model->embed_positions, 0, first, t);
     x = mla_add(tape, mla_reshape(tape, x, 2, (int64_t[]){b, t * d}),
@@ -135,11 +148,16 @@ static mla_status check_cache(const mla_decoder *model, const mla_kv_cache *cach
     return mla_kv_cache_check(model->context, cache, &model->config);
 }
 
-static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, int64_t first, bool cached) {
+static mla_status check_ids(const mla_decoder *model, const mla_tensor *ids, mla_kv_cache *cache) {
+    const int64_t sequences = cache ? mla_kv_cache_sequences(cache) : 1;
+    const int64_t first = cache ? mla_layer_cache_lengths(mla_kv_cache_layer(cache, 0), NULL) : 0;
     char text[MLA_SHAPE_TEXT];
     if (ids->ndim != 2)
         return mla_fail(model->context, MLA_ERROR_SHAPE, "ids must be (B,T); got %s", mla_shape_text(ids, text));
-    if (cached && (ids->shape[0] != 1 || (first && ids->shape[1] != 1)))
+    if (cache && sequences > 1 && (ids->shape[0] != sequences || ids->shape[1] != 1))
+        return mla_fail(model->context, MLA_ERROR_SHAPE, "with a batch of %lld caches, ids must be (%lld,1); got %s",
+                        (long long)sequences, (long long)sequences, mla_shape_text(ids, text));
+    if (cache && (ids->shape[0] != sequences || (first && ids->shape[1] != 1)))
         return mla_fail(model->context, MLA_ERROR_SHAPE, "with a cache, ids must be (1,T) at first, then (1,1); got %s",
                         mla_shape_text(ids, text));
     return check_length(model, first + ids->shape[1]);
@@ -171,13 +189,13 @@ static mla_tensor *apply_block(mla_tape *tape, const mla_decoder *model, int64_t
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *given) {
     const mla_pass ordinary = {0}, *pass = given ? given : &ordinary;
     const mla_model_config *c = &model->config;
-    const int64_t first = pass->cache ? mla_kv_cache_length(pass->cache) : 0, scope = mla_scope_open(tape);
-    if (check_starts(model, pass) || check_cache(model, pass->cache) ||
-        check_ids(model, ids, first, pass->cache != NULL) || refresh_bf16(tape, model))
+    const int64_t scope = mla_scope_open(tape);
+    if (check_starts(model, pass) || check_cache(model, pass->cache) || check_ids(model, ids, pass->cache) ||
+        refresh_bf16(tape, model))
         return mla_inert(tape);
 
     mla_tensor *x = mla_gather(tape, model->embed_tokens, ids);
-    if (model->embed_positions) x = add_positions(tape, model, x, first);
+    if (model->embed_positions) x = add_positions(tape, model, x, pass->cache);
     if (model->embed_positions && c->dropout > 0) x = mla_dropout(tape, x, (float)c->dropout);
     for (int64_t i = 0; i < c->num_hidden_layers; i++) x = apply_block(tape, model, i, x, pass);
     if (c->final_norm) x = mla_norm_apply(tape, &model->norm, x, mla_tape_step(tape)->precision);

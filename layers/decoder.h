@@ -31,7 +31,8 @@ mla_linear_layer *mla_decoder_projection(const mla_decoder *model, int64_t i);
 void mla_decoder_remove_adapters(mla_decoder *model);
 
 /* ids i32 (B,T) -> (B,T,D) after the last norm; T up to max_position_embeddings. pass: NULL is its zero value. With a
- * cache, its length is the first position; then B is 1, T is 1 but for the first time, and the model is causal. */
+ * cache, its length is the first position; then B is 1, or the sequences of a batch (mla_kv_cache_join), T is 1 but
+ * for the first time, and the model is causal. */
 /* With LongRoPE, a cache that holds original_max_position_embeddings positions must be cleared before the next one
  * (mla_kv_cache_clear), and the whole text read again: it is turned by other angles then. */
 mla_tensor *mla_decoder_hidden(mla_tape *tape, const mla_decoder *model, mla_tensor *ids, const mla_pass *pass);

@@ -27,8 +27,8 @@ struct mla_attention_kind {
 
     /* The builder's prefix is "model.layers.0.self_attn.". Errors: mla_params_add's. */
     mla_status (*build)(const mla_builder *builder, void *layer);
-    /* x (B,T,D) -> (B,T,D). cache (B = 1; NULL in training) gets the new positions; where it has some already, T must
-     * be 1. */
+    /* x (B,T,D) -> (B,T,D). cache (of B sequences; NULL in training) gets the new positions; where it has some
+     * already, T must be 1. */
     mla_tensor *(*apply)(mla_tape *tape, const void *layer, mla_tensor *x, const mla_pass *pass,
                          mla_layer_cache *cache);
     /* The same without cache, by the definition, for a pass with an onlooker, who sees each step. NULL: this kind

@@ -76,6 +76,35 @@ mla_status mla_kv_cache_check(mla_context *context, const mla_kv_cache *cache, c
     return MLA_OK;
 }
 
+void mla_kv_cache_join(mla_kv_cache *const *caches, int64_t count) {
+    for (int64_t b = 0; b < count; b++)
+        for (int64_t i = 0; i < caches[b]->layers; i++)
+            caches[b]->layer[i].next = b + 1 < count ? &caches[b + 1]->layer[i] : NULL;
+}
+
+int64_t mla_kv_cache_sequences(const mla_kv_cache *cache) {
+    int64_t count = 0;
+    for (const mla_layer_cache *layer = cache->layer; layer; layer = layer->next) count++;
+    return count;
+}
+
+int64_t mla_layer_cache_lengths(const mla_layer_cache *cache, int64_t *lengths) {
+    int64_t longest = 0;
+    for (int64_t b = 0; cache; cache = cache->next, b++) {
+        if (lengths) lengths[b] = cache->length;
+        if (cache->length > longest) longest = cache->length;
+    }
+    return longest;
+}
+
+mla_tensor *mla_layer_cache_turn(mla_tape *tape, const mla_layer_cache *cache, const mla_rope_table *rope,
+                                 mla_tensor *x) {
+    int64_t lengths[MLA_MOST_SEQUENCES];
+    if (!cache || !cache->next) return mla_rope(tape, x, rope, cache ? cache->length : 0);
+    mla_layer_cache_lengths(cache, lengths);
+    return mla_rope_each(tape, x, rope, lengths);
+}
+
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer) { return &cache->layer[layer]; }
 
 void mla_kv_cache_expand(mla_kv_cache *cache) {
@@ -96,22 +125,44 @@ static mla_status kv_cache_misfit(mla_context *context, const mla_layer_cache *c
                     second ? mla_shape_text(second, text[1]) : "none");
 }
 
+static mla_status check_rows(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
+                             const mla_tensor *second) {
+    const int64_t rows = mla_count(first) / cache->first, rest = cache->width - cache->first;
+    const bool is_f32 = first->dtype == MLA_F32 && (!second || second->dtype == MLA_F32);
+    int64_t sequences = 0;
+    for (const mla_layer_cache *c = cache; c; c = c->next) sequences++;
+    if (!is_f32 || first->shape[0] != sequences || mla_count(first) != rows * cache->first ||
+        (second ? mla_count(second) : 0) != rows * rest)
+        return kv_cache_misfit(context, cache, first, second);
+    for (const mla_layer_cache *c = cache; c; c = c->next)
+        if (c->length + rows / sequences > c->capacity)
+            return mla_fail(context, MLA_ERROR_ARGUMENT, "the cache holds %lld positions, and %lld are needed",
+                            (long long)c->capacity, (long long)(c->length + rows / sequences));
+    return MLA_OK;
+}
+
+/* `count` rows of each part to one sequence's. */
+static void append_rows(mla_layer_cache *cache, int64_t count, const float *first, const float *second) {
+    const int64_t rest = cache->width - cache->first;
+    for (int64_t i = 0; i < count; i++) {
+        float *row = cache->rows + (cache->length + i) * cache->width;
+        memcpy(row, first + i * cache->first, (size_t)cache->first * sizeof *row);
+        if (rest) memcpy(row + cache->first, second + i * rest, (size_t)rest * sizeof *row);
+    }
+}
+
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second) {
-    const int64_t count = mla_count(first) / cache->first, rest = cache->width - cache->first;
-    const bool is_f32 = first->dtype == MLA_F32 && (!second || second->dtype == MLA_F32);
-    if (!is_f32 || first->shape[0] != 1 || mla_count(first) != count * cache->first ||
-        (second ? mla_count(second) : 0) != count * rest)
-        return kv_cache_misfit(context, cache, first, second);
-    if (cache->length + count > cache->capacity)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "the cache holds %lld positions, and %lld are needed",
-                        (long long)cache->capacity, (long long)(cache->length + count));
-    for (int64_t i = 0; i < count && first->data; i++) {
-        float *row = cache->rows + (cache->length + i) * cache->width;
-        memcpy(row, (const float *)first->data + i * cache->first, (size_t)cache->first * sizeof *row);
-        if (rest) memcpy(row + cache->first, (const float *)second->data + i * rest, (size_t)rest * sizeof *row);
+    const mla_status status = check_rows(context, cache, first, second);
+    if (status) return status;
+    const int64_t count = mla_count(first) / cache->first / first->shape[0];
+    const float *a = first->data, *b = second ? second->data : NULL;
+    for (; cache; cache = cache->next) {
+        if (a) append_rows(cache, count, a, b);
+        if (a) a += count * cache->first;
+        if (b) b += count * (cache->width - cache->first);
+        cache->length += count;
     }
-    cache->length += count;
     return MLA_OK;
 }
 

@@ -12,11 +12,15 @@ struct mla_layer_cache {
     int64_t first;  /* elements of the first part: C, or G K */
     int64_t length; /* positions filled */
     int64_t capacity;
-    bool expanded; /* see mla_kv_cache_expand */
-    float *weight; /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
+    bool expanded;         /* see mla_kv_cache_expand */
+    mla_layer_cache *next; /* of the next sequence in a batch; NULL: the last */
+    float *weight;         /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
 };
 
 typedef struct mla_kv_cache mla_kv_cache;
+
+/* Sequences that are decoded at a time. */
+enum { MLA_MOST_SEQUENCES = 64 };
 
 /* For one sequence of up to `capacity` positions; the configuration has been checked. The caller owns it. Errors: a
  * capacity below 1, memory. */
@@ -31,6 +35,15 @@ mla_status mla_kv_cache_check(mla_context *context, const mla_kv_cache *cache, c
 mla_layer_cache *mla_kv_cache_layer(mla_kv_cache *cache, int64_t layer);
 int64_t mla_kv_cache_length(const mla_kv_cache *cache); /* positions that all layers have */
 
+/* Caches of one configuration that hold a position each become a batch, for passes that are given the first: row b of
+ * their ids (B,1) goes on with the b-th. Forgets the batches that they were in; a batch of one is a cache by itself. At
+ * most MLA_MOST_SEQUENCES, which outlive the batch. */
+void mla_kv_cache_join(mla_kv_cache *const *caches, int64_t count);
+/* The sequences of the batch that begins with this one. */
+int64_t mla_kv_cache_sequences(const mla_kv_cache *cache);
+/* The positions filled of each of them; the longest is returned. lengths: MLA_MOST_SEQUENCES places, or NULL. */
+int64_t mla_layer_cache_lengths(const mla_layer_cache *cache, int64_t *lengths);
+
 /* Forgets all positions, and keeps the memory. */
 void mla_kv_cache_clear(mla_kv_cache *cache);
 
@@ -38,7 +51,12 @@ void mla_kv_cache_clear(mla_kv_cache *cache);
  * instead of absorbing the expansion into the query: the definition, and slow; for checks. */
 void mla_kv_cache_expand(mla_kv_cache *cache);
 
-/* Appends (1,T,first) and (1,T,width-first), f32, to a layer's rows; second may be NULL where that part is empty.
+/* x (B,T,H,W), turned by the positions that follow those in the cache; from 0 on without one. */
+mla_tensor *mla_layer_cache_turn(mla_tape *tape, const mla_layer_cache *cache, const mla_rope_table *rope,
+                                 mla_tensor *x);
+
+/* Appends (1,T,first) and (1,T,width-first), f32, to a layer's rows; second may be NULL where that part is empty. For a
+ * batch (B,1,...), a row to each sequence's.
  * Errors: MLA_ERROR_ARGUMENT where the capacity does not suffice, MLA_ERROR_SHAPE; then nothing was appended. */
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second);

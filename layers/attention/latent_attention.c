@@ -160,20 +160,21 @@ static mla_tensor *unturned_queries(mla_tape *tape, const mla_latent_layer *laye
 }
 
 /* (B,T,D) -> (B,T,H,N+R), turned. */
-static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, int64_t position) {
+static mla_tensor *queries(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, const mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
     const int64_t shape[] = {x->shape[0], x->shape[1], c->num_attention_heads,
                              c->qk_nope_head_dim + c->qk_rope_head_dim};
     mla_tensor *q = mla_reshape(tape, unturned_queries(tape, layer, x), 4, shape);
-    return layer->rope ? mla_rope(tape, q, layer->rope, position) : q;
+    return layer->rope ? mla_layer_cache_turn(tape, cache, layer->rope, q) : q;
 }
 
 /* (B,T,C+R) -> the rotary key (B,T,R), turned; NULL without. */
-static mla_tensor *rotary_key(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *kv_a, int64_t position) {
+static mla_tensor *rotary_key(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *kv_a,
+                              const mla_layer_cache *cache) {
     if (!layer->rope) return NULL;
     const int64_t b = kv_a->shape[0], t = kv_a->shape[1], r = layer->config->qk_rope_head_dim;
     mla_tensor *k = mla_slice(tape, kv_a, 2, layer->rank, r);
-    k = mla_rope(tape, mla_reshape(tape, k, 4, (int64_t[]){b, t, 1, r}), layer->rope, position);
+    k = mla_layer_cache_turn(tape, cache, layer->rope, mla_reshape(tape, k, 4, (int64_t[]){b, t, 1, r}));
     return mla_reshape(tape, k, 3, (int64_t[]){b, t, r});
 }
 
@@ -190,18 +191,21 @@ static mla_tensor *expansion(mla_tape *tape, const mla_latent_layer *layer, mla_
     return mla_input(tape, MLA_F32, 2, kv_b->weight->shape, cache->weight);
 }
 
-/* One new position against the cache, which holds it already: the query goes to the latent side. */
+/* One new position of each sequence against its cache, which holds it already: the query goes to the latent side. */
 static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q, mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
-    const mla_cache_view view = {.keys = cache->rows,
-                                 .values = cache->rows,
-                                 .key_row = cache->width,
-                                 .value_row = cache->width,
-                                 .length = cache->length,
-                                 .key_heads = 1,
-                                 .value_width = layer->rank};
+    mla_cache_view views[MLA_MOST_SEQUENCES];
+    int count = 0;
+    for (const mla_layer_cache *one = cache; one; one = one->next)
+        views[count++] = (mla_cache_view){.keys = one->rows,
+                                          .values = one->rows,
+                                          .key_row = one->width,
+                                          .value_row = one->width,
+                                          .length = one->length,
+                                          .key_heads = 1,
+                                          .value_width = layer->rank};
     mla_tensor *kv_b = expansion(tape, layer, cache), *query = mla_absorb_query(tape, q, kv_b, c->qk_rope_head_dim);
-    mla_tensor *summed = mla_cached_attention(tape, query, &view, layer->scale);
+    mla_tensor *summed = mla_cached_attention_each(tape, query, views, layer->scale);
     return mla_expand_values(tape, summed, kv_b, c->num_attention_heads, c->qk_nope_head_dim);
 }
 
@@ -285,14 +289,13 @@ static mla_tensor *attend(mla_tape *tape, const mla_latent_layer *layer, mla_ten
 
 mla_tensor *mla_latent_layer_apply(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *x, const mla_pass *pass,
                                    mla_layer_cache *cache) {
-    const int64_t position = cache ? cache->length : 0;
     const int64_t scope = mla_scope_open(tape);
-    mla_tensor *q = queries(tape, layer, x, position);
+    mla_tensor *q = queries(tape, layer, x, cache);
     mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, before_latent(tape, layer, x));
     mla_tensor *h = layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a;
     mla_tensor *latent = norm_if(tape, &layer->kv_a_norm, h);
     if (layer->probe) latent = layer->probe->see(layer->probe->user, tape, layer, x, h, latent);
-    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, position);
+    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, cache);
     if (cache && !mla_error_status(mla_tape_context(tape)))
         mla_layer_cache_append(mla_tape_context(tape), cache, latent, k_rope);
     mla_tensor *o = attend(tape, layer, q, latent, k_rope, pass, cache);
@@ -315,12 +318,12 @@ static mla_tensor *latent_attention_in_steps(mla_tape *tape, const void *memory,
     const mla_attention_options options = {
         .mask.causal = layer->config->causal, .scale = layer->scale, .mask.starts = pass->starts};
     show(tape, layer, pass, MLA_STEP_INPUT, x, NULL);
-    mla_tensor *q = queries(tape, layer, x, 0);
+    mla_tensor *q = queries(tape, layer, x, NULL);
     show(tape, layer, pass, MLA_STEP_QUERIES, q, NULL);
     mla_tensor *kv_a = mla_linear_apply(tape, &layer->kv_a_proj, before_latent(tape, layer, x));
     mla_tensor *latent = norm_if(tape, &layer->kv_a_norm,
                                  layer->rope ? mla_slice(tape, kv_a, 2, 0, layer->rank) : kv_a);
-    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, 0);
+    mla_tensor *k_rope = rotary_key(tape, layer, kv_a, NULL);
     show(tape, layer, pass, MLA_STEP_LATENT, latent, k_rope);
     const expansions e = expand(tape, layer, latent, k_rope);
     show(tape, layer, pass, MLA_STEP_KEYS, e.keys, e.values);

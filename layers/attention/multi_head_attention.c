@@ -61,21 +61,25 @@ static mla_tensor *norm_if(mla_tape *tape, const mla_norm *norm, mla_tensor *hea
     return norm->gain ? mla_norm_apply(tape, norm, heads, mla_tape_step(tape)->precision) : heads;
 }
 
-static mla_tensor *rotate_if(mla_tape *tape, const mla_rope_table *rope, mla_tensor *heads, int64_t position) {
-    return rope ? mla_rope(tape, heads, rope, position) : heads;
+static mla_tensor *rotate_if(mla_tape *tape, const mla_rope_table *rope, mla_tensor *heads,
+                             const mla_layer_cache *cache) {
+    return rope ? mla_layer_cache_turn(tape, cache, rope, heads) : heads;
 }
 
 static mla_tensor *attend_cache(mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *q,
                                 const mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
-    const mla_cache_view view = {.keys = cache->rows,
-                                 .values = cache->rows + cache->first,
-                                 .key_row = cache->width,
-                                 .value_row = cache->width,
-                                 .length = cache->length,
-                                 .key_heads = c->num_key_value_heads,
-                                 .value_width = c->head_dim};
-    return mla_cached_attention(tape, q, &view, 1 / sqrtf((float)c->head_dim));
+    mla_cache_view views[MLA_MOST_SEQUENCES];
+    int count = 0;
+    for (; cache; cache = cache->next)
+        views[count++] = (mla_cache_view){.keys = cache->rows,
+                                          .values = cache->rows + cache->first,
+                                          .key_row = cache->width,
+                                          .value_row = cache->width,
+                                          .length = cache->length,
+                                          .key_heads = c->num_key_value_heads,
+                                          .value_width = c->head_dim};
+    return mla_cached_attention_each(tape, q, views, 1 / sqrtf((float)c->head_dim));
 }
 
 mla_tensor *mla_multi_head_layer_apply(mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x,
@@ -89,8 +93,8 @@ mla_tensor *mla_multi_head_layer_apply(mla_tape *tape, const mla_multi_head_laye
     q = norm_if(tape, &layer->q_norm, q);
     k = norm_if(tape, &layer->k_norm, k);
     if (layer->probe) layer->probe->see(layer->probe->user, tape, layer, x, q, k);
-    q = rotate_if(tape, layer->rope, q, position);
-    k = rotate_if(tape, layer->rope, k, position);
+    q = rotate_if(tape, layer->rope, q, cache);
+    k = rotate_if(tape, layer->rope, k, cache);
     if (cache && !mla_error_status(mla_tape_context(tape))) mla_layer_cache_append(mla_tape_context(tape), cache, k, v);
     mla_tensor *o = position > 0 ? attend_cache(tape, layer, q, cache)
                                  : mla_attention(
@@ -116,11 +120,11 @@ static mla_tensor *multi_head_attention_in_steps(mla_tape *tape, const void *mem
     const mla_model_config *c = layer->config;
     show(tape, layer, pass, MLA_STEP_INPUT, x, NULL);
     mla_tensor *q = heads_of(tape, layer, &layer->q_proj, x, c->num_attention_heads);
-    q = rotate_if(tape, layer->rope, norm_if(tape, &layer->q_norm, q), 0);
+    q = rotate_if(tape, layer->rope, norm_if(tape, &layer->q_norm, q), NULL);
     show(tape, layer, pass, MLA_STEP_QUERIES, q, NULL);
     mla_tensor *k = heads_of(tape, layer, &layer->k_proj, x, c->num_key_value_heads);
     mla_tensor *v = heads_of(tape, layer, &layer->v_proj, x, c->num_key_value_heads);
-    k = rotate_if(tape, layer->rope, norm_if(tape, &layer->k_norm, k), 0);
+    k = rotate_if(tape, layer->rope, norm_if(tape, &layer->k_norm, k), NULL);
     show(tape, layer, pass, MLA_STEP_KEYS, k, v);
     mla_tensor *o = mla_attention(tape, q, k, v,
                                   &(mla_attention_options){.mask.causal = c->causal, .mask.starts = pass->starts});

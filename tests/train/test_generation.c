@@ -257,9 +257,10 @@ static void a_seed_means_one_text(void **state) {
         again);
     assert_memory_equal(first->ids + 30, again->ids, 30 * sizeof *first->ids);
 
-    generate(context, model, (mla_generation_options){.tokens = 60, .sampling = {5, 0, 0.9, 4}}, again);
+    generate(context, model, (mla_generation_options){.tokens = 60, .sampling = {5, 0, 0.9, 4, 0}}, again);
     assert_memory_not_equal(first->ids, again->ids, 60 * sizeof *first->ids);
-    generate(context, model, (mla_generation_options){.tokens = 60, .sampling = {5, 0, 1, 3}, .vocabulary = 10}, again);
+    generate(context, model, (mla_generation_options){.tokens = 60, .sampling = {5, 0, 1, 3, 0}, .vocabulary = 10},
+             again);
     for (int i = 0; i < 60; i++) assert_true(again->ids[i] < 10);
 
     /* so hot that the logits do not matter: what varies is the randomness of each position */

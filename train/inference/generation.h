@@ -18,6 +18,8 @@ typedef enum {
     MLA_END_POSITIONS  /* the model has no more positions (max_position_embeddings) */
 } mla_generation_end;
 
+struct mla_generation;
+
 typedef struct {
     const int32_t *prompt;
     int64_t prompt_count;  /* at least 1, below max_position_embeddings */
@@ -29,10 +31,12 @@ typedef struct {
     /* Called with each new token, and the logits (vocab_size) that it was drawn from; may be NULL. Any status
      * but MLA_OK ends the generation and is returned. */
     mla_status (*token)(void *user, int32_t id, const float *logits);
+    /* Called when the text has ended, with its result; may be NULL, and the same holds of its status. */
+    mla_status (*done)(void *user, const struct mla_generation *result);
     void *user;
 } mla_generation_options;
 
-typedef struct {
+typedef struct mla_generation {
     int64_t tokens; /* new ones; the ending is not counted */
     mla_generation_end end;
     double prompt_seconds; /* until the first logits */
@@ -43,5 +47,12 @@ typedef struct {
  * are not in the vocabulary, a sampling that is out of range, a model without a mask. */
 mla_status mla_generate(mla_context *context, const mla_decoder *model, const mla_generation_options *options,
                         mla_generation *out);
+
+/* The same of `count` prompts, at most `batch` at a time (1 to MLA_MOST_SEQUENCES), each with a cache of its own. A
+ * text does not depend on the others, but for rounding in products of more rows; options.sampling.sequence tells their
+ * chances apart. Prompts begin in their order, texts end in any. `out` has a place for each. Errors: as above, before
+ * anything is generated where an option is wrong. */
+mla_status mla_generate_all(mla_context *context, const mla_decoder *model, int64_t count,
+                            const mla_generation_options *options, int64_t batch, mla_generation *out);
 
 #endif

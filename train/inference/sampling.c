@@ -46,9 +46,9 @@ static int64_t cut(const mla_sampling *s, const mla_candidate *candidates, int64
 }
 
 /* In [0, 1), with 53 random bits: 24 would not reach the rare ids of a large vocabulary. */
-static double uniform(uint64_t seed, int64_t position) {
+static double uniform(const mla_sampling *s, int64_t position) {
     uint32_t bits[4];
-    mla_random_bits(mla_random_stream(seed, "sample", (uint64_t)position, 0, 0), 0, bits);
+    mla_random_bits(mla_random_stream(s->seed, "sample", (uint64_t)position, s->sequence, 0), 0, bits);
     return (double)(((uint64_t)bits[0] << 32 | bits[1]) >> 11) * 0x1p-53;
 }
 
@@ -79,6 +79,6 @@ mla_status mla_sample(mla_context *context, const mla_sampling *s, const float *
         qsort(candidates, (size_t)count, sizeof *candidates, most_probable_first);
         count = cut(s, candidates, count);
     }
-    *id = sampling_draw(candidates, count, uniform(s->seed, position));
+    *id = sampling_draw(candidates, count, uniform(s, position));
     return MLA_OK;
 }

@@ -12,6 +12,7 @@ typedef struct {
     int64_t top_k;      /* only the k most probable ids are drawn, of equals the smallest; 0: all */
     double top_p;       /* then only the fewest that together have this share of the probability; 0: all */
     uint64_t seed;
+    uint64_t sequence; /* of several texts with one seed, which: each has chances of its own */
 } mla_sampling;
 
 /* Room for one id while it is weighed. */

@@ -1,4 +1,5 @@
-/* o_h = sum over s of softmax(scale q_h k_sᵀ)_s v_s, for one new position over a cache. Inference only.
+/* o_h = sum over s of softmax(scale q_h k_sᵀ)_s v_s, for one new position of each sequence over its cache. Inference
+ * only.
  *
  * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
  * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
@@ -15,25 +16,37 @@
 enum { CHUNK = 256 };
 
 typedef struct {
-    mla_cache_view cache;
+    const mla_cache_view *caches; /* of the sequences, the caller's, there during forward */
     float scale;
     int64_t heads, key_width;
     const mla_gemm *weigh; /* for a whole chunk; NULL where no heads share keys */
 } attributes;
 
-static int64_t shared_heads(const attributes *at) { return at->heads / at->cache.key_heads; }
+static int64_t key_heads(const attributes *at) { return at->caches->key_heads; }
 
-static int64_t chunks_of(const attributes *at) { return (at->cache.length + CHUNK - 1) / CHUNK; }
+static int64_t value_width(const attributes *at) { return at->caches->value_width; }
 
-/* What a chunk gives for one head, in scratch: its sum of p v, its largest score and the sum of its p. */
+static int64_t shared_heads(const attributes *at) { return at->heads / key_heads(at); }
+
+static int64_t chunks_of(const mla_cache_view *cache) { return (cache->length + CHUNK - 1) / CHUNK; }
+
+/* Of the first `count` sequences. */
+static int64_t chunks_of_all(const attributes *at, int64_t count) {
+    int64_t chunks = 0;
+    for (int64_t b = 0; b < count; b++) chunks += chunks_of(&at->caches[b]);
+    return chunks;
+}
+
+/* What a chunk, counted over all sequences, gives for one head, in scratch: its sum of p v, its largest score and the
+ * sum of its p. */
 typedef struct {
     float *out, *top, *total;
 } partial;
 
 static partial partial_of(const mla_node *n, int64_t chunk, int64_t head) {
     const attributes *at = n->attributes;
-    float *out = (float *)n->scratch + (chunk * at->heads + head) * (at->cache.value_width + 2);
-    return (partial){out, out + at->cache.value_width, out + at->cache.value_width + 1};
+    float *out = (float *)n->scratch + (chunk * at->heads + head) * (value_width(at) + 2);
+    return (partial){out, out + value_width(at), out + value_width(at) + 1};
 }
 
 MLA_VECTOR static void scores_of_one(int64_t count, int64_t width, int64_t row, float scale, const float *q,
@@ -109,18 +122,20 @@ MLA_VECTOR static void weigh(int64_t count, int64_t width, int64_t row, const fl
 /* Where the calling thread has room for the scores of a chunk: (shared heads, CHUNK). */
 static float *thread_scores(const mla_node *n) {
     const attributes *at = n->attributes;
-    float *behind = (float *)n->scratch + chunks_of(at) * at->heads * (at->cache.value_width + 2);
+    float *behind = (float *)n->scratch + chunks_of_all(at, n->out->shape[0]) * at->heads * (value_width(at) + 2);
     return behind + omp_get_thread_num() * shared_heads(at) * CHUNK;
 }
 
 /* One chunk for all heads that share a key head. */
 static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
     const attributes *at = n->attributes;
-    const mla_cache_view *c = &at->cache;
-    const int64_t first = chunk * CHUNK, count = c->length - first < CHUNK ? c->length - first : CHUNK;
+    const mla_cache_view *c = at->caches;
+    int64_t first = chunk * CHUNK;
+    for (; first >= chunks_of(c) * CHUNK; c++) first -= chunks_of(c) * CHUNK;
+    const int64_t count = c->length - first < CHUNK ? c->length - first : CHUNK;
     const int64_t shared = shared_heads(at), width = at->key_width;
     const bool product = at->weigh && count == CHUNK;
-    const float *q = (const float *)n->in[0]->data + group * shared * width;
+    const float *q = (const float *)n->in[0]->data + ((c - at->caches) * at->heads + group * shared) * width;
     const float *keys = c->keys + first * c->key_row + group * width;
     const float *values = c->values + first * c->value_row + group * c->value_width;
     float *scores = thread_scores(n);
@@ -139,13 +154,14 @@ MLA_VECTOR static void add_scaled(int64_t count, float scale, const float *x, fl
     for (int64_t i = 0; i < count; i++) sum[i] += scale * x[i];
 }
 
-static void join_chunks(const mla_node *n, int64_t head, float *out) {
+static void join_chunks(const mla_node *n, int64_t sequence, int64_t head, float *out) {
     const attributes *at = n->attributes;
-    const int64_t width = at->cache.value_width;
+    const int64_t width = value_width(at), first = chunks_of_all(at, sequence);
+    const int64_t end = first + chunks_of(&at->caches[sequence]);
     float top = -INFINITY, total = 0;
-    for (int64_t c = 0; c < chunks_of(at); c++) top = fmaxf(top, *partial_of(n, c, head).top);
+    for (int64_t c = first; c < end; c++) top = fmaxf(top, *partial_of(n, c, head).top);
     memset(out, 0, (size_t)width * sizeof *out);
-    for (int64_t c = 0; c < chunks_of(at); c++) {
+    for (int64_t c = first; c < end; c++) {
         const partial part = partial_of(n, c, head);
         const float weight = expf(*part.top - top);
         total += weight * *part.total;
@@ -156,21 +172,25 @@ static void join_chunks(const mla_node *n, int64_t head, float *out) {
 
 static void cached_attention_forward(const mla_node *n) {
     const attributes *at = n->attributes;
+    const int64_t chunks = chunks_of_all(at, n->out->shape[0]);
     #pragma omp parallel for num_threads(mla_op_threads(n)) collapse(2) schedule(static)
-    for (int64_t chunk = 0; chunk < chunks_of(at); chunk++)
-        for (int64_t group = 0; group < at->cache.key_heads; group++) attend_chunk(n, chunk, group);
+    for (int64_t chunk = 0; chunk < chunks; chunk++)
+        for (int64_t group = 0; group < key_heads(at); group++) attend_chunk(n, chunk, group);
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
-    for (int64_t h = 0; h < at->heads; h++) join_chunks(n, h, (float *)n->out->data + h * at->cache.value_width);
+    for (int64_t i = 0; i < n->out->shape[0] * at->heads; i++)
+        join_chunks(n, i / at->heads, i % at->heads, (float *)n->out->data + i * value_width(at));
 }
 
 /* Values that lie in the keys' rows, as latents do, are moved once. */
 static mla_cost cached_attention_cost(const mla_node *n) {
     const attributes *at = n->attributes;
-    const mla_cache_view *c = &at->cache;
+    const mla_cache_view *c = at->caches;
     const int64_t moved = at->key_width + (c->values == c->keys ? 0 : c->value_width);
-    const double flops = 2 * (double)(at->heads * c->length) * (double)(at->key_width + c->value_width);
+    int64_t length = 0;
+    for (int64_t b = 0; b < n->out->shape[0]; b++) length += c[b].length;
+    const double flops = 2 * (double)(at->heads * length) * (double)(at->key_width + c->value_width);
     return (mla_cost){.forward_flops = flops,
-                      .forward_bytes = (double)(c->length * c->key_heads * moved) * sizeof(float) +
+                      .forward_bytes = (double)(length * c->key_heads * moved) * sizeof(float) +
                                        (double)(mla_size(n->in[0]) + mla_size(n->out))};
 }
 
@@ -180,10 +200,12 @@ static const mla_op cached_attention = {.name = "cached_attention",
                                         .attributes = sizeof(attributes)};
 
 /* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one after the other. */
-static void plan_product(mla_context *context, attributes *at) {
-    const mla_cache_view *c = &at->cache;
+static void plan_product(mla_context *context, attributes *at, int64_t sequences) {
+    const mla_cache_view *c = at->caches;
     const int64_t shared = shared_heads(at);
-    if (shared == 1 || c->length < CHUNK) return;
+    bool whole = false;
+    for (int64_t b = 0; b < sequences; b++) whole |= c[b].length >= CHUNK;
+    if (shared == 1 || !whole) return;
     at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared,
                                                          .n = c->value_width,
                                                          .k = CHUNK,
@@ -193,7 +215,6 @@ static void plan_product(mla_context *context, attributes *at) {
 }
 
 static const char *cached_attention_misfit(const mla_tensor *q, const mla_cache_view *c) {
-    if (q->ndim != 4 || q->shape[0] != 1 || q->shape[1] != 1) return "q must be (1,1,H,K)";
     if (!c->keys || !c->values || c->length < 1) return "the cache must hold a position";
     if (c->key_heads < 1 || q->shape[2] % c->key_heads) return "the cache must have key heads that divide q's heads";
     if (c->value_width < 1 || c->key_row < c->key_heads * q->shape[3] || c->value_row < c->key_heads * c->value_width)
@@ -201,16 +222,41 @@ static const char *cached_attention_misfit(const mla_tensor *q, const mla_cache_
     return NULL;
 }
 
+static const char *misfit_of_all(const mla_tensor *q, const mla_cache_view *caches) {
+    if (q->ndim != 4 || q->shape[1] != 1) return "q must be (B,1,H,K)";
+    for (int64_t b = 0; b < q->shape[0]; b++) {
+        const mla_cache_view *c = &caches[b];
+        const char *why = cached_attention_misfit(q, c);
+        if (why) return why;
+        if (c->key_heads != caches->key_heads || c->value_width != caches->value_width ||
+            c->key_row != caches->key_row || c->value_row != caches->value_row)
+            return "the caches must have rows of one shape";
+    }
+    return NULL;
+}
+
+static mla_tensor *build(mla_node *n, const mla_cache_view *caches, float scale) {
+    const mla_tensor *q = n->in[0];
+    mla_context *context = mla_tape_context(n->tape);
+    attributes *at = n->attributes;
+    *at = (attributes){.caches = caches, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
+    plan_product(context, at, q->shape[0]);
+    n->forward_scratch = (int64_t)sizeof(float) * (chunks_of_all(at, q->shape[0]) * at->heads * (value_width(at) + 2) +
+                                                   mla_context_threads(context) * shared_heads(at) * CHUNK);
+    return mla_op_finish(n, MLA_F32, 3, (int64_t[]){q->shape[0], 1, at->heads * value_width(at)});
+}
+
+mla_tensor *mla_cached_attention_each(mla_tape *tape, mla_tensor *q, const mla_cache_view *caches, float scale) {
+    mla_node *n = mla_op_begin_f32(tape, &cached_attention, 1, (mla_tensor *[]){q});
+    if (!n) return mla_inert(tape);
+    const char *why = misfit_of_all(q, caches);
+    return why ? mla_op_refuse(n, "%s", why) : build(n, caches, scale);
+}
+
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale) {
     mla_node *n = mla_op_begin_f32(tape, &cached_attention, 1, (mla_tensor *[]){q});
     if (!n) return mla_inert(tape);
-    const char *why = cached_attention_misfit(q, cache);
-    if (why) return mla_op_refuse(n, "%s", why);
-    attributes *at = n->attributes;
-    *at = (attributes){.cache = *cache, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
-    plan_product(mla_tape_context(tape), at);
-    n->forward_scratch = (int64_t)sizeof(float) *
-                         (chunks_of(at) * at->heads * (cache->value_width + 2) +
-                          mla_context_threads(mla_tape_context(tape)) * shared_heads(at) * CHUNK);
-    return mla_op_finish(n, MLA_F32, 3, (int64_t[]){1, 1, q->shape[2] * cache->value_width});
+    if (q->ndim != 4 || q->shape[0] != 1) return mla_op_refuse(n, "q must be (1,1,H,K)");
+    const char *why = misfit_of_all(q, cache);
+    return why ? mla_op_refuse(n, "%s", why) : build(n, cache, scale);
 }

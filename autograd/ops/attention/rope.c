@@ -9,7 +9,18 @@
 typedef struct {
     mla_rope_table table;
     int64_t first_position;
+    const int64_t *positions; /* of each sequence, the caller's, there during forward; NULL: the first for all */
 } attributes;
+
+/* The table whose angles turn a text of this length. */
+static mla_rope_table for_length(const mla_rope_table *table, int64_t length) {
+    mla_rope_table out = *table;
+    if (table->original && length > table->original) {
+        out.cosine = table->long_cosine;
+        out.sine = table->long_sine;
+    }
+    return out;
+}
 
 typedef struct {
     const float *cosine, *sine; /* of one position */
@@ -39,8 +50,8 @@ MLA_VECTOR static void turn_halves(const angles *t, const float *x, float *y) {
 }
 
 /* Turns all heads of one position: x and y (heads, width). */
-static void turn_position(const mla_node *n, int64_t position, float direction, const float *x, float *y) {
-    const mla_rope_table *table = &((const attributes *)n->attributes)->table;
+static void turn_position(const mla_node *n, const mla_rope_table *table, int64_t position, float direction,
+                          const float *x, float *y) {
     const int64_t heads = n->out->shape[2], width = n->out->shape[3], still = width - table->rotary;
     const angles t = {table->cosine + position * table->rotary / 2, table->sine + position * table->rotary / 2,
                       table->rotary / 2, direction};
@@ -53,11 +64,14 @@ static void turn_position(const mla_node *n, int64_t position, float direction, 
 
 static void turn_all(const mla_node *n, float direction, mla_values x, mla_grad_mode mode, mla_values y) {
     const int64_t *shape = n->out->shape, size = shape[2] * shape[3];
-    const int64_t first = ((const attributes *)n->attributes)->first_position;
+    const attributes *at = n->attributes;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < shape[0] * shape[1]; i++) {
         float *buffer = mla_thread_rows(n->scratch, 2, size), *turned = mla_target(y, mode, i * size, buffer + size);
-        turn_position(n, first + i % shape[1], direction, mla_load(x, i * size, size, buffer), turned);
+        const int64_t *own = at->positions ? &at->positions[i / shape[1]] : NULL;
+        const mla_rope_table table = own ? for_length(&at->table, *own + shape[1]) : at->table;
+        turn_position(n, &table, (own ? *own : at->first_position) + i % shape[1], direction,
+                      mla_load(x, i * size, size, buffer), turned);
         mla_store(y, mode, i * size, size, turned);
     }
 }
@@ -70,28 +84,47 @@ static void rope_backward(const mla_node *n) {
 static const mla_op rope = {
     .name = "rope", .forward = rope_forward, .backward = rope_backward, .attributes = sizeof(attributes)};
 
-/* The table whose angles turn a text of this length. */
-static mla_rope_table for_length(const mla_rope_table *table, int64_t length) {
-    mla_rope_table out = *table;
-    if (table->original && length > table->original) {
-        out.cosine = table->long_cosine;
-        out.sine = table->long_sine;
-    }
-    return out;
+/* For decoding: the positions are not there any more when backward would run. */
+static const mla_op rope_each = {.name = "rope_each", .forward = rope_forward, .attributes = sizeof(attributes)};
+
+/* Begins a node whose x the table fits; NULL after an error. */
+static mla_node *rope_begin(mla_tape *tape, const mla_op *op, mla_tensor *x, const mla_rope_table *table) {
+    mla_node *n = mla_op_begin_real(tape, op, 1, &x);
+    if (!n) return NULL;
+    if (x->ndim != 4) return mla_op_refuse(n, "x must be (B,T,H,W)"), NULL;
+    if (table->rotary < 2 || table->rotary % 2 || table->rotary > x->shape[3])
+        return mla_op_refuse(n, "the rotary width %lld must be even and at most the width of x",
+                             (long long)table->rotary),
+               NULL;
+    n->forward_scratch = n->backward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2,
+                                                                    x->shape[2] * x->shape[3]);
+    return n;
+}
+
+static bool has_positions(const mla_rope_table *table, int64_t first, int64_t count) {
+    return first >= 0 && first <= table->positions - count;
+}
+
+static mla_tensor *refuse_positions(mla_node *n, const mla_rope_table *table, int64_t first, int64_t count) {
+    return mla_op_refuse(n, "positions %lld to %lld are not all within the table's %lld", (long long)first,
+                         (long long)(first + count - 1), (long long)table->positions);
 }
 
 mla_tensor *mla_rope(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, int64_t first_position) {
-    mla_node *n = mla_op_begin_real(tape, &rope, 1, &x);
+    mla_node *n = rope_begin(tape, &rope, x, table);
     if (!n) return mla_inert(tape);
-    if (x->ndim != 4) return mla_op_refuse(n, "x must be (B,T,H,W)");
-    if (table->rotary < 2 || table->rotary % 2 || table->rotary > x->shape[3])
-        return mla_op_refuse(n, "the rotary width %lld must be even and at most the width of x",
-                             (long long)table->rotary);
-    if (first_position < 0 || first_position > table->positions - x->shape[1])
-        return mla_op_refuse(n, "positions %lld to %lld are not all within the table's %lld", (long long)first_position,
-                             (long long)(first_position + x->shape[1] - 1), (long long)table->positions);
-    *(attributes *)n->attributes = (attributes){for_length(table, first_position + x->shape[1]), first_position};
-    n->forward_scratch = n->backward_scratch = mla_thread_rows_size(mla_tape_context(tape), 2,
-                                                                    x->shape[2] * x->shape[3]);
+    if (!has_positions(table, first_position, x->shape[1]))
+        return refuse_positions(n, table, first_position, x->shape[1]);
+    *(attributes *)n->attributes = (attributes){for_length(table, first_position + x->shape[1]), first_position, NULL};
+    return mla_op_finish(n, x->dtype, 4, x->shape);
+}
+
+mla_tensor *mla_rope_each(mla_tape *tape, mla_tensor *x, const mla_rope_table *table, const int64_t *positions) {
+    mla_node *n = rope_begin(tape, &rope_each, x, table);
+    if (!n) return mla_inert(tape);
+    for (int64_t b = 0; b < x->shape[0]; b++)
+        if (!has_positions(table, positions[b], x->shape[1]))
+            return refuse_positions(n, table, positions[b], x->shape[1]);
+    *(attributes *)n->attributes = (attributes){*table, 0, positions};
     return mla_op_finish(n, x->dtype, 4, x->shape);
 }

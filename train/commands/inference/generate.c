@@ -1,27 +1,23 @@
-/* mla generate: text from a model, as it comes. */
-#include "autograd/base/file.h"
+/* mla generate: text from a model, as it comes; or the texts of many prompts, each when it and those before it have
+ * ended. */
+#include "autograd/base/clock.h"
 #include "autograd/base/utf8.h"
-#include "data/text/chat_encoder.h"
 #include "train/commands/commands.h"
-#include "train/commands/load.h"
+#include "train/commands/inference/prompt.h"
 #include "train/commands/report.h"
-#include "train/hugging_face/chat_files.h"
 #include "train/inference/generation.h"
-#include "train/recipe/recipe.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_PROMPT = 64 << 20 }; /* bytes */
-
 typedef struct {
     mla_load_options load;
-    char *prompt, *prompt_file, *date;
-    int64_t tokens, top_k, seed;
+    mla_prompt_options how;
+    char *prompt, *prompt_file, *prompts;
+    int64_t tokens, top_k, seed, batch;
     double temperature, top_p;
-    mla_chat_template chat_template;
-    bool chat, no_bos, special, greedy, no_cache, expanded, json;
+    bool greedy, no_cache, expanded, json;
 } options;
 
 #define AT(member) offsetof(options, member)
@@ -29,14 +25,17 @@ static const mla_field fields[] = {
     MLA_LOAD_FIELDS(AT(load)),
     {"prompt", MLA_FIELD_STRING, AT(prompt), .help = "the text to continue; default: the start of a document"},
     {"prompt-file", MLA_FIELD_STRING, AT(prompt_file), .help = "a file with that text; -: the standard input"},
-    {"chat", MLA_FIELD_BOOL, AT(chat), .help = "the prompt is what a user says in a conversation: answer it"},
-    {"template", MLA_FIELD_ENUM, AT(chat_template), .names = mla_chat_template_names,
+    {"prompts", MLA_FIELD_STRING, AT(prompts),
+     .help = "a file with a prompt a line, or JSONL with prompt or messages, and id; -: the standard input"},
+    {"batch", MLA_FIELD_INT, AT(batch), 8, 1, MLA_MOST_SEQUENCES, .help = "of --prompts, how many at a time"},
+    {"chat", MLA_FIELD_BOOL, AT(how.chat), .help = "the prompt is what a user says in a conversation: answer it"},
+    {"template", MLA_FIELD_ENUM, AT(how.chat_template), .names = mla_chat_template_names,
      .help = "of the conversation; auto: that of the model's recipe, or its own"},
-    {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
+    {"no-bos", MLA_FIELD_BOOL, AT(how.no_bos),
      .help = "do not begin with the tokens that the tokenizer puts before texts, if any"},
-    {"special", MLA_FIELD_BOOL, AT(special),
+    {"special", MLA_FIELD_BOOL, AT(how.special),
      .help = "take special tokens that are spelled out, as <|endoftext|>, for the tokens, not for text"},
-    {"date", MLA_FIELD_STRING, AT(date), .help = "what the template gets for today's date, as 2024-07-26"},
+    {"date", MLA_FIELD_STRING, AT(how.date), .help = "what the template gets for today's date, as 2024-07-26"},
     {"tokens", MLA_FIELD_INT, AT(tokens), 200, 1, 1 << 30, .help = "how many to generate at most"},
     {"temperature", MLA_FIELD_FLOAT, AT(temperature), 0.8, 0, 1e6, .help = "divides the logits; 0: greedy"},
     {"top-k", MLA_FIELD_INT, AT(top_k), 0, 0, 1 << 30, .help = "draw from the k most probable tokens; 0: all"},
@@ -58,105 +57,30 @@ static const char *const ends[] = {
 
 /* ---- the prompt */
 
-/* As the recipe of the model has it, where the options do not say. */
-static mla_status read_recipe(const mla_call *call, const mla_loaded *l, mla_recipe *recipe) {
-    const char *json = mla_checkpoint_recipe(l->checkpoint);
-    return json ? mla_recipe_parse_json(call->context, mla_checkpoint_path(l->checkpoint), json, recipe) : MLA_OK;
+static mla_status read_prompt(const options *o, mla_prompter *p, mla_prompt *out) {
+    if (o->prompt_file) return mla_prompt_of_file(p, o->prompt_file, out);
+    return mla_prompt_of_text(p, "--prompt", o->prompt, o->prompt ? (int64_t)strlen(o->prompt) : 0, out);
 }
 
-static mla_status create_chat_encoder(const mla_call *call, const mla_loaded *l, mla_chat_encoder **out) {
+/* The prompts of a call, one where it has no list of them. */
+static mla_status read_prompts(const mla_call *call, mla_prompter *p, mla_prompt_list *out) {
     const options *o = call->options;
-    mla_recipe recipe = {0};
-    mla_chat_files files = {0};
-    mla_status status = read_recipe(call, l, &recipe);
-    const mla_chat_template chosen = o->chat_template == MLA_CHAT_AUTO ? recipe.data.chat_template : o->chat_template;
-    if (!status && chosen == MLA_CHAT_AUTO)
-        status = mla_chat_files_of_checkpoint(call->context, mla_checkpoint_hugging_face(l->checkpoint), &files);
-    const mla_chat_options chat = {chosen, files.chat_template, files.tokens, o->date ? o->date : recipe.data.date};
-    if (!status) status = mla_chat_encoder_create(call->context, out, l->tokenizer, &chat);
-    mla_chat_files_free(&files);
-    mla_recipe_free(&recipe);
-    return status;
-}
-
-/* What a user says, and all that stands before the answer; *ending is what stands after it. */
-static mla_status encode_chat(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
-                              mla_id_list *out, int32_t *ending) {
-    mla_chat_encoder *encoder = NULL;
-    mla_chat chat = {0};
-    mla_status status = create_chat_encoder(call, l, &encoder);
-    if (!status) status = mla_chat_ask(call->context, text, length, &chat);
-    if (!status) status = mla_chat_encode_prompt(call->context, encoder, "--prompt", &chat, out);
-    if (!status) status = mla_chat_ending(call->context, encoder, ending);
-    mla_chat_free(&chat);
-    mla_chat_encoder_destroy(encoder);
-    return status;
-}
-
-static mla_status append_ids(const mla_call *call, mla_id_list *out, const int32_t *ids, int64_t count) {
-    const mla_status status = mla_grow(call->context, &out->ids, &out->capacity, out->count + count, sizeof *out->ids,
-                                       "the prompt");
-    for (int64_t i = 0; i < count && !status; i++) out->ids[out->count++] = ids[i];
-    return status;
-}
-
-/* What the tokenizer puts before a text. What it puts behind one would be in the way: the text goes on. */
-static mla_status begin_text(const mla_call *call, const mla_loaded *l, mla_id_list *out) {
-    const mla_frame frame = mla_tokenizer_frame(l->tokenizer);
-    if (((const options *)call->options)->no_bos) return MLA_OK;
-    return append_ids(call, out, frame.before, frame.before_count);
-}
-
-static mla_status encode_text(const mla_call *call, const mla_loaded *l, const char *text, int64_t length,
-                              mla_id_list *out, int32_t *ending) {
-    if (((const options *)call->options)->chat) return encode_chat(call, l, text, length, out, ending);
-    const bool special = ((const options *)call->options)->special;
-    const mla_encoder_options kind = {.added = special ? MLA_ADDED_ALL : MLA_ADDED_PLAIN};
-    mla_encoder *encoder = NULL;
-    mla_status status = begin_text(call, l, out);
-    if (!status) status = mla_encoder_create(call->context, &encoder, l->tokenizer, &kind);
-    if (!status) status = mla_encoder_encode(call->context, encoder, text, length, out);
-    mla_encoder_destroy(encoder);
-    return status;
-}
-
-static mla_status encode_file(const mla_call *call, const mla_loaded *l, const char *path, mla_id_list *out,
-                              int32_t *ending) {
-    char *text = NULL;
-    int64_t length = 0;
-    mla_status status = mla_file_read(call->context, &text, &length, path, LONGEST_PROMPT);
-    if (!status && !length)
-        status = mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                          "%s: the prompt is empty; without --prompt-file the text "
-                          "starts a new document",
-                          path);
-    if (!status) status = encode_text(call, l, text, length, out, ending);
-    free(text);
-    return status;
-}
-
-/* *ending: the token that ends the text. */
-static mla_status encode_prompt(const mla_call *call, const mla_loaded *l, mla_id_list *out, int32_t *ending) {
-    const options *o = call->options;
-    const int32_t separator = *ending = mla_tokenizer_separator(l->tokenizer);
-    if (o->prompt && o->prompt_file)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --prompt or --prompt-file, not both");
-    if (o->prompt_file) return encode_file(call, l, o->prompt_file, out, ending);
-    if (o->prompt) return encode_text(call, l, o->prompt, (int64_t)strlen(o->prompt), out, ending);
-    if (o->chat)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "--chat needs --prompt or --prompt-file: what the user says");
-    const mla_status status = begin_text(call, l, out);
-    return status || out->count ? status : append_ids(call, out, &separator, 1);
+    if (o->prompts) return mla_prompts_read(p, o->prompts, out);
+    out->items = mla_alloc(call->context, 1, sizeof *out->items, "the prompt");
+    if (!out->items) return MLA_ERROR_MEMORY;
+    out->count = 1;
+    return read_prompt(o, p, out->items);
 }
 
 /* ---- the text */
 
 typedef struct {
+    struct job *job;
     mla_context *context;
     const mla_tokenizer *tokenizer;
-    FILE *out;   /* NULL: only collect */
-    bool begins; /* what comes is a text of its own: an answer, a new document */
+    FILE *out; /* NULL: only collect */
+    const mla_prompt *prompt;
+    bool ended;
     mla_id_list ids;
     mla_bytes text;
     int64_t shown; /* bytes of the text that are out */
@@ -179,8 +103,8 @@ static mla_status take(void *user, int32_t id, const float *logits) {
                                  "the text");
     if (status) return status;
     w->ids.ids[w->ids.count++] = id;
-    status = (w->begins && w->ids.count == 1 ? mla_tokenizer_decode : mla_tokenizer_decode_on)(w->context, w->tokenizer,
-                                                                                               &id, 1, &w->text);
+    status = (w->prompt->begins && w->ids.count == 1 ? mla_tokenizer_decode : mla_tokenizer_decode_on)(
+        w->context, w->tokenizer, &id, 1, &w->text);
     if (!status) show(w, false);
     return status;
 }
@@ -190,19 +114,25 @@ static mla_status take(void *user, int32_t id, const float *logits) {
 /* Tokens that were computed one by one, per second: the first comes with the prompt. */
 static double rate(const mla_generation *g) { return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN; }
 
-static void generate_print_json(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, const writer *w,
-                                const mla_generation *g) {
+static json_t *text_as_json(const writer *w, const mla_generation *g) {
     json_t *json = json_object(), *ids = json_array();
     for (int64_t i = 0; i < w->ids.count; i++) json_array_append_new(ids, json_integer(w->ids.ids[i]));
-    json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
-    json_object_set_new(json, "prompt_tokens", json_integer(prompt->count));
+    json_object_set_new(json, "prompt_tokens", json_integer(w->prompt->ids.count));
     json_object_set_new(json, "tokens", json_integer(g->tokens));
     json_object_set_new(json, "ids", ids);
-    json_object_set_new(json, "text", mla_report_text(call->context, &w->text));
+    json_object_set_new(json, "text", mla_report_text(w->context, &w->text));
     json_object_set_new(json, "end", json_string(ends[g->end]));
     mla_report_number(json, "prompt_seconds", g->prompt_seconds);
     mla_report_number(json, "tokens_per_second", rate(g));
+    return json;
+}
+
+static void generate_print_json(const mla_call *call, const mla_loaded *l, const writer *w, const mla_generation *g) {
+    json_t *json = json_object(), *text = text_as_json(w, g);
+    json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
+    json_object_update(json, text);
     json_object_set_new(json, "cache_bytes_per_token", json_integer(mla_kv_cache_bytes_per_token(&l->model->config)));
+    json_decref(text);
     mla_report_print(call->out, json);
 }
 
@@ -212,7 +142,7 @@ static void print_figures(const mla_call *call, const mla_loaded *l, const mla_g
     const mla_model_config *c = &l->model->config;
     fputc('\n', call->out);
     fflush(call->out);
-    if (g->end == MLA_END_SEPARATOR) fprintf(stderr, "the model ended the %s\n", o->chat ? "answer" : "document");
+    if (g->end == MLA_END_SEPARATOR) fprintf(stderr, "the model ended the %s\n", o->how.chat ? "answer" : "document");
     if (g->end == MLA_END_POSITIONS)
         fprintf(stderr, "stopped: the model has no more than %lld positions (max_position_embeddings)\n",
                 (long long)c->max_position_embeddings);
@@ -222,62 +152,161 @@ static void print_figures(const mla_call *call, const mla_loaded *l, const mla_g
             (long long)mla_kv_cache_bytes_per_token(c), (long long)mla_kv_cache_multi_head_bytes_per_token(c));
 }
 
+/* ---- many texts */
+
+typedef struct job {
+    const mla_call *call;
+    const mla_loaded *loaded;
+    mla_prompt_list prompts;
+    writer *writers; /* of each prompt, and so are the others */
+    mla_generation_options *requests;
+    mla_generation *results;
+    int64_t printed; /* of the texts, in the order of their prompts */
+} job;
+
+static void print_line(const job *j, int64_t i) {
+    const writer *w = &j->writers[i];
+    json_t *json = json_object(), *text = text_as_json(w, &j->results[i]);
+    json_object_set_new(json, "index", json_integer(i));
+    if (w->prompt->id) json_object_set(json, "id", w->prompt->id);
+    json_object_update(json, text);
+    json_decref(text);
+    mla_report_print(j->call->out, json);
+}
+
+static void print_under_title(const job *j, int64_t i) {
+    const writer *w = &j->writers[i];
+    fprintf(j->call->out, "%s==> %lld <==\n", i ? "\n" : "", (long long)(i + 1));
+    fwrite(w->text.bytes, 1, (size_t)w->text.count, j->call->out);
+    fputc('\n', j->call->out);
+}
+
+/* A text has ended: it is shown, and those that waited for it. */
+static mla_status print_ended(void *user, const mla_generation *result) {
+    writer *w = user;
+    job *j = w->job;
+    (void)result;
+    w->ended = true;
+    for (; j->printed < j->prompts.count && j->writers[j->printed].ended; j->printed++)
+        if (((const options *)j->call->options)->json) print_line(j, j->printed);
+        else print_under_title(j, j->printed);
+    fflush(j->call->out);
+    return MLA_OK;
+}
+
+static void print_total(const job *j, double seconds) {
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < j->prompts.count; i++) tokens += j->results[i].tokens;
+    fprintf(stderr, "%lld texts, %lld tokens, %.0f per second with their prompts\n", (long long)j->prompts.count,
+            (long long)tokens, (double)tokens / seconds);
+}
+
 /* ---- running */
 
 static mla_decode_form form_of(const options *o) {
     return o->no_cache ? MLA_DECODE_FULL : o->expanded ? MLA_DECODE_EXPANDED : MLA_DECODE_ABSORBED;
 }
 
-static mla_status generate(const mla_call *call, const mla_loaded *l, const mla_id_list *prompt, writer *w,
-                           int32_t ending, mla_generation *g) {
-    const options *o = call->options;
-    const mla_generation_options request = {
-        .prompt = prompt->ids,
-        .prompt_count = prompt->count,
+static mla_generation_options request_of(const job *j, int64_t i) {
+    const options *o = j->call->options;
+    const mla_prompt *prompt = &j->prompts.items[i];
+    return (mla_generation_options){
+        .prompt = prompt->ids.ids,
+        .prompt_count = prompt->ids.count,
         .tokens = o->tokens,
-        .vocabulary = mla_tokenizer_vocab_size(l->tokenizer),
-        .ending = &ending,
-        .sampling = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, (uint64_t)o->seed},
+        .vocabulary = mla_tokenizer_vocab_size(j->loaded->tokenizer),
+        .ending = &prompt->ending,
+        .sampling = {o->greedy ? 0 : o->temperature, o->top_k, o->top_p, (uint64_t)o->seed, (uint64_t)i},
         .form = form_of(o),
         .token = take,
-        .user = w};
-    const mla_status status = mla_generate(call->context, l->model, &request, g);
-    show(w, true);
-    return status;
+        .done = o->prompts ? print_ended : NULL,
+        .user = &j->writers[i]};
+}
+
+static mla_status make_room(job *j) {
+    const options *o = j->call->options;
+    mla_context *context = j->call->context;
+    const int64_t count = j->prompts.count;
+    j->writers = mla_alloc(context, count, sizeof *j->writers, "the texts");
+    j->requests = mla_alloc(context, count, sizeof *j->requests, "the texts");
+    j->results = mla_alloc(context, count, sizeof *j->results, "the texts");
+    if (!j->writers || !j->requests || !j->results) return MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < count; i++) {
+        j->writers[i] = (writer){.job = j,
+                                 .context = context,
+                                 .tokenizer = j->loaded->tokenizer,
+                                 .prompt = &j->prompts.items[i],
+                                 .out = o->json || o->prompts ? NULL : j->call->out};
+        j->requests[i] = request_of(j, i);
+    }
+    return MLA_OK;
+}
+
+static void free_job(job *j) {
+    for (int64_t i = 0; j->writers && i < j->prompts.count; i++) {
+        free(j->writers[i].ids.ids);
+        free(j->writers[i].text.bytes);
+    }
+    free(j->writers);
+    free(j->requests);
+    free(j->results);
+    mla_prompts_free(&j->prompts);
+}
+
+static void print_result(job *j, double seconds) {
+    const options *o = j->call->options;
+    show(j->writers, true);
+    if (o->prompts) print_total(j, seconds);
+    else if (o->json) generate_print_json(j->call, j->loaded, j->writers, j->results);
+    else print_figures(j->call, j->loaded, j->results);
 }
 
 static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     const options *o = call->options;
-    mla_id_list prompt = {0};
-    mla_generation g;
-    writer w = {.context = call->context,
-                .tokenizer = l->tokenizer,
-                .out = o->json ? NULL : call->out,
-                .begins = o->chat || !(o->prompt || o->prompt_file)};
-    int32_t ending;
-    mla_status status = encode_prompt(call, l, &prompt, &ending);
-    if (!status) status = generate(call, l, &prompt, &w, ending, &g);
-    if (!status && o->json) generate_print_json(call, l, &prompt, &w, &g);
-    if (!status && !o->json) print_figures(call, l, &g);
-    free(prompt.ids);
-    free(w.ids.ids);
-    free(w.text.bytes);
+    mla_prompter prompter = {.context = call->context, .loaded = l, .options = o->how};
+    job j = {.call = call, .loaded = l};
+    mla_status status = read_prompts(call, &prompter, &j.prompts);
+    if (!status) status = make_room(&j);
+    const double begin = mla_seconds();
+    if (!status)
+        status = mla_generate_all(call->context, l->model, j.prompts.count, j.requests, o->prompts ? o->batch : 1,
+                                  j.results);
+    if (!status) print_result(&j, mla_seconds() - begin);
+    free_job(&j);
+    mla_prompter_free(&prompter);
     return status;
+}
+
+/* Options that do not go together. */
+static mla_status check_options(const mla_call *call) {
+    const options *o = call->options;
+    if ((o->prompt != NULL) + (o->prompt_file != NULL) + (o->prompts != NULL) > 1)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "give one of --prompt, --prompt-file and --prompts, not both");
+    if (o->how.chat && !o->prompt && !o->prompt_file && !o->prompts)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--chat needs --prompt, --prompt-file or --prompts: what the user says");
+    if (o->prompts && (o->no_cache || o->expanded))
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--no-cache and --expanded check how one text is made: give them with --prompt, not --prompts");
+    if (o->no_cache && o->expanded)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
+    if (o->how.chat && o->how.no_bos)
+        return mla_fail(
+            call->context, MLA_ERROR_ARGUMENT,
+            "--no-bos: what a conversation begins with is part of its template; choose another by --template");
+    if (o->how.chat && o->how.special)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--special: what is said in a conversation is text, and only its template puts special tokens");
+    return MLA_OK;
 }
 
 static mla_status generate_run(const mla_call *call) {
     const options *o = call->options;
     mla_loaded l;
-    if (o->no_cache && o->expanded)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
-    if (o->chat && o->no_bos)
-        return mla_fail(
-            call->context, MLA_ERROR_ARGUMENT,
-            "--no-bos: what a conversation begins with is part of its template; choose another by --template");
-    if (o->chat && o->special)
-        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "--special: what is said in a conversation is text, and only its template puts special tokens");
-    mla_status status = mla_load_model(call->context, &l, &o->load);
+    mla_status status = check_options(call);
+    if (status) return status;
+    status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = mla_loaded_expect_tokenizer(call->context, &l);
     if (!status) status = run_loaded(call, &l);
     mla_loaded_close(&l);
@@ -290,12 +319,14 @@ const mla_command mla_command_generate = {
     .operands = "",
     .min_operands = 0,
     .max_operands = 0,
-    .example = "  mla generate --checkpoint runs/quickstart --prompt 'The licensee may' --tokens 100\n"
-               "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k "
-               "40 --seed 7\n"
-               "  mla generate --checkpoint runs/quickstart --adapter runs/legal --adapter runs/terse:0.5\n"
-               "  mla generate --checkpoint runs/chat --chat --prompt 'What may the licensee do?'\n"
-               "  mla generate --checkpoint runs/quickstart --greedy --json\n",
+    .example =
+        "  mla generate --checkpoint runs/quickstart --prompt 'The licensee may' --tokens 100\n"
+        "  mla generate --checkpoint runs/quickstart --prompt-file start.txt --temperature 1 --top-k "
+        "40 --seed 7\n"
+        "  mla generate --checkpoint runs/quickstart --adapter runs/legal --adapter runs/terse:0.5\n"
+        "  mla generate --checkpoint runs/chat --chat --prompt 'What may the licensee do?'\n"
+        "  mla generate --checkpoint runs/quickstart --greedy --json\n"
+        "  mla generate --checkpoint runs/quickstart --prompts questions.jsonl --batch 16 --json >answers.jsonl\n",
     .options = &table,
     .run = generate_run,
 };
