@@ -354,7 +354,8 @@ static mla_status set_member(const subject *s, void *member, const char *text) {
     case MLA_FIELD_BOOL: return parse_bool(text, member) ? MLA_OK : wrong_text(s, text);
     case MLA_FIELD_ENUM: return parse_name(s->field, text, member) ? MLA_OK : wrong_text(s, text);
     case MLA_FIELD_KIND: return parse_kind(s->field, text, member) ? MLA_OK : wrong_text(s, text);
-    case MLA_FIELD_STRING: return *text ? set_string(s->context, member, text) : reset(s, member);
+    case MLA_FIELD_STRING:
+        return *text || s->field->keeps_empty ? set_string(s->context, member, text) : reset(s, member);
     case MLA_FIELD_LIST:
     case MLA_FIELD_WORDS:
     case MLA_FIELD_INTS:

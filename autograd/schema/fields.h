@@ -65,6 +65,7 @@ typedef struct {
         *kinds; /* structs that begin with their name, a const char *; the first is the default; ends with NULL */
     const mla_field_table *group;
     const char *alias; /* another key that is read as this one */
+    bool keeps_empty;  /* a string: "" is a value of its own, and does not set the default */
     bool nullable;     /* written as JSON null where it is 0 or empty (groups: where their first field is 0) */
 } mla_field;
 

@@ -53,6 +53,8 @@ void mla_table_rewind(mla_table *t) {
 
 const char *mla_table_place(const mla_table *t) { return t->place; }
 
+const json_t *mla_table_object(const mla_table *t) { return t->object; }
+
 /* ---- files ---- */
 
 static mla_status check_utf8(mla_table *t) {
@@ -79,7 +81,7 @@ static mla_status begin_file(mla_table *t) {
     t->reader = (mla_csv_reader){f->bytes + skip, f->bytes + f->length, tab ? '\t' : ',', 1};
     if (!t->lines && !comma && !tab)
         return mla_fail(t->context, MLA_ERROR_ARGUMENT,
-                        "%s: labelled text is read from files named .jsonl, .csv or .tsv (.tab)", f->name);
+                        "%s: rows are read from files named .jsonl, .csv or .tsv (.tab)", f->name);
     const mla_status status = check_utf8(t);
     return status || t->lines ? status : mla_csv_next(t->context, f->name, &t->reader, &t->header);
 }

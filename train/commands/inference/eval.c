@@ -4,7 +4,9 @@
 #include "data/tokens/mixture.h"
 #include "layers/head/head.h"
 #include "train/commands/commands.h"
+#include "train/commands/inference/eval_choices.h"
 #include "train/commands/inference/eval_labels.h"
+#include "train/commands/inference/eval_rolling.h"
 #include "train/commands/load.h"
 #include "train/commands/report.h"
 #include "train/inference/logits.h"
@@ -23,10 +25,10 @@ static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
 
 typedef struct {
     mla_load_options load;
-    char *tokens, *logits, *field;
+    char *tokens, *logits, *field, *choices, *delimiter, *samples;
     int64_t batch, sequence;
     eval_precision precision;
-    bool no_bos, json;
+    bool no_bos, rolling, json;
     mla_label_figures figures;
 } options;
 
@@ -37,6 +39,14 @@ static const mla_field fields[] = {
      .help = "a token file, of which the held-out half counts; default: the run's"},
     {"logits", MLA_FIELD_STRING, AT(logits),
      .help = "write the logits (N,T,V) of the dataset ids, i32 (N,T), in --tokens to this file instead"},
+    {"choices", MLA_FIELD_STRING, AT(choices),
+     .help = "a .jsonl file of questions, {context, choices, gold}, or of {context, continuation}: how often the model "
+             "finds the right one most likely"},
+    {"delimiter", MLA_FIELD_STRING, AT(delimiter), .text = " ", .keeps_empty = true,
+     .help = "--choices: what stands between the context and a choice"},
+    {"rolling", MLA_FIELD_BOOL, AT(rolling), .help = "texts: perplexity by words and by bytes, each text by itself"},
+    {"samples", MLA_FIELD_STRING, AT(samples),
+     .help = "--choices, --rolling: write the log-likelihoods of each row to this file, as JSON lines"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text", .help = "JSONL: the key that holds the text"},
     {"batch", MLA_FIELD_INT, AT(batch), 0, 0, 1 << 20, .help = "sequences at a time; 0: as in training"},
     {"sequence", MLA_FIELD_INT, AT(sequence), 0, 0, 1 << 30,
@@ -320,6 +330,19 @@ static mla_status evaluate_labels(const mla_call *call, const mla_loaded *l, con
     return status ? status : mla_eval_labels(call, l, recipe, &labels);
 }
 
+static mla_status evaluate_likelihood(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe) {
+    const options *o = call->options;
+    const mla_scoring_options scoring = {.samples = o->samples,
+                                         .sequence = o->sequence,
+                                         .precision = choose_precision(call->context, l, o->precision, recipe),
+                                         .no_bos = o->no_bos,
+                                         .json = o->json};
+    const mla_status status = check_sequence(call->context, o->sequence, &l->model->config);
+    if (status) return status;
+    return o->choices ? mla_eval_choices(call, l, o->choices, o->delimiter, &scoring)
+                      : mla_eval_rolling(call, l, o->field, &scoring);
+}
+
 static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     const options *o = call->options;
     mla_recipe recipe;
@@ -327,6 +350,11 @@ static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     result r;
     mla_status status = read_recipe(call->context, l, &recipe);
     if (status) return status;
+    if (o->choices || o->rolling) {
+        status = evaluate_likelihood(call, l, &recipe);
+        mla_recipe_free(&recipe);
+        return status;
+    }
     if (l->model->config.head->labels) {
         status = evaluate_labels(call, l, &recipe);
         mla_recipe_free(&recipe);
@@ -370,13 +398,33 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
     return MLA_OK;
 }
 
+/* What belongs to another way to evaluate than the one that is asked for. */
+static mla_status check_options(const mla_call *call) {
+    const options *o = call->options;
+    const bool texts = call->operands->count;
+    const char *wrong = NULL;
+    if (o->choices && (o->rolling || texts))
+        wrong = "--choices FILE.jsonl is evaluated alone: without --rolling, and no text";
+    if ((o->choices || o->rolling) && (o->tokens || o->logits || o->batch))
+        wrong = "--tokens, --logits and --batch do not go with --choices and --rolling";
+    if (o->rolling && !texts && !wrong) wrong = "--rolling is for texts: name them";
+    if (mla_label_figures_given(&o->figures) && (o->choices || o->rolling))
+        wrong =
+            "what is said of labels (--bootstrap, --plot, --choose and the like) does not go with --choices and --rolling";
+    if (o->samples && !o->choices && !o->rolling) wrong = "--samples is for --choices and --rolling";
+    if (!o->choices && strcmp(o->delimiter, " ")) wrong = "--delimiter is for --choices";
+    if (o->choices && strcmp(o->field, "text")) wrong = "--field is for texts; --choices has its own keys";
+    return wrong ? mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s", wrong) : MLA_OK;
+}
+
 static mla_status eval_run(const mla_call *call) {
     const options *o = call->options;
     if (o->logits && (!o->tokens || call->operands->count || !strcmp(o->logits, o->tokens)))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--logits OUT.h5 needs --tokens IDS.h5, another file with a dataset ids, and no text");
-    mla_loaded l;
-    mla_status status = mla_load_model(call->context, &l, &o->load);
+    mla_loaded l = {0};
+    mla_status status = check_options(call);
+    if (!status) status = mla_load_model(call->context, &l, &o->load);
     if (!status) status = o->logits ? write_logits(call, &l) : evaluate(call, &l);
     mla_loaded_close(&l);
     return status;
@@ -391,6 +439,7 @@ const mla_command mla_command_eval = {
     .max_operands = INT64_MAX,
     .example = "  mla eval --checkpoint runs/quickstart\n"
                "  mla eval --checkpoint runs/quickstart/step-00000400.h5 notes.txt 'letters/*.txt'\n"
+               "  mla eval --checkpoint runs/quickstart --choices questions.jsonl --samples scores.jsonl\n"
                "  git log | mla eval --checkpoint runs/quickstart -\n"
                "  mla eval --checkpoint runs/mail test.csv --bootstrap 1000 --plot mail.svg\n"
                "  mla eval --checkpoint runs/quickstart --tokens ids.h5 --logits logits.h5\n",
