@@ -39,6 +39,21 @@ exec 8<short && flock 8 && "$mla" report short --out short.html >/dev/null || fa
 exec 8<&-
 row Steps short.html | grep -q '<td>2 of 3, going on</td>' || fail "going on: $(row Steps short.html)"
 
+# ---- a comparison: as its comparison.json has it
+mkdir found && cat >found/comparison.json <<'JSON'
+{"recipe": "a<b.yaml", "match": "parameters", "runs": 4, "runs_done": 3, "complete": false, "arms": [
+ {"name": "mha", "parameters": 1000, "cache_bytes_per_token": 512, "held_out_loss": 2.5, "deviation": 0.01, "differences": {}},
+ {"name": "mla", "parameters": 1001, "cache_bytes_per_token": 128, "held_out_loss": 2.25, "deviation": null,
+  "differences": {"held_out_loss": {"mean": -0.25, "half_width": 0.125, "seeds": 2}}, "time": {"peak_memory": 1048576}}]}
+JSON
+check 0 "found/report.html" "$mla" report found
+grep -qF "a&lt;b.yaml, matched by parameters; 3 of 4 runs are done: the rest is missing" found/report.html || fail "no state"
+grep -A9 '<th>mla</th>' found/report.html | grep -qF -- '<td>-0.2500 ± 0.1250</td>' || fail "no interval"
+[ "$(grep -c '<img src=' found/report.html)" -eq 1 ] || fail "no picture of the comparison"
+check 2 "is a comparison, which is reported by itself" "$mla" report found run --out no.html
+echo '{"arms": []}' >found/comparison.json
+check 1 'found/comparison.json has no "arms"' "$mla" report found --out no.html
+
 # ---- what cannot be reported leaves nothing behind
 check 2 "a report is FILE.html" "$mla" report run --out page.pdf
 check 1 "nowhere/metrics.jsonl" "$mla" report nowhere --out no.html

@@ -87,3 +87,23 @@ mla_status mla_gnuplot_picture(mla_context *context, const mla_gnuplot_script *s
     if (status) unlink(temporary);
     return status;
 }
+
+void mla_gnuplot_dark(FILE *script) {
+    fputs("set border lc rgb '#9a9a9a'\nset grid lc rgb '#4a4a4a'\nset title tc rgb '#e0e0e0'\n"
+          "set xlabel tc rgb '#e0e0e0'\nset ylabel tc rgb '#e0e0e0'\nset tics tc rgb '#e0e0e0'\n"
+          "set key tc rgb '#e0e0e0'\n",
+          script);
+}
+
+mla_status mla_gnuplot_svg(mla_context *context, const mla_gnuplot_script *script, mla_picture_bytes *out) {
+    int file;
+    mla_status status = mla_file_nameless(context, &file);
+    if (status) return status;
+    status = mla_gnuplot_draw(context, script, "set term svg size 720,420 font 'sans-serif,13' noenhanced", file);
+    const off_t length = lseek(file, 0, SEEK_END);
+    if (!status && !(out->bytes = mla_alloc(context, length + 1, 1, "a picture"))) status = MLA_ERROR_MEMORY;
+    if (!status && (out->length = pread(file, out->bytes, (size_t)length, 0)) != length)
+        status = mla_fail(context, MLA_ERROR_IO, "cannot read a picture that was just drawn");
+    close(file);
+    return status;
+}

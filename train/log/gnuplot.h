@@ -23,4 +23,16 @@ mla_status mla_gnuplot_draw(mla_context *context, const mla_gnuplot_script *scri
 mla_status mla_gnuplot_picture(mla_context *context, const mla_gnuplot_script *script, const char *size,
                                const char *path);
 
+/* For a page that is black: the border, the grid and the texts are light. Before "plot". */
+void mla_gnuplot_dark(FILE *script);
+
+/* A picture in memory; free(bytes), also after an error. */
+typedef struct {
+    char *bytes;
+    int64_t length;
+} mla_picture_bytes;
+
+/* The same as SVG in memory. */
+mla_status mla_gnuplot_svg(mla_context *context, const mla_gnuplot_script *script, mla_picture_bytes *out);
+
 #endif

@@ -1,10 +1,8 @@
 #include "train/log/plot.h"
-#include "autograd/base/file.h"
 #include "train/log/gnuplot.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* ---- what is drawn of a step ---- */
 
@@ -120,18 +118,13 @@ static void write_curve(FILE *script, const char *folder, long long run, curve c
                 run, colour);
 }
 
-/* On black the border, the texts and the grid are light. */
 static void write_frame(FILE *script, const drawing *d) {
     fputs("set title ", script);
     mla_gnuplot_quoted(script, d->kind->title);
     fputs("\nset xlabel 'step'\nset ylabel ", script);
     mla_gnuplot_quoted(script, d->kind->unit);
     fputs("\nset grid\nset key noenhanced\nset autoscale xfix\nset datafile missing 'NaN'\n", script);
-    if (d->dark)
-        fputs("set border lc rgb '#9a9a9a'\nset grid lc rgb '#4a4a4a'\nset title tc rgb '#e0e0e0'\n"
-              "set xlabel tc rgb '#e0e0e0'\nset ylabel tc rgb '#e0e0e0'\nset tics tc rgb '#e0e0e0'\n"
-              "set key tc rgb '#e0e0e0'\n",
-              script);
+    if (d->dark) mla_gnuplot_dark(script);
 }
 
 /* gnuplot warns of a curve without any height. */
@@ -179,17 +172,7 @@ mla_status mla_plot_terminal(mla_context *context, const mla_list *folders, FILE
 }
 
 mla_status mla_plot_svg(mla_context *context, const mla_list *folders, const mla_plot_kind *kind, bool dark,
-                        mla_plot_image *out) {
+                        mla_picture_bytes *out) {
     const drawing d = {folders, kind, dark};
-    int file;
-    mla_status status = mla_file_nameless(context, &file);
-    if (status) return status;
-    status = mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, &d},
-                              "set term svg size 720,420 font 'sans-serif,13' noenhanced", file);
-    const off_t length = lseek(file, 0, SEEK_END);
-    if (!status && !(out->bytes = mla_alloc(context, length + 1, 1, "a picture"))) status = MLA_ERROR_MEMORY;
-    if (!status && (out->length = pread(file, out->bytes, (size_t)length, 0)) != length)
-        status = mla_fail(context, MLA_ERROR_IO, "cannot read a picture that was just drawn");
-    close(file);
-    return status;
+    return mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &d}, out);
 }

@@ -3,6 +3,7 @@
 #define MLA_TRAIN_LOG_PLOT_H
 
 #include "autograd/schema/fields.h"
+#include "train/log/gnuplot.h"
 #include "train/log/metrics.h"
 
 #include <stdio.h>
@@ -25,14 +26,8 @@ typedef struct {
 /* The loss first; ends with NULL. */
 extern const mla_plot_kind *const mla_plot_kinds[];
 
-/* A picture in memory; free(bytes), also after an error. */
-typedef struct {
-    char *bytes;
-    int64_t length;
-} mla_plot_image;
-
 /* Draws as SVG, for a page that is white, or black. Errors as above. */
 mla_status mla_plot_svg(mla_context *context, const mla_list *folders, const mla_plot_kind *kind, bool dark,
-                        mla_plot_image *out);
+                        mla_picture_bytes *out);
 
 #endif

@@ -13,7 +13,7 @@ static const char style[] =
     ".wide{overflow-x:auto}table{border-collapse:collapse}th,td{padding:.3rem .8rem;border-bottom:1px solid var(--line);"
     "text-align:right;white-space:nowrap}th:first-child{text-align:left}\n"
     ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}\n"
-    "figure{margin:0}img{width:100%;height:auto}pre{overflow-x:auto;padding:.8rem;border:1px solid var(--line);"
+    "figure{margin:0;max-width:60rem}img{width:100%;height:auto}pre{overflow-x:auto;padding:.8rem;border:1px solid var(--line);"
     "white-space:pre-wrap;overflow-wrap:anywhere}summary{cursor:pointer}\n"
     "@media print{body{max-width:none;padding:0}figure,table{break-inside:avoid}}\n";
 
@@ -68,7 +68,7 @@ void mla_html_details(FILE *page, const char *summary, const char *text) {
 }
 
 /* RFC 4648. */
-static void write_base64(FILE *page, const mla_plot_image *image) {
+static void write_base64(FILE *page, const mla_picture_bytes *image) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (int64_t i = 0; i < image->length; i += 3) {
         const int64_t left = image->length - i;
@@ -81,7 +81,8 @@ static void write_base64(FILE *page, const mla_plot_image *image) {
     }
 }
 
-void mla_html_picture(FILE *page, const char *description, const mla_plot_image *light, const mla_plot_image *dark) {
+void mla_html_picture(FILE *page, const char *description, const mla_picture_bytes *light,
+                      const mla_picture_bytes *dark) {
     fputs("<figure><picture><source media=\"(prefers-color-scheme: dark)\" srcset=\"data:image/svg+xml;base64,", page);
     write_base64(page, dark);
     fputs("\"><img src=\"data:image/svg+xml;base64,", page);

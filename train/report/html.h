@@ -3,7 +3,7 @@
 #ifndef MLA_TRAIN_REPORT_HTML_H
 #define MLA_TRAIN_REPORT_HTML_H
 
-#include "train/log/plot.h"
+#include "train/log/gnuplot.h"
 
 #include <stdio.h>
 
@@ -18,6 +18,7 @@ void mla_html_row(FILE *page, const char *heading, const char *const *cells, int
 /* A text of many lines that is folded away until it is asked for. */
 void mla_html_details(FILE *page, const char *summary, const char *text);
 /* The same picture as SVG for white pages and for black ones. */
-void mla_html_picture(FILE *page, const char *description, const mla_plot_image *light, const mla_plot_image *dark);
+void mla_html_picture(FILE *page, const char *description, const mla_picture_bytes *light,
+                      const mla_picture_bytes *dark);
 
 #endif

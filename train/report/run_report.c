@@ -1,6 +1,7 @@
 #include "train/report/run_report.h"
 #include "autograd/base/file.h"
 #include "train/checkpoint/folder_lock.h"
+#include "train/log/plot.h"
 #include "train/log/progress.h"
 #include "train/recipe/recipe.h"
 #include "train/report/html.h"
@@ -134,7 +135,7 @@ static mla_status write_curves(mla_context *context, FILE *page, const mla_list 
     mla_status status = MLA_OK;
     fputs("<div class=\"pictures\">\n", page);
     for (int i = 0; mla_plot_kinds[i] && !status; i++) {
-        mla_plot_image light = {0}, dark = {0};
+        mla_picture_bytes light = {0}, dark = {0};
         if (!has_any(runs, folders->count, mla_plot_kinds[i])) continue;
         status = mla_plot_svg(context, folders, mla_plot_kinds[i], false, &light);
         if (!status) status = mla_plot_svg(context, folders, mla_plot_kinds[i], true, &dark);

@@ -1,7 +1,8 @@
-/* mla report: what runs were, as one page of HTML. */
+/* mla report: what runs were, or a comparison of them found, as one page of HTML. */
 #include "autograd/base/file.h"
 #include "train/commands/commands.h"
 #include "train/commands/pictures/subject.h"
+#include "train/report/comparison_report.h"
 #include "train/report/html.h"
 #include "train/report/run_report.h"
 
@@ -21,7 +22,7 @@ static const mla_field fields[] = {
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
 
 static mla_status draw_picture(mla_context *context, const mla_picture *picture, const json_t *figures, mla_theme theme,
-                               mla_plot_image *out) {
+                               mla_picture_bytes *out) {
     return mla_picture_draw(context, picture, figures, MLA_CANVAS_SVG, theme, &out->bytes, &out->length);
 }
 
@@ -29,7 +30,7 @@ static mla_status draw_picture(mla_context *context, const mla_picture *picture,
 static mla_status write_picture(const mla_opened_subject *opened, FILE *page, const mla_picture *picture) {
     mla_context *context = opened->subject.context;
     const mla_picture_options usual = {.layer = -1, .head = -1};
-    mla_plot_image light = {0}, dark = {0};
+    mla_picture_bytes light = {0}, dark = {0};
     json_t *figures = NULL;
     mla_status status = mla_picture_figures(picture, &opened->subject, &usual, &figures);
     if (status == MLA_ERROR_ARGUMENT) {
@@ -64,9 +65,13 @@ static mla_status write_model(mla_context *context, FILE *page, const char *fold
 static mla_status write_page(const mla_call *call, FILE *page) {
     const options *o = call->options;
     const char *first = call->operands->items[0];
+    const bool comparison = mla_is_comparison(first);
+    if (comparison && call->operands->count > 1)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s is a comparison, which is reported by itself", first);
     mla_html_begin(page, o->title ? o->title : first);
-    mla_status status = mla_report_runs(call->context, page, call->operands);
-    if (!status) status = write_model(call->context, page, first);
+    mla_status status = comparison ? mla_report_comparison(call->context, page, first)
+                                   : mla_report_runs(call->context, page, call->operands);
+    if (!status && !comparison) status = write_model(call->context, page, first);
     mla_html_end(page);
     return status;
 }
@@ -92,12 +97,13 @@ static mla_status report_run(const mla_call *call) {
 
 const mla_command mla_command_report = {
     .name = "report",
-    .summary = "Write a page of HTML about runs: their curves, recipes, and pictures of the model",
+    .summary = "Write a page of HTML about runs, or a comparison: curves, recipes, pictures of the model",
     .operands = "DIR...",
     .min_operands = 1,
     .max_operands = 100,
     .example = "  mla report runs/quickstart --out quickstart.html\n"
-               "  mla report runs/mla-small runs/mha-small --title \"MLA or MHA\" --out both.html\n",
+               "  mla report runs/mla-small runs/mha-small --title \"MLA or MHA\" --out both.html\n"
+               "  mla report runs/compare\n",
     .options = &table,
     .run = report_run,
 };

@@ -1,0 +1,179 @@
+#include "train/report/comparison_report.h"
+#include "autograd/base/file.h"
+#include "autograd/json/tree.h"
+#include "train/log/progress.h"
+#include "train/report/html.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CELL = 64, LONGEST = 64 << 20 };
+
+static bool path_of(const char *folder, char path[4096]) {
+    return snprintf(path, 4096, "%s/comparison.json", folder) < 4096;
+}
+
+bool mla_is_comparison(const char *folder) {
+    char path[4096];
+    return path_of(folder, path) && !access(path, F_OK);
+}
+
+static double number_at(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static const char *text_at(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "?";
+}
+
+/* ---- the table ---- */
+
+/* A mean, and for a difference what it may be off by. */
+static void write_number(const json_t *arm, const char *key, char out[CELL]) {
+    const double value = number_at(arm, key);
+    snprintf(out, CELL, isfinite(value) ? "%.5g" : "-", value);
+}
+
+static void write_count(const json_t *arm, const char *key, char out[CELL]) {
+    const double value = number_at(arm, key);
+    snprintf(out, CELL, isfinite(value) ? "%.0f" : "-", value);
+}
+
+static void write_difference(const json_t *arm, const char *key, char out[CELL]) {
+    const json_t *difference = json_object_get(json_object_get(arm, "differences"), key);
+    const double mean = number_at(difference, "mean"), half = number_at(difference, "half_width");
+    if (!isfinite(mean)) snprintf(out, CELL, "-");
+    else if (isfinite(half)) snprintf(out, CELL, "%+.4f \u00b1 %.4f", mean, half);
+    else snprintf(out, CELL, "%+.4f", mean);
+}
+
+static void write_time(const json_t *arm, const char *key, char out[CELL]) {
+    write_number(json_object_get(arm, "time"), key, out);
+}
+
+static void write_memory(const json_t *arm, const char *key, char out[CELL]) {
+    const double bytes = number_at(json_object_get(arm, "time"), key);
+    if (isfinite(bytes)) mla_bytes_text(bytes, CELL, out);
+    else snprintf(out, CELL, "-");
+}
+
+static const struct {
+    const char *heading, *key;
+    void (*write)(const json_t *arm, const char *key, char out[CELL]);
+} columns[] = {{"Parameters", "parameters", write_count},
+               {"Cache, bytes a token", "cache_bytes_per_token", write_count},
+               {"Learning rate", "learning_rate", write_number},
+               {"Held-out loss", "held_out_loss", write_number},
+               {"Difference, 95 %", "held_out_loss", write_difference},
+               {"Perplexity", "perplexity", write_number},
+               {"Copy: 2nd time", "copy_second", write_number},
+               {"Recall", "recall_accuracy", write_number},
+               {"Training, tokens/s", "tokens_per_second", write_time},
+               {"Memory, at most", "peak_memory", write_memory}};
+enum { COLUMNS = sizeof columns / sizeof *columns };
+
+static void write_table(FILE *page, const json_t *arms) {
+    const char *cells[COLUMNS];
+    char texts[COLUMNS][CELL];
+    const json_t *arm;
+    size_t k;
+    for (int i = 0; i < COLUMNS; i++) cells[i] = columns[i].heading;
+    fputs("<div class=\"wide\"><table>\n", page);
+    mla_html_row(page, "Arm", cells, COLUMNS);
+    json_array_foreach(arms, k, arm) {
+        for (int i = 0; i < COLUMNS; i++) {
+            columns[i].write(arm, columns[i].key, texts[i]);
+            cells[i] = texts[i];
+        }
+        mla_html_row(page, text_at(arm, "name"), cells, COLUMNS);
+    }
+    fputs("</table></div>\n", page);
+}
+
+/* ---- the picture ---- */
+
+typedef struct {
+    const json_t *arms;
+    bool dark;
+} drawing;
+
+static mla_status write_script(mla_context *context, FILE *script, const void *user) {
+    const drawing *d = user;
+    const json_t *arm;
+    size_t k;
+    (void)context;
+    fputs(
+        "set title 'Held-out loss against the cache'\nset xlabel 'bytes of cache for a token'\n"
+        "set ylabel 'held-out loss (nats per token)'\nset grid\nset logscale x 2\nset offsets graph 0.1, graph 0.1, graph 0.1, graph 0.1\n"
+        "set key outside noenhanced\nset datafile missing 'NaN'\n",
+        script);
+    if (d->dark) mla_gnuplot_dark(script);
+    json_array_foreach(d->arms, k, arm) {
+        const double deviation = number_at(arm, "deviation");
+        fprintf(script, "$arm%zu << END\n", k);
+        mla_gnuplot_value(script, number_at(arm, "cache_bytes_per_token"));
+        mla_gnuplot_value(script, number_at(arm, "held_out_loss"));
+        mla_gnuplot_value(script, isfinite(deviation) ? deviation : 0);
+        fputs("\nEND\n", script);
+    }
+    json_array_foreach(d->arms, k, arm) {
+        fprintf(script, "%s$arm%zu using 1:2:3 with yerrorbars pt 7 ps 1.2 title ", k ? ", " : "plot ", k);
+        mla_gnuplot_quoted(script, text_at(arm, "name"));
+    }
+    fputc('\n', script);
+    return MLA_OK;
+}
+
+static mla_status write_picture(mla_context *context, FILE *page, const json_t *arms) {
+    mla_picture_bytes light = {0}, dark = {0};
+    mla_status status = mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &(drawing){arms, false}}, &light);
+    if (!status) status = mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &(drawing){arms, true}}, &dark);
+    if (!status) mla_html_picture(page, "Held-out loss against the bytes of cache", &light, &dark);
+    free(light.bytes), free(dark.bytes);
+    return status;
+}
+
+/* At least one arm has a loss to be drawn. */
+static bool has_losses(const json_t *arms) {
+    const json_t *arm;
+    size_t k;
+    json_array_foreach(arms, k, arm) if (isfinite(number_at(arm, "held_out_loss"))) return true;
+    return false;
+}
+
+/* ---- the page ---- */
+
+static void write_state(FILE *page, const json_t *found) {
+    char text[256];
+    const bool complete = json_is_true(json_object_get(found, "complete"));
+    snprintf(text, sizeof text, "Recipe %.100s, matched by %.40s; %.0f of %.0f runs are done%s.",
+             text_at(found, "recipe"), text_at(found, "match"), number_at(found, "runs_done"), number_at(found, "runs"),
+             complete ? "" : ": the rest is missing from these figures");
+    mla_html_element(page, "p", text);
+}
+
+mla_status mla_report_comparison(mla_context *context, FILE *page, const char *folder) {
+    char path[4096], *bytes = NULL;
+    int64_t length;
+    json_t *found = NULL;
+    if (!path_of(folder, path)) return mla_fail(context, MLA_ERROR_ARGUMENT, "the path %s is too long", folder);
+    mla_status status = mla_file_read(context, &bytes, &length, path, LONGEST);
+    if (!status) status = mla_json_read(context, path, bytes, length, 0, &found);
+    const json_t *arms = json_object_get(found, "arms");
+    if (!status && !json_array_size(arms))
+        status = mla_fail(context, MLA_ERROR_FORMAT, "%s has no \"arms\": it is not what mla compare writes", path);
+    if (!status) {
+        write_state(page, found);
+        write_table(page, arms);
+        if (has_losses(arms)) status = write_picture(context, page, arms);
+    }
+    json_decref(found);
+    free(bytes);
+    return status;
+}
