@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* But for those that say that an empty text is a text. */
 static bool is_text(const mla_field *field) {
-    return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_FLOATS;
+    return field->type >= MLA_FIELD_STRING && field->type <= MLA_FIELD_FLOATS && !field->keeps_empty;
 }
 
 /* A member as text: that it equals its default is that the texts are the same. */
