@@ -31,6 +31,12 @@ value() {
     sed -n "s/.*\"$1\":\"\\{0,1\\}\\([^,\"}]*\\).*/\\1/p"
 }
 
+# For scripts that draw, where sanitizers are built in: fontconfig keeps memory until the process ends.
+fonts_keep_memory() {
+    echo "leak:libfontconfig" >fonts.suppressed
+    export LSAN_OPTIONS=suppressions=$folder/fonts.suppressed:print_suppressions=0
+}
+
 # near A B TOLERANCE: both are numbers that differ by no more.
 near() {
     awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { number = "^-?[0-9.]+(e[-+]?[0-9]+)?$"

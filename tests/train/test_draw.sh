@@ -2,6 +2,7 @@
 # mla draw from outside: pictures are whole SVG and PNG files of either theme, their figures are those of mla info.
 # $1: the mla command.
 source "$(dirname "${BASH_SOURCE[0]}")/../support/command.sh"
+fonts_keep_memory
 
 texts texts
 tiny_run run data.source=texts data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2

@@ -1,5 +1,6 @@
 # mla report: a page of HTML about runs, by itself.
 source "$(dirname "$0")/../support/command.sh"
+fonts_keep_memory
 command -v gnuplot >/dev/null || { echo "gnuplot is not installed"; exit 1; }
 
 for i in $(seq 400); do echo "line $i of <text> & more: $((i * 7919 % 1000))"; done >text.txt

@@ -28,12 +28,12 @@ static json_t *describe_line(const mla_counterpart *c, int64_t tokens, int64_t o
 static mla_status cache_figures(const mla_picture_subject *s, const mla_picture_options *o, json_t *out) {
     mla_counterpart all[MLA_MOST_COUNTERPARTS];
     int count = 0;
-    json_t *lines = json_array();
     const int64_t tokens = o->tokens ? o->tokens : MLA_PICTURE_TOKENS, memory = mla_memory_installed();
     if (!s->config->causal)
         return mla_fail(
             s->context, MLA_ERROR_ARGUMENT,
             "%s: a model with causal: false caches nothing, as its first tokens depend on those that follow", s->name);
+    json_t *lines = json_array();
     const mla_status status = mla_counterparts(s->context, s->config, all, &count);
     const int64_t of_mha = status ? 1 : mla_kv_cache_bytes_per_token(&all[0].config);
     for (int i = 0; i < count && !status; i++)

@@ -113,7 +113,7 @@ static int by_what_is_seen(const void *a, const void *b) {
 static mla_status sort(mla_likelihood *l) {
     const mla_status status = mla_grow(l->context, &l->order, &l->order_capacity, l->count, sizeof(request *),
                                        "requests");
-    if (status) return status;
+    if (status || !l->count) return status;
     for (int64_t i = 0; i < l->count; i++) {
         l->requests[i].ids = l->ids + l->requests[i].first;
         l->order[i] = &l->requests[i];
