@@ -188,3 +188,13 @@ mla_status mla_json_read(mla_context *context, const char *where, const char *by
 mla_status mla_json_parse(mla_context *context, const char *where, const char *text, json_t **out) {
     return mla_json_read(context, where, text, (int64_t)strlen(text), 0, out);
 }
+
+const char *mla_json_text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+bool mla_json_is_on(const json_t *object, const char *key, bool otherwise) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}

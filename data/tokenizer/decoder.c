@@ -1,6 +1,7 @@
 /* The decoder of a tokenizer.json with byte_fallback: what a token of the vocabulary stands for in text. Spaces are
  * written as another character there, and <0x0A> is a byte. Texts lose a space at their beginning, which encoding put
  * there. */
+#include "autograd/json/tree.h"
 #include "data/tokenizer/tokenizer_internal.h"
 
 #include <jansson.h>
@@ -18,11 +19,6 @@ typedef struct {
 
 /* ---- reading ---- */
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 static mla_status refuse(const decoder_t *d, const char *what) {
     return mla_fail(d->context, MLA_ERROR_FORMAT, "%s: decoder%s", d->name, what);
 }
@@ -36,9 +32,9 @@ static mla_status set_replacement(decoder_t *d, const char *from, const char *to
 }
 
 static mla_status read_replace(decoder_t *d, const json_t *step) {
-    const char *from = text_of(json_object_get(step, "pattern"), "String");
+    const char *from = mla_json_text_of(json_object_get(step, "pattern"), "String");
     if (!*from) return refuse(d, " Replace: the pattern is no String");
-    return set_replacement(d, from, text_of(step, "content"));
+    return set_replacement(d, from, mla_json_text_of(step, "content"));
 }
 
 static mla_status read_byte_fallback(decoder_t *d, const json_t *step) {
@@ -57,7 +53,7 @@ static mla_status read_fuse(decoder_t *d, const json_t *step) {
 static mla_status read_strip(decoder_t *d, const json_t *step) {
     mla_beginning *b = &d->tokenizer->beginning;
     const json_int_t start = json_integer_value(json_object_get(step, "start"));
-    const char *content = text_of(step, "content");
+    const char *content = mla_json_text_of(step, "content");
     if (start < 0 || start > 255 || json_integer_value(json_object_get(step, "stop")) != 0 || !*content || content[1])
         return refuse(d, " Strip: only some ASCII characters at the start of a text can be taken away");
     if (!d->joined || b->strip) return refuse(d, " Strip is only supported once, behind Fuse");
@@ -68,11 +64,12 @@ static mla_status read_strip(decoder_t *d, const json_t *step) {
 
 /* The character that stands for a space is left out of the first token, but where no text begins with one. */
 static mla_status read_metaspace(decoder_t *d, const json_t *step) {
-    const char *replacement = text_of(step, "replacement");
+    const char *replacement = mla_json_text_of(step, "replacement");
     mla_beginning *b = &d->tokenizer->beginning;
     if (!*replacement || strlen(replacement) >= sizeof b->dropped)
         return refuse(d, " Metaspace: the replacement is not one character");
-    if (strcmp(text_of(step, "prepend_scheme"), "never") && !json_is_false(json_object_get(step, "add_prefix_space")))
+    if (strcmp(mla_json_text_of(step, "prepend_scheme"), "never") &&
+        !json_is_false(json_object_get(step, "add_prefix_space")))
         strcpy(b->dropped, replacement);
     return set_replacement(d, replacement, " ");
 }
@@ -86,7 +83,7 @@ static mla_status read_step(decoder_t *d, const json_t *step) {
                  {"Fuse", read_fuse},
                  {"Strip", read_strip},
                  {"Metaspace", read_metaspace}};
-    const char *type = text_of(step, "type");
+    const char *type = mla_json_text_of(step, "type");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(type, kinds[i].type)) return kinds[i].read(d, step);
     return mla_fail(d->context, MLA_ERROR_FORMAT,
@@ -99,7 +96,7 @@ static mla_status read_steps(decoder_t *d, const json_t *json) {
     const json_t *step;
     mla_status status = MLA_OK;
     size_t i;
-    if (strcmp(text_of(json, "type"), "Sequence")) return read_step(d, json);
+    if (strcmp(mla_json_text_of(json, "type"), "Sequence")) return read_step(d, json);
     json_array_foreach(json_object_get(json, "decoders"), i, step) if (!status) status = read_step(d, step);
     return status;
 }

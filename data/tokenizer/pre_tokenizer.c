@@ -1,5 +1,6 @@
 /* The pre_tokenizer of a tokenizer.json: patterns that cut text into the pieces within which BPE merges. ByteLevel says
  * besides that tokens are written in the byte-level alphabet; Metaspace writes spaces as another character first. */
+#include "autograd/json/tree.h"
 #include "data/tokenizer/tokenizer_internal.h"
 
 #include <ctype.h>
@@ -38,16 +39,6 @@ __attribute__((format(printf, 2, 3))) static mla_status refuse(const steps_t *s,
     return mla_fail(s->context, MLA_ERROR_FORMAT, "%s: pre_tokenizer%s", s->name, words);
 }
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static bool is_on(const json_t *object, const char *key, bool otherwise) {
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : otherwise;
-}
-
 /* A pattern, or a text that stands for itself: then what has a meaning in patterns gets a backslash. */
 static mla_status add_pattern(steps_t *s, const char *text, bool literal, mla_split_behavior behavior, bool invert) {
     if (s->tokenizer->byte_level) return refuse(s, ": a step after ByteLevel is not supported");
@@ -63,12 +54,13 @@ static mla_status add_pattern(steps_t *s, const char *text, bool literal, mla_sp
 static mla_status read_split(steps_t *s, const json_t *step) {
     static const char *const behaviors[] = {"Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     const json_t *pattern = json_object_get(step, "pattern");
-    const char *regex = text_of(pattern, "Regex"), *text = text_of(pattern, "String");
-    const char *behavior = text_of(step, "behavior");
+    const char *regex = mla_json_text_of(pattern, "Regex"), *text = mla_json_text_of(pattern, "String");
+    const char *behavior = mla_json_text_of(step, "behavior");
     if (!*regex && !*text) return refuse(s, " Split: the pattern is neither a Regex nor a String");
     for (int i = 0; i < 4; i++)
         if (!strcmp(behavior, behaviors[i]))
-            return add_pattern(s, *regex ? regex : text, !*regex, (mla_split_behavior)i, is_on(step, "invert", false));
+            return add_pattern(s, *regex ? regex : text, !*regex, (mla_split_behavior)i,
+                               mla_json_is_on(step, "invert", false));
     return refuse(s,
                   " Split: behavior \"%.40s\" is not supported, only \"Isolated\", \"MergedWithPrevious\", "
                   "\"MergedWithNext\" and \"Contiguous\", which keep the whole text",
@@ -76,9 +68,10 @@ static mla_status read_split(steps_t *s, const json_t *step) {
 }
 
 static mla_status read_byte_level(steps_t *s, const json_t *step) {
-    if (is_on(step, "add_prefix_space", true)) return refuse(s, " ByteLevel: add_prefix_space is not supported");
+    if (mla_json_is_on(step, "add_prefix_space", true))
+        return refuse(s, " ByteLevel: add_prefix_space is not supported");
     if (*s->tokenizer->metaspace.replacement) return refuse(s, ": Metaspace before ByteLevel is not supported");
-    const mla_status status = is_on(step, "use_regex", true)
+    const mla_status status = mla_json_is_on(step, "use_regex", true)
                                   ? add_pattern(s, byte_level_pattern, false, MLA_SPLIT_ISOLATED, false)
                                   : MLA_OK;
     s->tokenizer->byte_level = true;
@@ -86,8 +79,8 @@ static mla_status read_byte_level(steps_t *s, const json_t *step) {
 }
 
 static mla_status read_digits(steps_t *s, const json_t *step) {
-    return add_pattern(s, is_on(step, "individual_digits", false) ? one_digit : all_digits, false, MLA_SPLIT_ISOLATED,
-                       false);
+    return add_pattern(s, mla_json_is_on(step, "individual_digits", false) ? one_digit : all_digits, false,
+                       MLA_SPLIT_ISOLATED, false);
 }
 
 /* Files of before prepend_scheme have add_prefix_space in its place. */
@@ -95,12 +88,12 @@ static mla_status read_metaspace(steps_t *s, const json_t *step) {
     static const char *const schemes[] = {
         [MLA_PREPEND_NEVER] = "never", [MLA_PREPEND_FIRST] = "first", [MLA_PREPEND_ALWAYS] = "always"};
     mla_metaspace *m = &s->tokenizer->metaspace;
-    const char *replacement = text_of(step, "replacement"), *scheme = text_of(step, "prepend_scheme");
+    const char *replacement = mla_json_text_of(step, "replacement"), *scheme = mla_json_text_of(step, "prepend_scheme");
     if (s->begun) return refuse(s, " Metaspace: a step before it is not supported");
     if (!*replacement || strlen(replacement) >= sizeof m->replacement)
         return refuse(s, " Metaspace: the replacement is not one character");
     strcpy(m->replacement, replacement);
-    m->prepend = is_on(step, "add_prefix_space", true) ? MLA_PREPEND_ALWAYS : MLA_PREPEND_NEVER;
+    m->prepend = mla_json_is_on(step, "add_prefix_space", true) ? MLA_PREPEND_ALWAYS : MLA_PREPEND_NEVER;
     for (int i = 0; i < 3; i++)
         if (!strcmp(scheme, schemes[i])) m->prepend = (mla_prepend)i;
     if (*scheme && strcmp(scheme, schemes[m->prepend]))
@@ -108,7 +101,8 @@ static mla_status read_metaspace(steps_t *s, const json_t *step) {
     if (m->prepend == MLA_PREPEND_FIRST && mla_normalizer_may_drop(s->tokenizer->normalizer))
         return refuse(s, " Metaspace: prepend_scheme \"first\" with a normalizer that takes characters away is not "
                          "supported");
-    return is_on(step, "split", true) ? add_pattern(s, replacement, true, MLA_SPLIT_MERGED_WITH_NEXT, false) : MLA_OK;
+    return mla_json_is_on(step, "split", true) ? add_pattern(s, replacement, true, MLA_SPLIT_MERGED_WITH_NEXT, false)
+                                               : MLA_OK;
 }
 
 static mla_status read_step(steps_t *s, const json_t *step) {
@@ -117,7 +111,7 @@ static mla_status read_step(steps_t *s, const json_t *step) {
         mla_status (*read)(steps_t *s, const json_t *step);
     } kinds[] = {
         {"Split", read_split}, {"ByteLevel", read_byte_level}, {"Digits", read_digits}, {"Metaspace", read_metaspace}};
-    const char *type = text_of(step, "type");
+    const char *type = mla_json_text_of(step, "type");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(type, kinds[i].type)) continue;
         const mla_status status = kinds[i].read(s, step);
@@ -132,7 +126,7 @@ static mla_status read_steps(steps_t *s, const json_t *json) {
     mla_status status = MLA_OK;
     size_t i;
     if (!json || json_is_null(json)) return MLA_OK;
-    if (strcmp(text_of(json, "type"), "Sequence")) return read_step(s, json);
+    if (strcmp(mla_json_text_of(json, "type"), "Sequence")) return read_step(s, json);
     json_array_foreach(json_object_get(json, "pretokenizers"), i, step) if (!status) status = read_step(s, step);
     return status;
 }

@@ -33,16 +33,6 @@ __attribute__((format(printf, 2, 3))) static mla_status refuse(const reader_t *r
     return mla_fail(r->context, MLA_ERROR_FORMAT, "%s: %s", r->name, words);
 }
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static bool is_on(const json_t *object, const char *key, bool otherwise) {
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : otherwise;
-}
-
 /* --- Vocabulary ---------------------------------------------------------------------------------------- */
 
 /* The place of an id that has no token yet. */
@@ -56,7 +46,7 @@ static mla_status new_token(reader_t *r, const char *text, const json_t *id, mla
 }
 
 static mla_status read_added_token(reader_t *r, const json_t *entry) {
-    const char *content = text_of(entry, "content");
+    const char *content = mla_json_text_of(entry, "content");
     const json_t *id = json_object_get(entry, "id"), *in_model = json_object_get(r->vocabulary, content);
     mla_tokenizer *t = r->tokenizer;
     mla_token *token = NULL;
@@ -66,17 +56,17 @@ static mla_status read_added_token(reader_t *r, const json_t *entry) {
     mla_status status = new_token(r, content, id, &token);
     if (status) return status;
     token->length = token->spelled = token->taken = (int64_t)strlen(content);
-    token->special = is_on(entry, "special", false);
+    token->special = mla_json_is_on(entry, "special", false);
     memcpy(t->text + r->text_length, content, (size_t)token->length);
     r->text_length += token->length;
     t->added[t->added_count++] = (mla_added_token){.id = (int32_t)json_integer_value(id),
                                                    .content = token->bytes,
                                                    .content_length = token->length,
                                                    .special = token->special,
-                                                   .lstrip = is_on(entry, "lstrip", false),
-                                                   .rstrip = is_on(entry, "rstrip", false),
-                                                   .single_word = is_on(entry, "single_word", false),
-                                                   .normalized = is_on(entry, "normalized", !token->special)};
+                                                   .lstrip = mla_json_is_on(entry, "lstrip", false),
+                                                   .rstrip = mla_json_is_on(entry, "rstrip", false),
+                                                   .single_word = mla_json_is_on(entry, "single_word", false),
+                                                   .normalized = mla_json_is_on(entry, "normalized", !token->special)};
     return MLA_OK;
 }
 
@@ -244,7 +234,7 @@ static mla_status read_whole_pieces(reader_t *r) {
     mla_tokenizer *t = r->tokenizer;
     const char *text;
     json_t *id;
-    if (!is_on(r->model, "ignore_merges", false)) return MLA_OK;
+    if (!mla_json_is_on(r->model, "ignore_merges", false)) return MLA_OK;
     json_object_foreach(r->vocabulary, text, id) {
         const mla_token *token = &t->tokens[json_integer_value(id)];
         if (token->special) continue;
@@ -258,7 +248,7 @@ static mla_status read_whole_pieces(reader_t *r) {
 /* --- The whole ----------------------------------------------------------------------------------------- */
 
 static mla_status read_model(reader_t *r) {
-    const char *type = text_of(r->model, "type");
+    const char *type = mla_json_text_of(r->model, "type");
     const json_t *dropout = json_object_get(r->model, "dropout");
     /* Files of old versions have no type; what has merges is BPE. */
     if (strcmp(*type || !json_object_get(r->model, "merges") ? type : "BPE", "BPE"))
@@ -269,7 +259,7 @@ static mla_status read_model(reader_t *r) {
             type);
     if (!json_is_object(r->vocabulary)) return refuse(r, "model: no vocabulary");
     if (json_number_value(dropout) != 0) return refuse(r, "model: dropout is not supported");
-    if (*text_of(r->model, "continuing_subword_prefix") || *text_of(r->model, "end_of_word_suffix"))
+    if (*mla_json_text_of(r->model, "continuing_subword_prefix") || *mla_json_text_of(r->model, "end_of_word_suffix"))
         return refuse(r, "model: continuing_subword_prefix and end_of_word_suffix are not supported");
     return MLA_OK;
 }
@@ -278,7 +268,7 @@ static mla_status read_model(reader_t *r) {
 static mla_status read_alphabet(reader_t *r) {
     const mla_status status = mla_tokenizer_read_pre_tokenizer(r->context, r->tokenizer,
                                                                json_object_get(r->root, "pre_tokenizer"), r->name);
-    if (status || r->tokenizer->byte_level || is_on(r->model, "byte_fallback", false)) return status;
+    if (status || r->tokenizer->byte_level || mla_json_is_on(r->model, "byte_fallback", false)) return status;
     return refuse(r, "model: neither a ByteLevel pre_tokenizer nor byte_fallback: characters that are not in the "
                      "vocabulary would be lost; take a model with a tokenizer that writes any text, or train one (mla "
                      "prepare --tokenizer bpe)");

@@ -1,5 +1,6 @@
 #include "train/hugging_face/quantized.h"
 #include "autograd/base/file.h"
+#include "autograd/json/tree.h"
 #include "train/hugging_face/families/family.h"
 
 #include <jansson.h>
@@ -8,11 +9,6 @@
 #include <string.h>
 
 /* ---- what config.json says ---- */
-
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
 
 static mla_status refuse(mla_context *context, const char *where, const char *method, const char *words) {
     return mla_fail(
@@ -35,7 +31,8 @@ static mla_status read_block(mla_context *context, const char *where, const json
 
 mla_status mla_quantization_read(mla_context *context, const char *where, const json_t *config, mla_quantization *out) {
     const json_t *q = json_object_get(config, "quantization_config");
-    const char *method = text_of(q, "quant_method"), *format = text_of(q, "format"), *fmt = text_of(q, "fmt");
+    const char *method = mla_json_text_of(q, "quant_method"), *format = mla_json_text_of(q, "format"),
+               *fmt = mla_json_text_of(q, "fmt");
     *out = (mla_quantization){.scale = "_scale"};
     if (mla_config_says_no(q)) return MLA_OK;
     out->scaled = true;
