@@ -30,6 +30,9 @@ near "$sum" "$(awk -v a="$first" -v b="$second" 'BEGIN { print a + b }')" 1e-4 |
 near "$(over "$second" 1)" "$(logarithm perplexity <part.json)" 1e-3 || fail "perplexity: $(cat part.json)"
 # White space at the end of a context is scored with what follows it.
 near "$(part "Dok " x)" "$(part Dok " x")" 1e-6 || fail "white space belongs to the continuation"
+# A token across the border: the context by itself has 11 tokens, all of which are one in the whole. What
+# is behind 11 tokens of the whole is scored, and the model reads the context as it is by itself before.
+near "$(part "<|endoftext" "|>abcdefghijklmnop")" "$(part "<|endoftext" klmnop)" 1e-6 || fail "a token across the border"
 
 # Windows: texts longer than the sequence, of which no token is scored twice.
 long=$(printf 'abcdefgh%.0s' $(seq 20))

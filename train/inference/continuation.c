@@ -96,9 +96,11 @@ mla_status mla_continuation_encode(mla_continuation *c, mla_text_part context, m
     status = encode(c, stem, &c->before);
     if (!status && !c->before.count) return encode_alone(c, whole, out);
     if (!status) status = encode(c, whole, &c->ids);
+    if (status) return status;
     const int64_t behind = c->ids.count - c->before.count;
+    if (behind > 0) memcpy(c->ids.ids, c->before.ids, (size_t)c->before.count * sizeof *c->ids.ids);
     *out = (mla_continued){c->ids.ids, c->ids.count, behind > 0 ? behind : 0};
-    return status;
+    return MLA_OK;
 }
 
 mla_status mla_continuation_encode_text(mla_continuation *c, mla_text_part text, mla_continued *out) {

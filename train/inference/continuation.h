@@ -1,6 +1,7 @@
 /* The ids of a context with a continuation, divided as lm-evaluation-harness divides them, so that figures can be laid
  * beside published ones: white space at the end of the context goes to the continuation; the whole is encoded, and what
- * is behind as many tokens as the context has by itself is the continuation. So a token across the border is scored. */
+ * is behind as many tokens as the context has by itself is the continuation. Before it the model reads the context as
+ * it is encoded by itself, also where the whole has a token across the border. */
 #ifndef MLA_TRAIN_INFERENCE_CONTINUATION_H
 #define MLA_TRAIN_INFERENCE_CONTINUATION_H
 
