@@ -77,25 +77,56 @@ static mla_status measure_gemm(mla_context *context, const mla_gemm *gemm, const
     return mla_error_status(context);
 }
 
+/* ---- the products of a step ---- */
+
 typedef struct {
+    mla_gemm_shape shape;
+    int64_t runs;
+} product;
+
+struct mla_products {
     mla_context *context;
-    double seconds, flops;
-} products;
+    product *of;
+    int64_t count, capacity;
+};
 
 static void add_product(void *user, const mla_gemm *gemm, const mla_gemm_shape *shape, int64_t runs) {
-    products *p = user;
-    double seconds;
-    if (!runs || measure_gemm(p->context, gemm, shape, &seconds)) return;
-    p->seconds += seconds * (double)runs;
-    p->flops += 2 * (double)shape->m * (double)shape->n * (double)shape->k * (double)runs;
+    mla_products *p = user;
+    (void)gemm;
+    if (!runs || mla_grow(p->context, &p->of, &p->capacity, p->count + 1, sizeof *p->of, "the products")) return;
+    p->of[p->count++] = (product){*shape, runs};
 }
 
-mla_status mla_measure_products(mla_context *context, double *out) {
-    products p = {.context = context};
-    mla_gemm_each(context, add_product, &p);
-    *out = p.seconds > 0 ? p.flops / p.seconds : 0;
+mla_status mla_products_create(mla_context *context, mla_products **out) {
+    mla_products *p = *out = mla_alloc(context, 1, sizeof *p, "the products");
+    if (!p) return MLA_ERROR_MEMORY;
+    *p = (mla_products){.context = context};
+    mla_gemm_each(context, add_product, p);
     return mla_error_status(context);
 }
+
+void mla_products_destroy(mla_products *p) {
+    if (!p) return;
+    free(p->of);
+    free(p);
+}
+
+mla_status mla_products_measure(const mla_products *p, double *out) {
+    double all_seconds = 0, flops = 0;
+    *out = 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        const mla_gemm_shape *s = &p->of[i].shape;
+        const mla_gemm *gemm = mla_gemm_plan(p->context, s);
+        double seconds;
+        if (!gemm || measure_gemm(p->context, gemm, s, &seconds)) return mla_error_status(p->context);
+        all_seconds += seconds * (double)p->of[i].runs;
+        flops += 2 * (double)s->m * (double)s->n * (double)s->k * (double)p->of[i].runs;
+    }
+    if (all_seconds > 0) *out = flops / all_seconds;
+    return MLA_OK;
+}
+
+/* ---- the peak ---- */
 
 /* Seconds that a product of (size,size) by (size,size) takes, the best of a few runs; 0 after an error. */
 static double seconds_of_square(mla_context *context, mla_dtype type, int64_t size) {

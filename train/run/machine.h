@@ -10,10 +10,17 @@
  * mla_gemm_plan. */
 mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *out);
 
-/* FLOPs per second of all matrix products that the context has made so far, each run by itself as it was planned (with
- * its packed B where it has one) and weighted by its FLOPs; 0 where there are none. Measuring counts as making: once a
- * context. Errors: no memory. */
-mla_status mla_measure_products(mla_context *context, double *out);
+/* The matrix products that a context has made up to a moment, to be timed by themselves. */
+typedef struct mla_products mla_products;
+
+/* What is made later does not count, so that products can be timed between the steps that they come from. The context
+ * must outlive it. Errors: no memory. */
+mla_status mla_products_create(mla_context *context, mla_products **out);
+void mla_products_destroy(mla_products *products);
+
+/* FLOPs per second of all of them now, each run by itself as it was planned (with its packed B where it has one) and
+ * weighted by its FLOPs; 0 where there are none. Errors: no memory. */
+mla_status mla_products_measure(const mla_products *products, double *out);
 
 /* The type of products that a recipe asks for: auto is bf16 where the processor multiplies it, else f32. Asking for
  * bf16 elsewhere is allowed, with a warning: it takes less memory there. */

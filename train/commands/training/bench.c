@@ -51,7 +51,7 @@ typedef struct {
     op_time ops[MOST_OPS];
     int op_count;
     double optimizer_seconds;
-    double product_rate; /* FLOPs per second of the step's products by themselves; 0: not measured yet */
+    mla_products *products; /* of the first steps; NULL: not asked for yet */
     int64_t step, base_memory;
 } bench;
 
@@ -139,6 +139,7 @@ static mla_status set_up(bench *b, bool one_block) {
 
 static void tear_down(bench *b) {
     mla_rehearsal_close(&b->rehearsal);
+    mla_products_destroy(b->products);
     free(b->x);
 }
 
@@ -149,9 +150,11 @@ static double model_flops(const bench *b) {
 
 /* ---- results ---- */
 
-/* Once, as to measure products is to make more of them. */
-static mla_status measure_products(bench *b) {
-    return b->product_rate > 0 ? MLA_OK : mla_measure_products(b->context, &b->product_rate);
+/* FLOPs per second of the step's products by themselves, now. */
+static mla_status measure_products(bench *b, double *out) {
+    mla_status status = b->products ? MLA_OK : mla_products_create(b->context, &b->products);
+    if (!status) status = mla_products_measure(b->products, out);
+    return status;
 }
 
 typedef struct {
@@ -159,7 +162,22 @@ typedef struct {
     int64_t peak;
 } result;
 
-static mla_status bench_measure(bench *b, int64_t steps, result *out) {
+/* Steps and products in turns, each step against the products after it: the machine's speed changes by the minute. */
+static mla_status measure_fraction(bench *b, int64_t rounds, double *out) {
+    enum { MOST = 9 };
+    double fractions[MOST], seconds, loss, rate;
+    const int64_t count = rounds < MOST ? rounds : MOST;
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < count && !status; i++) {
+        status = step(b, &seconds, &loss);
+        if (!status) status = measure_products(b, &rate);
+        if (!status) fractions[i] = model_flops(b) / seconds / rate;
+    }
+    if (!status) *out = mla_median(fractions, count);
+    return status;
+}
+
+static mla_status measure_steps(bench *b, int64_t steps, result *out) {
     double *seconds = mla_alloc(b->context, steps, sizeof *seconds, "the times"), warm_up, loss;
     mla_status status = seconds ? step(b, &warm_up, &loss) : MLA_ERROR_MEMORY;
     b->op_count = 0;
@@ -170,8 +188,6 @@ static mla_status bench_measure(bench *b, int64_t steps, result *out) {
         out->ms = 1e3 * median;
         out->peak = mla_memory_peak();
         out->flops_per_second = model_flops(b) / median;
-        status = measure_products(b);
-        out->fraction = out->flops_per_second / b->product_rate;
     }
     free(seconds);
     return status;
@@ -200,7 +216,6 @@ static void print_ops(FILE *out, bench *b, int64_t steps) {
 static void bench_print_text(FILE *out, bench *b, const result *r, int64_t steps) {
     const double mib = 1 << 20;
     const mla_memory_plan *plan = &b->rehearsal.plan;
-    print_ops(out, b, steps);
     fprintf(out, "step             %.1f ms (median of %lld), %s, %d threads, %s\n", r->ms, (long long)steps,
             mla_dtype_name(b->rehearsal.precision), mla_context_threads(b->context), mla_gemm_library());
     fprintf(out, "model            %.1f GFLOP a step, %.1f GFLOP/s\n", model_flops(b) / 1e9, r->flops_per_second / 1e9);
@@ -233,11 +248,10 @@ static mla_status answer(bench *b, FILE *out) {
             mla_dtype_name(b->rehearsal.precision), mla_context_threads(b->context));
     fflush(out);
     while (!status && fgets(line, sizeof line, stdin)) {
-        double seconds, loss;
+        double seconds, loss, rate;
         if (!strncmp(line, "fraction", 8)) {
-            if (!(status = measure_products(b)))
-                fprintf(out, "{\"products_gflops\":%.3f,\"model_gflop\":%.3f}\n", b->product_rate / 1e9,
-                        model_flops(b) / 1e9);
+            if (!(status = measure_products(b, &rate)))
+                fprintf(out, "{\"products_gflops\":%.3f,\"model_gflop\":%.3f}\n", rate / 1e9, model_flops(b) / 1e9);
         } else if (!(status = step(b, &seconds, &loss)))
             fprintf(out, "{\"ms\":%.3f,\"peak_mib\":%.1f,\"loss\":%.6f}\n", 1e3 * seconds,
                     (double)mla_memory_peak() / (1 << 20), loss);
@@ -250,11 +264,16 @@ static mla_status bench_step(const mla_call *call, bench *b) {
     const options *o = call->options;
     result r;
     mla_status status = set_up(b, !strcmp(call->operands->items[0], "block"));
-    if (!status && o->interactive) status = answer(b, call->out);
-    else if (!status && !(status = bench_measure(b, o->steps, &r))) {
-        if (o->json) bench_print_json(call->out, b, &r);
-        else bench_print_text(call->out, b, &r, o->steps);
+    if (!status && o->interactive) {
+        status = answer(b, call->out);
+        tear_down(b);
+        return status;
     }
+    if (!status) status = measure_steps(b, o->steps, &r);
+    if (!status && !o->json) print_ops(call->out, b, o->steps);
+    if (!status) status = measure_fraction(b, o->steps, &r.fraction);
+    if (!status && o->json) bench_print_json(call->out, b, &r);
+    else if (!status) bench_print_text(call->out, b, &r, o->steps);
     tear_down(b);
     return status;
 }
