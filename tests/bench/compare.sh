@@ -41,13 +41,13 @@ data:
     - /usr/share/man/man*
   tokenizer: bpe
   vocab_size: 2048
-  held_out: 0.05
+  held_out: 0.005
 optim:
   schedule: cosine
   warmup_steps: 50
   min_lr_ratio: 0.1
 train:
-  steps: 800
+  steps: 600
   batch: 4
   sequence: 256
   eval_every: 200

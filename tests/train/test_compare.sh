@@ -22,6 +22,9 @@ check 0 "run 6 of 6: mla/" compare --out whole
 for words in "minus mha (95 %)" "at 40" "matched by: parameters"; do
     [[ $printed = *"$words"* ]] || fail "the table lacks $words: $printed"
 done
+plan=$(compare --out whole --dry-run --json)
+awk -v s="$(value seconds_per_step <<<"$plan")" -v r="$(value seconds_per_run <<<"$plan")" -v n="$(value steps <<<"$plan")" \
+    'BEGIN { exit !(r > 1.01 * n * s) }' || fail "a run's time is without the loss of all held-out text: $plan"
 one=whole/mha/lr-0.001-seed-1
 [ "$(ls whole/*/*/result.json | wc -l)" -eq 6 ] || fail "not 6 results: $(ls whole/*)"
 [ "$(wc -l <whole/comparison.csv)" -eq 3 ] || fail "the CSV: $(cat whole/comparison.csv)"

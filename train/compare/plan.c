@@ -10,8 +10,8 @@
 enum { TIMED = 2 };
 
 typedef struct {
-    double seconds; /* of a step */
-    int64_t memory; /* bytes */
+    double step, forward; /* seconds: of a step; of a token that is only evaluated */
+    int64_t memory;       /* bytes */
 } step_cost;
 
 /* Microbatches of an arm on random ids: one that is not timed, then some that are, and an update. */
@@ -29,12 +29,28 @@ static mla_status rehearse(mla_comparison *c, int arm, step_cost *out) {
     }
     if (!status) {
         const double pass = (mla_seconds() - begin) / TIMED, before = mla_seconds();
+        const mla_cost *cost = &r.plan.cost;
         mla_rehearsal_update(&r);
-        out->seconds = pass * (double)passes + mla_seconds() - before;
+        out->step = pass * (double)passes + mla_seconds() - before;
+        out->forward = pass * cost->forward_flops / (cost->forward_flops + cost->backward_flops) /
+                       (double)(r.rows * recipe.train.sequence);
         out->memory = mla_memory_total(&r.plan);
     }
     mla_rehearsal_close(&r);
     return status;
+}
+
+/* Now and then a part of what is held out, and at the end all of it, once it is known. */
+static double evaluated_tokens(const mla_comparison *c) {
+    const mla_recipe_train *t = &c->base.train;
+    const double all = c->mix.count ? (double)mla_mix_tokens(&c->mix, MLA_HELD_OUT) : 0;
+    const double part = (double)(t->eval_batches * t->microbatch * t->sequence);
+    const int64_t times = t->eval_every ? (mla_comparison_steps(c) - 1) / t->eval_every : 0;
+    return all + (double)times * (c->mix.count ? fmin(part, all) : part);
+}
+
+static double seconds_per_run(const mla_comparison *c, const step_cost *cost) {
+    return cost->step * (double)mla_comparison_steps(c) + cost->forward * evaluated_tokens(c);
 }
 
 static json_t *describe_arm(const mla_comparison *c, const mla_arm *a, const step_cost *cost) {
@@ -47,8 +63,8 @@ static json_t *describe_arm(const mla_comparison *c, const mla_arm *a, const ste
     json_object_set_new(json, "cache_bytes_per_token", json_integer(a->cache_bytes));
     json_object_set_new(json, "flops_per_token", json_real(a->flops));
     json_object_set_new(json, "predicted_memory", json_integer(cost->memory));
-    json_object_set_new(time, "seconds_per_step", json_real(cost->seconds));
-    json_object_set_new(time, "seconds_per_run", steps ? json_real(cost->seconds * (double)steps) : json_null());
+    json_object_set_new(time, "seconds_per_step", json_real(cost->step));
+    json_object_set_new(time, "seconds_per_run", steps ? json_real(seconds_per_run(c, cost)) : json_null());
     json_object_set_new(json, "time", time);
     return json;
 }
@@ -69,7 +85,7 @@ static mla_status describe(mla_comparison *c, json_t *json) {
     for (int i = 0; i < c->arms.count && !status; i++) {
         step_cost cost = {0};
         status = rehearse(c, i, &cost);
-        seconds += cost.seconds * (double)steps * (double)(c->rate_count + c->o->seeds - 1);
+        seconds += seconds_per_run(c, &cost) * (double)(c->rate_count + c->o->seeds - 1);
         json_array_append_new(arms, describe_arm(c, &c->arms.of[i], &cost));
     }
     for (int k = 0; k < c->rate_count; k++) json_array_append_new(rates, json_real(c->rates[k]));
@@ -131,6 +147,9 @@ void mla_compare_plan_print(FILE *out, const json_t *plan) {
         fprintf(out, "time             about %s, one run after the other, by a few steps now\n", time);
     } else fprintf(out, "time             not known before the text is prepared: train.epochs says how long\n");
     if (json_is_false(json_object_get(plan, "prepared")))
-        fprintf(out, "vocabulary       %.0f at most: the text is not prepared yet, and widths may differ a little\n",
-                number_at(plan, "vocabulary"));
+        fprintf(
+            out,
+            "vocabulary       %.0f at most: the text is not prepared yet, widths may differ a little, and the time is "
+            "without\n                 the loss of all held-out text at the end of each run\n",
+            number_at(plan, "vocabulary"));
 }
