@@ -29,8 +29,8 @@ static float *take(room *r, int64_t floats) {
     return at;
 }
 
-static mla_packed take_packed(room *r, int64_t lines, int64_t blocks) {
-    return (mla_packed){(mla_bf16 *)take(r, lines * blocks * MLA_PACK_ELEMENTS / 2), blocks};
+static mla_packed_matrix take_packed(room *r, int64_t lines, int64_t blocks) {
+    return (mla_packed_matrix){(mla_bf16 *)take(r, lines * blocks * MLA_PACK_ELEMENTS / 2), blocks};
 }
 
 static int64_t key_packs(const mla_flash *a) { return mla_packs(a->key_width); }
@@ -59,7 +59,7 @@ static strip strip_at(const mla_flash *a, mla_stretch queries, mla_stretch keys,
 /* ---- forward ---- */
 
 typedef struct {
-    mla_packed k_t, v;
+    mla_packed_matrix k_t, v;
 } packed_keys;
 
 static packed_keys take_keys(const mla_flash *a, room *r) {
@@ -79,10 +79,10 @@ static packed_keys keys_at(const mla_flash *a, float *scratch, int64_t b, int64_
 }
 
 typedef struct {
-    mla_packed q, p;    /* of the block; of a strip */
-    float *scores;      /* (32, pitch) */
-    float *sum;         /* (queries, V to 32): P V so far */
-    float *max, *total; /* (queries) */
+    mla_packed_matrix q, p; /* of the block; of a strip */
+    float *scores;          /* (32, pitch) */
+    float *sum;             /* (queries, V to 32): P V so far */
+    float *max, *total;     /* (queries) */
 } forward_work;
 
 static forward_work take_forward(const mla_flash *a, room *r) {
@@ -193,13 +193,13 @@ void mla_flash_packed_forward(mla_context *context, const mla_flash *a, const ml
 
 /* What one thread works with while it goes over a head. */
 typedef struct {
-    mla_packed q, dout;         /* left operands: of the head */
-    mla_packed q_t, dout_t;     /* and their transposes */
-    mla_packed k, k_t, v_t;     /* right operands */
-    mla_packed p, ds, ds_left;  /* right operands, of a pair of blocks; the left one of a strip */
-    float *scores, *dp;         /* (32, pitch) */
-    float *dk_t, *dv_t, *dkeys; /* (K, pitch), (V, pitch): of a block of keys; its transpose */
-    float *dq, *dots;           /* (T, K to 32); (T): dO . O of each row */
+    mla_packed_matrix q, dout;        /* left operands: of the head */
+    mla_packed_matrix q_t, dout_t;    /* and their transposes */
+    mla_packed_matrix k, k_t, v_t;    /* right operands */
+    mla_packed_matrix p, ds, ds_left; /* right operands, of a pair of blocks; the left one of a strip */
+    float *scores, *dp;               /* (32, pitch) */
+    float *dk_t, *dv_t, *dkeys;       /* (K, pitch), (V, pitch): of a block of keys; its transpose */
+    float *dq, *dots;                 /* (T, K to 32); (T): dO . O of each row */
 } backward_work;
 
 static backward_work take_backward(const mla_flash *a, room *r) {

@@ -42,7 +42,7 @@ static void pack_column_pairs(const mla_bf16_rows *x, mla_bf16 *out) {
 
 typedef void pack_block(const mla_bf16_rows *x, mla_bf16 *out);
 
-static void pack(const mla_bf16_rows *x, mla_packed out, bool transposed, pack_block *block) {
+static void pack(const mla_bf16_rows *x, mla_packed_matrix out, bool transposed, pack_block *block) {
     for (int64_t i = 0; i < mla_packs(x->rows); i++)
         for (int64_t j = 0; j < mla_packs(x->width); j++) {
             mla_bf16 *to = transposed ? mla_pack_at(out, j, i) : mla_pack_at(out, i, j);
@@ -52,17 +52,19 @@ static void pack(const mla_bf16_rows *x, mla_packed out, bool transposed, pack_b
         }
 }
 
-void mla_pack_left(const mla_bf16_rows *x, mla_packed out) { pack(x, out, false, pack_rows); }
-void mla_pack_left_transposed(const mla_bf16_rows *x, mla_packed out) { pack(x, out, true, pack_columns); }
-void mla_pack_right(const mla_bf16_rows *x, mla_packed out) { pack(x, out, true, pack_row_pairs); }
-void mla_pack_right_transposed(const mla_bf16_rows *x, mla_packed out) { pack(x, out, false, pack_column_pairs); }
+void mla_pack_left(const mla_bf16_rows *x, mla_packed_matrix out) { pack(x, out, false, pack_rows); }
+void mla_pack_left_transposed(const mla_bf16_rows *x, mla_packed_matrix out) { pack(x, out, true, pack_columns); }
+void mla_pack_right(const mla_bf16_rows *x, mla_packed_matrix out) { pack(x, out, true, pack_row_pairs); }
+void mla_pack_right_transposed(const mla_bf16_rows *x, mla_packed_matrix out) {
+    pack(x, out, false, pack_column_pairs);
+}
 
 MLA_VECTOR static void narrow_row(int64_t blocks, const float *restrict x, mla_bf16 *restrict out) {
     for (int64_t i = 0; i < blocks; i++) MLA_SIMD
     for (int j = 0; j < PACK; j++) out[i * MLA_PACK_ELEMENTS + j] = mla_bf16_from_float(x[i * PACK + j]);
 }
 
-void mla_pack_left_row(int64_t blocks, const float *x, int64_t row, mla_packed out) {
+void mla_pack_left_row(int64_t blocks, const float *x, int64_t row, mla_packed_matrix out) {
     narrow_row(blocks, x, mla_pack_at(out, row / PACK, 0) + row % PACK * PACK);
 }
 
@@ -79,7 +81,7 @@ MLA_VECTOR static void narrow_pair(int64_t blocks, const float *restrict even, c
     }
 }
 
-void mla_pack_right_pair(int64_t blocks, const float *even, const float *odd, int64_t pair, mla_packed out) {
+void mla_pack_right_pair(int64_t blocks, const float *even, const float *odd, int64_t pair, mla_packed_matrix out) {
     mla_bf16 *row = mla_pack_at(out, 0, pair / TILE_ROWS) + pair % TILE_ROWS * PACK;
     narrow_pair(blocks, even, odd, (uint32_t *)(void *)row, out.line * MLA_PACK_ELEMENTS / 2);
 }

@@ -26,13 +26,13 @@ static inline int64_t mla_packs(int64_t count) { return (count + MLA_PACK - 1) /
 typedef struct {
     mla_bf16 *data; /* on a boundary of 64 bytes */
     int64_t line;
-} mla_packed;
+} mla_packed_matrix;
 
-static inline mla_bf16 *mla_pack_at(mla_packed p, int64_t line, int64_t block) {
+static inline mla_bf16 *mla_pack_at(mla_packed_matrix p, int64_t line, int64_t block) {
     return p.data + (line * p.line + block) * MLA_PACK_ELEMENTS;
 }
-static inline mla_packed mla_packed_from(mla_packed p, int64_t line, int64_t block) {
-    return (mla_packed){mla_pack_at(p, line, block), p.line};
+static inline mla_packed_matrix mla_packed_from(mla_packed_matrix p, int64_t line, int64_t block) {
+    return (mla_packed_matrix){mla_pack_at(p, line, block), p.line};
 }
 
 /* ---- packing ---- */
@@ -44,15 +44,15 @@ typedef struct {
 } mla_bf16_rows;
 
 /* A = x: mla_packs(rows) lines of mla_packs(width) blocks; A = xᵀ: the other way round. */
-void mla_pack_left(const mla_bf16_rows *x, mla_packed out);
-void mla_pack_left_transposed(const mla_bf16_rows *x, mla_packed out);
+void mla_pack_left(const mla_bf16_rows *x, mla_packed_matrix out);
+void mla_pack_left_transposed(const mla_bf16_rows *x, mla_packed_matrix out);
 /* B = x: mla_packs(width) lines of mla_packs(rows) blocks; B = xᵀ: the other way round. */
-void mla_pack_right(const mla_bf16_rows *x, mla_packed out);
-void mla_pack_right_transposed(const mla_bf16_rows *x, mla_packed out);
+void mla_pack_right(const mla_bf16_rows *x, mla_packed_matrix out);
+void mla_pack_right_transposed(const mla_bf16_rows *x, mla_packed_matrix out);
 
 /* Rounds row `row` of A, or rows 2 * pair and 2 * pair + 1 of B, to bf16 and puts `blocks` blocks of it into place. */
-void mla_pack_left_row(int64_t blocks, const float *x, int64_t row, mla_packed out);
-void mla_pack_right_pair(int64_t blocks, const float *even, const float *odd, int64_t pair, mla_packed out);
+void mla_pack_left_row(int64_t blocks, const float *x, int64_t row, mla_packed_matrix out);
+void mla_pack_right_pair(int64_t blocks, const float *even, const float *odd, int64_t pair, mla_packed_matrix out);
 
 /* ---- multiplying ---- */
 
@@ -61,7 +61,7 @@ void mla_packed_begin(void);
 void mla_packed_end(void);
 
 typedef struct {
-    mla_packed a, b;
+    mla_packed_matrix a, b;
     float *c; /* (32 * rows, 32 * columns) */
     int64_t ldc;
     int64_t rows, columns, depth; /* in blocks; depth at least 1 */
