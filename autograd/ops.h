@@ -86,10 +86,11 @@ mla_tensor *mla_latent_attention(mla_tape *tape, mla_tensor *q, mla_tensor *late
 
 /* Where the cached keys and values of one layer stand: position s, head g at keys + s*key_row + g*K. */
 typedef struct {
-    const float *keys, *values;
+    const void *keys, *values;  /* of f32 or bf16; the same where values are the first elements of keys */
     int64_t key_row, value_row; /* elements from position to position */
     int64_t length;             /* positions, the new one included */
     int64_t key_heads, value_width;
+    mla_dtype type; /* bf16 is widened on its way: all is computed in f32 */
 } mla_cache_view;
 /* q (1,1,H,K) -> (1,1,H*V): as mla_attention over the cached positions. */
 mla_tensor *mla_cached_attention(mla_tape *tape, mla_tensor *q, const mla_cache_view *cache, float scale);
@@ -167,6 +168,8 @@ mla_tensor *mla_silu(mla_tape *tape, mla_tensor *x);
 mla_tensor *mla_matmul(mla_tape *tape, mla_tensor *a, mla_tensor *b);
 /* The same elements under another shape; shares memory. */
 mla_tensor *mla_reshape(mla_tape *tape, mla_tensor *x, int ndim, const int64_t *shape);
+/* x as f32 or bf16, rounded to nearest even; x itself where it is. Inference only. */
+mla_tensor *mla_convert(mla_tape *tape, mla_tensor *x, mla_dtype type);
 /* Dimension i of the result is dimension order[i] of x. */
 mla_tensor *mla_transpose(mla_tape *tape, mla_tensor *x, const int *order);
 /* Elements begin ... begin + length - 1 along a dimension. */

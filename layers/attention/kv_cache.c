@@ -1,11 +1,12 @@
 #include "layers/attention/kv_cache.h"
+#include "autograd/kernels/rows.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct mla_kv_cache {
     int64_t layers;
-    float *rows;
+    void *rows;
     mla_layer_cache layer[];
 };
 
@@ -14,18 +15,19 @@ static int64_t row_width(const mla_model_config *c, int64_t layer) {
     return row.first + row.second;
 }
 
-int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config) {
+int64_t mla_kv_cache_bytes_per_token(const mla_model_config *config, mla_dtype type) {
     int64_t width = 0;
     for (int64_t i = 0; i < config->num_hidden_layers; i++) width += row_width(config, i);
-    return width * (int64_t)sizeof(float);
+    return width * (int64_t)mla_dtype_size(type);
 }
 
-int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *c) {
-    return c->num_hidden_layers * 2 * c->num_attention_heads * c->attention->head_width(c) * (int64_t)sizeof(float);
+int64_t mla_kv_cache_multi_head_bytes_per_token(const mla_model_config *c, mla_dtype type) {
+    const int64_t width = c->num_hidden_layers * 2 * c->num_attention_heads * c->attention->head_width(c);
+    return width * (int64_t)mla_dtype_size(type);
 }
 
 mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const mla_model_config *config,
-                               int64_t capacity) {
+                               int64_t capacity, mla_dtype type) {
     const int64_t layers = config->num_hidden_layers;
     *out = NULL;
     if (capacity < 1)
@@ -35,17 +37,18 @@ mla_status mla_kv_cache_create(mla_context *context, mla_kv_cache **out, const m
                                            "the cache");
     if (!cache) return MLA_ERROR_MEMORY;
     cache->layers = layers;
-    cache->rows = mla_alloc(context, capacity, (size_t)mla_kv_cache_bytes_per_token(config), "the cache");
+    cache->rows = mla_alloc(context, capacity, (size_t)mla_kv_cache_bytes_per_token(config, type), "the cache");
     if (!cache->rows) {
         mla_kv_cache_destroy(cache);
         *out = NULL;
         return MLA_ERROR_MEMORY;
     }
-    float *rows = cache->rows;
+    mla_values rows = {cache->rows, type};
     for (int64_t i = 0; i < layers; i++) {
         const int64_t width = row_width(config, i), first = config->attention->cache_row(config, i).first;
-        cache->layer[i] = (mla_layer_cache){.rows = rows, .width = width, .first = first, .capacity = capacity};
-        rows += capacity * width;
+        cache->layer[i] = (mla_layer_cache){
+            .rows = rows.data, .type = type, .width = width, .first = first, .capacity = capacity};
+        rows = mla_beyond(rows, capacity * width);
     }
     return MLA_OK;
 }
@@ -67,11 +70,12 @@ mla_status mla_kv_cache_check(mla_context *context, const mla_kv_cache *cache, c
         const mla_cache_row row = config->attention->cache_row(config, i);
         const mla_layer_cache *layer = &cache->layer[i];
         if (layer->first != row.first || layer->width != row.first + row.second)
-            return mla_fail(context, MLA_ERROR_ARGUMENT,
-                            "the cache has rows of %lld + %lld floats in layer %lld, and this model's are %lld + %lld: "
-                            "make a cache for this model",
-                            (long long)layer->first, (long long)(layer->width - layer->first), (long long)i,
-                            (long long)row.first, (long long)row.second);
+            return mla_fail(
+                context, MLA_ERROR_ARGUMENT,
+                "the cache has rows of %lld + %lld elements in layer %lld, and this model's are %lld + %lld: "
+                "make a cache for this model",
+                (long long)layer->first, (long long)(layer->width - layer->first), (long long)i, (long long)row.first,
+                (long long)row.second);
     }
     return MLA_OK;
 }
@@ -120,7 +124,7 @@ int64_t mla_kv_cache_length(const mla_kv_cache *cache) { return cache->layer[cac
 static mla_status kv_cache_misfit(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second) {
     char text[2][MLA_SHAPE_TEXT];
-    return mla_fail(context, MLA_ERROR_SHAPE, "the cache takes (1,T,%lld) and (1,T,%lld) f32; got %s and %s",
+    return mla_fail(context, MLA_ERROR_SHAPE, "the cache takes (1,T,%lld) and (1,T,%lld) of f32 or bf16; got %s and %s",
                     (long long)cache->first, (long long)(cache->width - cache->first), mla_shape_text(first, text[0]),
                     second ? mla_shape_text(second, text[1]) : "none");
 }
@@ -128,10 +132,10 @@ static mla_status kv_cache_misfit(mla_context *context, const mla_layer_cache *c
 static mla_status check_rows(mla_context *context, const mla_layer_cache *cache, const mla_tensor *first,
                              const mla_tensor *second) {
     const int64_t rows = mla_count(first) / cache->first, rest = cache->width - cache->first;
-    const bool is_f32 = first->dtype == MLA_F32 && (!second || second->dtype == MLA_F32);
+    const bool is_real = first->dtype != MLA_I32 && (!second || second->dtype != MLA_I32);
     int64_t sequences = 0;
     for (const mla_layer_cache *c = cache; c; c = c->next) sequences++;
-    if (!is_f32 || first->shape[0] != sequences || mla_count(first) != rows * cache->first ||
+    if (!is_real || first->shape[0] != sequences || mla_count(first) != rows * cache->first ||
         (second ? mla_count(second) : 0) != rows * rest)
         return kv_cache_misfit(context, cache, first, second);
     for (const mla_layer_cache *c = cache; c; c = c->next)
@@ -141,14 +145,14 @@ static mla_status check_rows(mla_context *context, const mla_layer_cache *cache,
     return MLA_OK;
 }
 
-/* `count` rows of each part to one sequence's. */
-static void append_rows(mla_layer_cache *cache, int64_t count, const float *first, const float *second) {
-    const int64_t rest = cache->width - cache->first;
-    for (int64_t i = 0; i < count; i++) {
-        float *row = cache->rows + (cache->length + i) * cache->width;
-        memcpy(row, first + i * cache->first, (size_t)cache->first * sizeof *row);
-        if (rest) memcpy(row + cache->first, second + i * rest, (size_t)rest * sizeof *row);
-    }
+/* Rows from the `from`-th on of one part, to the end of a sequence's rows, from column `column` on. */
+static void append_part(const mla_context *context, const mla_layer_cache *cache, const mla_tensor *part, int64_t from,
+                        int64_t count, int64_t column) {
+    const int64_t width = column ? cache->width - cache->first : cache->first;
+    const mla_block_move move = {.blocks = count, .length = width, .from_stride = width, .to_stride = cache->width};
+    const mla_values rows = {cache->rows, cache->type}, values = {part->data, part->dtype};
+    mla_move_blocks(context, MLA_SET, &move, mla_beyond(values, from * width),
+                    mla_beyond(rows, cache->length * cache->width + column));
 }
 
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
@@ -156,11 +160,9 @@ mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, 
     const mla_status status = check_rows(context, cache, first, second);
     if (status) return status;
     const int64_t count = mla_count(first) / cache->first / first->shape[0];
-    const float *a = first->data, *b = second ? second->data : NULL;
-    for (; cache; cache = cache->next) {
-        if (a) append_rows(cache, count, a, b);
-        if (a) a += count * cache->first;
-        if (b) b += count * (cache->width - cache->first);
+    for (int64_t from = 0; cache; cache = cache->next, from += count) {
+        if (first->data) append_part(context, cache, first, from, count, 0);
+        if (first->data && second) append_part(context, cache, second, from, count, cache->first);
         cache->length += count;
     }
     return MLA_OK;

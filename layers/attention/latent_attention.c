@@ -203,7 +203,8 @@ static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_t
                                           .value_row = one->width,
                                           .length = one->length,
                                           .key_heads = 1,
-                                          .value_width = layer->rank};
+                                          .value_width = layer->rank,
+                                          .type = one->type};
     mla_tensor *kv_b = expansion(tape, layer, cache), *query = mla_absorb_query(tape, q, kv_b, c->qk_rope_head_dim);
     mla_tensor *summed = mla_cached_attention_each(tape, query, views, layer->scale);
     return mla_expand_values(tape, summed, kv_b, c->num_attention_heads, c->qk_nope_head_dim);
@@ -242,7 +243,8 @@ static mla_tensor *expanded(mla_tape *tape, const mla_latent_layer *layer, mla_t
 static mla_tensor *expand_cache(mla_tape *tape, const mla_latent_layer *layer, mla_tensor *q,
                                 const mla_layer_cache *cache) {
     const mla_model_config *c = layer->config;
-    mla_tensor *rows = mla_input(tape, MLA_F32, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
+    mla_tensor *rows = mla_input(tape, cache->type, 3, (int64_t[]){1, cache->length, cache->width}, cache->rows);
+    rows = mla_convert(tape, rows, mla_tape_step(tape)->precision);
     mla_tensor *latent = mla_slice(tape, rows, 2, 0, layer->rank);
     mla_tensor *k_rope = layer->rope ? mla_slice(tape, rows, 2, layer->rank, c->qk_rope_head_dim) : NULL;
     return expanded(tape, layer, q, latent, k_rope, &(mla_attention_options){.scale = layer->scale});

@@ -1,4 +1,5 @@
 #include "layers/attention/multi_head_attention.h"
+#include "autograd/kernels/rows.h"
 #include "layers/attention/kv_cache.h"
 
 #include <math.h>
@@ -72,13 +73,15 @@ static mla_tensor *attend_cache(mla_tape *tape, const mla_multi_head_layer *laye
     mla_cache_view views[MLA_MOST_SEQUENCES];
     int count = 0;
     for (; cache; cache = cache->next)
-        views[count++] = (mla_cache_view){.keys = cache->rows,
-                                          .values = cache->rows + cache->first,
-                                          .key_row = cache->width,
-                                          .value_row = cache->width,
-                                          .length = cache->length,
-                                          .key_heads = c->num_key_value_heads,
-                                          .value_width = c->head_dim};
+        views[count++] = (mla_cache_view){
+            .keys = cache->rows,
+            .values = mla_beyond((mla_values){cache->rows, cache->type}, cache->first).data,
+            .key_row = cache->width,
+            .value_row = cache->width,
+            .length = cache->length,
+            .key_heads = c->num_key_value_heads,
+            .value_width = c->head_dim,
+            .type = cache->type};
     return mla_cached_attention_each(tape, q, views, 1 / sqrtf((float)c->head_dim));
 }
 

@@ -1,6 +1,8 @@
 /* attention, latent_attention and the cached forms against attention written out in double precision with whole
  * T x S scores; gradients, too, are compared element by element with the formulas. */
+#include "autograd/base/bfloat16.h"
 #include "autograd/base/random.h"
+#include "autograd/kernels/rows.h"
 #include "autograd/ops.h"
 #include "tests/support/attention_reference.h"
 #include "tests/support/check.h"
@@ -171,13 +173,41 @@ static void absorbed_equals_expanded(void **state) {
                                              mla_input(tape, MLA_F32, 3, (int64_t[]){1, T, R}, k_rope), w, H,
                                              &(mla_attention_options){.mask.causal = true});
     mla_tensor *last = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, N + R}, q + (T - 1) * H * (N + R));
-    const mla_cache_view view = {cache, cache, C + R, C + R, T, 1, C};
+    const mla_cache_view view = {cache, cache, C + R, C + R, T, 1, C, MLA_F32};
     mla_tensor *summed = mla_cached_attention(tape, mla_absorb_query(tape, last, w, R), &view, 1 / sqrtf(N + R));
     mla_tensor *absorbed = mla_expand_values(tape, summed, w, H, N);
     check_ok(context, mla_error_status(context));
     assert_true(relative_error(H * V, absorbed->data, (float *)whole->data + (T - 1) * H * V) < 2e-6);
     mla_tape_destroy(tape);
     free(q), free(latent), free(k_rope), free(kv_b);
+}
+
+/* A cache of bf16 gives what one of f32 does that holds the same numbers: T positions are whole chunks and a rest. */
+static void compare_bf16_cache(mla_context *context, int64_t groups, bool apart) {
+    enum { T = 600, H = 6, K = 12, V = 10, ROW = 2 * (K + V) };
+    float *q = random_floats("q", H * K), *cache = random_floats("cache", T * ROW);
+    mla_bf16 *half = malloc(T * ROW * sizeof *half);
+    mla_narrow(T * ROW, cache, half);
+    mla_widen(T * ROW, half, cache);
+    const mla_cache_view wide = {cache, apart ? cache + groups * K : cache, ROW, ROW, T, groups, V, MLA_F32};
+    const mla_cache_view narrow = {half, apart ? half + groups * K : half, ROW, ROW, T, groups, V, MLA_BF16};
+    mla_tape *tape;
+    check_ok(context, mla_tape_create(context, &tape, NULL));
+    mla_tape_begin(tape, &(mla_step){.inference = true});
+    mla_tensor *query = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, K}, q);
+    const mla_tensor *a = mla_cached_attention(tape, query, &wide, 0.3f);
+    const mla_tensor *b = mla_cached_attention(tape, query, &narrow, 0.3f);
+    check_ok(context, mla_error_status(context));
+    assert_true(relative_error(H * V, b->data, a->data) < 1e-6);
+    mla_tape_destroy(tape);
+    free(q), free(cache), free(half);
+}
+
+static void bf16_caches_are_widened(void **state) {
+    compare_bf16_cache(*state, 1, false);
+    compare_bf16_cache(*state, 1, true);
+    compare_bf16_cache(*state, 2, true);
+    compare_bf16_cache(*state, 2, false);
 }
 
 static void refuses_shapes_that_do_not_fit(void **state) {
@@ -209,10 +239,11 @@ static void refuses_caches_that_do_not_fit(void **state) {
     mla_context *context = *state;
     mla_tape *tape;
     float x[64] = {0};
-    const mla_cache_view right = {x, x, 4, 3, 2, 1, 3};
-    const mla_cache_view wrong[] = {{NULL, x, 4, 3, 2, 1, 3}, {x, NULL, 4, 3, 2, 1, 3}, {x, x, 3, 3, 2, 1, 3},
-                                    {x, x, 4, 2, 2, 1, 3},    {x, x, 4, 3, 0, 1, 3},    {x, x, 4, 3, 2, 0, 3},
-                                    {x, x, 7, 6, 2, 2, 3},    {x, x, 4, 3, 2, 1, 0}};
+    const mla_cache_view right = {x, x, 4, 3, 2, 1, 3, MLA_F32};
+    const mla_cache_view wrong[] = {
+        {NULL, x, 4, 3, 2, 1, 3, MLA_F32}, {x, NULL, 4, 3, 2, 1, 3, MLA_F32}, {x, x, 3, 3, 2, 1, 3, MLA_F32},
+        {x, x, 4, 2, 2, 1, 3, MLA_F32},    {x, x, 4, 3, 0, 1, 3, MLA_F32},    {x, x, 4, 3, 2, 0, 3, MLA_F32},
+        {x, x, 7, 6, 2, 2, 3, MLA_F32},    {x, x, 4, 3, 2, 1, 0, MLA_F32},    {x, x, 4, 3, 2, 1, 3, MLA_I32}};
     check_ok(context, mla_tape_create(context, &tape, NULL));
     mla_tape_begin(tape, &(mla_step){.inference = true});
     mla_tensor *q = mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, 2, 4}, x);
@@ -242,7 +273,7 @@ static void decoding_gives_no_gradient(void **state) {
     mla_tape_begin(tape, &(mla_step){0});
     mla_tensor *q = mla_input_with_gradient(tape, 4, (int64_t[]){1, 1, 2, 4}, x);
     mla_tensor *kv_b = mla_input(tape, MLA_F32, 2, (int64_t[]){10, 3}, x);
-    mla_cached_attention(tape, q, &(mla_cache_view){x, x, 4, 3, 2, 1, 3}, 1);
+    mla_cached_attention(tape, q, &(mla_cache_view){x, x, 4, 3, 2, 1, 3, MLA_F32}, 1);
     check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "cached_attention: no gradient flows");
     mla_absorb_query(tape, q, kv_b, 1);
     check_error(context, mla_error_status(context), MLA_ERROR_ARGUMENT, "absorb_query: no gradient flows");
@@ -273,7 +304,8 @@ static void decoding_states_its_costs(void **state) {
     mla_cost cost = {0};
     check_ok(context, mla_tape_create(context, &tape, &(mla_tape_options){.shapes_only = true}));
     mla_tape_begin(tape, &(mla_step){.inference = true});
-    const mla_cache_view apart = {&one, values, G * K, G * V, T, G, V}, latent = {&one, &one, C + R, C + R, T, 1, C};
+    const mla_cache_view apart = {&one, values, G * K, G * V, T, G, V, MLA_F32},
+                         latent = {&one, &one, C + R, C + R, T, 1, C, MLA_F32};
     mla_cached_attention(tape, mla_input(tape, MLA_F32, 4, (int64_t[]){1, 1, H, K}, NULL), &apart, 1);
     check_cost(tape, &cost, 2 * T * H * (K + V), 4 * (T * G * (K + V) + H * (K + V)));
     mla_tensor *kv_b = mla_input(tape, MLA_F32, 2, (int64_t[]){H * (N + V), C}, NULL);
@@ -288,10 +320,14 @@ static void decoding_states_its_costs(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attention_is_softmax_attention),      cmocka_unit_test(attention_stays_within_documents),
-        cmocka_unit_test(latent_attention_expands_the_latent), cmocka_unit_test(absorbed_equals_expanded),
-        cmocka_unit_test(refuses_shapes_that_do_not_fit),      cmocka_unit_test(refuses_caches_that_do_not_fit),
-        cmocka_unit_test(decoding_gives_no_gradient),          cmocka_unit_test(decoding_states_its_costs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_is_softmax_attention),
+                                       cmocka_unit_test(attention_stays_within_documents),
+                                       cmocka_unit_test(latent_attention_expands_the_latent),
+                                       cmocka_unit_test(absorbed_equals_expanded),
+                                       cmocka_unit_test(bf16_caches_are_widened),
+                                       cmocka_unit_test(refuses_shapes_that_do_not_fit),
+                                       cmocka_unit_test(refuses_caches_that_do_not_fit),
+                                       cmocka_unit_test(decoding_gives_no_gradient),
+                                       cmocka_unit_test(decoding_states_its_costs)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

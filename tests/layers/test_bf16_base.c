@@ -107,7 +107,7 @@ static void what_needs_f32_says_so(void **state) {
     check_error(*state, mla_error_status(*state), MLA_ERROR_ARGUMENT, "is kept in bf16 and serves steps of bf16 alone");
     check_error(*state, mla_adapters_merge(model), MLA_ERROR_ARGUMENT, "adapters are merged into f32 only");
     mla_decoder_remove_adapters(model);
-    check_ok(*state, mla_kv_cache_create(*state, &cache, &model->config, 4));
+    check_ok(*state, mla_kv_cache_create(*state, &cache, &model->config, 4, MLA_F32));
     check_ok(*state, mla_tape_create(*state, &tape, NULL));
     for (int i = 0; i < 2 && !mla_error_status(*state); i++) { /* the second position is decoded in the absorbed form */
         mla_tape_begin(tape, &(mla_step){.inference = true, .precision = MLA_F32});

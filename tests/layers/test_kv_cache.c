@@ -1,4 +1,6 @@
 /* The cache: its size, its limits, and that a sequence token by token gives what it gives as a whole. */
+#include "autograd/base/bfloat16.h"
+#include "autograd/kernels/rows.h"
 #include "tests/support/layercheck.h"
 #include "tests/support/small_model.h"
 
@@ -20,7 +22,8 @@ static void bytes_per_token(void **state) {
                  {"attention=multi_head num_key_value_heads=1 head_dim=6", 2 * 2 * 6}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const mla_model_config config = small_config(*state, cases[i].settings);
-        assert_int_equal(mla_kv_cache_bytes_per_token(&config), 4 * cases[i].floats);
+        assert_int_equal(mla_kv_cache_bytes_per_token(&config, MLA_F32), 4 * cases[i].floats);
+        assert_int_equal(mla_kv_cache_bytes_per_token(&config, MLA_BF16), 2 * cases[i].floats);
     }
 }
 
@@ -33,15 +36,15 @@ static void rows_stand_side_by_side(void **state) {
     const mla_tensor first = {.ndim = 3, .shape = {1, 2, 7}, .data = (void *)(uintptr_t)latent};
     const mla_tensor second = {.ndim = 3, .shape = {1, 2, 4}, .data = (void *)(uintptr_t)keys};
     mla_kv_cache *cache;
-    check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
+    check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5, MLA_F32));
     mla_layer_cache *layer = mla_kv_cache_layer(cache, 1);
     assert_int_equal(layer->width, 11);
     check_ok(*state, mla_layer_cache_append(*state, layer, &first, &second));
     check_ok(*state, mla_layer_cache_append(*state, layer, &first, &second));
     assert_int_equal(mla_kv_cache_length(cache), 4);
     for (int t = 0; t < 4; t++) {
-        assert_memory_equal(layer->rows + t * 11, latent + t % 2 * 7, 7 * sizeof *latent);
-        assert_memory_equal(layer->rows + t * 11 + 7, keys + t % 2 * 4, 4 * sizeof *keys);
+        assert_memory_equal((float *)layer->rows + t * 11, latent + t % 2 * 7, 7 * sizeof *latent);
+        assert_memory_equal((float *)layer->rows + t * 11 + 7, keys + t % 2 * 4, 4 * sizeof *keys);
     }
     check_error(*state, mla_layer_cache_append(*state, layer, &first, &second), MLA_ERROR_ARGUMENT,
                 "the cache holds 5 positions, and 6 are needed");
@@ -50,23 +53,51 @@ static void rows_stand_side_by_side(void **state) {
     mla_kv_cache_destroy(cache);
 }
 
+/* What is appended is rounded to the cache's type, whatever it comes in. */
+static void rows_are_of_the_cache_type(void **state) {
+    enum { C = 7, R = 4 };
+    static const float latent[2 * C] = {0, 1.0f / 3, -2.001953125f, 3e38f, 1.00390625f, 1.01171875f, -1e-40f, 7};
+    const mla_model_config config = small_config(*state, "");
+    static const float keys[2 * R] = {0.1f, 0.2f, 0.3f, 0.4f, 5.5f, -6, 7, 8};
+    mla_bf16 rounded[2 * C], key_bits[2 * R];
+    for (int i = 0; i < 2 * C; i++) rounded[i] = mla_bf16_from_float(latent[i]);
+    for (int i = 0; i < 2 * R; i++) key_bits[i] = mla_bf16_from_float(keys[i]);
+    const mla_tensor wide[] = {{.ndim = 3, .shape = {1, 2, C}, .data = (void *)(uintptr_t)latent},
+                               {.ndim = 3, .shape = {1, 2, R}, .data = (void *)(uintptr_t)keys}};
+    const mla_tensor narrow[] = {{.dtype = MLA_BF16, .ndim = 3, .shape = {1, 2, C}, .data = rounded},
+                                 {.dtype = MLA_BF16, .ndim = 3, .shape = {1, 2, R}, .data = key_bits}};
+    for (int i = 0; i < 3; i++) {
+        mla_kv_cache *cache;
+        check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 2, i < 2 ? MLA_BF16 : MLA_F32));
+        mla_layer_cache *layer = mla_kv_cache_layer(cache, 1);
+        check_ok(*state, mla_layer_cache_append(*state, layer, i ? narrow : wide, i ? narrow + 1 : wide + 1));
+        for (int t = 0; t < 2; t++)
+            for (int j = 0; j < C + R; j++) {
+                const mla_bf16 wanted = j < C ? rounded[t * C + j] : key_bits[t * R + j - C];
+                if (i < 2) assert_int_equal(((mla_bf16 *)layer->rows)[t * (C + R) + j], wanted);
+                else assert_true(((float *)layer->rows)[t * (C + R) + j] == mla_bf16_to_float(wanted));
+            }
+        mla_kv_cache_destroy(cache);
+    }
+}
+
 static void refuses_what_does_not_fit(void **state) {
     const mla_model_config config = small_config(*state, "");
     const mla_tensor two = {.ndim = 3, .shape = {2, 1, 7}}, narrow = {.ndim = 3, .shape = {1, 1, 6}};
     const mla_tensor first = {.ndim = 3, .shape = {1, 1, 7}}, second = {.ndim = 3, .shape = {1, 1, 4}};
-    const mla_tensor half = {.dtype = MLA_BF16, .ndim = 3, .shape = {1, 1, 7}};
-    const mla_tensor half_second = {.dtype = MLA_BF16, .ndim = 3, .shape = {1, 1, 4}};
+    const mla_tensor ids = {.dtype = MLA_I32, .ndim = 3, .shape = {1, 1, 7}};
+    const mla_tensor ids_second = {.dtype = MLA_I32, .ndim = 3, .shape = {1, 1, 4}};
     const mla_tensor longer = {.ndim = 3, .shape = {1, 2, 4}}, pair = {.ndim = 3, .shape = {2, 1, 4}};
     const struct {
         const mla_tensor *first, *second;
     } cases[] = {{&two, &pair},  {&narrow, &second}, {&first, &longer},
-                 {&first, NULL}, {&half, &second},   {&first, &half_second}};
+                 {&first, NULL}, {&ids, &second},    {&first, &ids_second}};
     mla_kv_cache *cache;
-    check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5));
+    check_ok(*state, mla_kv_cache_create(*state, &cache, &config, 5, MLA_F32));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_error(*state,
                     mla_layer_cache_append(*state, mla_kv_cache_layer(cache, 0), cases[i].first, cases[i].second),
-                    MLA_ERROR_SHAPE, "the cache takes (1,T,7) and (1,T,4) f32; got (");
+                    MLA_ERROR_SHAPE, "the cache takes (1,T,7) and (1,T,4) of f32 or bf16; got (");
     assert_int_equal(mla_kv_cache_layer(cache, 0)->length, 0);
     mla_kv_cache_destroy(cache);
 }
@@ -74,10 +105,11 @@ static void refuses_what_does_not_fit(void **state) {
 static void refuses_impossible_capacities(void **state) {
     const mla_model_config config = small_config(*state, "");
     mla_kv_cache *cache;
-    check_error(*state, mla_kv_cache_create(*state, &cache, &config, 0), MLA_ERROR_ARGUMENT,
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, 0, MLA_F32), MLA_ERROR_ARGUMENT,
                 "at least 1 position, not 0");
-    check_error(*state, mla_kv_cache_create(*state, &cache, &config, -3), MLA_ERROR_ARGUMENT, "not -3");
-    check_error(*state, mla_kv_cache_create(*state, &cache, &config, INT64_MAX), MLA_ERROR_MEMORY, "the cache");
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, -3, MLA_F32), MLA_ERROR_ARGUMENT, "not -3");
+    check_error(*state, mla_kv_cache_create(*state, &cache, &config, INT64_MAX, MLA_F32), MLA_ERROR_MEMORY,
+                "the cache");
     assert_null(cache);
 }
 
@@ -93,7 +125,7 @@ typedef struct {
 static void create_sequence(mla_context *context, sequence *s, const char *settings, int64_t capacity) {
     s->model = small_decoder(context, settings);
     check_ok(context, mla_tape_create(context, &s->tape, NULL));
-    check_ok(context, mla_kv_cache_create(context, &s->cache, &s->model->config, capacity));
+    check_ok(context, mla_kv_cache_create(context, &s->cache, &s->model->config, capacity, MLA_F32));
     fill_ids(T + 1, s->ids);
 }
 
@@ -150,6 +182,43 @@ static void token_by_token_is_as_the_whole(void **state) {
     }
 }
 
+/* The rows of one cache as those of another. */
+static void copy_rows(mla_kv_cache *from, mla_kv_cache *to) {
+    for (int64_t i = 0; i < 2; i++) {
+        const mla_layer_cache *a = mla_kv_cache_layer(from, i), *b = mla_kv_cache_layer(to, i);
+        mla_widen(a->length * a->width, a->rows, b->rows);
+    }
+}
+
+/* A cache of bf16 gives what one of f32 does that holds the same rounded numbers. */
+static void bf16_caches_are_rounded_and_no_more(void **state) {
+    static const char *const settings[] = {"", "q_lora_rank=6 latent_norm=false position=none", "attention=multi_head",
+                                           "attention=multi_head num_key_value_heads=2"};
+    for (size_t i = 0; i < 2 * sizeof settings / sizeof *settings; i++) {
+        float wanted[SMALL_VOCABULARY];
+        sequence s;
+        mla_kv_cache *half;
+        create_sequence(*state, &s, settings[i / 2], T);
+        check_ok(*state, mla_kv_cache_create(*state, &half, &s.model->config, T, MLA_BF16));
+        if (i % 2) mla_kv_cache_expand(half);
+        if (i % 2) mla_kv_cache_expand(s.cache);
+        logits_of(&s, 0, 3, s.cache);
+        logits_of(&s, 0, 3, half);
+        for (int64_t t = 3; t < T; t++) {
+            copy_rows(half, s.cache);
+            for (int64_t k = 0; k < 2; k++) mla_kv_cache_layer(s.cache, k)->length = t;
+            memcpy(wanted, logits_of(&s, t, 1, s.cache)->data, sizeof wanted);
+            const double error = relative_error(SMALL_VOCABULARY, logits_of(&s, t, 1, half)->data, wanted);
+            check_ok(*state, status_of(&s));
+            /* the newest row alone is rounded in one of them */
+            if (!(error < 2e-3)) fail_msg("%s: error %.3g at position %d", settings[i / 2], error, (int)t);
+            assert_true(error > 0);
+        }
+        mla_kv_cache_destroy(half);
+        destroy_sequence(&s);
+    }
+}
+
 static void sequences_end_with_the_cache(void **state) {
     static const char *const settings[] = {"", "attention=multi_head"};
     for (int i = 0; i < 2; i++) {
@@ -184,15 +253,15 @@ static void refuses_the_cache_of_another_model(void **state) {
         const char *settings, *words;
     } cases[] = {{"num_hidden_layers=1", "the cache was made for a model with num_hidden_layers 1, and this one has 2"},
                  {"num_hidden_layers=3", "the cache was made for a model with num_hidden_layers 3, and this one has 2"},
-                 {"kv_lora_rank=6", "the cache has rows of 6 + 4 floats in layer 0, and this model's are 7 + 4"},
-                 {"kv_lora_ranks=7,5", "the cache has rows of 5 + 4 floats in layer 1, and this model's are 7 + 4"},
+                 {"kv_lora_rank=6", "the cache has rows of 6 + 4 elements in layer 0, and this model's are 7 + 4"},
+                 {"kv_lora_ranks=7,5", "the cache has rows of 5 + 4 elements in layer 1, and this model's are 7 + 4"},
                  {"attention=multi_head", "in layer 0, and this model's are 7 + 4: make a cache for this model"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const mla_model_config other = small_config(*state, cases[i].settings);
         mla_kv_cache *cache;
         sequence s;
         create_sequence(*state, &s, "", T);
-        check_ok(*state, mla_kv_cache_create(*state, &cache, &other, T));
+        check_ok(*state, mla_kv_cache_create(*state, &cache, &other, T, MLA_F32));
         logits_of(&s, 0, 3, cache);
         check_error(*state, status_of(&s), MLA_ERROR_ARGUMENT, cases[i].words);
         mla_kv_cache_destroy(cache);
@@ -222,9 +291,11 @@ static void refuses_other_uses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(bytes_per_token),
                                        cmocka_unit_test(rows_stand_side_by_side),
+                                       cmocka_unit_test(rows_are_of_the_cache_type),
                                        cmocka_unit_test(refuses_what_does_not_fit),
                                        cmocka_unit_test(refuses_impossible_capacities),
                                        cmocka_unit_test(token_by_token_is_as_the_whole),
+                                       cmocka_unit_test(bf16_caches_are_rounded_and_no_more),
                                        cmocka_unit_test(sequences_end_with_the_cache),
                                        cmocka_unit_test(sequences_end_with_the_model),
                                        cmocka_unit_test(refuses_the_cache_of_another_model),

@@ -158,7 +158,7 @@ static void logits_in_form(const mla_decoder *model, form f, float *out) {
     mla_kv_cache *cache = NULL;
     fill_ids(T, ids);
     check_ok(context, mla_tape_create(context, &tape, NULL));
-    if (f != FULL) check_ok(context, mla_kv_cache_create(context, &cache, &model->config, T));
+    if (f != FULL) check_ok(context, mla_kv_cache_create(context, &cache, &model->config, T, MLA_F32));
     if (f == EXPANDED) mla_kv_cache_expand(cache);
     for (int64_t t = 0, count = f == FULL ? T : 5; t < T; t += count, count = 1) {
         mla_tape_begin(tape, &(mla_step){.inference = true});

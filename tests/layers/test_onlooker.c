@@ -75,7 +75,7 @@ static void refuses_a_cache_and_what_has_no_steps(void **state) {
     const mla_onlooker onlooker = {see, &all};
     const int32_t ids[] = {1, 2};
     mla_kv_cache *cache;
-    check_ok(f->context, mla_kv_cache_create(f->context, &cache, &model->config, 4));
+    check_ok(f->context, mla_kv_cache_create(f->context, &cache, &model->config, 4, MLA_F32));
     mla_tape_begin(f->tape, &(mla_step){.inference = true});
     mla_decoder_hidden(f->tape, model, mla_input(f->tape, MLA_I32, 2, (int64_t[]){1, 2}, ids),
                        &(mla_pass){.onlooker = &onlooker, .cache = cache});

@@ -49,7 +49,7 @@ static mla_status create_everything(mla_context *context, const mla_model_config
     mla_kv_cache *cache = NULL;
     mla_status status = mla_decoder_create(context, &model, config);
     if (!status) status = mla_params_allocate(model->params, true);
-    if (!status) status = mla_kv_cache_create(context, &cache, config, 5);
+    if (!status) status = mla_kv_cache_create(context, &cache, config, 5, MLA_F32);
     mla_kv_cache_destroy(cache);
     mla_decoder_destroy(model);
     return status;

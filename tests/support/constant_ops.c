@@ -18,11 +18,12 @@ static mla_tensor *build_lora_norm(mla_tape *tape, mla_tensor *const *in, const 
 
 static mla_tensor *build_cached_attention(mla_tape *tape, mla_tensor *const *in, const void *user) {
     (void)user;
-    return mla_cached_attention(tape, in[0], &(mla_cache_view){some_numbers(), some_numbers(), 4, 4, 2, 1, 4}, 1);
+    return mla_cached_attention(tape, in[0], &(mla_cache_view){some_numbers(), some_numbers(), 4, 4, 2, 1, 4, MLA_F32},
+                                1);
 }
 
 static mla_tensor *build_cached_attention_each(mla_tape *tape, mla_tensor *const *in, const void *user) {
-    const mla_cache_view view = {some_numbers(), some_numbers(), 4, 4, 2, 1, 4};
+    const mla_cache_view view = {some_numbers(), some_numbers(), 4, 4, 2, 1, 4, MLA_F32};
     (void)user;
     return mla_cached_attention_each(tape, in[0], (mla_cache_view[]){view, view}, 1);
 }
@@ -31,6 +32,11 @@ static mla_tensor *build_rope_each(mla_tape *tape, mla_tensor *const *in, const 
     const mla_rope_table table = {.cosine = some_numbers(), .sine = some_numbers(), .positions = 3, .rotary = 2};
     (void)user;
     return mla_rope_each(tape, in[0], &table, (int64_t[]){2, 0});
+}
+
+static mla_tensor *build_convert(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    (void)user;
+    return mla_convert(tape, in[0], MLA_BF16);
 }
 
 static mla_tensor *build_absorb_query(mla_tape *tape, mla_tensor *const *in, const void *user) {
@@ -52,6 +58,7 @@ static const struct {
                  {"cached_attention", build_cached_attention, {{4, {1, 1, 2, 4}}}},
                  {"cached_attention_each", build_cached_attention_each, {{4, {2, 1, 2, 4}}}},
                  {"rope_each", build_rope_each, {{4, {2, 1, 2, 4}}}},
+                 {"convert", build_convert, {{2, {IN, R}}}},
                  {"absorb_query", build_absorb_query, {{4, {1, 1, 2, 4}}, {2, {10, 3}}}},
                  {"expand_values", build_expand_values, {{3, {1, 1, 6}}, {2, {10, 3}}}}};
 

@@ -36,6 +36,10 @@ collected=$(generate --prompt "Dokument 3" --tokens 40 --seed 1 --json | sed 's/
 # Figures and endings.
 check 0 "per second; cache: 96 bytes per token (multi-head attention: 512)" "$mla" generate --checkpoint run --tokens 5 --greedy
 check 0 '"cache_bytes_per_token":96' "$mla" generate --checkpoint run --tokens 5 --json
+check 0 "cache: 48 bytes per token (multi-head attention: 256)" "$mla" generate --checkpoint run --tokens 5 --cache-precision bf16
+check 0 '"cache_bytes_per_token":48' "$mla" generate --checkpoint run --tokens 5 --json --cache-precision bf16
+half=$(ids --tokens 40 --greedy --cache-precision bf16)
+[ "$half" = "$(ids --tokens 40 --greedy --cache-precision bf16 --expanded)" ] || fail "a cache of bf16, expanded, gives another text"
 check 0 '"tokens":1,' "$mla" generate --checkpoint run --tokens 1 --json --greedy --prompt "Dok"
 ends=$(for seed in 1 2 3 4 5 6 7 8 9; do generate --seed $seed --json --tokens 1000 | value end; done)
 [[ $ends == *separator* ]] || fail "no document ever ended: $ends"
@@ -54,6 +58,8 @@ check 2 "--top-k: -1 is too small" "$mla" generate --checkpoint run --top-k -1
 check 2 "--tokens: 0 is too small" "$mla" generate --checkpoint run --tokens 0
 check 2 "not both" "$mla" generate --checkpoint run --prompt a --prompt-file prompt.txt
 check 2 "not both" "$mla" generate --checkpoint run --no-cache --expanded
+check 2 "--no-cache uses none" "$mla" generate --checkpoint run --no-cache --cache-precision bf16
+check 2 "--cache-precision" "$mla" generate --checkpoint run --cache-precision f16
 : >empty.txt
 check 2 "empty.txt: the prompt is empty" "$mla" generate --checkpoint run --prompt-file empty.txt
 check 1 "nowhere.txt" "$mla" generate --checkpoint run --prompt-file nowhere.txt

@@ -17,7 +17,7 @@ info() {
 parameters=$(value parameters <run.json)
 info run "kind: run folder" "checkpoints: 1" "checkpoint: $checkpoint" "step: 3" "integrity: verified"
 # 2 layers x (8 + 4) numbers, and 2 layers x 2 x 2 heads x 16 numbers, of 4 bytes
-info $checkpoint "kind: checkpoint" "parameters: $parameters" "kv_lora_rank: 8" "cache_bytes_per_token: 96" \
+info $checkpoint "kind: checkpoint" "parameters: $parameters" "kv_lora_rank: 8" "cache_bytes_per_token: 96" "cache_bytes_per_token_bf16: 48" \
     "multi_head_cache_bytes_per_token: 512" "vocabulary: 300" "moments: true" "trained_tokens: 384"
 info run/tokens.h5 "kind: token file" "train:" "held_out:" "documents: " "vocabulary: 300" "separator: 256" "integrity: verified"
 info run/tokenizer.json "kind: tokenizer" "vocabulary: 300" "separator: 256"

@@ -36,7 +36,7 @@ static mla_recipe completed(const mla_arm *arm, int64_t vocabulary) {
 
 static mla_status look_at(mla_context *context, mla_arm *arm, int64_t vocabulary) {
     const mla_recipe recipe = completed(arm, vocabulary);
-    arm->cache_bytes = mla_kv_cache_bytes_per_token(&recipe.model);
+    arm->cache_bytes = mla_kv_cache_bytes_per_token(&recipe.model, MLA_F32);
     const mla_status status = count_parameters(context, &recipe.model, &arm->parameters);
     return status ? status : count_flops(context, &recipe, &arm->flops);
 }
@@ -122,7 +122,7 @@ static mla_status match_cache(const matching *m) {
         c->kv_lora_rank = rank;
         c->kv_lora_ranks = (mla_ints){0};
     }
-    m->arm->cache_bytes = mla_kv_cache_bytes_per_token(c);
+    m->arm->cache_bytes = mla_kv_cache_bytes_per_token(c, MLA_F32);
     if (fabs((double)m->arm->cache_bytes / (double)wanted - 1) <= MLA_MATCH_TOLERANCE) return match_feed_forward(m);
     return mla_fail(m->context, MLA_ERROR_ARGUMENT,
                     "%s cannot be matched to %s: it caches %lld bytes a token%s, and %s %lld. Heads stay as they are, "

@@ -160,7 +160,7 @@ static mla_status count_cache(mla_context *context, task *t, int64_t *out) {
     const int64_t length = t->o->sequence < CACHED ? t->o->sequence : CACHED;
     int32_t ids[CACHED] = {0};
     mla_kv_cache *cache;
-    mla_status status = mla_kv_cache_create(context, &cache, c, length);
+    mla_status status = mla_kv_cache_create(context, &cache, c, length, MLA_F32);
     if (!status) {
         mla_tape_begin(t->tape, &(mla_step){.inference = true});
         mla_decoder_logits(t->tape, t->model, mla_input(t->tape, MLA_I32, 2, (int64_t[]){1, length}, ids),
@@ -170,7 +170,7 @@ static mla_status count_cache(mla_context *context, task *t, int64_t *out) {
     *out = 0;
     for (int64_t i = 0; i < c->num_hidden_layers && !status; i++) {
         const mla_layer_cache *layer = mla_kv_cache_layer(cache, i);
-        *out += layer->length * layer->width * (int64_t)sizeof *layer->rows / length;
+        *out += layer->length * layer->width * (int64_t)mla_dtype_size(layer->type) / length;
     }
     mla_kv_cache_destroy(cache);
     return status;

@@ -131,7 +131,7 @@ void mla_to_latent_begin_report(const mla_decoder *model, const mla_to_latent_op
     const mla_model_config *c = &model->config;
     *r = (mla_conversion_report){.layers = c->num_hidden_layers,
                                  .loss = NAN,
-                                 .bytes_per_token = mla_kv_cache_bytes_per_token(c),
+                                 .bytes_per_token = mla_kv_cache_bytes_per_token(c, MLA_F32),
                                  .rope_dim = rotary_of(model, o),
                                  .refused = -1};
     for (int s = 0; s < MLA_STAGES; s++) {

@@ -115,7 +115,7 @@ static int64_t step_of(const mla_model_config *c) {
 }
 
 static mla_status check_budget(mla_context *context, const mla_model_config *c, int64_t budget) {
-    const int64_t now = mla_kv_cache_bytes_per_token(c);
+    const int64_t now = mla_kv_cache_bytes_per_token(c, MLA_F32);
     const int64_t rotary = c->num_hidden_layers * c->qk_rope_head_dim * (int64_t)sizeof(float);
     int64_t least = rotary;
     for (int64_t i = 0; i < c->num_hidden_layers; i++)
@@ -204,7 +204,7 @@ static mla_status latent_rank_build(job *j) {
             layer_of(j->changed, i));
     if (status) return status;
     mla_params_changed(j->changed->params);
-    r->bytes_per_token[1] = mla_kv_cache_bytes_per_token(&j->changed->config);
+    r->bytes_per_token[1] = mla_kv_cache_bytes_per_token(&j->changed->config, MLA_F32);
     return MLA_OK;
 }
 
@@ -276,7 +276,7 @@ static void begin_report(job *j) {
     *j->report = (mla_latent_rank_report){.layers = c->num_hidden_layers,
                                           .loss = {NAN, NAN},
                                           .calibration_loss = {NAN, NAN},
-                                          .bytes_per_token = {mla_kv_cache_bytes_per_token(c), 0}};
+                                          .bytes_per_token = {mla_kv_cache_bytes_per_token(c, MLA_F32), 0}};
     for (int64_t i = 0; i < j->report->layers; i++)
         j->report->layer[i] = (mla_latent_rank_change){.before = mla_model_config_latent_rank(c, i), .error = NAN};
 }

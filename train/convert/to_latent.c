@@ -126,7 +126,7 @@ static mla_status measure_errors(job *j, const mla_decoder *made, mla_conversion
 
 static void describe(const job *j, const mla_decoder *made, mla_conversion_stage *stage) {
     stage->made = true;
-    stage->bytes_per_token = mla_kv_cache_bytes_per_token(&made->config);
+    stage->bytes_per_token = mla_kv_cache_bytes_per_token(&made->config, MLA_F32);
     for (int64_t i = 0; i < j->report->layers && mla_latent_layer_at(made, i); i++)
         stage->rank[i] = mla_model_config_latent_rank(&made->config, i);
 }

@@ -14,7 +14,7 @@
 /* ---- figures */
 
 static json_t *describe_line(const mla_counterpart *c, int64_t tokens, int64_t of_mha, int64_t memory) {
-    const int64_t bytes = mla_kv_cache_bytes_per_token(&c->config);
+    const int64_t bytes = mla_kv_cache_bytes_per_token(&c->config, MLA_F32);
     json_t *line = json_object();
     mla_figure_set_text(line, "name", c->name);
     json_object_set_new(line, "this_model", json_boolean(c->own));
@@ -35,7 +35,7 @@ static mla_status cache_figures(const mla_picture_subject *s, const mla_picture_
             "%s: a model with causal: false caches nothing, as its first tokens depend on those that follow", s->name);
     json_t *lines = json_array();
     const mla_status status = mla_counterparts(s->context, s->config, all, &count);
-    const int64_t of_mha = status ? 1 : mla_kv_cache_bytes_per_token(&all[0].config);
+    const int64_t of_mha = status ? 1 : mla_kv_cache_bytes_per_token(&all[0].config, MLA_F32);
     for (int i = 0; i < count && !status; i++)
         json_array_append_new(lines, describe_line(&all[i], tokens, of_mha, memory));
     mla_figure_set_text(out, "precision", mla_dtype_name(MLA_F32)); /* caches are, whatever a model trains in */

@@ -87,7 +87,7 @@ static mla_status run_attentions(const mla_decoder *model, mla_tape *tape, int64
     const mla_model_config *c = &model->config;
     const int64_t shape[] = {1, count, c->hidden_size};
     mla_kv_cache *row = NULL; /* the one row stands for all: nothing is read or written */
-    mla_status status = before ? mla_kv_cache_create(model->context, &row, c, 1) : MLA_OK;
+    mla_status status = before ? mla_kv_cache_create(model->context, &row, c, 1, MLA_F32) : MLA_OK;
     mla_tape_begin(tape, &(mla_step){.inference = true});
     for (int64_t i = 0; i < c->num_hidden_layers && !status; i++) {
         mla_layer_cache *cache = row ? mla_kv_cache_layer(row, i) : NULL;
@@ -121,7 +121,7 @@ mla_status mla_count_attention_costs(mla_context *context, const mla_model_confi
                                      mla_attention_costs *out) {
     mla_decoder *model;
     mla_model_config longer = *config;
-    *out = (mla_attention_costs){.cache_bytes_per_token = mla_kv_cache_bytes_per_token(config)};
+    *out = (mla_attention_costs){.cache_bytes_per_token = mla_kv_cache_bytes_per_token(config, MLA_F32)};
     mla_status status = mla_decoder_create(context, &model, config);
     if (status) return status;
     count_parameters(model, out);

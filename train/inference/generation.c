@@ -19,6 +19,7 @@ typedef struct {
 typedef struct {
     mla_context *context;
     const mla_decoder *model;
+    mla_generation_plan plan;
     mla_tape *tape;
     mla_candidate *candidates;
     int64_t running;
@@ -74,7 +75,7 @@ static mla_status open_sequence(generator *g, const mla_generation_options *o, m
     if (!s->ids) return MLA_ERROR_MEMORY;
     memcpy(s->ids, o->prompt, (size_t)s->length * sizeof *s->ids);
     if (o->form == MLA_DECODE_FULL) return MLA_OK;
-    const mla_status status = mla_kv_cache_create(g->context, &s->cache, c, s->capacity);
+    const mla_status status = mla_kv_cache_create(g->context, &s->cache, c, s->capacity, g->plan.cache);
     if (!status && o->form == MLA_DECODE_EXPANDED) mla_kv_cache_expand(s->cache);
     return status;
 }
@@ -172,13 +173,12 @@ static void close_ended(generator *g) {
     g->running = left;
 }
 
-static mla_status generate(generator *g, int64_t count, const mla_generation_options *options, int64_t batch,
-                           mla_generation *out) {
+static mla_status generate(generator *g, int64_t count, const mla_generation_options *options, mla_generation *out) {
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < count && !status; i++)
         status = generation_check(g->context, &g->model->config, &options[i]);
     for (int64_t next = 0; !status && (next < count || g->running);) {
-        for (; next < count && g->running < batch && !status; next++) {
+        for (; next < count && g->running < g->plan.batch && !status; next++) {
             status = open_sequence(g, &options[next], &out[next]);
             if (!status && is_full(&g->of[g->running - 1])) status = finish(&g->of[g->running - 1], false);
         }
@@ -190,19 +190,20 @@ static mla_status generate(generator *g, int64_t count, const mla_generation_opt
 }
 
 mla_status mla_generate_all(mla_context *context, const mla_decoder *model, int64_t count,
-                            const mla_generation_options *options, int64_t batch, mla_generation *out) {
-    generator g = {.context = context, .model = model};
+                            const mla_generation_options *options, const mla_generation_plan *plan,
+                            mla_generation *out) {
+    generator g = {.context = context, .model = model, .plan = *plan};
     for (int64_t i = 0; i < count; i++) out[i] = (mla_generation){0};
-    if (batch < 1 || batch > MLA_MOST_SEQUENCES)
-        return mla_fail(context, MLA_ERROR_ARGUMENT, "%lld texts at a time: it must be 1 to %d", (long long)batch,
+    if (plan->batch < 1 || plan->batch > MLA_MOST_SEQUENCES)
+        return mla_fail(context, MLA_ERROR_ARGUMENT, "%lld texts at a time: it must be 1 to %d", (long long)plan->batch,
                         MLA_MOST_SEQUENCES);
     mla_status status = set_up(&g);
-    if (!status) status = generate(&g, count, options, batch, out);
+    if (!status) status = generate(&g, count, options, out);
     tear_down(&g);
     return status;
 }
 
 mla_status mla_generate(mla_context *context, const mla_decoder *model, const mla_generation_options *options,
                         mla_generation *out) {
-    return mla_generate_all(context, model, 1, options, 1, out);
+    return mla_generate_all(context, model, 1, options, &(mla_generation_plan){.batch = 1}, out);
 }

@@ -4,7 +4,8 @@
  * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
  * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
  * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, a whole chunk's values
- * are weighed by a matrix product, of as many rows as there are heads. */
+ * are weighed by a matrix product, of as many rows as there are heads. A chunk of bf16 is widened first, once for all
+ * of these. */
 #include "autograd/base/vecmath.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/op.h"
@@ -119,11 +120,44 @@ MLA_VECTOR static void weigh(int64_t count, int64_t width, int64_t row, const fl
     }
 }
 
-/* Where the calling thread has room for the scores of a chunk: (shared heads, CHUNK). */
-static float *thread_scores(const mla_node *n) {
+/* Values that lie in the keys' rows, as latents do, are read with them. */
+static bool values_apart(const mla_cache_view *c) { return c->values != c->keys || c->key_heads != 1; }
+
+/* Floats that a thread has for a chunk: scores (shared heads, CHUNK), and of bf16 the keys (CHUNK,K) and values that
+ * are apart, (CHUNK,V), as f32. */
+static int64_t thread_floats(const attributes *at) {
+    const int64_t row = at->key_width + (values_apart(at->caches) ? value_width(at) : 0);
+    return CHUNK * (shared_heads(at) + (at->caches->type == MLA_BF16 ? row : 0));
+}
+
+static float *thread_room(const mla_node *n) {
     const attributes *at = n->attributes;
     float *behind = (float *)n->scratch + chunks_of_all(at, n->out->shape[0]) * at->heads * (value_width(at) + 2);
-    return behind + omp_get_thread_num() * shared_heads(at) * CHUNK;
+    return behind + omp_get_thread_num() * thread_floats(at);
+}
+
+/* Rows of keys or values of one head. */
+typedef struct {
+    const float *data;
+    int64_t row; /* elements from position to position */
+} head_rows;
+
+/* `count` of them: as they lie, or, of bf16, widened in `room`. */
+static head_rows rows_of(mla_values begin, int64_t row, int64_t count, int64_t width, float *room) {
+    if (begin.type == MLA_F32) return (head_rows){begin.data, row};
+    for (int64_t s = 0; s < count; s++) mla_load(begin, s * row, width, room + s * width);
+    return (head_rows){room, width};
+}
+
+static mla_values values_from(const void *cache, mla_dtype type, int64_t element) {
+    return mla_beyond((mla_values){(void *)(uintptr_t)cache, type}, element);
+}
+
+static head_rows values_of(const mla_cache_view *c, int64_t first, int64_t count, int64_t group, head_rows keys,
+                           float *room) {
+    if (!values_apart(c)) return keys;
+    const mla_values begin = values_from(c->values, c->type, first * c->value_row + group * c->value_width);
+    return rows_of(begin, c->value_row, count, c->value_width, room);
 }
 
 /* One chunk for all heads that share a key head. */
@@ -136,17 +170,18 @@ static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
     const int64_t shared = shared_heads(at), width = at->key_width;
     const bool product = at->weigh && count == CHUNK;
     const float *q = (const float *)n->in[0]->data + ((c - at->caches) * at->heads + group * shared) * width;
-    const float *keys = c->keys + first * c->key_row + group * width;
-    const float *values = c->values + first * c->value_row + group * c->value_width;
-    float *scores = thread_scores(n);
-    scores_of(shared, count, width, c->key_row, at->scale, q, keys, scores);
+    float *scores = thread_room(n), *room = scores + shared * CHUNK;
+    const head_rows keys = rows_of(values_from(c->keys, c->type, first * c->key_row + group * width), c->key_row, count,
+                                   width, room);
+    scores_of(shared, count, width, keys.row, at->scale, q, keys.data, scores);
+    const head_rows values = values_of(c, first, count, group, keys, room + CHUNK * width);
     for (int64_t h = 0; h < shared; h++) {
         const partial part = partial_of(n, chunk, group * shared + h);
         float *p = scores + h * CHUNK;
         *part.total = exponentials(count, p, part.top);
-        if (!product) weigh(count, c->value_width, c->value_row, p, values, part.out);
+        if (!product) weigh(count, c->value_width, values.row, p, values.data, part.out);
     }
-    if (product) mla_gemm_run(at->weigh, scores, values, partial_of(n, chunk, group * shared).out, NULL);
+    if (product) mla_gemm_run(at->weigh, scores, values.data, partial_of(n, chunk, group * shared).out, NULL);
 }
 
 MLA_VECTOR static void add_scaled(int64_t count, float scale, const float *x, float *sum) {
@@ -185,12 +220,12 @@ static void cached_attention_forward(const mla_node *n) {
 static mla_cost cached_attention_cost(const mla_node *n) {
     const attributes *at = n->attributes;
     const mla_cache_view *c = at->caches;
-    const int64_t moved = at->key_width + (c->values == c->keys ? 0 : c->value_width);
+    const int64_t moved = at->key_width + (values_apart(c) ? c->value_width : 0);
     int64_t length = 0;
     for (int64_t b = 0; b < n->out->shape[0]; b++) length += c[b].length;
     const double flops = 2 * (double)(at->heads * length) * (double)(at->key_width + c->value_width);
     return (mla_cost){.forward_flops = flops,
-                      .forward_bytes = (double)(length * c->key_heads * moved) * sizeof(float) +
+                      .forward_bytes = (double)(length * c->key_heads * moved) * (double)mla_dtype_size(c->type) +
                                        (double)(mla_size(n->in[0]) + mla_size(n->out))};
 }
 
@@ -209,7 +244,9 @@ static void plan_product(mla_context *context, attributes *at, int64_t sequences
     at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared,
                                                          .n = c->value_width,
                                                          .k = CHUNK,
-                                                         .ldb = c->value_row,
+                                                         .ldb = c->type == MLA_F32 ? c->value_row
+                                                                : values_apart(c)  ? c->value_width
+                                                                                   : at->key_width,
                                                          .ldc = c->value_width + 2,
                                                          .single_thread = true});
 }
@@ -217,6 +254,7 @@ static void plan_product(mla_context *context, attributes *at, int64_t sequences
 static const char *cached_attention_misfit(const mla_tensor *q, const mla_cache_view *c) {
     if (!c->keys || !c->values || c->length < 1) return "the cache must hold a position";
     if (c->key_heads < 1 || q->shape[2] % c->key_heads) return "the cache must have key heads that divide q's heads";
+    if (c->type != MLA_F32 && c->type != MLA_BF16) return "the cache must be of f32 or bf16";
     if (c->value_width < 1 || c->key_row < c->key_heads * q->shape[3] || c->value_row < c->key_heads * c->value_width)
         return "the cache must have rows as wide as its heads together: keys as wide as q's, and values";
     return NULL;
@@ -229,8 +267,8 @@ static const char *misfit_of_all(const mla_tensor *q, const mla_cache_view *cach
         const char *why = cached_attention_misfit(q, c);
         if (why) return why;
         if (c->key_heads != caches->key_heads || c->value_width != caches->value_width ||
-            c->key_row != caches->key_row || c->value_row != caches->value_row)
-            return "the caches must have rows of one shape";
+            c->key_row != caches->key_row || c->value_row != caches->value_row || c->type != caches->type)
+            return "the caches must have rows of one shape and type";
     }
     return NULL;
 }
@@ -242,7 +280,7 @@ static mla_tensor *build(mla_node *n, const mla_cache_view *caches, float scale)
     *at = (attributes){.caches = caches, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
     plan_product(context, at, q->shape[0]);
     n->forward_scratch = (int64_t)sizeof(float) * (chunks_of_all(at, q->shape[0]) * at->heads * (value_width(at) + 2) +
-                                                   mla_context_threads(context) * shared_heads(at) * CHUNK);
+                                                   mla_context_threads(context) * thread_floats(at));
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){q->shape[0], 1, at->heads * value_width(at)});
 }
 

@@ -17,8 +17,11 @@ typedef struct {
     char *prompt, *prompt_file, *prompts;
     int64_t tokens, top_k, seed, batch;
     double temperature, top_p;
+    mla_dtype cache_precision;
     bool greedy, no_cache, expanded, json;
 } options;
+
+static const char *const cache_precisions[] = {[MLA_F32] = "f32", [MLA_BF16] = "bf16", NULL};
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
@@ -43,6 +46,8 @@ static const mla_field fields[] = {
      .help = "draw from the fewest with this share of the probability"},
     {"seed", MLA_FIELD_INT, AT(seed), 0, 0, INT32_MAX, .help = "another seed, another text"},
     {"greedy", MLA_FIELD_BOOL, AT(greedy), .help = "always the most probable token, as --temperature 0"},
+    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = cache_precisions,
+     .help = "of what is cached of earlier tokens; bf16 takes half of the memory, and rounds it to 8 bits"},
     {"no-cache", MLA_FIELD_BOOL, AT(no_cache),
      .help = "for checks: run the whole text through the model for each token"},
     {"expanded", MLA_FIELD_BOOL, AT(expanded),
@@ -127,11 +132,15 @@ static json_t *text_as_json(const writer *w, const mla_generation *g) {
     return json;
 }
 
+static int64_t cached_bytes(const mla_call *call, const mla_loaded *l) {
+    return mla_kv_cache_bytes_per_token(&l->model->config, ((const options *)call->options)->cache_precision);
+}
+
 static void generate_print_json(const mla_call *call, const mla_loaded *l, const writer *w, const mla_generation *g) {
     json_t *json = json_object(), *text = text_as_json(w, g);
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
     json_object_update(json, text);
-    json_object_set_new(json, "cache_bytes_per_token", json_integer(mla_kv_cache_bytes_per_token(&l->model->config)));
+    json_object_set_new(json, "cache_bytes_per_token", json_integer(cached_bytes(call, l)));
     json_decref(text);
     mla_report_print(call->out, json);
 }
@@ -148,8 +157,8 @@ static void print_figures(const mla_call *call, const mla_loaded *l, const mla_g
                 (long long)c->max_position_embeddings);
     fprintf(stderr, "%lld tokens", (long long)g->tokens);
     if (isfinite(rate(g))) fprintf(stderr, ", %.0f per second", rate(g));
-    fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n",
-            (long long)mla_kv_cache_bytes_per_token(c), (long long)mla_kv_cache_multi_head_bytes_per_token(c));
+    fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n", (long long)cached_bytes(call, l),
+            (long long)mla_kv_cache_multi_head_bytes_per_token(c, o->cache_precision));
 }
 
 /* ---- many texts */
@@ -269,8 +278,8 @@ static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     if (!status) status = make_room(&j);
     const double begin = mla_seconds();
     if (!status)
-        status = mla_generate_all(call->context, l->model, j.prompts.count, j.requests, o->prompts ? o->batch : 1,
-                                  j.results);
+        status = mla_generate_all(call->context, l->model, j.prompts.count, j.requests,
+                                  &(mla_generation_plan){o->prompts ? o->batch : 1, o->cache_precision}, j.results);
     if (!status) print_result(&j, mla_seconds() - begin);
     free_job(&j);
     mla_prompter_free(&prompter);
@@ -289,6 +298,9 @@ static mla_status check_options(const mla_call *call) {
     if (o->prompts && (o->no_cache || o->expanded))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--no-cache and --expanded check how one text is made: give them with --prompt, not --prompts");
+    if (o->no_cache && o->cache_precision == MLA_BF16)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--cache-precision bf16 is of a cache, and --no-cache uses none: leave one of them out");
     if (o->no_cache && o->expanded)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
     if (o->how.chat && o->how.no_bos)

@@ -80,8 +80,9 @@ static mla_status describe_model(const mla_call *call, const mla_model_config *c
     free(text);
     if (status) return status;
     json_object_set_new(json, "model", all);
-    set_integer(json, "cache_bytes_per_token", mla_kv_cache_bytes_per_token(config));
-    set_integer(json, "multi_head_cache_bytes_per_token", mla_kv_cache_multi_head_bytes_per_token(config));
+    set_integer(json, "cache_bytes_per_token", mla_kv_cache_bytes_per_token(config, MLA_F32));
+    set_integer(json, "cache_bytes_per_token_bf16", mla_kv_cache_bytes_per_token(config, MLA_BF16));
+    set_integer(json, "multi_head_cache_bytes_per_token", mla_kv_cache_multi_head_bytes_per_token(config, MLA_F32));
     return config->vocab_size ? describe_params(call, config, json) : MLA_OK;
 }
 
