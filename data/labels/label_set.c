@@ -101,6 +101,38 @@ mla_status mla_label_set_parse(mla_context *context, const char *where, const ch
     return status;
 }
 
+/* ---- Hugging Face's id2label ---- */
+
+mla_status mla_label_set_read_ids(mla_context *context, const char *where, const json_t *names, int64_t count,
+                                  mla_label_set *out) {
+    mla_status status = MLA_OK;
+    *out = (mla_label_set){0};
+    for (int64_t i = 0; i < count && !status; i++) {
+        char key[32], usual[32];
+        int64_t number;
+        snprintf(key, sizeof key, "%lld", (long long)i);
+        snprintf(usual, sizeof usual, "LABEL_%lld", (long long)i);
+        const char *name = json_is_object(names) ? json_string_value(json_object_get(names, key)) : usual;
+        if (name) status = mla_label_set_add(context, out, name, &number);
+        if (!status && (!name || number != i))
+            status = mla_fail(context, MLA_ERROR_FORMAT, "%sid2label: %lld has no name, or one that was there before",
+                              where, (long long)i);
+    }
+    out->closed = true;
+    if (status) mla_label_set_free(out);
+    return status;
+}
+
+json_t *mla_label_set_ids(const mla_label_set *set) {
+    json_t *names = json_object();
+    for (int64_t i = 0; i < set->count; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "%lld", (long long)i);
+        json_object_set_new(names, key, json_string(set->names[i]));
+    }
+    return names;
+}
+
 void mla_label_set_free(mla_label_set *set) {
     for (int64_t i = 0; i < set->count; i++) free(set->names[i]);
     free(set->names);

@@ -156,8 +156,47 @@ mla_status mla_adapters_attach(mla_decoder *model, const mla_lora_options *optio
     for (int64_t k = 0; k < count && !status; k++)
         status = parse(model->context, options->targets.items[k], options, &targets[k]);
     mla_params_freeze(model->params);
+    if (model->config.head->labels) mla_adapters_own_head(model, false);
     if (!status) status = attach(model, options, count, targets);
     free(targets);
+    return status;
+}
+
+/* ---- a head that is the adapter's own ---- */
+
+static bool is_own_head(const mla_param *p) { return p->spec.adapter && !mla_name_is_of_backbone(p->spec.name); }
+
+void mla_adapters_own_head(mla_decoder *model, bool frozen) {
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        mla_param *p = mla_params_at(model->params, i);
+        if (mla_name_is_of_backbone(p->spec.name)) continue;
+        p->spec.adapter = true;
+        p->spec.frozen = frozen;
+        p->tensor.needs_grad = !frozen;
+    }
+}
+
+bool mla_adapters_have_head(const mla_decoder *model) {
+    for (int64_t i = 0; i < mla_params_count(model->params); i++)
+        if (is_own_head(mla_params_at(model->params, i))) return true;
+    return false;
+}
+
+static void give_head_back(mla_decoder *model) {
+    for (int64_t i = 0; i < mla_params_count(model->params); i++) {
+        mla_param *p = mla_params_at(model->params, i);
+        if (is_own_head(p)) p->spec.adapter = false;
+    }
+}
+
+static mla_status visit_head(const mla_decoder *model, mla_adapters_visit visit, void *user) {
+    mla_status status = MLA_OK;
+    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        char name[2 * LONGEST_PATTERN];
+        snprintf(name, sizeof name, "base_model.model.%s", p->spec.name);
+        if (is_own_head(p)) status = visit(user, name, &p->tensor);
+    }
     return status;
 }
 
@@ -235,7 +274,7 @@ mla_status mla_adapters_each(const mla_decoder *model, mla_adapters_visit visit,
             }
         }
     }
-    return status;
+    return status ? status : visit_head(model, visit, user);
 }
 
 /* ---- merging ---- */
@@ -256,6 +295,7 @@ mla_status mla_adapters_merge(mla_decoder *model) {
     mla_tape_destroy(tape);
     if (status) return status;
     mla_decoder_remove_adapters(model);
+    give_head_back(model);
     mla_params_changed(model->params);
     return MLA_OK;
 }

@@ -13,6 +13,8 @@ bool mla_name_matches(const char *pattern, const char *name) {
     return !fnmatch(pattern, name, 0) || !fnmatch(behind_dot, name, 0);
 }
 
+bool mla_name_is_of_backbone(const char *name) { return !strncmp(name, "model.", strlen("model.")); }
+
 /* ---- parameters ---- */
 
 /* "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight". */

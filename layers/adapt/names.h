@@ -11,6 +11,9 @@ enum { MLA_LONGEST_PATTERN = 200 };
  * MLA_LONGEST_PATTERN bytes or more names nothing. */
 bool mla_name_matches(const char *pattern, const char *name);
 
+/* Whether a parameter of this name is of the backbone, not of the head ("score.weight", "lm_head.weight"). */
+bool mla_name_is_of_backbone(const char *name);
+
 /* Freezes all parameters but those that the patterns name, by their whole name or without its ".weight" or ".bias"; no
  * patterns: freezes none. Before mla_params_allocate. MLA_ERROR_ARGUMENT: a pattern that names no parameter, with the
  * nearest that there is; `key` begins the message. */

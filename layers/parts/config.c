@@ -9,6 +9,14 @@ int64_t mla_model_config_latent_rank(const mla_model_config *c, int64_t layer) {
     return c->kv_lora_ranks.count ? c->kv_lora_ranks.items[layer] : c->kv_lora_rank;
 }
 
+void mla_model_config_take_head(mla_model_config *config, const mla_model_config *from) {
+    config->head = from->head;
+    config->num_labels = from->num_labels;
+    config->problem_type = from->problem_type;
+    config->pooling = from->pooling;
+    config->classifier_dropout = from->classifier_dropout;
+}
+
 mla_status mla_model_config_head_width(mla_context *context, const char *where, const char *key,
                                        const mla_model_config *c, int64_t *width) {
     if (*width > 0) return MLA_OK;

@@ -112,6 +112,9 @@ mla_status mla_model_config_rotary_width(mla_context *context, const char *where
 /* C of a layer. */
 int64_t mla_model_config_latent_rank(const mla_model_config *config, int64_t layer);
 
+/* Replaces what concerns the head alone by another configuration's. */
+void mla_model_config_take_head(mla_model_config *config, const mla_model_config *from);
+
 /* As JSON text, readable as a config.json; free() it. NULL after an error. */
 char *mla_model_config_json(mla_context *context, const mla_model_config *config);
 

@@ -189,7 +189,8 @@ static void features_are_named(void **state) {
     } features[] = {
         {"base_model.model.lm_head.lora_A.weight", "an adapter on the output is not supported; merge it with PEFT"},
         {"base_model.model.model.embed_tokens.lora_embedding_A", "an adapter on the embedding is not supported"},
-        {"base_model.model.model.embed_tokens.weight", "a whole weight beside the adapter (modules_to_save, save_"},
+        {"base_model.model.model.embed_tokens.weight",
+         "a whole weight beside the adapter (modules_to_save but the head, save_"},
         {"base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias", "a bias of lora_B (lora_bias)"},
         {"base_model.model.model.layers.0.self_attn.q_proj.bias", "a bias of the base beside the adapter (bias: all"},
     };

@@ -106,8 +106,6 @@ echo '{"text": "a", "label": "odd"}' >odd.jsonl
 check 1 'the label "odd" is none of the 3' "$mla" finetune tiny.yaml --set finetune.base=based --set train.steps=1 \
     --set data.source=odd.jsonl --set train.sequence=32 --out refused
 rm -rf refused
-check 2 'does not go with adapters' "$mla" finetune tiny.yaml "${sets[@]}" --set 'lora.targets=*' --out refused
-rm -rf refused
 check 0 'ForSequenceClassification' "$mla" export based --out hf
 grep -q '"1": "none"' hf/config.json || fail "labels of the export: $(cat hf/config.json)"
 check 0 '' "$mla" import hf --out back.h5

@@ -1,4 +1,6 @@
 #include "autograd/base/file.h"
+#include "layers/adapt/names.h"
+#include "layers/head/head.h"
 #include "train/adapter/adapter_internal.h"
 #include "train/adapter/base.h"
 #include "train/hugging_face/families/rotary_rows.h"
@@ -53,6 +55,8 @@ static void canonical_name(const char *stored, size_t size, char *out) {
     size_t front = base ? (size_t)(base - stored) : 0;
     if (strncmp(stored, "module.", front) && strncmp(stored, "_orig_mod.", front)) front = 0;
     snprintf(out, size, "%s", stored + front);
+    replace_part(out, ".modules_to_save.default.", ".");
+    replace_part(out, ".modules_to_save.", ".");
     replace_part(out, ".default.weight", ".weight");
     if (mla_ends_with(out, ".lora_embedding_A.default") || mla_ends_with(out, ".lora_embedding_B.default"))
         replace_part(out, ".default", "");
@@ -116,7 +120,8 @@ mla_status mla_adapter_open(mla_context *context, mla_adapter **out, const char 
     if (snprintf(a->path, sizeof a->path, "%s", path) >= PATH_MAX - 32)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "%.100s...: the path is too long", path);
     snprintf(config, sizeof config, "%.4000s/adapter_config.json", path);
-    return access(config, F_OK) ? open_own(a, path) : open_peft(a, path);
+    const mla_status status = access(config, F_OK) ? open_own(a, path) : open_peft(a, path);
+    return status ? status : mla_adapter_check_head(a);
 }
 
 void mla_adapter_close(mla_adapter *a) {
@@ -124,12 +129,17 @@ void mla_adapter_close(mla_adapter *a) {
     mla_checkpoint_close(a->checkpoint);
     mla_safetensors_close(a->safetensors);
     json_decref(a->config);
+    free(a->labels);
     free(a->tensors);
     free(a);
 }
 
 const char *mla_adapter_path(const mla_adapter *a) { return a->path; }
 const json_t *mla_adapter_config(const mla_adapter *a) { return a->config; }
+const char *mla_adapter_labels(const mla_adapter *a) { return a->labels; }
+const char *mla_adapter_recipe(const mla_adapter *a) {
+    return a->checkpoint ? mla_checkpoint_recipe(a->checkpoint) : NULL;
+}
 
 /* ---- names: PREFIX PROJECTION ENDING ---- */
 
@@ -140,7 +150,7 @@ static int projection_length(const char *name, const char *ending) {
     return (int)(length - begin - end);
 }
 
-static mla_adapter_tensor *adapter_find(const mla_adapter *a, const char *projection, const char *ending) {
+mla_adapter_tensor *mla_adapter_find(const mla_adapter *a, const char *projection, const char *ending) {
     char name[2 * MLA_H5_MAX_NAME];
     snprintf(name, sizeof name, "%s%s%s", prefix, projection, ending);
     for (int64_t i = 0; i < a->count; i++)
@@ -149,7 +159,7 @@ static mla_adapter_tensor *adapter_find(const mla_adapter *a, const char *projec
 }
 
 bool mla_adapter_has(const mla_adapter *a, const char *module) {
-    return adapter_find(a, module, ".lora_A.weight") || adapter_find(a, module, ".lora_embedding_A");
+    return mla_adapter_find(a, module, ".lora_A.weight") || mla_adapter_find(a, module, ".lora_embedding_A");
 }
 
 int64_t mla_adapter_projections(const mla_adapter *a) {
@@ -167,7 +177,7 @@ int64_t mla_adapter_elements(const mla_adapter *a) {
 /* ---- attaching ---- */
 
 static mla_status assign(const mla_adapter *a, const char *projection, const char *ending, const mla_tensor *to) {
-    mla_adapter_tensor *t = adapter_find(a, projection, ending);
+    mla_adapter_tensor *t = mla_adapter_find(a, projection, ending);
     char expected[MLA_SHAPE_TEXT], found[MLA_SHAPE_TEXT];
     if (!t) return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s%s%s is missing", a->path, prefix, projection, ending);
     mla_tensor shape = {.dtype = to->dtype, .ndim = t->ndim};
@@ -223,7 +233,8 @@ static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, co
     static const char *const begins[] = {".lora_A.start.weight", ".lora_B.start.weight", ""};
     char start[128];
     mla_linear_layer *p = mla_adapters_find(model, projection);
-    if (!p && !strcmp(projection, "lm_head")) return refuse_feature(a, tensor->name, "an adapter on the output");
+    if (!p && (!strcmp(projection, "lm_head") || !strcmp(projection, "score")))
+        return refuse_feature(a, tensor->name, "an adapter on the output");
     if (!p)
         return mla_fail(a->context, MLA_ERROR_ARGUMENT,
                         "%s: %s: this model has no projection %s: is it for another base?", a->path, tensor->name,
@@ -231,7 +242,7 @@ static mla_status attach_projection(const mla_adapter *a, mla_decoder *model, co
     mla_lora_spec spec = {.name = name, .rank = tensor->shape[0], .share = share, .frozen = true};
     mla_status status = settings_of(a, projection, &spec);
     if (!status) status = attach_part(a, model, p, projection, &spec, endings);
-    if (status || !adapter_find(a, projection, begins[0])) return status;
+    if (status || !mla_adapter_find(a, projection, begins[0])) return status;
     snprintf(start, sizeof start, "%.100s-start", name);
     spec.name = start;
     spec.share = -share;
@@ -245,8 +256,24 @@ static mla_status refuse_tensor(const mla_adapter *a, const char *name) {
     if (!strstr(name, ".lora_") && mla_ends_with(name, ".bias"))
         return refuse_feature(a, name, "a bias of the base beside the adapter (bias: all, lora_only)");
     if (!strstr(name, ".lora_") && mla_ends_with(name, ".weight"))
-        return refuse_feature(a, name, "a whole weight beside the adapter (modules_to_save, save_embedding_layers)");
+        return refuse_feature(
+            a, name, "a whole weight beside the adapter (modules_to_save but the head, save_embedding_layers)");
     return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %s is no tensor of its adapter that we know", a->path, name);
+}
+
+static mla_status attach_head(const mla_adapter *a, mla_decoder *model) {
+    mla_status status = MLA_OK;
+    if (!mla_adapter_has_head(a)) return MLA_OK;
+    if (!model->config.head->labels || mla_adapters_have_head(model))
+        return mla_fail(a->context, MLA_ERROR_ARGUMENT,
+                        "%s: has a head of its own, which %s: put it on the model alone", a->path,
+                        model->config.head->labels ? "another adapter brings as well" : "the model has no place for");
+    mla_adapters_own_head(model, true);
+    for (int64_t i = 0; i < mla_params_count(model->params) && !status; i++) {
+        const mla_param *p = mla_params_at(model->params, i);
+        if (!mla_name_is_of_backbone(p->spec.name)) status = assign(a, p->spec.name, "", &p->tensor);
+    }
+    return status;
 }
 
 static mla_status check_all_used(const mla_adapter *a) {
@@ -267,6 +294,7 @@ mla_status mla_adapter_attach(mla_adapter *a, mla_decoder *model, const char *na
         snprintf(projection, sizeof projection, "%.*s", length, a->tensors[i].name + strlen(prefix));
         status = attach_projection(a, model, &a->tensors[i], projection, name, share);
     }
+    if (!status) status = attach_head(a, model);
     if (!status) status = check_all_used(a);
     return status ? status : mla_adapter_check_targets(a, model);
 }

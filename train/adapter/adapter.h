@@ -2,16 +2,19 @@
  * adapter_config.json and adapter_model.safetensors. Several can be put on one model, each with its share.
  *
  *     if (!status) status = mla_adapter_open(context, &adapter, "runs/legal");
+ *     if (!status) status = mla_adapter_take_head(adapter, base, &config);       // before the model is made
  *     if (!status) status = mla_adapter_attach(adapter, model, "legal", 1);      // before mla_params_allocate
  *     ... the model's values ...
  *     if (!status) status = mla_adapter_read(adapter, model);
  *
- * What an adapter of PEFT may be and none is here (other methods, biases, whole modules beside it, ...) is an error
- * that names it. */
+ * An adapter may have a head of its own (PEFT's modules_to_save: ["score"]), which then takes the place of the base's;
+ * what else one of PEFT may be and none is here (other methods, biases, other whole modules, ...) is an error that
+ * names it. */
 #ifndef MLA_TRAIN_ADAPTER_ADAPTER_H
 #define MLA_TRAIN_ADAPTER_ADAPTER_H
 
 #include "layers/adapt/adapters.h"
+#include "train/checkpoint/checkpoint.h"
 
 typedef struct mla_adapter mla_adapter;
 
@@ -20,8 +23,19 @@ typedef struct mla_adapter mla_adapter;
 mla_status mla_adapter_open(mla_context *context, mla_adapter **out, const char *path);
 void mla_adapter_close(mla_adapter *adapter);
 
-/* Puts it on the model; `name` is one that no other adapter there has. MLA_ERROR_ARGUMENT where it is for another
- * model, MLA_ERROR_SHAPE and MLA_ERROR_FORMAT for tensors that do not fit or are none of an adapter's. */
+/* Whether it has a head of its own, one that labels. */
+bool mla_adapter_has_head(const mla_adapter *adapter);
+/* Puts that head into `config`, which is the base's. Which one it is, our checkpoints say; of PEFT's folders task_type
+ * says it, the rows of score.weight are the labels, and their names and problem_type those of labels.json, which our
+ * exports have, or else the base's where it has as many. Without such a head: nothing. MLA_ERROR_FORMAT. */
+mla_status mla_adapter_take_head(mla_adapter *adapter, const mla_checkpoint *base, mla_model_config *config);
+/* Of that head, after it was taken: the names of its labels, a JSON list; NULL without one. */
+const char *mla_adapter_labels(const mla_adapter *adapter);
+/* The recipe of the run that made it, JSON; NULL where it is not known. */
+const char *mla_adapter_recipe(const mla_adapter *adapter);
+
+/* Puts it on the model, with its head; `name` is one that no other adapter there has. MLA_ERROR_ARGUMENT where it is
+ * for another model, MLA_ERROR_SHAPE and MLA_ERROR_FORMAT for tensors that do not fit or are none of an adapter's. */
 mla_status mla_adapter_attach(mla_adapter *adapter, mla_decoder *model, const char *name, float share);
 /* Fills the tensors that attach has made; the model's own values are there, and are checked to be those that the
  * adapter was trained on, where it says so (ours do, PEFT's do not). */

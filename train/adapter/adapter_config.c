@@ -1,3 +1,4 @@
+#include "layers/head/head.h"
 #include "train/adapter/adapter_internal.h"
 #include "train/adapter/pattern.h"
 
@@ -38,8 +39,7 @@ static mla_status check_init(mla_context *context, const char *where, const json
 }
 
 mla_status mla_adapter_check_config(mla_context *context, const char *where, const json_t *config) {
-    static const char *const unsupported[] = {"modules_to_save",
-                                              "layer_replication",
+    static const char *const unsupported[] = {"layer_replication",
                                               "trainable_token_indices",
                                               "alora_invocation_tokens",
                                               "use_qalora",
@@ -60,7 +60,8 @@ mla_status mla_adapter_check_config(mla_context *context, const char *where, con
         const json_t *value = json_object_get(config, unsupported[i]);
         if (!asks_for_nothing(value)) return adapter_config_refuse(context, where, unsupported[i], value);
     }
-    return check_init(context, where, json_object_get(config, "init_lora_weights"));
+    const mla_status status = mla_adapter_check_saved_modules(context, where, config);
+    return status ? status : check_init(context, where, json_object_get(config, "init_lora_weights"));
 }
 
 mla_status mla_adapter_setting(mla_context *context, const char *where, const json_t *config, const char *pattern,
@@ -96,19 +97,25 @@ static json_t *number(double value) {
 
 static const char *init_word(mla_lora_init init) { return init == MLA_LORA_PISSA ? "mla-pissa" : "gaussian"; }
 
-static json_t *new_config(const mla_lora_options *o, const char *base) {
-    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:b, s:s, s:b, s:o, s:[], s:{}, s:{}, s:b, s:n}", "peft_type",
-                     "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base, "r", (json_int_t)o->rank,
+static const char *task_of(const mla_decoder *model) {
+    if (!mla_adapters_have_head(model)) return "CAUSAL_LM";
+    return model->config.head->labels == MLA_LABELS_OF_TOKENS ? "TOKEN_CLS" : "SEQ_CLS";
+}
+
+static json_t *new_config(const mla_decoder *model, const mla_lora_options *o, const char *base) {
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:f, s:b, s:b, s:s, s:b, s:o, s:[], s:{}, s:{}, s:b, s:o}", "peft_type",
+                     "LORA", "task_type", task_of(model), "base_model_name_or_path", base, "r", (json_int_t)o->rank,
                      "lora_alpha", number(o->alpha), "lora_dropout", o->dropout, "use_rslora", (int)o->rslora,
                      "use_dora", (int)o->dora, "bias", "none", "fan_in_fan_out", 0, "init_lora_weights",
                      o->init == MLA_LORA_UNIFORM ? json_true() : json_string(init_word(o->init)), "target_modules",
-                     "rank_pattern", "alpha_pattern", "inference_mode", 1, "modules_to_save");
+                     "rank_pattern", "alpha_pattern", "inference_mode", 1, "modules_to_save",
+                     mla_adapters_have_head(model) ? json_pack("[s]", "score") : json_null());
 }
 
 char *mla_adapter_config_text(const mla_decoder *model, const mla_lora_options *o, const char *base) {
     const mla_linear_layer *p;
     char *text = NULL;
-    json_t *config = new_config(o, base);
+    json_t *config = new_config(model, o, base);
     for (int64_t i = 0; config && (p = mla_decoder_projection(model, i)); i++) {
         char name[MLA_H5_MAX_NAME];
         if (!p->lora) continue;

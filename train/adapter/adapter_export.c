@@ -144,19 +144,22 @@ static void warn_of_experts(const mla_adapter *a) {
 }
 
 static mla_status write_folder(mla_adapter *a, const char *folder) {
-    char temporary[PATH_MAX], tensors[PATH_MAX + 32], config[PATH_MAX + 32];
+    char temporary[PATH_MAX], tensors[PATH_MAX + 32], config[PATH_MAX + 32], labels[PATH_MAX + 32];
     job j = {.adapter = a, .config = mla_checkpoint_config(a->checkpoint)};
     snprintf(temporary, sizeof temporary, "%.4000s.tmp", folder);
     snprintf(tensors, sizeof tensors, "%s/adapter_model.safetensors", temporary);
     snprintf(config, sizeof config, "%s/adapter_config.json", temporary);
+    snprintf(labels, sizeof labels, "%s/labels.json", temporary);
     if (mkdir(temporary, 0777))
         return mla_fail(a->context, MLA_ERROR_IO, "cannot make %s: %s", temporary, strerror(errno));
     mla_status status = write_tensors(&j, tensors);
     if (!status) status = write_config(a, config);
+    if (!status) status = mla_adapter_write_labels(a, labels);
     if (!status) status = mla_replace(a->context, temporary, folder, (mla_step_hook){0});
     if (!status) return MLA_OK;
     unlink(tensors);
     unlink(config);
+    unlink(labels);
     rmdir(temporary);
     return status;
 }

@@ -22,6 +22,7 @@ struct mla_adapter {
     mla_context *context;
     char path[PATH_MAX]; /* the file or folder */
     json_t *config;
+    char *labels;               /* JSON list of names, of a head of its own, once that is taken */
     mla_checkpoint *checkpoint; /* or */
     mla_safetensors *safetensors;
     mla_adapter_tensor *tensors;
@@ -38,6 +39,14 @@ bool mla_adapter_has(const mla_adapter *adapter, const char *module);
 /* Every module that the configuration promises an adapter for, by PEFT's rules, has its tensors, and no other has any:
  * otherwise MLA_ERROR_FORMAT lists them; MLA_ERROR_ARGUMENT where the model has no such module. */
 mla_status mla_adapter_check_targets(const mla_adapter *adapter, const mla_decoder *model);
+/* Whether modules_to_save names the head alone. */
+mla_status mla_adapter_check_saved_modules(mla_context *context, const char *where, const json_t *config);
+/* Whether the head that the configuration promises is there, and no other. */
+mla_status mla_adapter_check_head(const mla_adapter *adapter);
+/* Writes the file with the names of its labels for a folder of PEFT's files; without a head of its own nothing. */
+mla_status mla_adapter_write_labels(const mla_adapter *adapter, const char *path);
+/* Its tensor of this name (MODULE ENDING, without PEFT's beginning); NULL where there is none. */
+mla_adapter_tensor *mla_adapter_find(const mla_adapter *adapter, const char *module, const char *ending);
 mla_status mla_adapter_read_tensor(const mla_adapter *adapter, const mla_adapter_tensor *tensor, const mla_tensor *to);
 
 #endif

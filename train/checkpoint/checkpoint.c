@@ -1,5 +1,6 @@
 #include "autograd/kernels/rows.h"
 #include "layers/adapt/adapters.h"
+#include "layers/adapt/names.h"
 #include "train/checkpoint/checkpoint_internal.h"
 
 #include <dirent.h>
@@ -240,8 +241,6 @@ static mla_status read_rounded(mla_checkpoint *c, const mla_param *p) {
     return status;
 }
 
-static bool is_of_backbone(const char *name) { return !strncmp(name, "model.", strlen("model.")); }
-
 /* The file must not hold parameters that the model has no place for. */
 static mla_status check_no_others(mla_checkpoint *c, const mla_params *params, bool heads) {
     mla_h5_info *all = NULL;
@@ -249,7 +248,7 @@ static mla_status check_no_others(mla_checkpoint *c, const mla_params *params, b
     mla_status status = mla_h5_list(c->file, "/model", &all, &count);
     for (int64_t i = 0; i < count && !status; i++)
         if (!mla_params_find(params, all[i].name + strlen("/model/")) &&
-            (heads || is_of_backbone(all[i].name + strlen("/model/"))))
+            (heads || mla_name_is_of_backbone(all[i].name + strlen("/model/"))))
             status = mla_fail(c->context, MLA_ERROR_FORMAT,
                               "%s: holds %s, which a model of its configuration does not have", c->path, all[i].name);
     free(all);
@@ -265,7 +264,7 @@ static mla_status read_all_params(mla_checkpoint *c, mla_params *params, bool he
     mla_status status = check_no_others(c, params, heads);
     for (int64_t i = 0; i < mla_params_count(params) && !status; i++) {
         const mla_param *p = mla_params_at(params, i);
-        if (p->spec.adapter || (!heads && !is_of_backbone(p->spec.name))) continue;
+        if (mla_name_is_of_backbone(p->spec.name) ? p->spec.adapter : !heads) continue;
         status = p->tensor.dtype == MLA_BF16 ? read_rounded(c, p) : read_param(c, "/model", p, p->tensor.data);
     }
     mla_params_changed(params);

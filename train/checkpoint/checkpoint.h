@@ -13,7 +13,8 @@
  *
  *     /adapter/NAME            f32, under PEFT's names (layers/adapters.h)
  *     /config/adapter          JSON text, as PEFT's adapter_config.json
- *     /config/base             JSON text: path, and hash of the parameters; /config/model is that model's
+ *     /config/base             JSON text: path, and hash of the parameters; /config/model is that model's, with the
+ *                              head of the adapter where that has one of its own
  *
  * A run folder holds step-00001000.h5 files and `latest`, a text file with the name of the newest good one. */
 #ifndef MLA_TRAIN_CHECKPOINT_CHECKPOINT_H
@@ -110,8 +111,8 @@ bool mla_checkpoint_has_moments(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_has_state(const mla_checkpoint *checkpoint);
 bool mla_checkpoint_is_sealed(const mla_checkpoint *checkpoint); /* and so has been verified */
 
-/* Fills the allocated parameters of a model, not those of adapters on it: names and shapes must be the model's, and
- * every number finite. MLA_ERROR_ARGUMENT where the checkpoint is an adapter's. */
+/* Fills the allocated parameters of a model, not those of adapters on its projections: names and shapes must be the
+ * model's, and every number finite. MLA_ERROR_ARGUMENT where the checkpoint is an adapter's. */
 mla_status mla_checkpoint_read_params(mla_checkpoint *checkpoint, mla_params *params);
 /* The same of all but the heads, the model's and the checkpoint's, which may differ: names that begin with "model.". */
 mla_status mla_checkpoint_read_backbone(mla_checkpoint *checkpoint, mla_params *params);

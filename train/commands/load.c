@@ -36,31 +36,55 @@ static mla_status open_adapter(mla_context *context, const char *text, mla_adapt
     return mla_adapter_open(context, out, path);
 }
 
-static mla_status attach_adapters(mla_context *context, mla_decoder *model, const mla_list *list, mla_adapter **out) {
+typedef struct {
+    mla_adapter *items[MLA_MOST_ADAPTERS];
+    float shares[MLA_MOST_ADAPTERS];
+} adapter_stack;
+
+static mla_status open_adapters(mla_context *context, const mla_list *list, adapter_stack *out) {
     mla_status status = MLA_OK;
     if (list->count > MLA_MOST_ADAPTERS)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "%lld adapters; at most %d can be put on a model",
                         (long long)list->count, MLA_MOST_ADAPTERS);
-    for (int64_t i = 0; i < list->count && !status; i++) {
-        float share;
+    for (int64_t i = 0; i < list->count && !status; i++)
+        status = open_adapter(context, list->items[i], &out->items[i], &out->shares[i]);
+    return status;
+}
+
+/* The base's configuration, with the head of the first adapter that has one. */
+static mla_status choose_config(mla_loaded *l, const adapter_stack *stack, mla_model_config *out) {
+    *out = *mla_checkpoint_config(l->checkpoint);
+    for (int i = 0; i < MLA_MOST_ADAPTERS && !l->head; i++)
+        if (stack->items[i] && mla_adapter_has_head(stack->items[i])) l->head = stack->items[i];
+    return l->head ? mla_adapter_take_head(l->head, l->checkpoint, out) : MLA_OK;
+}
+
+static mla_status attach_adapters(mla_decoder *model, const adapter_stack *stack) {
+    mla_status status = MLA_OK;
+    for (int i = 0; i < MLA_MOST_ADAPTERS && !status && stack->items[i]; i++) {
         char name[32];
-        snprintf(name, sizeof name, "%lld", (long long)i);
-        status = open_adapter(context, list->items[i], &out[i], &share);
-        if (!status) status = mla_adapter_attach(out[i], model, name, share);
+        snprintf(name, sizeof name, "%d", i);
+        status = mla_adapter_attach(stack->items[i], model, name, stack->shares[i]);
     }
     return status;
 }
 
 /* The model with its adapters: their tensors are registered before there is memory for any. */
 static mla_status load_build(mla_context *context, mla_loaded *l, const mla_list *list) {
-    mla_adapter *adapters[MLA_MOST_ADAPTERS] = {0};
-    mla_status status = mla_decoder_create(context, &l->model, mla_checkpoint_config(l->checkpoint));
-    if (!status) status = attach_adapters(context, l->model, list, adapters);
+    adapter_stack stack = {0};
+    mla_model_config config;
+    mla_status status = open_adapters(context, list, &stack);
+    if (!status) status = choose_config(l, &stack, &config);
+    if (!status) status = mla_decoder_create(context, &l->model, &config);
+    if (!status) status = attach_adapters(l->model, &stack);
     if (!status) status = mla_params_allocate(l->model->params, false);
-    if (!status) status = mla_checkpoint_read_params(l->checkpoint, l->model->params);
-    for (int i = 0; i < MLA_MOST_ADAPTERS && !status && adapters[i]; i++)
-        status = mla_adapter_read(adapters[i], l->model);
-    for (int i = 0; i < MLA_MOST_ADAPTERS; i++) mla_adapter_close(adapters[i]);
+    if (!status)
+        status = l->head ? mla_checkpoint_read_backbone(l->checkpoint, l->model->params)
+                         : mla_checkpoint_read_params(l->checkpoint, l->model->params);
+    for (int i = 0; i < MLA_MOST_ADAPTERS && !status && stack.items[i]; i++)
+        status = mla_adapter_read(stack.items[i], l->model);
+    for (int i = 0; i < MLA_MOST_ADAPTERS; i++)
+        if (stack.items[i] != l->head) mla_adapter_close(stack.items[i]);
     return status;
 }
 
@@ -77,11 +101,25 @@ mla_status mla_load_model(mla_context *context, mla_loaded *l, const mla_load_op
 void mla_loaded_close(mla_loaded *l) {
     mla_tokenizer_destroy(l->tokenizer);
     mla_decoder_destroy(l->model);
+    mla_adapter_close(l->head);
     mla_checkpoint_close(l->checkpoint);
 }
 
+const char *mla_loaded_path(const mla_loaded *l) {
+    return l->head ? mla_adapter_path(l->head) : mla_checkpoint_path(l->checkpoint);
+}
+const char *mla_loaded_recipe(const mla_loaded *l) {
+    return l->head ? mla_adapter_recipe(l->head) : mla_checkpoint_recipe(l->checkpoint);
+}
+const char *mla_loaded_labels(const mla_loaded *l) {
+    return l->head ? mla_adapter_labels(l->head) : mla_checkpoint_labels(l->checkpoint);
+}
+const char *mla_loaded_thresholds(const mla_loaded *l) {
+    return l->head ? NULL : mla_checkpoint_thresholds(l->checkpoint);
+}
+
 void mla_loaded_folder(const mla_loaded *l, char out[PATH_MAX]) {
-    snprintf(out, PATH_MAX, "%s", mla_checkpoint_path(l->checkpoint));
+    snprintf(out, PATH_MAX, "%s", mla_loaded_path(l));
     char *slash = strrchr(out, '/');
     if (slash) slash[slash == out] = '\0';
     else snprintf(out, PATH_MAX, ".");
@@ -100,15 +138,15 @@ static mla_status save_with(mla_context *context, const mla_loaded *l, const mla
                             const char *path) {
     const mla_checkpoint_content content = {.model = model,
                                             .thresholds = thresholds,
-                                            .recipe = mla_checkpoint_recipe(l->checkpoint),
+                                            .recipe = mla_loaded_recipe(l),
                                             .tokenizer = mla_checkpoint_tokenizer(l->checkpoint),
-                                            .labels = mla_checkpoint_labels(l->checkpoint),
+                                            .labels = mla_loaded_labels(l),
                                             .hugging_face = mla_checkpoint_hugging_face(l->checkpoint)};
     return mla_checkpoint_save(context, path, &content, (mla_step_hook){0});
 }
 
 mla_status mla_loaded_save(mla_context *context, const mla_loaded *l, const mla_decoder *model, const char *path) {
-    return save_with(context, l, model, mla_checkpoint_thresholds(l->checkpoint), path);
+    return save_with(context, l, model, mla_loaded_thresholds(l), path);
 }
 
 mla_status mla_loaded_save_thresholds(mla_context *context, const mla_loaded *l, const char *json, const char *path) {

@@ -9,8 +9,11 @@
 
 #include <limits.h>
 
+struct mla_adapter; /* train/adapter/adapter.h */
+
 typedef struct {
     mla_checkpoint *checkpoint;
+    struct mla_adapter *head; /* the adapter that has brought a head of its own; or NULL */
     mla_decoder *model;
     mla_tokenizer *tokenizer; /* NULL where the checkpoint has none */
 } mla_loaded;
@@ -38,7 +41,14 @@ typedef struct {
 mla_status mla_load_model(mla_context *context, mla_loaded *out, const mla_load_options *options);
 void mla_loaded_close(mla_loaded *loaded);
 
-/* The folder that the checkpoint lies in. */
+/* What its head was trained in: the file, and what that says of it; NULL where it says nothing. That is the adapter's
+ * that has brought the head, otherwise the checkpoint's. */
+const char *mla_loaded_path(const mla_loaded *loaded);
+const char *mla_loaded_recipe(const mla_loaded *loaded);
+const char *mla_loaded_labels(const mla_loaded *loaded);
+const char *mla_loaded_thresholds(const mla_loaded *loaded);
+
+/* The folder that mla_loaded_path lies in. */
 void mla_loaded_folder(const mla_loaded *loaded, char out[PATH_MAX]);
 /* Where the tokens are that the run of this recipe made the checkpoint from: the file that it names, or tokens.h5
  * beside the checkpoint; "" where there is none. */

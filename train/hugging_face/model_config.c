@@ -393,29 +393,13 @@ json_t *mla_hugging_face_write(mla_context *context, const mla_model_config *con
 
 /* ---- the names of labels ---- */
 
-static mla_status name_labels(mla_context *context, const char *where, const json_t *names, int64_t count,
-                              mla_label_set *set) {
-    mla_status status = MLA_OK;
-    for (int64_t i = 0; i < count && !status; i++) {
-        char key[32], usual[32];
-        int64_t number;
-        snprintf(key, sizeof key, "%lld", (long long)i);
-        snprintf(usual, sizeof usual, "LABEL_%lld", (long long)i);
-        const char *name = json_is_object(names) ? json_string_value(json_object_get(names, key)) : usual;
-        if (name) status = mla_label_set_add(context, set, name, &number);
-        if (!status && (!name || number != i))
-            status = mla_fail(context, MLA_ERROR_FORMAT, "%sid2label: %lld has no name, or one that was there before",
-                              where, (long long)i);
-    }
-    return status;
-}
-
 mla_status mla_hugging_face_labels(mla_context *context, const char *where, const json_t *file,
                                    const mla_model_config *config, char **out) {
-    mla_label_set set = {0};
+    mla_label_set set;
     *out = NULL;
     if (!config->head->labels) return MLA_OK;
-    mla_status status = name_labels(context, where, json_object_get(file, "id2label"), config->num_labels, &set);
+    mla_status status = mla_label_set_read_ids(context, where, json_object_get(file, "id2label"), config->num_labels,
+                                               &set);
     if (!status && !(*out = mla_label_set_json(context, &set))) status = MLA_ERROR_MEMORY;
     mla_label_set_free(&set);
     return status;
@@ -428,14 +412,9 @@ mla_status mla_hugging_face_set_labels(mla_context *context, const char *labels,
     if (!labels) return MLA_OK;
     const mla_status status = mla_label_set_parse(context, "labels", labels, &set);
     if (status) return status;
-    json_t *names = json_object(), *numbers = json_object();
-    for (int64_t i = 0; i < set.count; i++) {
-        char key[32];
-        snprintf(key, sizeof key, "%lld", (long long)i);
-        json_object_set_new(names, key, json_string(set.names[i]));
-        json_object_set_new(numbers, set.names[i], json_integer(i));
-    }
-    json_object_set_new(config, "id2label", names);
+    json_t *numbers = json_object();
+    for (int64_t i = 0; i < set.count; i++) json_object_set_new(numbers, set.names[i], json_integer(i));
+    json_object_set_new(config, "id2label", mla_label_set_ids(&set));
     json_object_set_new(config, "label2id", numbers);
     mla_label_set_free(&set);
     return MLA_OK;

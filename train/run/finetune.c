@@ -48,10 +48,6 @@ static mla_status finetune_check(const mla_finetune *f, const mla_recipe *recipe
                         "finetune.base: %s is an adapter: name a model, or make one of both "
                         "by mla merge",
                         f->path);
-    if (recipe->lora.targets.count && (f->new_head || mla_checkpoint_config(f->checkpoint)->head->labels))
-        return mla_fail(f->context, MLA_ERROR_ARGUMENT,
-                        "lora.targets: a head that labels does not go with adapters; train all, or what "
-                        "finetune.train names, \"score\" and a few projections");
     if (recipe->train.sequence > longest)
         return mla_fail(f->context, MLA_ERROR_ARGUMENT, "train.sequence: %lld is longer than the %lld positions of %s",
                         (long long)recipe->train.sequence, (long long)longest, f->path);
@@ -86,13 +82,7 @@ static mla_status take_model(mla_finetune *f, mla_recipe *recipe) {
     const mla_model_config wanted = recipe->model, *base = mla_checkpoint_config(f->checkpoint);
     const char *labels = mla_checkpoint_labels(f->checkpoint);
     recipe->model = *base;
-    if (f->new_head) {
-        recipe->model.head = wanted.head;
-        recipe->model.num_labels = wanted.num_labels;
-        recipe->model.problem_type = wanted.problem_type;
-        recipe->model.pooling = wanted.pooling;
-        recipe->model.classifier_dropout = wanted.classifier_dropout;
-    }
+    if (f->new_head) mla_model_config_take_head(&recipe->model, &wanted);
     if (f->new_head || !labels) return MLA_OK;
     if (mla_checkpoint_thresholds(f->checkpoint))
         mla_warn(f->context,
@@ -189,7 +179,8 @@ mla_status mla_finetune_read(mla_finetune *f, mla_checkpoint *checkpoint, mla_de
                         "%s: is no adapter, as the recipe of the run says: start a new run "
                         "with --out instead",
                         mla_checkpoint_path(checkpoint));
-    mla_status status = mla_checkpoint_read_params(f->checkpoint, model->params);
+    mla_status status = mla_adapters_have_head(model) ? mla_checkpoint_read_backbone(f->checkpoint, model->params)
+                                                      : mla_checkpoint_read_params(f->checkpoint, model->params);
     if (!status)
         status = mla_base_check(f->context, mla_checkpoint_path(checkpoint), mla_checkpoint_base(checkpoint), model);
     if (!status) status = mla_adapters_each(model, read_tensor, checkpoint);

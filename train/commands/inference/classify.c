@@ -297,8 +297,8 @@ static void print_stats(job *j) {
 /* ---- running ---- */
 
 static mla_status open_classifier(job *j) {
-    const char *path = mla_checkpoint_path(j->loaded.checkpoint), *recipe = mla_checkpoint_recipe(j->loaded.checkpoint);
-    const char *names = mla_checkpoint_labels(j->loaded.checkpoint);
+    const char *path = mla_loaded_path(&j->loaded), *recipe = mla_loaded_recipe(&j->loaded);
+    const char *names = mla_loaded_labels(&j->loaded);
     const mla_decoder *model = j->loaded.model;
     mla_status status = recipe ? mla_recipe_parse_json(j->context, path, recipe, &j->recipe)
                                : mla_recipe_default(j->context, &j->recipe);
@@ -321,8 +321,7 @@ static mla_status open_classifier(job *j) {
 
 /* Says so on the standard error, for the labels are not those of the highest probability. */
 static mla_status read_thresholds(job *j) {
-    const char *path = mla_checkpoint_path(j->loaded.checkpoint),
-               *json = mla_checkpoint_thresholds(j->loaded.checkpoint);
+    const char *path = mla_loaded_path(&j->loaded), *json = mla_loaded_thresholds(&j->loaded);
     if (!json) return MLA_OK;
     const mla_status status = mla_thresholds_parse(j->context, path, json, &j->names,
                                                    mla_classification_labels(&j->loaded.model->config), &j->thresholds);

@@ -185,7 +185,7 @@ static mla_status pack(const mla_call *call, const mla_recipe *recipe, material 
 /* A model that was imported has no recipe. */
 static mla_dtype choose_precision(mla_context *context, const mla_loaded *l, eval_precision wanted,
                                   const mla_recipe *recipe) {
-    if (wanted == ALWAYS_F32 || (wanted == AS_TRAINED && !mla_checkpoint_recipe(l->checkpoint))) return MLA_F32;
+    if (wanted == ALWAYS_F32 || (wanted == AS_TRAINED && !mla_loaded_recipe(l))) return MLA_F32;
     return mla_precision_choose(context, wanted == ALWAYS_BF16 ? MLA_PRECISION_BF16 : recipe->train.precision);
 }
 
@@ -302,8 +302,8 @@ static mla_status evaluate_mix(const mla_call *call, const mla_loaded *l, const 
 
 /* The recipe of the checkpoint; defaults where it has none. */
 static mla_status read_recipe(mla_context *context, const mla_loaded *l, mla_recipe *recipe) {
-    const char *json = mla_checkpoint_recipe(l->checkpoint);
-    return json ? mla_recipe_parse_json(context, mla_checkpoint_path(l->checkpoint), json, recipe)
+    const char *json = mla_loaded_recipe(l);
+    return json ? mla_recipe_parse_json(context, mla_loaded_path(l), json, recipe)
                 : mla_recipe_default(context, recipe);
 }
 

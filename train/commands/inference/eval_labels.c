@@ -31,15 +31,12 @@ typedef struct {
 /* ---- what is evaluated on ---- */
 
 static mla_status read_names(job *j) {
-    const mla_checkpoint *c = j->loaded->checkpoint;
-    const char *json = mla_checkpoint_labels(c);
-    if (!json)
-        return mla_fail(j->call->context, MLA_ERROR_FORMAT, "%s: does not name its labels", mla_checkpoint_path(c));
-    mla_status status = mla_label_set_parse(j->call->context, mla_checkpoint_path(c), json, &j->names);
+    const char *json = mla_loaded_labels(j->loaded), *path = mla_loaded_path(j->loaded);
+    if (!json) return mla_fail(j->call->context, MLA_ERROR_FORMAT, "%s: does not name its labels", path);
+    mla_status status = mla_label_set_parse(j->call->context, path, json, &j->names);
     if (!status && j->names.count != j->loaded->model->config.num_labels)
-        status = mla_fail(j->call->context, MLA_ERROR_FORMAT, "%s: names %lld labels, but its head has %lld",
-                          mla_checkpoint_path(c), (long long)j->names.count,
-                          (long long)j->loaded->model->config.num_labels);
+        status = mla_fail(j->call->context, MLA_ERROR_FORMAT, "%s: names %lld labels, but its head has %lld", path,
+                          (long long)j->names.count, (long long)j->loaded->model->config.num_labels);
     return status;
 }
 
@@ -71,9 +68,9 @@ static mla_status open_tokens(job *j) {
     const char *names = status ? NULL : mla_token_file_label_names(j->file);
     if (status) return status;
     j->stream = *mla_token_file_stream(j->file, MLA_HELD_OUT);
-    if (names && !strcmp(names, mla_checkpoint_labels(j->loaded->checkpoint))) return MLA_OK;
+    if (names && !strcmp(names, mla_loaded_labels(j->loaded))) return MLA_OK;
     return mla_fail(j->call->context, MLA_ERROR_ARGUMENT, "%s: has %s labels, not those of %s", j->options->tokens,
-                    names ? "other" : "no", mla_checkpoint_path(j->loaded->checkpoint));
+                    names ? "other" : "no", mla_loaded_path(j->loaded));
 }
 
 /* ---- measuring ---- */
@@ -196,9 +193,9 @@ static mla_status decide(job *j) {
 /* ---- the result ---- */
 
 static mla_status read_thresholds(job *j) {
-    const mla_checkpoint *c = j->loaded->checkpoint;
-    if (!mla_checkpoint_thresholds(c)) return MLA_OK;
-    return mla_thresholds_parse(j->call->context, mla_checkpoint_path(c), mla_checkpoint_thresholds(c), &j->names,
+    const char *json = mla_loaded_thresholds(j->loaded);
+    if (!json) return MLA_OK;
+    return mla_thresholds_parse(j->call->context, mla_loaded_path(j->loaded), json, &j->names,
                                 mla_classification_labels(&j->loaded->model->config), &j->thresholds);
 }
 
