@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const mla_cache_precisions[] = {[MLA_F32] = "f32", [MLA_BF16] = "bf16", NULL};
+
 struct mla_kv_cache {
     int64_t layers;
     void *rows;

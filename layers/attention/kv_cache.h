@@ -20,6 +20,9 @@ struct mla_layer_cache {
     float *weight;         /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
 };
 
+/* The words for its types, as options of commands have them: the index is the type. Ends with NULL. */
+extern const char *const mla_cache_precisions[];
+
 typedef struct mla_kv_cache mla_kv_cache;
 
 /* Sequences that are decoded at a time. */

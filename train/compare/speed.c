@@ -36,15 +36,15 @@ static json_t *skipped(int64_t needed, int64_t available) {
 }
 
 static mla_status measure_context(mla_comparison *c, int64_t context, json_t *entry) {
-    const mla_model_config *pointers[MLA_MOST_ARMS];
+    mla_decode_case cases[MLA_MOST_ARMS];
     mla_decode_speed speeds[MLA_MOST_ARMS];
     mla_model_config *configs = mla_alloc(c->context, c->arms.count, sizeof *configs, "the arms' models");
     if (!configs) return MLA_ERROR_MEMORY;
     for (int i = 0; i < c->arms.count; i++) {
         configs[i] = config_of(c, i, context);
-        pointers[i] = &configs[i];
+        cases[i] = (mla_decode_case){&configs[i], 1, MLA_F32};
     }
-    const mla_status status = mla_measure_decode(c->context, c->arms.count, pointers, context, speeds);
+    const mla_status status = mla_measure_decode(c->context, c->arms.count, cases, context, speeds);
     json_t *by_name = json_object();
     for (int i = 0; i < c->arms.count && !status; i++)
         json_object_set_new(by_name, c->arms.of[i].name, json_real(speeds[i].tokens_per_second));

@@ -21,8 +21,6 @@ typedef struct {
     bool greedy, no_cache, expanded, json;
 } options;
 
-static const char *const cache_precisions[] = {[MLA_F32] = "f32", [MLA_BF16] = "bf16", NULL};
-
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     MLA_LOAD_FIELDS(AT(load)),
@@ -46,7 +44,7 @@ static const mla_field fields[] = {
      .help = "draw from the fewest with this share of the probability"},
     {"seed", MLA_FIELD_INT, AT(seed), 0, 0, INT32_MAX, .help = "another seed, another text"},
     {"greedy", MLA_FIELD_BOOL, AT(greedy), .help = "always the most probable token, as --temperature 0"},
-    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = cache_precisions,
+    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = mla_cache_precisions,
      .help = "of what is cached of earlier tokens; bf16 takes half of the memory, and rounds it to 8 bits"},
     {"no-cache", MLA_FIELD_BOOL, AT(no_cache),
      .help = "for checks: run the whole text through the model for each token"},

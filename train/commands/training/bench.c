@@ -20,7 +20,8 @@
 
 typedef struct {
     mla_list set;
-    int64_t steps, context;
+    int64_t steps, context, batch;
+    mla_dtype cache_precision;
     bool json, interactive;
 } options;
 
@@ -29,6 +30,9 @@ static const mla_field fields[] = {
     {"set", MLA_FIELD_LIST, AT(set), .help = "section.key=value instead of the recipe's; may be repeated"},
     {"steps", MLA_FIELD_INT, AT(steps), 5, 1, 10000, .help = "steps to measure, after one that is not counted"},
     {"context", MLA_FIELD_INT, AT(context), 8192, 1, 1 << 24, .help = "decode: positions in the cache"},
+    {"batch", MLA_FIELD_INT, AT(batch), 1, 1, MLA_MOST_SEQUENCES, .help = "decode: sequences at a time"},
+    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = mla_cache_precisions,
+     .help = "decode: of what is cached"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
     {"interactive", MLA_FIELD_BOOL, AT(interactive), .help = "one step for each line \"step\" on standard input"},
 };
@@ -278,7 +282,32 @@ static mla_status bench_step(const mla_call *call, bench *b) {
     return status;
 }
 
-/* The recipe's model, and multi-head attention of the same heads and width, after one context. */
+/* ---- decoding ---- */
+
+static void print_decode(FILE *out, const char *name, const mla_decode_case *of, int64_t context,
+                         const mla_decode_speed *speed) {
+    fprintf(out, "%-12s %6lld %10lld %14.2f %12.1f\n", name, (long long)of->batch, (long long)context,
+            speed->tokens_per_second, (double)speed->cache_bytes / (1 << 20));
+}
+
+static void print_ratio(FILE *out, const char *name, const mla_decode_speed *a, const mla_decode_speed *b) {
+    fprintf(out, "%-30s %14.2f %12.3f\n", name, a->tokens_per_second / b->tokens_per_second,
+            (double)a->cache_bytes / (double)b->cache_bytes);
+}
+
+/* This model, multi-head attention of the same heads and width, and, of a batch, this model with one sequence. */
+enum { OWN, MULTI_HEAD, ALONE, DECODE_CASES };
+
+static void print_decode_speeds(FILE *out, const mla_decode_case *cases, int64_t context,
+                                const mla_decode_speed *speed) {
+    static const char *const names[] = {"this model", "multi-head", "this model"};
+    const int count = cases[OWN].batch > 1 ? DECODE_CASES : ALONE;
+    fprintf(out, "%-12s %6s %10s %14s %12s\n", "attention", "batch", "context", "tokens/s", "cache MiB");
+    for (int i = 0; i < count; i++) print_decode(out, names[i], &cases[i], context, &speed[i]);
+    print_ratio(out, "ratio to multi-head", &speed[OWN], &speed[MULTI_HEAD]);
+    if (count > ALONE) print_ratio(out, "ratio to one at a time", &speed[OWN], &speed[ALONE]);
+}
+
 static mla_status bench_decode(const mla_call *call, bench *b) {
     const options *o = call->options;
     mla_model_config own = b->recipe.model, multi_head;
@@ -289,19 +318,15 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
     multi_head.num_key_value_heads = multi_head.head_dim = 0;
     mla_status status = mla_model_config_check(call->context, "", &own);
     if (!status) status = mla_model_config_check(call->context, "", &multi_head);
-    mla_decode_speed speed[2];
-    const mla_model_config *const configs[] = {&own, &multi_head};
-    if (!status) status = mla_measure_decode(call->context, 2, configs, o->context, speed);
-    if (status) return status;
-    static const char *const names[] = {"this model", "multi-head"};
-    fprintf(call->out, "%-12s %12s %14s %12s\n", "attention", "context", "tokens/s", "cache MiB");
-    for (int i = 0; i < 2; i++)
-        fprintf(call->out, "%-12s %12lld %14.2f %12.1f\n", names[i], (long long)o->context, speed[i].tokens_per_second,
-                (double)speed[i].cache_bytes / (1 << 20));
-    fprintf(call->out, "%-12s %12s %14.2f %12.3f\n", "ratio", "",
-            speed[0].tokens_per_second / speed[1].tokens_per_second,
-            (double)speed[0].cache_bytes / (double)speed[1].cache_bytes);
-    return MLA_OK;
+
+    mla_decode_speed speed[DECODE_CASES];
+    const mla_decode_case cases[] = {[OWN] = {&own, o->batch, o->cache_precision},
+                                     [MULTI_HEAD] = {&multi_head, o->batch, o->cache_precision},
+                                     [ALONE] = {&own, 1, o->cache_precision}};
+    const int count = o->batch > 1 ? DECODE_CASES : ALONE;
+    if (!status) status = mla_measure_decode(call->context, count, cases, o->context, speed);
+    if (!status) print_decode_speeds(call->out, cases, o->context, speed);
+    return status;
 }
 
 static mla_status bench_run(const mla_call *call) {
@@ -312,6 +337,10 @@ static mla_status bench_run(const mla_call *call) {
     if (!decodes && strcmp(what, "step") && strcmp(what, "block"))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode",
                         what);
+    if (!decodes && (o->batch > 1 || o->cache_precision != MLA_F32))
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--batch and --cache-precision are for bench decode; a step takes --set train.batch=%lld",
+                        (long long)o->batch);
     mla_recipe recipe;
     mla_status status = mla_recipe_load(call->context, &recipe, call->operands->items[1],
                                         (const char *const *)o->set.items, o->set.count);
@@ -330,7 +359,8 @@ const mla_command mla_command_bench = {
     .min_operands = 2,
     .max_operands = 2,
     .example = "  mla bench step decoder-d512x8 --set train.precision=bf16\n"
-               "  mla bench decode decoder-d512x8 --context 32768\n",
+               "  mla bench decode decoder-d512x8 --context 32768\n"
+               "  mla bench decode decoder-d512x8 --context 1024 --batch 8\n",
     .options = &table,
     .run = bench_run,
 };
