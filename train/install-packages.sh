@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(build-essential cmake ninja-build pkg-config libdnnl-dev libopenmpi-dev openmpi-bin libhdf5-dev
           libcmocka-dev libjansson-dev libyaml-dev libpcre2-dev libutf8proc-dev libxxhash-dev zlib1g-dev libzstd-dev
-          liblzma-dev libbz2-dev libcairo2-dev gnuplot-nox xz-utils zstd bzip2 "$@")
+          liblzma-dev libbz2-dev libcairo2-dev libprotobuf-c-dev protobuf-c-compiler gnuplot-nox xz-utils zstd bzip2 "$@")
 
 missing=()
 for package in "${packages[@]}"; do

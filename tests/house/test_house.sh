@@ -40,6 +40,7 @@ only_in data/formats/h5_internal.h hdf5.h
 only_in autograd/schema/yaml.c 'yaml.h>' # libyaml's; our own is between quotes
 only_in train/distributed/comm.c mpi.h
 only_in train/draw/canvas.c 'cairo[a-z-]*.h'
+only_in train/log/event_file.c '(protobuf-c|event\.pb-c)\.h'
 for header in zlib zstd lzma bzlib; do only_in data/text/unpack.c "$header.h"; done
 
 # One reader of JSON, autograd/json: jansson's own refuses what Python's reads.

@@ -22,8 +22,10 @@ static mla_metrics line_of(int64_t step) {
                          .held_out_loss = step % 2 ? NAN : 0.1 + 0.2,
                          .accuracy = step % 4 ? NAN : 0.875,
                          .macro_f1 = step % 4 ? NAN : 0.75,
+                         .statistics = {.count = 1, .of = {{.name = "balance", .sum = 3 * (double)step, .parts = 3}}},
                          .lr = 1e-3,
                          .grad_norm = 0.5,
+                         .wall_time = step == 3 ? NAN : 1700000000.125,
                          .seconds = 0.25,
                          .waited = NAN,
                          .paused = step % 2 ? 0.125 : NAN,
@@ -81,6 +83,11 @@ static void reads_what_it_wrote(void **state) {
         if (!isnan(expected.divergence)) assert_true(lines[i].divergence == expected.divergence);
         assert_int_equal(isnan(lines[i].paused), isnan(expected.paused));
         assert_true(isnan(expected.paused) || lines[i].paused == expected.paused);
+        assert_int_equal(isnan(lines[i].wall_time), isnan(expected.wall_time));
+        assert_true(isnan(expected.wall_time) || lines[i].wall_time == expected.wall_time);
+        assert_int_equal(lines[i].statistics.count, 1);
+        assert_string_equal(lines[i].statistics.of[0].name, "balance");
+        assert_true(lines[i].statistics.of[0].sum / (double)lines[i].statistics.of[0].parts == (double)(i + 1));
         assert_true(lines[i].share_of_peak == 0.5 && lines[i].lr == 1e-3 && lines[i].grad_norm == 0.5);
     }
     free(lines);
@@ -117,6 +124,27 @@ static void garbage_ends_what_is_kept(void **state) {
     free(good);
 }
 
+/* More statistics than a step has are refused, not cut off the log. */
+static void too_many_statistics_are_refused(void **state) {
+    mla_context *context = *state;
+    mla_metrics_log *log;
+    mla_metrics *lines;
+    int64_t count;
+    write_steps(context, 0, 1);
+    append_text("{\"step\": 2, \"statistics\": {\"s0\": 0");
+    for (int i = 1; i <= MLA_MOST_STATISTICS; i++) {
+        char more[32];
+        snprintf(more, sizeof more, ", \"s%d\": %d", i, i);
+        append_text(more);
+    }
+    append_text("}}\n");
+    char *before = strdup(file_text());
+    check_error(context, mla_metrics_read(context, path, &lines, &count), MLA_ERROR_FORMAT, "17 statistics");
+    check_error(context, mla_metrics_open(context, &log, path, 2), MLA_ERROR_FORMAT, "17 statistics");
+    assert_string_equal(file_text(), before);
+    free(before);
+}
+
 static void a_torn_last_line_is_left_out(void **state) {
     mla_context *context = *state;
     mla_metrics *lines;
@@ -141,7 +169,7 @@ static void not_finite_is_null(void **state) {
     check_ok(context, mla_metrics_open(context, &log, path, 0));
     check_ok(context, mla_metrics_write(log, &skipped));
     mla_metrics_close(log);
-    assert_non_null(strstr(file_text(), "\"loss\": null, \"lr\""));
+    assert_non_null(strstr(file_text(), "\"loss\": null, \"statistics\""));
     check_ok(context, mla_metrics_read(context, path, &lines, &count));
     assert_true(isnan(lines[0].loss) && isnan(lines[0].grad_norm) && lines[0].skipped);
     free(lines);
@@ -228,10 +256,14 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_what_it_wrote),       cmocka_unit_test(resuming_gives_the_unbroken_file),
-        cmocka_unit_test(garbage_ends_what_is_kept), cmocka_unit_test(a_torn_last_line_is_left_out),
-        cmocka_unit_test(not_finite_is_null),        cmocka_unit_test(a_full_disk_leaves_whole_lines),
-        cmocka_unit_test(numbers_are_short),         cmocka_unit_test(progress_prints_plain_lines)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_what_it_wrote),
+                                       cmocka_unit_test(resuming_gives_the_unbroken_file),
+                                       cmocka_unit_test(garbage_ends_what_is_kept),
+                                       cmocka_unit_test(too_many_statistics_are_refused),
+                                       cmocka_unit_test(a_torn_last_line_is_left_out),
+                                       cmocka_unit_test(not_finite_is_null),
+                                       cmocka_unit_test(a_full_disk_leaves_whole_lines),
+                                       cmocka_unit_test(numbers_are_short),
+                                       cmocka_unit_test(progress_prints_plain_lines)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -55,6 +55,32 @@ check 2 "is a comparison, which is reported by itself" "$mla" report found run -
 echo '{"arms": []}' >found/comparison.json
 check 1 'found/comparison.json has no "arms"' "$mla" report found --out no.html
 
+# ---- for TensorBoard: an event a step, for runs of before too; a folder stands for the runs below it
+events() { cat "$@" | grep -ao 'train/loss' | wc -l; }
+check 0 "events/run/events.out.tfevents.mla" "$mla" report run '<b>&other' --tensorboard events
+[ "$(events events/run/*)" -eq 3 ] && [ "$(events events/*/*)" -eq 6 ] || fail "not an event a step: $(events events/*/*)"
+grep -aq 'eval/loss' events/run/* && grep -aq 'intermediate_size: 16' events/run/* || fail "no held-out loss, or no recipe"
+[ "$(sort <<<"$printed")" = "$(ls -d events/*/*)" ] || fail "not the files are printed: $printed"
+cp -r events before && sed -i 's/"wall_time": [0-9.]*, //' run/metrics.jsonl
+check 0 "page.html" "$mla" report run --tensorboard events --out page.html
+[ "$(ls events/run)" = events.out.tfevents.mla ] && [ "$(events events/run/*)" -eq 3 ] || fail "the events are not replaced"
+cmp -s {before,events}/run/events.out.tfevents.mla && fail "an old log has times of its own"
+mkdir -p runs/arm && cp -r run runs/arm/one && cp -r run runs/two && mkdir runs/three && : >runs/three/metrics.jsonl
+check 0 "left out $PWD/runs/three/metrics.jsonl: it holds no step yet" "$mla" report runs --tensorboard below
+[ "$(cd below && find . -type f | sort | xargs)" = "./runs/arm/one/events.out.tfevents.mla ./runs/two/events.out.tfevents.mla" ] ||
+    fail "the runs below a folder: $(find below -type f)"
+check 2 "another run has this name" "$mla" report run runs/../run --tensorboard twice
+check 2 "there is no run in it" "$mla" report found --tensorboard none
+check 1 "nowhere" "$mla" report nowhere --tensorboard none
+check 1 "Not a directory" "$mla" report run --tensorboard text.txt
+
+# ---- the same while a run trains; cut and gone on where it resumes
+"$mla" train quickstart "${sets[@]}" --set train.tensorboard=true --set checkpoint.every=2 --out live >/dev/null 2>&1 || fail "no events"
+[ "$(events live/*.mla)" -eq 3 ] || fail "not an event a step while it trains"
+rm live/step-00000003.h5 # as if it had been killed after its last step
+"$mla" train --resume live --set train.steps=4 >/dev/null 2>&1 || fail "resuming with events"
+[ "$(ls live/*.mla | wc -l)" -eq 2 ] && [ "$(events live/*.mla)" -eq 4 ] || fail "a step is there twice, or missing: $(ls live)"
+
 # ---- what cannot be reported leaves nothing behind
 check 2 "a report is FILE.html" "$mla" report run --out page.pdf
 check 1 "nowhere/metrics.jsonl" "$mla" report nowhere --out no.html
@@ -62,6 +88,8 @@ mkdir empty && : >empty/metrics.jsonl
 check 1 "holds no step yet" "$mla" report run empty --out no.html
 cp -r run damaged && sed -i '1s/.*/{"step": "x"}/' damaged/metrics.jsonl
 check 1 "damaged/metrics.jsonl" "$mla" report damaged --out no.html
+check 1 "damaged/metrics.jsonl" "$mla" report damaged --tensorboard none
+[ -z "$(find none -type f 2>/dev/null)" ] || fail "events of a damaged log"
 check 1 "no-such-folder" "$mla" report run --out no-such-folder/page.html
 PATH=/nowhere check 1 "gnuplot-nox" "$mla" report run --out no.html
 [ -e no.html ] && fail "a page was half written"

@@ -43,6 +43,59 @@ static mla_part_losses parts_of(const json_t *losses) {
     return parts;
 }
 
+/* Names that were read, each once; the context keeps them. */
+typedef struct {
+    char **names;
+    int64_t count, capacity;
+} name_list;
+
+static void destroy_names(void *attached) {
+    name_list *list = attached;
+    for (int64_t i = 0; i < list->count; i++) free(list->names[i]);
+    free(list->names);
+    free(list);
+}
+
+static name_list *names_of(mla_context *context) {
+    name_list *list = mla_context_attached(context, destroy_names);
+    if (list) return list;
+    list = mla_alloc(context, 1, sizeof *list, "the names of statistics");
+    if (!list || !mla_context_attach(context, list, destroy_names)) return list;
+    free(list);
+    return NULL;
+}
+
+/* NULL without memory. */
+static const char *kept_name(mla_context *context, const char *name) {
+    name_list *list = names_of(context);
+    for (int64_t i = 0; list && i < list->count; i++)
+        if (!strcmp(list->names[i], name)) return list->names[i];
+    if (!list || mla_grow(context, &list->names, &list->capacity, list->count + 1, sizeof *list->names,
+                          "the names of statistics"))
+        return NULL;
+    char *copy = strdup(name);
+    if (copy) list->names[list->count++] = copy;
+    return copy;
+}
+
+/* Those that are no numbers were not finite. Errors stay in the context. */
+static mla_statistics read_statistics(mla_context *context, json_t *means) {
+    mla_statistics out = {0};
+    const char *name;
+    json_t *mean;
+    if (json_object_size(means) > MLA_MOST_STATISTICS)
+        mla_fail(context, MLA_ERROR_FORMAT, "a step with %zu statistics; at most %d are written",
+                 json_object_size(means), MLA_MOST_STATISTICS);
+    json_object_foreach(means, name, mean) {
+        const char *kept = out.count < MLA_MOST_STATISTICS ? kept_name(context, name) : NULL;
+        if (!kept) break;
+        out.of[out.count].name = kept;
+        out.of[out.count].sum = json_is_number(mean) ? json_number_value(mean) : NAN;
+        out.of[out.count++].parts = 1;
+    }
+    return out;
+}
+
 static bool parse_line(mla_context *context, const char *line, int64_t length, mla_metrics *out) {
     json_t *json;
     if (mla_json_read(context, "", line, length, MLA_JSON_QUIET, &json)) mla_clear_error(context); /* the caller says */
@@ -58,6 +111,7 @@ static bool parse_line(mla_context *context, const char *line, int64_t length, m
                          .lr = number_of(json, "lr"),
                          .grad_norm = number_of(json, "grad_norm"),
                          .skipped = json_is_true(json_object_get(json, "skipped")),
+                         .wall_time = number_of(time, "wall_time"),
                          .seconds = number_of(time, "seconds"),
                          .waited = number_of(time, "waited"),
                          .paused = number_of(time, "paused"),
@@ -65,6 +119,7 @@ static bool parse_line(mla_context *context, const char *line, int64_t length, m
                          .tokens_per_second = number_of(time, "tokens_per_second"),
                          .share_of_peak = number_of(time, "share_of_peak"),
                          .memory = whole_of(time, "memory")};
+    out->statistics = read_statistics(context, json_object_get(json, "statistics"));
     json_decref(json);
     return out->step > 0;
 }
@@ -113,16 +168,18 @@ static const char *held_out_text(const mla_metrics *m, size_t size, char *out) {
 static int format_line(const mla_metrics *m, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
     char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[(MLA_MOST_PARTS + 3) * WIDTH],
-        accuracy[2 * WIDTH], macro_f1[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH], written[2 * WIDTH];
+        accuracy[2 * WIDTH], macro_f1[2 * WIDTH], wall[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH],
+        written[2 * WIDTH];
     return snprintf(
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
-        "\"time\": {\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+        "\"time\": {%s\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
         optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
         held_out_text(m, sizeof held_out, held_out), optional_text("accuracy", m->accuracy, accuracy),
         optional_text("macro_f1", m->macro_f1, macro_f1), number_text(m->lr, WIDTH, lr),
-        number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false", number_text(m->seconds, WIDTH, seconds),
+        number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
+        optional_text("wall_time", m->wall_time, wall), number_text(m->seconds, WIDTH, seconds),
         optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
         optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),
         number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
@@ -165,7 +222,7 @@ static int64_t kept_length(mla_context *context, const char *text, int64_t lengt
 
 mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const char *path, int64_t step) {
     char *text = NULL;
-    int64_t length = 0;
+    int64_t length = 0, kept = 0;
     mla_metrics_log *log = *out = mla_alloc(context, 1, sizeof *log, "the metrics");
     if (!log) return MLA_ERROR_MEMORY;
     mla_status status = MLA_OK;
@@ -173,8 +230,9 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
     if (!log->path) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
     else if (log->descriptor < 0) status = metrics_failed(context, "open", path);
     else status = read_all(context, path, log->descriptor, &text, &length);
-    if (!status && ftruncate(log->descriptor, kept_length(context, text, length, step)))
-        status = metrics_failed(context, "cut", path);
+    if (!status) kept = kept_length(context, text, length, step);
+    if (!status) status = mla_error_status(context);
+    if (!status && ftruncate(log->descriptor, kept)) status = metrics_failed(context, "cut", path);
     free(text);
     if (!status) return MLA_OK;
     mla_metrics_close(log);
@@ -183,7 +241,7 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
 }
 
 mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
-    char line[2048];
+    char line[(3 * MLA_MOST_STATISTICS + MLA_MOST_PARTS + 32) * WIDTH];
     const int length = format_line(metrics, sizeof line, line);
     const off_t before = lseek(log->descriptor, 0, SEEK_END);
     const ssize_t written = write(log->descriptor, line, (size_t)length);
@@ -214,6 +272,7 @@ static mla_status parse_all(mla_context *context, const char *path, const char *
         if (!status && !parse_line(context, text + at, size, &(*out)[*count]))
             status = mla_fail(context, MLA_ERROR_FORMAT, "%s: line %lld is not a step of a run", path,
                               (long long)*count + 1);
+        if (!status) status = mla_error_status(context);
         *count += !status;
     }
     return status;

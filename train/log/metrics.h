@@ -22,14 +22,16 @@ typedef struct {
     double held_out_loss; /* NaN: not evaluated after this step (absent in the file); of a mix: the mean by weight */
     mla_part_losses parts;
     double accuracy, macro_f1; /* of a head that labels, on held-out texts; NaN: not evaluated (absent) */
-    mla_statistics statistics; /* of layers that have some, as means by name; not read back */
+    mla_statistics statistics; /* of layers that have some, as means by name; names that were read live as long as the
+                                * context */
     double lr, grad_norm;
     bool skipped; /* loss or gradient were not finite: nothing was changed */
     /* dependent on time and machine */
-    double seconds; /* of this step */
-    double waited;  /* of these, for other ranks; NaN: there are none (absent in the file) */
-    double paused;  /* since the last line, for saves; NaN: there were none (absent in the file) */
-    double written; /* how long it took to write the checkpoint that was done since the last line; NaN: none was */
+    double wall_time; /* when it was done, as mla_wall_time; NaN: a log of before it was noted (absent in the file) */
+    double seconds;   /* of this step */
+    double waited;    /* of these, for other ranks; NaN: there are none (absent in the file) */
+    double paused;    /* since the last line, for saves; NaN: there were none (absent in the file) */
+    double written;   /* how long it took to write the checkpoint that was done since the last line; NaN: none was */
     double tokens_per_second;
     double share_of_peak; /* of the processor's arithmetic, 0 to 1; NaN: not known */
     int64_t memory;       /* bytes, at most so far */

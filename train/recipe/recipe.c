@@ -119,6 +119,7 @@ static const mla_field train_fields[] = {
     {"eval_every", MLA_FIELD_INT, AT(eval_every), 100, 0, 1e12, .help = "steps between evaluations; 0: at the end"},
     {"eval_batches", MLA_FIELD_INT, AT(eval_batches), 16, 1, 1e9, .help = "held-out batches per evaluation"},
     {"log_every", MLA_FIELD_INT, AT(log_every), 10, 1, 1e9, .help = "steps between lines where there is no terminal"},
+    {"tensorboard", MLA_FIELD_BOOL, AT(tensorboard), .help = "write what TensorBoard reads into the run folder, too"},
     {"comm_timeout", MLA_FIELD_FLOAT, AT(comm_timeout), 60, 0.5, 86400,
      .help = "several ranks: seconds without a sign of life until one counts as lost"},
     {"reduce", MLA_FIELD_ENUM, AT(reduce), .names = reduces,

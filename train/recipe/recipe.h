@@ -89,6 +89,7 @@ typedef struct {
     mla_recipe_recompute recompute;
     int64_t eval_every, eval_batches; /* in steps; 0: only at the end */
     int64_t log_every;
+    bool tensorboard;    /* event files beside the log */
     double comm_timeout; /* seconds */
     mla_recipe_reduce reduce;
     bool overlap;         /* of the exchange of gradients with the backward pass */

@@ -6,6 +6,7 @@
 #include "optim/schedule.h"
 #include "train/checkpoint/run_folder.h"
 #include "train/distributed/team.h"
+#include "train/log/tensorboard.h"
 #include "train/run/finetune.h"
 #include "train/run/held_out.h"
 #include "train/run/machine.h"
@@ -33,8 +34,9 @@ typedef struct {
     int64_t rows;   /* samples of its microbatches, the last one may have fewer */
     mla_tape *tape;
     mla_metrics_log *log;
-    mla_saver *saver;       /* rank 0's */
-    double paused, written; /* by saves since the last line of the log; NaN: none */
+    mla_tensorboard *tensorboard; /* NULL: none */
+    mla_saver *saver;             /* rank 0's */
+    double paused, written;       /* by saves since the last line of the log; NaN: none */
     mla_run_state state;
     mla_run_plan plan;
     char *recipe_json;
@@ -198,7 +200,10 @@ static void on_saved(void *user, const mla_saved *saved) {
 }
 
 static mla_status open_log(trainer *t) {
-    const mla_status status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    mla_status status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    if (!status)
+        status = mla_tensorboard_open(t->context, t->recipe.train.tensorboard ? &t->tensorboard : NULL, t->options->out,
+                                      t->state.step);
     if (status) return status;
     return mla_saver_create(t->context, &t->saver,
                             &(mla_saver_options){.dir = t->options->out,
@@ -229,6 +234,7 @@ static mla_status set_up(trainer *t) {
 static void tear_down(trainer *t) {
     mla_saver_destroy(t->saver);
     mla_metrics_close(t->log);
+    mla_tensorboard_close(t->tensorboard);
     mla_tape_destroy(t->tape);
     mla_team_destroy(t->team);
     mla_decoder_destroy(t->model);
@@ -407,8 +413,10 @@ static mla_status log_step(trainer *t, mla_metrics *m) {
     mla_status status = mla_saver_poll(t->saver);
     m->paused = t->paused;
     m->written = t->written;
+    m->wall_time = mla_wall_time();
     t->paused = t->written = NAN;
     if (!status) status = mla_metrics_write(t->log, m);
+    if (!status) status = mla_tensorboard_write(t->tensorboard, m);
     if (!status && t->options->stepped) t->options->stepped(t->options->user, m);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "autograd/base/file.h"
 #include "train/commands/commands.h"
 #include "train/commands/pictures/subject.h"
+#include "train/log/tensorboard.h"
 #include "train/report/comparison_report.h"
 #include "train/report/html.h"
 #include "train/report/run_report.h"
@@ -10,13 +11,15 @@
 #include <unistd.h>
 
 typedef struct {
-    char *out, *title;
+    char *out, *title, *tensorboard;
 } options;
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"out", MLA_FIELD_STRING, AT(out), .help = "the page, FILE.html; default: report.html in the first DIR"},
     {"title", MLA_FIELD_STRING, AT(title), .help = "its title; default: the first DIR"},
+    {"tensorboard", MLA_FIELD_STRING, AT(tensorboard),
+     .help = "write what TensorBoard reads into this folder, one below it for each run; no page, but by --out"},
 };
 #undef AT
 static const mla_field_table table = {fields, sizeof fields / sizeof *fields, sizeof(options)};
@@ -76,7 +79,7 @@ static mla_status write_page(const mla_call *call, FILE *page) {
     return status;
 }
 
-static mla_status report_run(const mla_call *call) {
+static mla_status write_report(const mla_call *call) {
     const options *o = call->options;
     char path[4096], *bytes = NULL;
     size_t length = 0;
@@ -95,6 +98,21 @@ static mla_status report_run(const mla_call *call) {
     return status;
 }
 
+static mla_status write_events(const mla_call *call) {
+    const options *o = call->options;
+    mla_list paths = {0};
+    const mla_status status = mla_tensorboard_export(call->context, o->tensorboard, call->operands, &paths);
+    for (int64_t i = 0; i < paths.count; i++) fprintf(call->out, "%s\n", paths.items[i]);
+    mla_list_free(&paths);
+    return status;
+}
+
+static mla_status report_run(const mla_call *call) {
+    const options *o = call->options;
+    const mla_status status = o->tensorboard ? write_events(call) : MLA_OK;
+    return status || (o->tensorboard && !o->out) ? status : write_report(call);
+}
+
 const mla_command mla_command_report = {
     .name = "report",
     .summary = "Write a page of HTML about runs, or a comparison: curves, recipes, pictures of the model",
@@ -103,7 +121,8 @@ const mla_command mla_command_report = {
     .max_operands = 100,
     .example = "  mla report runs/quickstart --out quickstart.html\n"
                "  mla report runs/mla-small runs/mha-small --title \"MLA or MHA\" --out both.html\n"
-               "  mla report runs/compare\n",
+               "  mla report runs/compare\n"
+               "  mla report runs/quickstart --tensorboard events\n",
     .options = &table,
     .run = report_run,
 };
