@@ -194,6 +194,11 @@ const char *mla_json_text_of(const json_t *object, const char *key) {
     return text ? text : "";
 }
 
+double mla_json_number_of(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
 bool mla_json_is_on(const json_t *object, const char *key, bool otherwise) {
     const json_t *value = json_object_get(object, key);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;

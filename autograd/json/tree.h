@@ -31,8 +31,10 @@ mla_status mla_json_read(mla_context *context, const char *where, const char *by
 /* The same of text that ends with a NUL, without flags. */
 mla_status mla_json_parse(mla_context *context, const char *where, const char *text, struct json_t **out);
 
-/* A member of an object: its text, "" where it is none; whether it is on, `otherwise` where it is not given. */
+/* A member of an object: its text, "" where it is none; its number, NaN where it is none; whether it is on, `otherwise`
+ * where it is not given. */
 const char *mla_json_text_of(const struct json_t *object, const char *key);
+double mla_json_number_of(const struct json_t *object, const char *key);
 bool mla_json_is_on(const struct json_t *object, const char *key, bool otherwise);
 
 #endif

@@ -1,4 +1,5 @@
 #include "train/compare/table.h"
+#include "autograd/json/tree.h"
 #include "train/log/progress.h"
 
 #include <math.h>
@@ -6,16 +7,6 @@
 #include <string.h>
 
 enum { CELL = 32 };
-
-static double number_at(const json_t *json, const char *key) {
-    const json_t *value = json_object_get(json, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static const char *text_at(const json_t *json, const char *key) {
-    const char *text = json_string_value(json_object_get(json, key));
-    return text ? text : "";
-}
 
 /* A number by a printf format, or "-" where there is none. */
 __attribute__((format(printf, 2, 0))) static const char *cell(char out[CELL], const char *format, double value) {
@@ -31,7 +22,7 @@ static const json_t *first_arm(const json_t *summary) { return json_array_get(js
 /* "+0.0123 +- 0.0045", and nothing of the arm that the others are held against. */
 static const char *difference_text(const json_t *arm, const char *key, char out[2 * CELL]) {
     const json_t *d = json_object_get(json_object_get(arm, "differences"), key);
-    const double mean = number_at(d, "mean"), half = number_at(d, "half_width");
+    const double mean = mla_json_number_of(d, "mean"), half = mla_json_number_of(d, "half_width");
     if (!d) snprintf(out, 2 * CELL, "%s", "");
     else if (!isfinite(mean)) snprintf(out, 2 * CELL, "-");
     else if (!isfinite(half)) snprintf(out, 2 * CELL, "%+.4f (1 seed)", mean);
@@ -43,15 +34,17 @@ static void print_quality(FILE *out, const json_t *summary) {
     const json_t *arms = json_object_get(summary, "arms"), *arm;
     char difference[2 * CELL], a[CELL], b[CELL], c[CELL], d[CELL], e[CELL], f[CELL], g[CELL];
     size_t i;
-    snprintf(difference, sizeof difference, "minus %.20s (95 %%)", text_at(first_arm(summary), "name"));
+    snprintf(difference, sizeof difference, "minus %.20s (95 %%)", mla_json_text_of(first_arm(summary), "name"));
     fprintf(out, "%-16s %10s %9s %20s %11s %10s %9s %9s %8s\n", "arm", "lr", "held out", difference, "perplexity",
             "bits/byte", "copy", "again", "recall");
     json_array_foreach(arms, i, arm) fprintf(
-        out, "%-16s %10s %9s %20s %11s %10s %9s %9s %8s\n", text_at(arm, "name"),
-        cell(a, "%g", number_at(arm, "learning_rate")), cell(b, "%.4f", number_at(arm, "held_out_loss")),
-        difference_text(arm, "held_out_loss", difference), cell(c, "%.2f", number_at(arm, "perplexity")),
-        cell(d, "%.4f", number_at(arm, "bits_per_byte")), cell(e, "%.4f", number_at(arm, "copy_first")),
-        cell(f, "%.4f", number_at(arm, "copy_second")), cell(g, "%.1f %%", 100 * number_at(arm, "recall_accuracy")));
+        out, "%-16s %10s %9s %20s %11s %10s %9s %9s %8s\n", mla_json_text_of(arm, "name"),
+        cell(a, "%g", mla_json_number_of(arm, "learning_rate")),
+        cell(b, "%.4f", mla_json_number_of(arm, "held_out_loss")), difference_text(arm, "held_out_loss", difference),
+        cell(c, "%.2f", mla_json_number_of(arm, "perplexity")),
+        cell(d, "%.4f", mla_json_number_of(arm, "bits_per_byte")),
+        cell(e, "%.4f", mla_json_number_of(arm, "copy_first")), cell(f, "%.4f", mla_json_number_of(arm, "copy_second")),
+        cell(g, "%.1f %%", 100 * mla_json_number_of(arm, "recall_accuracy")));
 }
 
 /* ---- what they cost ---- */
@@ -82,13 +75,14 @@ static void print_costs(FILE *out, const json_t *summary) {
     print_cost_head(out, summary);
     json_array_foreach(arms, i, arm) {
         const json_t *time = json_object_get(arm, "time");
-        fprintf(out, "%-16s %10s %7.0f %13.0f %14s %14s %10s", text_at(arm, "name"),
-                count_cell(a, number_at(arm, "parameters"), mla_count_text), number_at(arm, "intermediate_size"),
-                number_at(arm, "cache_bytes_per_token"), cell(b, "%.2f", number_at(arm, "flops_per_token") / 1e6),
-                count_cell(c, number_at(time, "tokens_per_second"), mla_count_text),
-                count_cell(d, number_at(time, "peak_memory"), mla_bytes_text));
+        fprintf(out, "%-16s %10s %7.0f %13.0f %14s %14s %10s", mla_json_text_of(arm, "name"),
+                count_cell(a, mla_json_number_of(arm, "parameters"), mla_count_text),
+                mla_json_number_of(arm, "intermediate_size"), mla_json_number_of(arm, "cache_bytes_per_token"),
+                cell(b, "%.2f", mla_json_number_of(arm, "flops_per_token") / 1e6),
+                count_cell(c, mla_json_number_of(time, "tokens_per_second"), mla_count_text),
+                count_cell(d, mla_json_number_of(time, "peak_memory"), mla_bytes_text));
         json_array_foreach(json_object_get(time, "decoding"), k, entry)
-            fprintf(out, " %9s", cell(a, "%.1f", number_at(entry, "tokens_per_second")));
+            fprintf(out, " %9s", cell(a, "%.1f", mla_json_number_of(entry, "tokens_per_second")));
         fputc('\n', out);
     }
 }
@@ -99,11 +93,12 @@ static void print_notes(FILE *out, const json_t *summary) {
     const json_t *arms = json_object_get(summary, "arms"), *arm, *entry;
     const json_t *decoding = json_object_get(json_object_get(first_arm(summary), "time"), "decoding");
     size_t i;
-    json_array_foreach(arms, i, arm) if (json_is_true(json_object_get(arm, "at_edge"))) fprintf(
-        out, "%s: its best learning rate is at the edge of those swept; sweep further, --lr\n", text_at(arm, "name"));
+    json_array_foreach(arms, i, arm) if (json_is_true(json_object_get(arm, "at_edge")))
+        fprintf(out, "%s: its best learning rate is at the edge of those swept; sweep further, --lr\n",
+                mla_json_text_of(arm, "name"));
     json_array_foreach(decoding, i, entry) if (json_object_get(entry, "skipped"))
         fprintf(out, "decoding at %lld is left out: %s\n",
-                (long long)json_integer_value(json_object_get(entry, "context")), text_at(entry, "skipped"));
+                (long long)json_integer_value(json_object_get(entry, "context")), mla_json_text_of(entry, "skipped"));
 }
 
 void mla_table_print(FILE *out, const json_t *summary) {
@@ -111,7 +106,7 @@ void mla_table_print(FILE *out, const json_t *summary) {
     fprintf(out, "%lld seed%s, %lld steps of %lld x %lld tokens, matched by: %s\n\n", seeds, seeds == 1 ? "" : "s",
             (long long)json_integer_value(json_object_get(summary, "steps")),
             (long long)json_integer_value(json_object_get(summary, "batch")),
-            (long long)json_integer_value(json_object_get(summary, "sequence")), text_at(summary, "match"));
+            (long long)json_integer_value(json_object_get(summary, "sequence")), mla_json_text_of(summary, "match"));
     print_quality(out, summary);
     fputc('\n', out);
     print_costs(out, summary);
@@ -129,7 +124,7 @@ static double number_within(const json_t *json, const char *path) {
         json = json_object_get(json, key);
         path = dot + 1;
     }
-    return number_at(json, path);
+    return mla_json_number_of(json, path);
 }
 
 typedef struct {
@@ -166,13 +161,13 @@ static void write_csv(FILE *out, const json_t *summary) {
     json_array_foreach(json_object_get(json_object_get(first_arm(summary), "time"), "decoding"), k, entry)
         fprintf(out, ",decoding_at_%lld", (long long)json_integer_value(json_object_get(entry, "context")));
     json_array_foreach(arms, i, arm) {
-        fprintf(out, "\n%s", text_at(arm, "name"));
+        fprintf(out, "\n%s", mla_json_text_of(arm, "name"));
         for (int j = 0; j < COLUMNS; j++) {
             const double value = number_within(arm, columns[j].path);
             fprintf(out, isfinite(value) ? ",%.17g" : ",", value);
         }
         json_array_foreach(json_object_get(json_object_get(arm, "time"), "decoding"), k, entry) {
-            const double value = number_at(entry, "tokens_per_second");
+            const double value = mla_json_number_of(entry, "tokens_per_second");
             fprintf(out, isfinite(value) ? ",%.17g" : ",", value);
         }
     }

@@ -202,10 +202,9 @@ static mla_status read_printed(mla_context *context, const mla_trial *t, const c
     json_t *json = NULL;
     mla_trial_name(t, sizeof name, name);
     const mla_status status = mla_json_parse(context, name, text ? text : "", &json);
-    const json_t *held_out = json_object_get(json, "held_out_loss"), *bits = json_object_get(json, "bits_per_byte");
     out->step = json_integer_value(json_object_get(json, "step"));
-    out->held_out_loss = json_is_number(held_out) ? json_number_value(held_out) : NAN;
-    out->bits_per_byte = json_is_number(bits) ? json_number_value(bits) : NAN;
+    out->held_out_loss = mla_json_number_of(json, "held_out_loss");
+    out->bits_per_byte = mla_json_number_of(json, "bits_per_byte");
     out->peak_memory = json_integer_value(json_object_get(json, "peak_memory"));
     json_decref(json);
     if (status || isfinite(out->held_out_loss)) return status;

@@ -149,7 +149,7 @@ static mla_status attention_figures(const mla_picture_subject *s, const mla_pict
 enum { GRID_TOP = 120, GAP = 14, TITLE = 20, MOST_COLUMNS = 16, LABELS = 150 };
 
 static int64_t columns_of(const json_t *f) {
-    const int64_t maps = mla_figure_count(f, "maps"), heads = (int64_t)mla_figure_number(f, "heads_in_a_row");
+    const int64_t maps = mla_figure_count(f, "maps"), heads = (int64_t)mla_json_number_of(f, "heads_in_a_row");
     const int64_t columns = heads > 1 ? heads : maps;
     if (columns <= 8) return columns;
     return columns % 8 == 0 || columns > MOST_COLUMNS ? 8 : columns;
@@ -209,8 +209,8 @@ static void draw_grid(mla_canvas *canvas, const json_t *f) {
         const double x = 40 + (side + GAP) * (double)(i % columns);
         const double y = GRID_TOP + TITLE + (side + TITLE + GAP) * (double)(i / columns);
         mla_canvas_print(canvas, x, y - 5, &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = side},
-                         side < 100 ? "%.0f, %.0f" : "layer %.0f, head %.0f", mla_figure_number(map, "layer"),
-                         mla_figure_number(map, "head"));
+                         side < 100 ? "%.0f, %.0f" : "layer %.0f, head %.0f", mla_json_number_of(map, "layer"),
+                         mla_json_number_of(map, "head"));
         draw_map(canvas, map, (mla_rect){x, y, side, side});
     }
 }
@@ -224,13 +224,13 @@ static void draw_attention(mla_canvas *canvas, const json_t *f) {
         snprintf(text + strlen(text), sizeof text - strlen(text), i ? " %s" : "%s", token ? token : "");
     }
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000},
-                     "What tokens look at: %s", mla_figure_text(f, "model"));
+                     "What tokens look at: %s", mla_json_text_of(f, "model"));
     if (one)
         mla_canvas_print(
             canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
             "Layer %.0f, head %.0f. Each row is a token, and its columns are what it looks at; colours are the "
             "roots of the weights.",
-            mla_figure_number(first, "layer"), mla_figure_number(first, "head"));
+            mla_json_number_of(first, "layer"), mla_json_number_of(first, "head"));
     else
         mla_canvas_text(canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
                         "Rows of a map are tokens, columns what they look at; colours are the roots of the weights.");

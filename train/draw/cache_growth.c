@@ -55,7 +55,7 @@ static double cache_height(const json_t *f) {
 }
 
 static mla_ink ink_of(const json_t *line) {
-    const char *name = mla_figure_text(line, "name");
+    const char *name = mla_json_text_of(line, "name");
     return !strncmp(name, "MHA", 3)   ? MLA_INK_LARGE
            : !strncmp(name, "GQA", 3) ? MLA_INK_ORANGE
            : !strncmp(name, "MQA", 3) ? MLA_INK_VIOLET
@@ -65,7 +65,7 @@ static mla_ink ink_of(const json_t *line) {
 static bool is_own(const json_t *line) { return json_is_true(json_object_get(line, "this_model")); }
 
 static void draw_line(mla_canvas *canvas, const mla_chart *c, const json_t *line, bool dashed) {
-    const double bytes = mla_figure_number(line, "bytes_per_token");
+    const double bytes = mla_json_number_of(line, "bytes_per_token");
     const double x[] = {c->x.first, c->x.last}, y[] = {x[0] * bytes, x[1] * bytes};
     mla_chart_curve(canvas, c, 2, x, y,
                     (mla_stroke){.ink = ink_of(line), .width = is_own(line) ? 5 : 2, .dashed = dashed});
@@ -73,10 +73,10 @@ static void draw_line(mla_canvas *canvas, const mla_chart *c, const json_t *line
 
 /* Whether one before line i, not the model's own, takes the same bytes. */
 static bool covers_another(const json_t *lines, int64_t i) {
-    const double bytes = mla_figure_number(mla_figure_at(lines, i), "bytes_per_token");
+    const double bytes = mla_json_number_of(mla_figure_at(lines, i), "bytes_per_token");
     for (int64_t k = 0; k < i; k++) {
         const json_t *other = mla_figure_at(lines, k);
-        if (!is_own(other) && mla_figure_number(other, "bytes_per_token") == bytes) return true;
+        if (!is_own(other) && mla_json_number_of(other, "bytes_per_token") == bytes) return true;
     }
     return false;
 }
@@ -95,19 +95,19 @@ static void draw_lines(mla_canvas *canvas, const mla_chart *c, const json_t *f) 
 static double most_bytes(const json_t *f) {
     double most = 0;
     for (int64_t i = 0; i < mla_figure_count(f, "lines"); i++)
-        most = fmax(most, mla_figure_number(mla_figure_at(mla_figure_list(f, "lines"), i), "bytes_per_token"));
+        most = fmax(most, mla_json_number_of(mla_figure_at(mla_figure_list(f, "lines"), i), "bytes_per_token"));
     return most;
 }
 
 static double least_bytes(const json_t *f) {
     double least = INFINITY;
     for (int64_t i = 0; i < mla_figure_count(f, "lines"); i++)
-        least = fmin(least, mla_figure_number(mla_figure_at(mla_figure_list(f, "lines"), i), "bytes_per_token"));
+        least = fmin(least, mla_json_number_of(mla_figure_at(mla_figure_list(f, "lines"), i), "bytes_per_token"));
     return least;
 }
 
 static void draw_growth(mla_canvas *canvas, const json_t *f) {
-    const double tokens = mla_figure_number(f, "tokens");
+    const double tokens = mla_json_number_of(f, "tokens");
     char title[64], count[32];
     mla_count_text(tokens, sizeof count, count);
     snprintf(title, sizeof title, "Up to %s tokens", count);
@@ -132,7 +132,7 @@ static void draw_memory(mla_canvas *canvas, const mla_chart *c, double memory) {
 
 /* On to where the smallest cache has filled the memory. */
 static void draw_beyond(mla_canvas *canvas, const json_t *f) {
-    const double tokens = mla_figure_number(f, "tokens"), memory = mla_figure_number(f, "memory_bytes");
+    const double tokens = mla_json_number_of(f, "tokens"), memory = mla_json_number_of(f, "memory_bytes");
     const double last = pow(10, ceil(log10(fmax(memory / least_bytes(f), tokens * 10))));
     const mla_chart chart = {.title = "And beyond, to this machine's memory",
                              .area = {644, 110, 400, 310},
@@ -151,14 +151,14 @@ static const double columns[] = {76, 470, 640, 800, 1030};
 
 static void draw_row(mla_canvas *canvas, double y, const json_t *line) {
     const mla_lettering number = {.anchor = MLA_RIGHT, .bold = is_own(line)};
-    const double x[] = {mla_figure_number(line, "bytes_per_token"), mla_figure_number(line, "bytes"),
-                        mla_figure_number(line, "share_of_mha"), mla_figure_number(line, "tokens_in_memory")};
+    const double x[] = {mla_json_number_of(line, "bytes_per_token"), mla_json_number_of(line, "bytes"),
+                        mla_json_number_of(line, "share_of_mha"), mla_json_number_of(line, "tokens_in_memory")};
     char bytes[32], count[32];
     mla_bytes_text(x[1], sizeof bytes, bytes);
     mla_count_text(x[3], sizeof count, count);
     mla_canvas_box(canvas, (mla_rect){40, y - 11, 24, 12}, ink_of(line), 1, MLA_INK_NONE);
     mla_canvas_print(canvas, columns[0], y, &(mla_lettering){.bold = is_own(line), .room = 260}, "%s%s",
-                     mla_figure_text(line, "name"), is_own(line) ? "  (this model)" : "");
+                     mla_json_text_of(line, "name"), is_own(line) ? "  (this model)" : "");
     mla_canvas_print(canvas, columns[1], y, &number, "%.0f", x[0]);
     mla_canvas_text(canvas, columns[2], y, &number, bytes);
     mla_canvas_print(canvas, columns[3], y, &number, "%.3g %%", 100 * x[2]);
@@ -168,7 +168,7 @@ static void draw_row(mla_canvas *canvas, double y, const json_t *line) {
 static void draw_table(mla_canvas *canvas, const json_t *f) {
     const mla_lettering head = {.size = 12, .anchor = MLA_RIGHT, .ink = MLA_INK_PALE_TEXT};
     char at[64], count[32];
-    mla_count_text(mla_figure_number(f, "tokens"), sizeof count, count);
+    mla_count_text(mla_json_number_of(f, "tokens"), sizeof count, count);
     snprintf(at, sizeof at, "at %s tokens", count);
     const char *const titles[] = {"bytes per token", at, "of MHA", "tokens that fill the memory"};
     for (int i = 0; i < 4; i++) mla_canvas_text(canvas, columns[i + 1], TABLE_TOP, &head, titles[i]);
@@ -178,10 +178,10 @@ static void draw_table(mla_canvas *canvas, const json_t *f) {
 
 static void draw_cache(mla_canvas *canvas, const json_t *f) {
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000},
-                     "What a text costs in cache: %s", mla_figure_text(f, "model"));
+                     "What a text costs in cache: %s", mla_json_text_of(f, "model"));
     mla_canvas_print(canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
                      "All layers, %s, one text. The others have the same heads and layers.",
-                     mla_figure_text(f, "precision"));
+                     mla_json_text_of(f, "precision"));
     draw_growth(canvas, f);
     draw_beyond(canvas, f);
     draw_table(canvas, f);
@@ -190,7 +190,7 @@ static void draw_cache(mla_canvas *canvas, const json_t *f) {
         &(mla_lettering){.size = 12, .ink = MLA_INK_PALE_TEXT, .room = 1000},
         "The model itself reads texts of up to %.0f tokens (max_position_embeddings). The memory also holds "
         "the weights.",
-        mla_figure_number(f, "max_position_embeddings"));
+        mla_json_number_of(f, "max_position_embeddings"));
 }
 
 const mla_picture mla_picture_cache = {.name = "cache",

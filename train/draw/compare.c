@@ -82,10 +82,10 @@ static const char *plural(double count) { return count == 1 ? "" : "s"; }
 
 /* The larger of a figure in both columns. */
 static double larger(const json_t *f, const char *key) {
-    return fmax(mla_figure_number(column_at(f, 0), key), mla_figure_number(column_at(f, 1), key));
+    return fmax(mla_json_number_of(column_at(f, 0), key), mla_json_number_of(column_at(f, 1), key));
 }
 
-static bool is_latent_column(const json_t *column) { return !strcmp(mla_figure_text(column, "attention"), "latent"); }
+static bool is_latent_column(const json_t *column) { return !strcmp(mla_json_text_of(column, "attention"), "latent"); }
 
 /* Wide boxes for heads, as many as it has; too many to tell apart are one. */
 static void draw_strip(mla_canvas *canvas, mla_rect r, int64_t parts, mla_ink ink, double strength) {
@@ -105,9 +105,10 @@ static void draw_cached_part(mla_canvas *canvas, double x, double y, double widt
 static double most_cached(const json_t *f) { return fmax(larger(f, "cached_first"), larger(f, "cached_second")); }
 
 static void draw_cached(mla_canvas *canvas, const json_t *f, const json_t *column, double x, mla_ink ink) {
-    const double first = mla_figure_number(column, "cached_first"), second = mla_figure_number(column, "cached_second");
-    const double scale = INNER / most_cached(f), groups = mla_figure_number(column, "groups");
-    const double layers = mla_figure_number(f, "layers"), total = mla_figure_number(column, "cache_bytes_per_token");
+    const double first = mla_json_number_of(column, "cached_first"),
+                 second = mla_json_number_of(column, "cached_second");
+    const double scale = INNER / most_cached(f), groups = mla_json_number_of(column, "groups");
+    const double layers = mla_json_number_of(f, "layers"), total = mla_json_number_of(column, "cache_bytes_per_token");
     char texts[2][96], bytes[32];
     const bool latent = is_latent_column(column);
     if (latent) snprintf(texts[0], sizeof *texts, "latent: %.0f numbers, keys and values of all heads", first);
@@ -123,8 +124,8 @@ static void draw_cached(mla_canvas *canvas, const json_t *f, const json_t *colum
 }
 
 static void position_text(const json_t *column, size_t size, char *out) {
-    const double width = mla_figure_number(column, "head_width"), rotary = mla_figure_number(column, "rotary");
-    const char *position = mla_figure_text(column, "position");
+    const double width = mla_json_number_of(column, "head_width"), rotary = mla_json_number_of(column, "rotary");
+    const char *position = mla_json_text_of(column, "position");
     if (!strcmp(position, "learned"))
         snprintf(out, size, "Learned positions are added to the embeddings; attention itself knows of none.");
     else if (rotary == 0) snprintf(out, size, "None: attention does not know the order of tokens but for its mask.");
@@ -143,7 +144,7 @@ static void position_text(const json_t *column, size_t size, char *out) {
 
 static void draw_positions(mla_canvas *canvas, const json_t *f, const json_t *column, double x, mla_ink ink) {
     const bool latent = is_latent_column(column);
-    const double rotary = mla_figure_number(column, "rotary"), width = mla_figure_number(column, "head_width");
+    const double rotary = mla_json_number_of(column, "rotary"), width = mla_json_number_of(column, "head_width");
     const double still = latent ? width : width - rotary;
     const double scale = INNER / (larger(f, "head_width") + (larger(f, "rotary")));
     char text[256];
@@ -170,7 +171,7 @@ static const measure measures[] = {
 
 static void draw_measure(mla_canvas *canvas, const json_t *f, const json_t *column, const measure *m, double x,
                          double y, mla_ink ink) {
-    const double value = mla_figure_number(column, m->key), most = larger(f, m->key);
+    const double value = mla_json_number_of(column, m->key), most = larger(f, m->key);
     char text[32];
     m->text(value, sizeof text, text);
     mla_canvas_text(canvas, x, y, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 300}, m->title);
@@ -193,10 +194,10 @@ static void draw_column(mla_canvas *canvas, const json_t *f, int i) {
     char title[96], count[32];
     const bool own = json_is_true(json_object_get(column, "this_model"));
     const bool ranks_differ = json_is_true(json_object_get(column, "ranks_differ"));
-    mla_count_text(mla_figure_number(f, "tokens"), sizeof count, count);
+    mla_count_text(mla_json_number_of(f, "tokens"), sizeof count, count);
     snprintf(title, sizeof title, "Computing: attention at %s tokens, all layers", count);
     mla_canvas_print(canvas, x, 104, &(mla_lettering){.size = 16, .bold = true, .ink = ink, .room = COLUMN}, "%s%s",
-                     mla_figure_text(column, "name"),
+                     mla_json_text_of(column, "name"),
                      own ? ", this model"
                      : i ? ", as this model could have it"
                          : "");
@@ -211,9 +212,9 @@ static void draw_column(mla_canvas *canvas, const json_t *f, int i) {
 }
 
 static void draw_compare(mla_canvas *canvas, const json_t *f) {
-    const double layers = mla_figure_number(f, "layers"), heads = mla_figure_number(f, "heads");
+    const double layers = mla_json_number_of(f, "layers"), heads = mla_json_number_of(f, "heads");
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000},
-                     "Multi-head attention side by side with: %s", mla_figure_text(f, "model"));
+                     "Multi-head attention side by side with: %s", mla_json_text_of(f, "model"));
     mla_canvas_print(
         canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
         "%.0f layer%s of %.0f head%s; all else in the model is the same. Costs are those that its operations "

@@ -22,16 +22,6 @@ void mla_figure_set_text(json_t *figures, const char *key, const char *value) {
     free(valid);
 }
 
-double mla_figure_number(const json_t *figures, const char *key) {
-    const json_t *value = json_object_get(figures, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
-const char *mla_figure_text(const json_t *figures, const char *key) {
-    const char *text = json_string_value(json_object_get(figures, key));
-    return text ? text : "";
-}
-
 const json_t *mla_figure_list(const json_t *figures, const char *key) { return json_object_get(figures, key); }
 
 int64_t mla_figure_count(const json_t *figures, const char *key) {

@@ -120,7 +120,7 @@ enum { BOX_WIDTH = 490, BOX_HEIGHT = 112, LEFT = 40, RIGHT = 550, ROW_EVERY = 15
 static const json_t *step_figures(const json_t *f, mla_attention_step step) {
     const json_t *list = mla_figure_list(f, "steps");
     for (int64_t i = 0; i < mla_figure_count(f, "steps"); i++)
-        if (!strcmp(mla_figure_text(mla_figure_at(list, i), "name"), step_names[step])) return mla_figure_at(list, i);
+        if (!strcmp(mla_json_text_of(mla_figure_at(list, i), "name"), step_names[step])) return mla_figure_at(list, i);
     return NULL;
 }
 
@@ -139,8 +139,8 @@ static void matrices_text(const json_t *step, size_t size, char *out) {
     for (int64_t i = 0; i < mla_figure_count(step, "matrices") && used < size; i++) {
         const json_t *matrix = mla_figure_at(mla_figure_list(step, "matrices"), i);
         used += (size_t)snprintf(out + used, size - used, "%s%s %.0f × %.0f", i ? ",  " : "",
-                                 mla_figure_text(matrix, "name"), mla_figure_number(matrix, "out"),
-                                 mla_figure_number(matrix, "in"));
+                                 mla_json_text_of(matrix, "name"), mla_json_number_of(matrix, "out"),
+                                 mla_json_number_of(matrix, "in"));
     }
 }
 
@@ -153,7 +153,7 @@ static size_t append_shape(const json_t *step, bool second, size_t size, char *o
     const int64_t count = mla_figure_count(step, "shape");
     for (int64_t i = 0; i < count && used < size; i++) {
         const json_t *there = mla_figure_at(mla_figure_list(step, "shape"), i);
-        const double width = second && i == count - 1 ? mla_figure_number(step, "second_width")
+        const double width = second && i == count - 1 ? mla_json_number_of(step, "second_width")
                                                       : json_number_value(there);
         used += (size_t)snprintf(out + used, size - used, i ? " × %.0f" : "%.0f", width);
     }
@@ -163,20 +163,20 @@ static size_t append_shape(const json_t *step, bool second, size_t size, char *o
 static void shape_text(const json_t *step, mla_attention_step which, size_t size, char *out) {
     size_t used = (size_t)snprintf(out, size, "gives %s%s", given[which][0], *given[which][0] ? " " : "");
     used += append_shape(step, false, size - used, out + used);
-    if (mla_figure_number(step, "second_width") <= 0) return;
+    if (mla_json_number_of(step, "second_width") <= 0) return;
     used += (size_t)snprintf(out + used, size - used, ",  %s ", given[which][1]);
     append_shape(step, true, size - used, out + used);
 }
 
 static void costs_text(const json_t *f, const json_t *step, size_t size, char *out) {
     char flops[32], bytes[32];
-    mla_count_text(mla_figure_number(step, "flops"), sizeof flops, flops);
-    mla_bytes_text(mla_figure_number(step, "bytes"), sizeof bytes, bytes);
+    mla_count_text(mla_json_number_of(step, "flops"), sizeof flops, flops);
+    mla_bytes_text(mla_json_number_of(step, "bytes"), sizeof bytes, bytes);
     if (!json_is_true(json_object_get(f, "measured"))) snprintf(out, size, "%s FLOPs, %s moved", flops, bytes);
     else
         snprintf(out, size, "%s FLOPs in %.3g ms f32, %.3g ms bf16;  error of bf16 %.2g %%", flops,
-                 mla_figure_number(step, "ms"), mla_figure_number(step, "ms_bf16"),
-                 100 * mla_figure_number(step, "error_bf16"));
+                 mla_json_number_of(step, "ms"), mla_json_number_of(step, "ms_bf16"),
+                 100 * mla_json_number_of(step, "error_bf16"));
 }
 
 /* Of the time, or of the FLOPs where none was measured, beside the step that has most. */
@@ -184,8 +184,8 @@ static double share_of(const json_t *f, const json_t *step) {
     const char *key = json_is_true(json_object_get(f, "measured")) ? "ms" : "flops";
     double most = 0;
     for (int64_t i = 0; i < mla_figure_count(f, "steps"); i++)
-        most = fmax(most, mla_figure_number(mla_figure_at(mla_figure_list(f, "steps"), i), key));
-    return most > 0 ? mla_figure_number(step, key) / most : 0;
+        most = fmax(most, mla_json_number_of(mla_figure_at(mla_figure_list(f, "steps"), i), key));
+    return most > 0 ? mla_json_number_of(step, key) / most : 0;
 }
 
 static void draw_step(mla_canvas *canvas, const json_t *f, mla_rect r, mla_attention_step step, const char *title) {
@@ -208,7 +208,7 @@ static void draw_step(mla_canvas *canvas, const json_t *f, mla_rect r, mla_atten
 }
 
 static void draw_cache_box(mla_canvas *canvas, const json_t *f, mla_rect r) {
-    const double first = mla_figure_number(f, "cached_first"), second = mla_figure_number(f, "cached_second");
+    const double first = mla_json_number_of(f, "cached_first"), second = mla_json_number_of(f, "cached_second");
     const mla_ink ink = has_latent(f) ? MLA_INK_SMALL : MLA_INK_LARGE;
     const mla_lettering plain = {.room = r.width - 32};
     const bool causal = json_is_true(json_object_get(f, "causal"));
@@ -261,7 +261,7 @@ static void draw_words(mla_canvas *canvas, const json_t *f) {
     if (!has_latent(f)) return;
     mla_canvas_text(canvas, right, row_y(f, 1) - 14, &word, "latent, narrow");
     mla_canvas_text(canvas, right, row_y(f, 2) - 14, &word,
-                    mla_figure_number(f, "cached_second") > 0 ? "latent, and the key for all heads" : "latent");
+                    mla_json_number_of(f, "cached_second") > 0 ? "latent, and the key for all heads" : "latent");
 }
 
 static void draw_notes(mla_canvas *canvas, const json_t *f) {
@@ -274,7 +274,7 @@ static void draw_notes(mla_canvas *canvas, const json_t *f) {
             text, sizeof text,
             "Bars: time, relative to the slowest step. Times are the middle of several runs with %.0f threads and %s weights; "
             "errors are of bf16 against f32, with all that came before.%s",
-            mla_figure_number(f, "threads"), initial ? "initial" : "the model's", one);
+            mla_json_number_of(f, "threads"), initial ? "initial" : "the model's", one);
     else
         snprintf(text, sizeof text,
                  "Bars: FLOPs, relative to the step with the most. --measure adds times and errors.%s", one);
@@ -284,12 +284,12 @@ static void draw_notes(mla_canvas *canvas, const json_t *f) {
 
 static void draw_flow(mla_canvas *canvas, const json_t *f) {
     const bool latent = has_latent(f);
-    const double tokens = mla_figure_number(f, "tokens"), width = mla_figure_number(f, "hidden_size");
+    const double tokens = mla_json_number_of(f, "tokens"), width = mla_json_number_of(f, "hidden_size");
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000},
-                     "How attention flows: %s", mla_figure_text(f, "model"));
+                     "How attention flows: %s", mla_json_text_of(f, "model"));
     mla_canvas_print(canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
                      "Layer %.0f of %.0f, counted from 0; a text of %.0f tokens. Matrices are outputs × inputs.",
-                     mla_figure_number(f, "layer"), mla_figure_number(f, "layers"), tokens);
+                     mla_json_number_of(f, "layer"), mla_json_number_of(f, "layers"), tokens);
     mla_canvas_box(canvas, (mla_rect){LEFT, 92, 1000, 36}, MLA_INK_PANEL, 1, MLA_INK_PALE_TEXT);
     mla_canvas_print(canvas, 540, 115, &(mla_lettering){.anchor = MLA_MIDDLE, .room = 960},
                      "input: %.0f × %.0f, a row for each token", tokens, width);

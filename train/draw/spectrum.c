@@ -156,7 +156,7 @@ static double spectrum_height(const json_t *f) {
 static double largest_rank(const json_t *f) {
     double most = 1;
     for (int64_t i = 0; i < mla_figure_count(f, "layers"); i++)
-        most = fmax(most, mla_figure_number(mla_figure_at(mla_figure_list(f, "layers"), i), "rank"));
+        most = fmax(most, mla_json_number_of(mla_figure_at(mla_figure_list(f, "layers"), i), "rank"));
     return most;
 }
 
@@ -196,9 +196,9 @@ static void draw_bar(mla_canvas *canvas, const mla_chart *c, const json_t *f, in
     const json_t *layer = mla_figure_at(mla_figure_list(f, "layers"), i);
     const double slot = c->area.width / (double)mla_figure_count(f, "layers"), x = c->area.x + slot * ((double)i + 0.5);
     const double bottom = c->area.y + c->area.height, width = fmin(slot * 0.7, 70);
-    const double effective = mla_figure_number(layer, "effective_rank"), top = mla_chart_y(c, effective);
-    const double level = mla_chart_y(c, mla_figure_number(layer, "rank")),
-                 energy = mla_chart_y(c, mla_figure_number(layer, "rank_of_99_percent"));
+    const double effective = mla_json_number_of(layer, "effective_rank"), top = mla_chart_y(c, effective);
+    const double level = mla_chart_y(c, mla_json_number_of(layer, "rank")),
+                 energy = mla_chart_y(c, mla_json_number_of(layer, "rank_of_99_percent"));
     mla_canvas_box(canvas, (mla_rect){x - width / 2, level, width, bottom - level}, MLA_INK_NONE, 0, MLA_INK_PALE_TEXT);
     mla_canvas_box(canvas, (mla_rect){x - width / 2, top, width, bottom - top}, MLA_INK_SMALL, layer_strength(f, i),
                    MLA_INK_NONE);
@@ -225,10 +225,10 @@ static void draw_spectrum(mla_canvas *canvas, const json_t *f) {
                             .x = {.title = "layer", .none = true},
                             .y = {.title = "rank", .first = 0, .last = most * 1.15}};
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000},
-                     "How much of its latents a model uses: %s", mla_figure_text(f, "model"));
+                     "How much of its latents a model uses: %s", mla_json_text_of(f, "model"));
     mla_canvas_print(canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
                      "The latents of %.0f tokens, as they are cached, a row for each token.",
-                     mla_figure_number(f, "tokens"));
+                     mla_json_number_of(f, "tokens"));
     mla_chart_draw(canvas, &curves);
     for (int64_t i = 0; i < mla_figure_count(f, "layers"); i++) draw_curve(canvas, &curves, f, i);
     mla_chart_draw(canvas, &bars);

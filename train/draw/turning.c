@@ -92,7 +92,7 @@ static double strips_height(const json_t *f) { return STRIP_EVERY * (double)mla_
 static double rope_height(const json_t *f) { return STRIPS_TOP + strips_height(f) + CHART_HEIGHT + 150; }
 
 static double head_total(const json_t *head) {
-    return mla_figure_number(head, "still") + mla_figure_number(head, "rotary");
+    return mla_json_number_of(head, "still") + mla_json_number_of(head, "rotary");
 }
 
 static double widest_head(const json_t *f) {
@@ -114,7 +114,7 @@ static void draw_pairs(mla_canvas *canvas, const json_t *head, double x, double 
         for (int k = 0; k < 2; k++) {
             const double at = (double)json_integer_value(mla_figure_at(dimensions, k));
             mla_canvas_box(canvas, (mla_rect){x + at * cell, y, cell > 3 ? cell - 1 : cell, 26}, ink,
-                           strength_of(mla_figure_number(pair, "wavelength")), MLA_INK_NONE);
+                           strength_of(mla_json_number_of(pair, "wavelength")), MLA_INK_NONE);
         }
     }
 }
@@ -122,10 +122,10 @@ static void draw_pairs(mla_canvas *canvas, const json_t *head, double x, double 
 static void draw_head(mla_canvas *canvas, const json_t *f, int64_t i) {
     const json_t *head = mla_figure_at(mla_figure_list(f, "heads"), i);
     const double y = STRIPS_TOP + STRIP_EVERY * (double)i, cell = 1000 / widest_head(f);
-    const double still = mla_figure_number(head, "still"), rotary = mla_figure_number(head, "rotary");
+    const double still = mla_json_number_of(head, "still"), rotary = mla_json_number_of(head, "rotary");
     const bool own = json_is_true(json_object_get(head, "this_model"));
     mla_canvas_print(canvas, 40, y, &(mla_lettering){.size = 14, .bold = true, .ink = head_ink(i), .room = 1000},
-                     "%s%s", mla_figure_text(head, "name"), own ? ", this model" : "");
+                     "%s%s", mla_json_text_of(head, "name"), own ? ", this model" : "");
     if (still > 0)
         mla_canvas_box(canvas, (mla_rect){40, y + 10, still * cell - 2, 26}, MLA_INK_PALE_TEXT, 0.3, MLA_INK_NONE);
     draw_pairs(canvas, head, 40, y + 10, cell, head_ink(i));
@@ -145,7 +145,7 @@ static void draw_waves(mla_canvas *canvas, const mla_chart *c, const json_t *hea
     const int64_t count = mla_figure_count(head, "pairs");
     double from[2] = {NAN, NAN};
     for (int64_t i = 0; i < count; i++) {
-        const double x[] = {from[0], (double)i}, y[] = {from[1], mla_figure_number(mla_figure_at(pairs, i), key)};
+        const double x[] = {from[0], (double)i}, y[] = {from[1], mla_json_number_of(mla_figure_at(pairs, i), key)};
         mla_chart_curve(canvas, c, 2, x, y, stroke);
         if (!stroke.dashed) mla_canvas_dot(canvas, mla_chart_x(c, x[1]), mla_chart_y(c, y[1]), 2.5, stroke.ink);
         from[0] = x[1];
@@ -154,13 +154,13 @@ static void draw_waves(mla_canvas *canvas, const mla_chart *c, const json_t *hea
 }
 
 static double longest_wave(const json_t *f) {
-    double most = mla_figure_number(f, "max_position_embeddings");
+    double most = mla_json_number_of(f, "max_position_embeddings");
     for (int64_t i = 0; i < mla_figure_count(f, "heads"); i++) {
         const json_t *pairs = mla_figure_list(mla_figure_at(mla_figure_list(f, "heads"), i), "pairs");
         for (size_t k = 0; k < json_array_size(pairs); k++) {
             const json_t *pair = mla_figure_at(pairs, (int64_t)k);
-            most = fmax(most, fmax(mla_figure_number(pair, "wavelength"), mla_figure_number(pair, "unscaled")));
-            most = fmax(most, mla_figure_number(pair, "wavelength_in_long_texts"));
+            most = fmax(most, fmax(mla_json_number_of(pair, "wavelength"), mla_json_number_of(pair, "unscaled")));
+            most = fmax(most, mla_json_number_of(pair, "wavelength_in_long_texts"));
         }
     }
     return most;
@@ -186,7 +186,7 @@ static void draw_level(mla_canvas *canvas, const mla_chart *c, double tokens, ml
 
 static void draw_chart(mla_canvas *canvas, const json_t *f) {
     const double top = STRIPS_TOP + strips_height(f) + 20;
-    const bool scaled = strcmp(mla_figure_text(f, "scaling"), "none") != 0;
+    const bool scaled = strcmp(mla_json_text_of(f, "scaling"), "none") != 0;
     const mla_chart chart = {.title = "Tokens after which a pair of dimensions has turned once",
                              .area = {110, top, 930, CHART_HEIGHT},
                              .x = {.title = "pair of dimensions", .first = 0, .last = most_pairs(f) - 1, .whole = true},
@@ -199,21 +199,21 @@ static void draw_chart(mla_canvas *canvas, const json_t *f) {
         draw_waves(canvas, &chart, head, "wavelength_in_long_texts", (mla_stroke){.ink = MLA_INK_ORANGE, .width = 1.5});
         draw_waves(canvas, &chart, head, "wavelength", (mla_stroke){.ink = head_ink(i), .width = 2});
     }
-    draw_level(canvas, &chart, mla_figure_number(f, "max_position_embeddings"), MLA_INK_BLUE, -6, "longest text");
-    draw_level(canvas, &chart, mla_figure_number(f, "original_max_position_embeddings"), MLA_INK_PALE_TEXT, 16,
+    draw_level(canvas, &chart, mla_json_number_of(f, "max_position_embeddings"), MLA_INK_BLUE, -6, "longest text");
+    draw_level(canvas, &chart, mla_json_number_of(f, "original_max_position_embeddings"), MLA_INK_PALE_TEXT, 16,
                "before scaling");
 }
 
 static void draw_rope(mla_canvas *canvas, const json_t *f) {
-    const char *scaling = mla_figure_text(f, "scaling");
+    const char *scaling = mla_json_text_of(f, "scaling");
     char scaled[64] = "", note[256];
     if (strcmp(scaling, "none"))
-        snprintf(scaled, sizeof scaled, ", %s scaling by %g", scaling, mla_figure_number(f, "factor"));
+        snprintf(scaled, sizeof scaled, ", %s scaling by %g", scaling, mla_json_number_of(f, "factor"));
     mla_canvas_print(canvas, 40, 38, &(mla_lettering){.size = 20, .bold = true, .room = 1000}, "What RoPE turns: %s",
-                     mla_figure_text(f, "model"));
+                     mla_json_text_of(f, "model"));
     mla_canvas_print(canvas, 40, 62, &(mla_lettering){.ink = MLA_INK_PALE_TEXT, .room = 1000},
                      "rope_theta %g%s. Each box is a dimension; the stronger its colour, the faster it turns.",
-                     mla_figure_number(f, "rope_theta"), scaled);
+                     mla_json_number_of(f, "rope_theta"), scaled);
     for (int64_t i = 0; i < mla_figure_count(f, "heads"); i++) draw_head(canvas, f, i);
     draw_chart(canvas, f);
     snprintf(

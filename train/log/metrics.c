@@ -1,4 +1,5 @@
 #include "train/log/metrics.h"
+#include "autograd/json/tree.h"
 #include "autograd/schema/fields.h"
 
 #include <errno.h>
@@ -23,11 +24,6 @@ static mla_status metrics_failed(mla_context *context, const char *action, const
 }
 
 /* ---- one line */
-
-static double number_of(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
 
 static int64_t whole_of(const json_t *object, const char *key) {
     return (int64_t)json_integer_value(json_object_get(object, key));
@@ -102,22 +98,22 @@ static bool parse_line(mla_context *context, const char *line, int64_t length, m
     const json_t *time = json_object_get(json, "time");
     *out = (mla_metrics){.step = whole_of(json, "step"),
                          .tokens = whole_of(json, "tokens"),
-                         .loss = number_of(json, "loss"),
-                         .divergence = number_of(json, "kl"),
-                         .held_out_loss = number_of(json, "held_out_loss"),
+                         .loss = mla_json_number_of(json, "loss"),
+                         .divergence = mla_json_number_of(json, "kl"),
+                         .held_out_loss = mla_json_number_of(json, "held_out_loss"),
                          .parts = parts_of(json_object_get(json, "held_out_losses")),
-                         .accuracy = number_of(json, "accuracy"),
-                         .macro_f1 = number_of(json, "macro_f1"),
-                         .lr = number_of(json, "lr"),
-                         .grad_norm = number_of(json, "grad_norm"),
+                         .accuracy = mla_json_number_of(json, "accuracy"),
+                         .macro_f1 = mla_json_number_of(json, "macro_f1"),
+                         .lr = mla_json_number_of(json, "lr"),
+                         .grad_norm = mla_json_number_of(json, "grad_norm"),
                          .skipped = json_is_true(json_object_get(json, "skipped")),
-                         .wall_time = number_of(time, "wall_time"),
-                         .seconds = number_of(time, "seconds"),
-                         .waited = number_of(time, "waited"),
-                         .paused = number_of(time, "paused"),
-                         .written = number_of(time, "written"),
-                         .tokens_per_second = number_of(time, "tokens_per_second"),
-                         .share_of_peak = number_of(time, "share_of_peak"),
+                         .wall_time = mla_json_number_of(time, "wall_time"),
+                         .seconds = mla_json_number_of(time, "seconds"),
+                         .waited = mla_json_number_of(time, "waited"),
+                         .paused = mla_json_number_of(time, "paused"),
+                         .written = mla_json_number_of(time, "written"),
+                         .tokens_per_second = mla_json_number_of(time, "tokens_per_second"),
+                         .share_of_peak = mla_json_number_of(time, "share_of_peak"),
                          .memory = whole_of(time, "memory")};
     out->statistics = read_statistics(context, json_object_get(json, "statistics"));
     json_decref(json);

@@ -22,32 +22,22 @@ bool mla_is_comparison(const char *folder) {
     return path_of(folder, path) && !access(path, F_OK);
 }
 
-static double number_at(const json_t *object, const char *key) {
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-static const char *text_at(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "?";
-}
-
 /* ---- the table ---- */
 
 /* A mean, and for a difference what it may be off by. */
 static void write_number(const json_t *arm, const char *key, char out[CELL]) {
-    const double value = number_at(arm, key);
+    const double value = mla_json_number_of(arm, key);
     snprintf(out, CELL, isfinite(value) ? "%.5g" : "-", value);
 }
 
 static void write_count(const json_t *arm, const char *key, char out[CELL]) {
-    const double value = number_at(arm, key);
+    const double value = mla_json_number_of(arm, key);
     snprintf(out, CELL, isfinite(value) ? "%.0f" : "-", value);
 }
 
 static void write_difference(const json_t *arm, const char *key, char out[CELL]) {
     const json_t *difference = json_object_get(json_object_get(arm, "differences"), key);
-    const double mean = number_at(difference, "mean"), half = number_at(difference, "half_width");
+    const double mean = mla_json_number_of(difference, "mean"), half = mla_json_number_of(difference, "half_width");
     if (!isfinite(mean)) snprintf(out, CELL, "-");
     else if (isfinite(half)) snprintf(out, CELL, "%+.4f \u00b1 %.4f", mean, half);
     else snprintf(out, CELL, "%+.4f", mean);
@@ -58,7 +48,7 @@ static void write_time(const json_t *arm, const char *key, char out[CELL]) {
 }
 
 static void write_memory(const json_t *arm, const char *key, char out[CELL]) {
-    const double bytes = number_at(json_object_get(arm, "time"), key);
+    const double bytes = mla_json_number_of(json_object_get(arm, "time"), key);
     if (isfinite(bytes)) mla_bytes_text(bytes, CELL, out);
     else snprintf(out, CELL, "-");
 }
@@ -91,7 +81,7 @@ static void write_table(FILE *page, const json_t *arms) {
             columns[i].write(arm, columns[i].key, texts[i]);
             cells[i] = texts[i];
         }
-        mla_html_row(page, text_at(arm, "name"), cells, COLUMNS);
+        mla_html_row(page, mla_json_text_of(arm, "name"), cells, COLUMNS);
     }
     fputs("</table></div>\n", page);
 }
@@ -115,16 +105,16 @@ static mla_status write_script(mla_context *context, FILE *script, const void *u
         script);
     if (d->dark) mla_gnuplot_dark(script);
     json_array_foreach(d->arms, k, arm) {
-        const double deviation = number_at(arm, "deviation");
+        const double deviation = mla_json_number_of(arm, "deviation");
         fprintf(script, "$arm%zu << END\n", k);
-        mla_gnuplot_value(script, number_at(arm, "cache_bytes_per_token"));
-        mla_gnuplot_value(script, number_at(arm, "held_out_loss"));
+        mla_gnuplot_value(script, mla_json_number_of(arm, "cache_bytes_per_token"));
+        mla_gnuplot_value(script, mla_json_number_of(arm, "held_out_loss"));
         mla_gnuplot_value(script, isfinite(deviation) ? deviation : 0);
         fputs("\nEND\n", script);
     }
     json_array_foreach(d->arms, k, arm) {
         fprintf(script, "%s$arm%zu using 1:2:3 with yerrorbars pt 7 ps 1.2 title ", k ? ", " : "plot ", k);
-        mla_gnuplot_quoted(script, text_at(arm, "name"));
+        mla_gnuplot_quoted(script, mla_json_text_of(arm, "name"));
     }
     fputc('\n', script);
     return MLA_OK;
@@ -143,7 +133,7 @@ static mla_status write_picture(mla_context *context, FILE *page, const json_t *
 static bool has_losses(const json_t *arms) {
     const json_t *arm;
     size_t k;
-    json_array_foreach(arms, k, arm) if (isfinite(number_at(arm, "held_out_loss"))) return true;
+    json_array_foreach(arms, k, arm) if (isfinite(mla_json_number_of(arm, "held_out_loss"))) return true;
     return false;
 }
 
@@ -153,7 +143,8 @@ static void write_state(FILE *page, const json_t *found) {
     char text[256];
     const bool complete = json_is_true(json_object_get(found, "complete"));
     snprintf(text, sizeof text, "Recipe %.100s, matched by %.40s; %.0f of %.0f runs are done%s.",
-             text_at(found, "recipe"), text_at(found, "match"), number_at(found, "runs_done"), number_at(found, "runs"),
+             mla_json_text_of(found, "recipe"), mla_json_text_of(found, "match"),
+             mla_json_number_of(found, "runs_done"), mla_json_number_of(found, "runs"),
              complete ? "" : ": the rest is missing from these figures");
     mla_html_element(page, "p", text);
 }
