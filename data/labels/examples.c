@@ -1,4 +1,6 @@
+/* Rows become examples one by one as they come, or, where they are events of sequences, once all are gathered. */
 #include "data/labels/examples.h"
+#include "data/labels/sequences.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -7,19 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of texts, one behind the other. */
-typedef struct {
-    char *bytes;
-    int64_t count, capacity;
-} text_buffer;
-
 struct mla_examples {
     mla_context *context;
     mla_example_options options;
     mla_table *table;
+    mla_sequences *sequences; /* where rows are gathered, after the first one was asked for */
+    int64_t at_sequence;
+    mla_row_text from;
+    mla_sequence_options gather;
+    const char *place;     /* of the row */
+    mla_cell label, group; /* its fields */
     mla_example example;
-    text_buffer text, words; /* words: of names, labels of spans and the group, each terminated */
-    int64_t *at;             /* where the names begin in them */
+    mla_text_buffer text, words; /* words: of names, labels of spans and the group, each terminated */
+    int64_t *at;                 /* where the names begin in them */
     const char **names;
     float *numbers;
     mla_text_span *spans;
@@ -27,90 +29,7 @@ struct mla_examples {
 };
 
 static mla_status examples_refuse(const mla_examples *e, const char *column, const char *words) {
-    return mla_fail(e->context, MLA_ERROR_FORMAT, "%s: \"%s\" %s", mla_table_place(e->table), column, words);
-}
-
-static mla_status append(mla_examples *e, text_buffer *b, const char *bytes, int64_t length) {
-    const mla_status status = mla_grow(e->context, &b->bytes, &b->capacity, b->count + length + 1, 1, "an example");
-    if (status) return status;
-    memcpy(b->bytes + b->count, bytes, (size_t)length);
-    b->count += length;
-    b->bytes[b->count] = '\0';
-    return MLA_OK;
-}
-
-/* ---- the text ---- */
-
-/* The end of the name that begins behind `brace`; NULL where there is none. */
-static const char *name_end(const char *brace) {
-    const char *end = brace + 1 + strcspn(brace + 1, "{}");
-    return *end == '}' && end > brace + 1 ? end : NULL;
-}
-
-static mla_status check_template(mla_context *context, const char *text) {
-    for (const char *at = text; *at; at++) {
-        const char *end = at;
-        if (*at != '{' && *at != '}') continue;
-        if (at[1] == *at) end = at + 1;
-        else if (*at == '{') end = name_end(at);
-        if (!end || end == at)
-            return mla_fail(
-                context, MLA_ERROR_ARGUMENT,
-                "data.text_template: \"%.60s\": a column is named in braces, as {amount}; braces themselves "
-                "are written {{ and }}",
-                at);
-        at = end;
-    }
-    return MLA_OK;
-}
-
-static bool is_nan(const mla_cell *cell) {
-    static const char *const words[] = {"nan", "NaN", "NAN", "inf", "-inf", "Infinity", "-Infinity", NULL};
-    int i = 0;
-    while (words[i] && strcmp(cell->bytes, words[i])) i++;
-    return words[i] != NULL;
-}
-
-static mla_status append_column(mla_examples *e, const char *name, int64_t length) {
-    char column[256];
-    mla_cell cell;
-    if (length >= (int64_t)sizeof column)
-        return mla_fail(e->context, MLA_ERROR_ARGUMENT, "data.text_template: the name of a column is too long");
-    snprintf(column, sizeof column, "%.*s", (int)length, name);
-    mla_status status = mla_table_cell(e->table, column, &cell);
-    if (status) return status;
-    if (cell.kind == MLA_CELL_LIST) return examples_refuse(e, column, "is a list; text or a number is wanted");
-    if (is_nan(&cell)) return examples_refuse(e, column, "is not a number: fill it in, or leave it empty");
-    return append(e, &e->text, cell.bytes, cell.length);
-}
-
-static mla_status fill_template(mla_examples *e) {
-    mla_status status = MLA_OK;
-    for (const char *at = e->options.text_template; *at && !status; at++) {
-        const char *end = *at == '{' && at[1] != '{' ? name_end(at) : NULL;
-        if (end) status = append_column(e, at + 1, end - at - 1);
-        else status = append(e, &e->text, at, 1);
-        if (end) at = end;
-        else if (*at == '{' || *at == '}') at++;
-    }
-    return status;
-}
-
-static mla_status take_text(mla_examples *e) {
-    static const char blanks[] = " \t\r\n";
-    mla_cell cell;
-    e->text.count = 0;
-    mla_status status = MLA_OK;
-    if (e->options.text_template) status = fill_template(e);
-    else status = mla_table_cell(e->table, e->options.field, &cell);
-    if (status) return status;
-    if (!e->options.text_template && cell.kind == MLA_CELL_LIST)
-        return examples_refuse(e, e->options.field, "is a list; text is wanted");
-    if (!e->options.text_template) status = append(e, &e->text, cell.bytes, cell.length);
-    if (status || (e->text.count && strspn(e->text.bytes, blanks) < (size_t)e->text.count)) return status;
-    return e->options.text_template
-               ? mla_fail(e->context, MLA_ERROR_FORMAT, "%s: the row gives no text", mla_table_place(e->table))
-               : examples_refuse(e, e->options.field, "is empty: there is no text to label");
+    return mla_fail(e->context, MLA_ERROR_FORMAT, "%s: \"%s\" %s", e->place, column, words);
 }
 
 /* ---- labels ---- */
@@ -122,7 +41,7 @@ static mla_status keep_word(mla_examples *e, const char *word, int64_t length) {
     mla_status status = mla_grow(e->context, &e->at, &e->at_capacity, e->name_count + 1, sizeof *e->at, "labels");
     if (status) return status;
     e->at[e->name_count++] = e->words.count;
-    status = append(e, &e->words, word, length);
+    status = mla_text_append(e->context, &e->words, word, length);
     e->words.count += !status; /* its end stays */
     return status;
 }
@@ -196,7 +115,7 @@ static mla_status take_numbers(mla_examples *e, const mla_cell *cell) {
 /* ---- spans ---- */
 
 /* Where character `index` of the text begins; -1: it has fewer. */
-static int64_t byte_of(const text_buffer *text, int64_t index) {
+static int64_t byte_of(const mla_text_buffer *text, int64_t index) {
     int64_t at = 0;
     for (; at < text->count && index > 0; index--)
         for (at++; at < text->count && ((unsigned char)text->bytes[at] & 0xc0) == 0x80;) at++;
@@ -214,8 +133,8 @@ static mla_status take_span(mla_examples *e, const json_t *item) {
     const int64_t from = json_integer_value(begin), to = json_integer_value(end);
     const mla_text_span span = {from < 0 ? -1 : byte_of(&e->text, from), byte_of(&e->text, to), NULL};
     if (from < 0 || from >= to || span.begin < 0 || span.end < 0)
-        return mla_fail(e->context, MLA_ERROR_FORMAT, "%s: \"%s\": %lld to %lld is no span of the text",
-                        mla_table_place(e->table), column, (long long)from, (long long)to);
+        return mla_fail(e->context, MLA_ERROR_FORMAT, "%s: \"%s\": %lld to %lld is no span of the text", e->place,
+                        column, (long long)from, (long long)to);
     mla_status status = mla_grow(e->context, &e->spans, &e->span_capacity, e->example.count + 1, sizeof span, "spans");
     if (status) return status;
     e->spans[e->example.count++] = span;
@@ -236,31 +155,43 @@ static mla_status take_spans(mla_examples *e, const mla_cell *cell) {
 /* ---- all of it ---- */
 
 static mla_status take_labels(mla_examples *e) {
-    mla_cell cell;
     if (!e->options.label_field) return MLA_OK;
-    const mla_status status = mla_table_cell(e->table, e->options.label_field, &cell);
-    if (status) return status;
-    if (e->options.labels == MLA_LABEL_NUMBERS) return take_numbers(e, &cell);
-    return e->options.labels == MLA_LABEL_SPANS ? take_spans(e, &cell) : take_names(e, &cell);
+    if (e->options.labels == MLA_LABEL_NUMBERS) return take_numbers(e, &e->label);
+    return e->options.labels == MLA_LABEL_SPANS ? take_spans(e, &e->label) : take_names(e, &e->label);
 }
 
-/* Last, as it points to what may still have moved before. */
 static mla_status take_group(mla_examples *e) {
     const char *column = e->options.group_field;
-    mla_cell cell;
     if (!column) return MLA_OK;
-    const mla_status status = mla_table_cell(e->table, column, &cell);
-    if (status) return status;
-    if (cell.kind == MLA_CELL_LIST || !cell.length) return examples_refuse(e, column, "names no group");
-    e->example.group = cell.bytes;
+    if (e->group.kind == MLA_CELL_LIST || !e->group.length) return examples_refuse(e, column, "names no group");
+    e->example.group = e->group.bytes;
     return MLA_OK;
+}
+
+static mla_status check_sequences(mla_context *context, const mla_example_options *o) {
+    if (!o->sequence_field && !o->order_field) return MLA_OK;
+    if (!o->sequence_field || !o->order_field)
+        return mla_fail(
+            context, MLA_ERROR_ARGUMENT,
+            "data.sequence_field and data.order_field go together: rows of one key, in the order of a time");
+    if (!o->label_field || o->labels != MLA_LABEL_SPANS) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "data.sequence_field: a sequence of rows has one label, its last row's; use model.head sequence");
 }
 
 mla_status mla_examples_open(mla_context *context, mla_examples **out, const mla_example_options *options) {
     mla_examples *e = *out = mla_alloc(context, 1, sizeof *e, "examples");
     if (!e) return MLA_ERROR_MEMORY;
-    *e = (mla_examples){.context = context, .options = *options};
-    mla_status status = options->text_template ? check_template(context, options->text_template) : MLA_OK;
+    *e = (mla_examples){.context = context,
+                        .options = *options,
+                        .from = {options->field, options->text_template},
+                        .gather = {.text = {options->field, options->text_template},
+                                   .key_field = options->sequence_field,
+                                   .order_field = options->order_field,
+                                   .label_field = options->label_field,
+                                   .group_field = options->group_field}};
+    mla_status status = mla_row_text_check(context, &e->from);
+    if (!status) status = check_sequences(context, options);
     if (!status) status = mla_table_open(context, &e->table, options->paths, options->count);
     if (!status) return MLA_OK;
     mla_examples_close(e);
@@ -270,6 +201,7 @@ mla_status mla_examples_open(mla_context *context, mla_examples **out, const mla
 
 void mla_examples_close(mla_examples *e) {
     if (!e) return;
+    mla_sequences_free(e->sequences);
     mla_table_close(e->table);
     free(e->text.bytes);
     free(e->words.bytes);
@@ -280,21 +212,53 @@ void mla_examples_close(mla_examples *e) {
     free(e);
 }
 
-void mla_examples_rewind(mla_examples *e) { mla_table_rewind(e->table); }
+void mla_examples_rewind(mla_examples *e) {
+    e->at_sequence = 0;
+    if (!e->sequences) mla_table_rewind(e->table);
+}
+
+/* ---- the next one ---- */
+
+/* The group last, as its bytes are good until the next field is asked for; so are those of the label, which become
+ * words and numbers before. */
+static mla_status take_row(mla_examples *e, bool *more) {
+    mla_status status = mla_table_next(e->table, more);
+    if (status || !*more) return status;
+    e->place = mla_table_place(e->table);
+    e->text.count = 0;
+    status = mla_row_text_append(e->context, &e->from, e->table, &e->text);
+    if (!status && e->options.label_field) status = mla_table_cell(e->table, e->options.label_field, &e->label);
+    if (!status) status = take_labels(e);
+    if (!status && e->options.group_field) status = mla_table_cell(e->table, e->options.group_field, &e->group);
+    e->example.text = e->text.bytes;
+    e->example.length = e->text.count;
+    return status;
+}
+
+static mla_status take_sequence(mla_examples *e, bool *more) {
+    mla_sequence s;
+    mla_status status = e->sequences ? MLA_OK : mla_sequences_gather(e->context, &e->sequences, e->table, &e->gather);
+    *more = !status && e->at_sequence < mla_sequences_count(e->sequences);
+    if (!*more) return status;
+    status = mla_sequences_at(e->sequences, e->at_sequence++, &s);
+    e->place = s.place;
+    e->label = s.label;
+    e->group = s.group;
+    e->example.text = s.text;
+    e->example.length = s.length;
+    e->example.key = s.key;
+    return status ? status : take_labels(e);
+}
 
 mla_status mla_examples_next(mla_examples *e, const mla_example **out) {
     bool more;
     *out = NULL;
     e->example = (mla_example){0};
     e->words.count = e->name_count = 0;
-    mla_status status = mla_table_next(e->table, &more);
+    mla_status status = e->options.sequence_field ? take_sequence(e, &more) : take_row(e, &more);
     if (status || !more) return status;
-    status = take_text(e);
-    if (!status) status = take_labels(e);
-    if (!status) status = take_group(e);
-    e->example.text = e->text.bytes;
-    e->example.length = e->text.count;
-    e->example.place = mla_table_place(e->table);
+    status = take_group(e);
+    e->example.place = e->place;
     if (!status) *out = &e->example;
     return status;
 }

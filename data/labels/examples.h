@@ -15,6 +15,9 @@ typedef struct {
     const char *text_template; /* instead of field: text with {COLUMN} in it, {{ and }} for braces; NULL: none */
     const char *label_field;   /* NULL: there are no labels */
     const char *group_field;   /* rows with the same content there belong together; NULL: none do */
+    /* Rows with the same content of the one, in the order of the other, are one example (data/labels/sequences.h): the
+     * texts of all, a line each, with the labels of the last. NULL: each row is one. */
+    const char *sequence_field, *order_field;
     mla_label_column labels;
 } mla_example_options;
 
@@ -33,16 +36,18 @@ typedef struct {
     const mla_text_span *spans;
     int64_t count; /* of names, numbers or spans */
     const char *group;
+    const char *key; /* of a sequence of rows; NULL */
 } mla_example;
 
 typedef struct mla_examples mla_examples;
 
-/* The options, and what they point to, must outlive it. Errors: those of mla_table_open; MLA_ERROR_ARGUMENT for a
- * template with braces that do not match. */
+/* What the options point to must outlive it. Errors: those of mla_table_open; MLA_ERROR_ARGUMENT for a template with
+ * braces that do not match, sequences without an order or with spans. */
 mla_status mla_examples_open(mla_context *context, mla_examples **out, const mla_example_options *options);
 void mla_examples_close(mla_examples *examples);
 
-/* NULL behind the last. MLA_ERROR_FORMAT, with file and line: those of mla_table_next and mla_table_cell; empty text,
+/* NULL behind the last. MLA_ERROR_FORMAT, with file and line: those of mla_table_next, mla_table_cell and
+ * mla_sequences_gather; empty text,
  * an empty label, a number that is none (NaN, infinity), a span outside of the text or with its end before its start.
  */
 mla_status mla_examples_next(mla_examples *examples, const mla_example **out);

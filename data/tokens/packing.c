@@ -100,6 +100,10 @@ static mla_status add_labelled(mla_packing *p, int64_t first, int64_t count) {
     const bool is_long = count > p->length;
     if (is_long && labels->too_long == MLA_TOO_LONG_REFUSE) return refuse_long(p, count);
     if (!count || labels->too_long == MLA_TOO_LONG_CUT || !is_long) return add_example(p, first, count);
+    if (labels->too_long == MLA_TOO_LONG_CUT_START) {
+        p->report.cut++;
+        return add_piece(p, first + count - p->length, p->length);
+    }
     p->report.strided++;
     if (labels->form == MLA_TAGS) return add_text(p, first, count);
     const int64_t step = p->length / 2 ? p->length / 2 : 1;

@@ -23,7 +23,7 @@ typedef struct mla_packing mla_packing;
 typedef struct {
     int64_t documents, sequences;
     int64_t positions, targets; /* that are filled; that count */
-    int64_t cut, left_out;      /* examples whose end is missing; that have no answer, or none before the cut */
+    int64_t cut, left_out;      /* examples of which a part is missing; that have no answer, or none before the cut */
     int64_t strided;            /* labelled documents in several pieces */
 } mla_packing_report;
 

@@ -23,7 +23,12 @@
 typedef enum { MLA_TRAIN, MLA_HELD_OUT } mla_token_split;
 
 /* What labels a stream has, and where they are. */
-typedef enum { MLA_TOO_LONG_CUT, MLA_TOO_LONG_STRIDE, MLA_TOO_LONG_REFUSE } mla_too_long; /* see packing.h */
+typedef enum {
+    MLA_TOO_LONG_CUT,
+    MLA_TOO_LONG_STRIDE,
+    MLA_TOO_LONG_REFUSE,
+    MLA_TOO_LONG_CUT_START
+} mla_too_long; /* see packing.h */
 typedef enum { MLA_UNLABELLED, MLA_CLASSES, MLA_VALUES, MLA_TAGS } mla_label_form;
 typedef struct {
     mla_label_form form;

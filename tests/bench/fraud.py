@@ -3,8 +3,10 @@
 
     python3 tests/bench/fraud.py OUT-FOLDER [--train 6000] [--test 4000] [--seed 0]
 
-writes train.jsonl, test.jsonl (`text`: a transaction a line, the newest last; `label`: fraud or ok) and prints the
-AUROC of the true posterior on test.jsonl. Needs the standard library alone.
+writes train.jsonl, test.jsonl (`text`: a transaction a line, the newest last; `label`: fraud or ok), the same as
+train.csv, test.csv (a transaction a row, those of all cards mixed, in the order of time as a bank has them; the label of
+a row is that of its card up to then) and prints the AUROC of the true posterior on test.jsonl. Needs the standard
+library alone.
 
 A card has a habit h, one of four, each as likely: its own probabilities of merchants, amounts and countries,
 p(e | h) = p(merchant | h) p(amount | h) p(country | h). It makes LENGTH transactions. With probability FRAUD the last c
@@ -18,6 +20,8 @@ are known exactly; their ratio orders the cards as well as can be (Neyman and Pe
 """
 
 import argparse
+import csv
+import datetime
 import json
 import math
 import pathlib
@@ -54,7 +58,7 @@ def draw_card(source):
     habit, fraud = source.choice(HABITS), source.random() < FRAUD
     stolen = source.randint(1, LONGEST_FRAUD) if fraud else 0
     events = [draw_event(source, habit if i < LENGTH - stolen else THIEF) for i in range(LENGTH)]
-    return events, fraud
+    return events, fraud, stolen
 
 
 def log_ratio(events):
@@ -79,6 +83,22 @@ def auroc(scores, truths):
     return (ranks - yes * (yes + 1) / 2) / (yes * (len(truths) - yes))
 
 
+def write_rows(path, cards, source):
+    """Events as rows. The newest of a card says what the card is; those before a theft are honest."""
+    rows, start = [], datetime.datetime(2024, 1, 1)
+    for number, (events, fraud, stolen) in enumerate(cards):
+        times = sorted(source.sample(range(365 * 24 * 3600), len(events)))
+        for i, (event, seconds) in enumerate(zip(events, times)):
+            label = "fraud" if fraud and i >= len(events) - stolen else "ok"
+            time = (start + datetime.timedelta(seconds=seconds)).isoformat()
+            rows.append([time, f"card-{number}", *(words[k] for words, k in zip(WORDS, event)), label])
+    rows.sort()
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["time", "card", "merchant", "amount", "country", "label"])
+        writer.writerows(rows)
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("out", type=pathlib.Path)
@@ -91,12 +111,14 @@ def main():
         source = random.Random(f"{options.seed} {part}")
         cards = [draw_card(source) for _ in range(count)]
         with open(options.out / f"{part}.jsonl", "w") as file:
-            for events, fraud in cards:
+            for events, fraud, _ in cards:
                 lines = [" ".join(words[i] for words, i in zip(WORDS, event)) for event in events]
                 file.write(json.dumps({"text": "\n".join(lines), "label": "fraud" if fraud else "ok"}) + "\n")
+        write_rows(options.out / f"{part}.csv", cards, random.Random(f"{options.seed} {part} times"))
         if part == "test":
-            best = auroc([log_ratio(events) for events, _ in cards], [fraud for _, fraud in cards])
-            found = sum(fraud for _, fraud in cards)
+            truths = [fraud for _, fraud, _ in cards]
+            best = auroc([log_ratio(events) for events, _, _ in cards], truths)
+            found = sum(truths)
             print(f"best AUROC on {options.out / 'test.jsonl'}: {best:.4f} ({found} of {count} are fraud)")
 
 

@@ -107,6 +107,7 @@ static mla_status divide(mla_classifier *c, int64_t first, int64_t count) {
                         (long long)most);
     if (count <= most || c->options.too_long == MLA_TOO_LONG_CUT)
         return add_piece(c, first, count < most ? count : most);
+    if (c->options.too_long == MLA_TOO_LONG_CUT_START) return add_piece(c, first + count - most, most);
     int64_t at = 0;
     for (; at + most < count && !status; at += step) status = add_piece(c, first + at, most);
     if (!labels_tokens(c)) at = count - most;

@@ -68,9 +68,15 @@ static const mla_field data_fields[] = {
      .help = "labels: text made of columns, 'amount {amount} at {merchant}', instead of field"},
     {"group_field", MLA_FIELD_STRING, AT(group_field),
      .help = "labels: a column whose equal values stay on one side, in training or held out, as a customer's number"},
+    {"sequence_field", MLA_FIELD_STRING, AT(sequence_field),
+     .help =
+         "labels: a column whose equal values make rows one example, as a card's number; the label is the last row's"},
+    {"order_field", MLA_FIELD_STRING, AT(order_field),
+     .help = "labels: the order of such rows: a column of numbers or ISO 8601 times"},
     {"labels", MLA_FIELD_LIST, AT(labels), .help = "labels: their names in order; none: those in the data, sorted"},
     {"too_long", MLA_FIELD_ENUM, AT(too_long), .names = too_longs,
-     .help = "labels: what of text longer than a sequence; stride: overlapping pieces that decide together"},
+     .help = "labels: what of text longer than a sequence; cut: its end goes, of rows gathered by sequence_field the "
+             "oldest; stride: overlapping pieces that decide together"},
     {"class_weights", MLA_FIELD_ENUM, AT(class_weights), .names = class_weights,
      .help = "labels: balanced: each class weighs as much in the loss as another"},
     {"synthetic", MLA_FIELD_GROUP, AT(synthetic), .group = &synthetic_table,
@@ -303,6 +309,10 @@ mla_status mla_recipe_check(mla_context *context, const char *where, mla_recipe 
     if (!status) status = check_optim(context, where, recipe);
     if (!status) status = check_finetune(context, where, recipe);
     return status;
+}
+
+mla_too_long mla_recipe_too_long(const mla_recipe_data *data) {
+    return data->sequence_field && data->too_long == MLA_TOO_LONG_CUT ? MLA_TOO_LONG_CUT_START : data->too_long;
 }
 
 uint64_t mla_recipe_data_seed(const mla_recipe *recipe) {

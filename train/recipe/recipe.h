@@ -59,6 +59,7 @@ typedef struct {
     mla_recipe_synthetic synthetic;
     /* Of labelled text (data/labels): */
     char *label_field, *text_template, *group_field; /* columns; a template instead of `field` */
+    char *sequence_field, *order_field;              /* columns: rows that are one example, and their order */
     mla_list labels;                                 /* names in their order; none: as in the data, sorted */
     mla_too_long too_long;
     mla_recipe_class_weights class_weights;
@@ -141,6 +142,9 @@ mla_status mla_recipe_load(mla_context *context, mla_recipe *recipe, const char 
 
 /* Applies one assignment, without the check of the whole. */
 mla_status mla_recipe_set(mla_context *context, mla_recipe *recipe, const char *assignment);
+
+/* What becomes of labelled text that is too long: of rows that are gathered (sequence_field) a cut takes the oldest. */
+mla_too_long mla_recipe_too_long(const mla_recipe_data *data);
 
 /* The seed of the data: data.seed, or that of the run. */
 uint64_t mla_recipe_data_seed(const mla_recipe *recipe);

@@ -112,14 +112,14 @@ static mla_status weigh_labels(mla_context *context, mla_dataset *d, const int64
 }
 
 static mla_status look_at_labels(mla_context *context, mla_dataset *d, const mla_recipe *recipe) {
-    d->train.labels.too_long = d->held_out.labels.too_long = recipe->data.too_long;
+    d->train.labels.too_long = d->held_out.labels.too_long = mla_recipe_too_long(&recipe->data);
     const mla_recipe_data *data = &recipe->data;
-    const bool wanted = data->class_weights || data->text_template || data->group_field || data->labels.count ||
-                        recipe->train.label_smoothing > 0;
+    const bool wanted = data->class_weights || data->text_template || data->group_field || data->sequence_field ||
+                        data->order_field || data->labels.count || recipe->train.label_smoothing > 0;
     if (!d->labels && wanted)
         return mla_fail(context, MLA_ERROR_ARGUMENT,
-                        "data.class_weights, text_template, group_field and labels, and train.label_smoothing are for "
-                        "labelled texts (model.head: sequence or token)");
+                        "data.class_weights, text_template, group_field, sequence_field, order_field and labels, and "
+                        "train.label_smoothing are for labelled texts (model.head: sequence or token)");
     if (!d->labels) return MLA_OK;
     if (recipe->model.problem_type == MLA_PROBLEM_REGRESSION)
         return data->class_weights
@@ -222,20 +222,22 @@ mla_status mla_dataset_pack(mla_context *context, mla_dataset *d, mla_recipe_pac
     return status ? status : mla_packing_create(context, &d->packed_held_out, &d->held_out, sequence);
 }
 
-static void warn(mla_context *context, const mla_packing *packing, const char *which, int64_t sequence) {
+static void warn(mla_context *context, const mla_packing *packing, const mla_token_stream *stream, const char *which,
+                 int64_t sequence) {
+    const bool at_start = stream->labels.too_long == MLA_TOO_LONG_CUT_START;
     if (!packing) return;
     const mla_packing_report r = mla_packing_report_of(packing);
     if (r.cut)
-        mla_warn(context, "%lld of %lld %s are longer than train.sequence %lld: their ends are cut off",
-                 (long long)r.cut, (long long)r.documents, which, (long long)sequence);
+        mla_warn(context, "%lld of %lld %s are longer than train.sequence %lld: their %s are cut off", (long long)r.cut,
+                 (long long)r.documents, which, (long long)sequence, at_start ? "oldest rows" : "ends");
     if (r.left_out)
         mla_warn(context, "%lld of %lld %s are left out: no answer begins within train.sequence %lld",
                  (long long)r.left_out, (long long)r.documents, which, (long long)sequence);
 }
 
 void mla_dataset_warn(mla_context *context, const mla_dataset *d, int64_t sequence) {
-    warn(context, d->packed_train, "examples", sequence);
-    warn(context, d->packed_held_out, "held-out examples", sequence);
+    warn(context, d->packed_train, &d->train, "examples", sequence);
+    warn(context, d->packed_held_out, &d->held_out, "held-out examples", sequence);
 }
 
 void mla_dataset_close(mla_dataset *d) {

@@ -26,6 +26,8 @@ mla_prepare_labels_options mla_prepare_labels_options_of(const mla_recipe *recip
                                                      .text_template = data->text_template,
                                                      .label_field = data->label_field,
                                                      .group_field = data->group_field,
+                                                     .sequence_field = data->sequence_field,
+                                                     .order_field = data->order_field,
                                                      .labels = column_of(&recipe->model)},
                                         .labels = &data->labels,
                                         .tokenizer = data->tokenizer,

@@ -46,8 +46,9 @@ typedef struct {
     mla_label_set names;
     mla_thresholds thresholds; /* those that were chosen for the model */
     mla_classifier *classifier;
-    char **texts; /* those that wait, of a head that labels tokens */
-    int64_t text_capacity;
+    char **texts; /* those that wait, of a head that labels tokens; */
+    char **keys;  /* or the keys of sequences of rows (data.sequence_field) */
+    int64_t text_capacity, key_capacity;
     double *seconds; /* from each text's arrival to its labels */
     int64_t done, second_capacity;
 } job;
@@ -73,46 +74,38 @@ static int64_t class_of(const job *j, const float *values) {
     return (double)values[positive] >= j->thresholds.values[positive] ? positive : 1 - positive;
 }
 
-static void print_class(const job *j, const float *values) {
+static void print_class(const job *j, json_t *json, const float *values) {
     const int64_t best = class_of(j, values);
-    if (!j->options->json) {
+    if (!json) {
         fprintf(j->call->out, "%s\t%.4f\n", j->names.names[best], (double)values[best]);
         return;
     }
-    json_t *json = json_pack("{s:s}", "label", j->names.names[best]);
+    json_object_set_new(json, "label", json_string(j->names.names[best]));
     mla_report_number(json, "probability", (double)values[best]);
     if (j->options->all) set_all(j, json, "probabilities", values);
-    mla_report_print(j->call->out, json);
 }
 
-static void print_flags(const job *j, const float *values) {
-    json_t *json = json_object(), *found = json_object();
+static void print_flags(const job *j, json_t *json, const float *values) {
+    json_t *found = json ? json_object() : NULL;
     int64_t count = 0;
     for (int64_t k = 0; k < j->names.count; k++) {
         if ((double)values[k] < (j->thresholds.values ? j->thresholds.values[k] : 0.5)) continue;
-        mla_report_number(found, j->names.names[k], (double)values[k]);
-        if (!j->options->json)
-            fprintf(j->call->out, "%s%s\t%.4f", count++ ? "\t" : "", j->names.names[k], (double)values[k]);
+        if (json) mla_report_number(found, j->names.names[k], (double)values[k]);
+        else fprintf(j->call->out, "%s%s\t%.4f", count++ ? "\t" : "", j->names.names[k], (double)values[k]);
+    }
+    if (!json) {
+        fputc('\n', j->call->out);
+        return;
     }
     json_object_set_new(json, "labels", found);
     if (j->options->all) set_all(j, json, "probabilities", values);
-    if (j->options->json) mla_report_print(j->call->out, json);
-    else {
-        fputc('\n', j->call->out);
-        json_decref(json);
-    }
 }
 
-static void print_numbers(const job *j, const float *values) {
-    json_t *json = json_object();
-    set_all(j, json, "values", values);
-    for (int64_t k = 0; k < j->names.count && !j->options->json; k++)
+static void print_numbers(const job *j, json_t *json, const float *values) {
+    if (json) set_all(j, json, "values", values);
+    for (int64_t k = 0; k < j->names.count && !json; k++)
         fprintf(j->call->out, "%s%s\t%g", k ? "\t" : "", j->names.names[k], (double)values[k]);
-    if (j->options->json) mla_report_print(j->call->out, json);
-    else {
-        fputc('\n', j->call->out);
-        json_decref(json);
-    }
+    if (!json) fputc('\n', j->call->out);
 }
 
 /* ---- spans ---- */
@@ -145,8 +138,9 @@ static void print_span(const job *j, const char *text, span *s, json_t *list) {
 }
 
 /* "B-PER" begins a span; "I-PER" goes on with one of PER, or begins one where there is none; others are outside. */
-static void print_spans(const job *j, int64_t index, const char *text) {
-    json_t *json = j->options->json ? json_object() : NULL, *list = json ? json_array() : NULL;
+static void print_spans(const job *j, json_t *json, int64_t index) {
+    const char *text = j->texts[index];
+    json_t *list = json ? json_array() : NULL;
     span open = {0};
     for (int64_t i = 0; i < mla_classifier_token_count(j->classifier, index); i++) {
         const mla_classified_token t = mla_classifier_token(j->classifier, index, i);
@@ -160,9 +154,7 @@ static void print_spans(const job *j, int64_t index, const char *text) {
         if ((double)t.values[best] < open.probability) open.probability = (double)t.values[best];
     }
     print_span(j, text, &open, list);
-    if (!json) return;
-    json_object_set_new(json, "spans", list);
-    mla_report_print(j->call->out, json);
+    if (json) json_object_set_new(json, "spans", list);
 }
 
 /* ---- texts, a few at a time ---- */
@@ -171,11 +163,22 @@ static bool labels_tokens(const job *j) { return j->loaded.model->config.head->l
 
 static void print_one(const job *j, int64_t i) {
     const float *values = labels_tokens(j) ? NULL : mla_classifier_values(j->classifier, i);
+    json_t *json = j->options->json ? json_object() : NULL;
+    if (j->keys && json) json_object_set_new(json, "key", json_string(j->keys[i]));
+    else if (j->keys) fprintf(j->call->out, "%s\t", j->keys[i]);
     switch (mla_classification_labels(&j->loaded.model->config)) {
-    case MLA_LABELS_CLASSES: values ? print_class(j, values) : print_spans(j, i, j->texts[i]); break;
-    case MLA_LABELS_FLAGS: print_flags(j, values); break;
-    case MLA_LABELS_NUMBERS: print_numbers(j, values); break;
+    case MLA_LABELS_CLASSES: values ? print_class(j, json, values) : print_spans(j, json, i); break;
+    case MLA_LABELS_FLAGS: print_flags(j, json, values); break;
+    case MLA_LABELS_NUMBERS: print_numbers(j, json, values); break;
     }
+    if (json) mla_report_print(j->call->out, json);
+}
+
+static void forget(job *j) {
+    const int64_t count = j->classifier ? mla_classifier_count(j->classifier) : 0;
+    for (int64_t i = 0; j->texts && i < count; i++) free(j->texts[i]);
+    for (int64_t i = 0; j->keys && i < count; i++) free(j->keys[i]);
+    if (count) mla_classifier_clear(j->classifier);
 }
 
 static mla_status flush(job *j) {
@@ -186,30 +189,31 @@ static mla_status flush(job *j) {
         j->seconds[j->done] = mla_seconds() - j->seconds[j->done];
         j->done++;
     }
-    for (int64_t i = 0; labels_tokens(j) && i < count; i++) free(j->texts[i]);
     fflush(j->call->out);
-    mla_classifier_clear(j->classifier);
+    forget(j);
     return status;
 }
 
-/* The text of a head that labels tokens is needed again when its spans are printed. */
-static mla_status keep_text(job *j, const char *bytes, int64_t length) {
+/* Keeps text of the newest that waits, until its labels are printed. */
+static mla_status keep(job *j, char ***list, int64_t *capacity, const char *bytes, int64_t length) {
     const int64_t at = mla_classifier_count(j->classifier) - 1;
-    mla_status status = mla_grow(j->context, &j->texts, &j->text_capacity, at + 1, sizeof *j->texts, "the texts");
+    mla_status status = mla_grow(j->context, list, capacity, at + 1, sizeof **list, "the texts");
     if (status) return status;
-    j->texts[at] = mla_alloc(j->context, length + 1, 1, "a text");
-    if (j->texts[at]) memcpy(j->texts[at], bytes, (size_t)length);
+    (*list)[at] = mla_alloc(j->context, length + 1, 1, "a text");
+    if ((*list)[at]) memcpy((*list)[at], bytes, (size_t)length);
     return mla_error_status(j->context);
 }
 
-static mla_status classify_text(job *j, const char *bytes, int64_t length) {
+/* key: of a sequence of rows; NULL: the text is none. */
+static mla_status classify_text(job *j, const char *key, const char *bytes, int64_t length) {
     const int64_t waiting = mla_classifier_count(j->classifier);
     mla_status status = mla_grow(j->context, &j->seconds, &j->second_capacity, j->done + waiting + 1,
                                  sizeof *j->seconds, "the times");
     if (status) return status;
     j->seconds[j->done + waiting] = mla_seconds();
     status = mla_classifier_add(j->classifier, bytes, length);
-    if (!status && labels_tokens(j)) status = keep_text(j, bytes, length);
+    if (!status && labels_tokens(j)) status = keep(j, &j->texts, &j->text_capacity, bytes, length);
+    if (!status && key) status = keep(j, &j->keys, &j->key_capacity, key, (int64_t)strlen(key));
     return status || waiting + 1 < j->options->batch ? status : flush(j);
 }
 
@@ -226,7 +230,7 @@ static mla_status classify_lines(job *j) {
         while (length && (line[length - 1] == '\n' || line[length - 1] == '\r')) length--;
         line[length] = '\0';
         status = strspn(line, " \t") < (size_t)length
-                     ? classify_text(j, line, length)
+                     ? classify_text(j, NULL, line, length)
                      : mla_fail(j->context, MLA_ERROR_FORMAT, "line %lld is empty: there is no text to label",
                                 (long long)number);
     }
@@ -234,15 +238,18 @@ static mla_status classify_lines(job *j) {
     return status;
 }
 
-static mla_status classify_table(job *j, const char *path) {
+static mla_status classify_tables(job *j, const char *const *paths, int64_t count) {
     mla_examples *examples;
     const mla_example *e;
-    const mla_example_options o = {.paths = &path,
-                                   .count = 1,
+    const mla_example_options o = {.paths = paths,
+                                   .count = count,
+                                   .sequence_field = j->recipe.data.sequence_field,
+                                   .order_field = j->recipe.data.order_field,
                                    .field = j->options->field ? j->options->field : j->recipe.data.field,
                                    .text_template = j->options->field ? NULL : j->recipe.data.text_template};
     mla_status status = mla_examples_open(j->context, &examples, &o);
-    while (!status && !(status = mla_examples_next(examples, &e)) && e) status = classify_text(j, e->text, e->length);
+    while (!status && !(status = mla_examples_next(examples, &e)) && e)
+        status = classify_text(j, e->key, e->text, e->length);
     mla_examples_close(examples);
     return status;
 }
@@ -252,7 +259,7 @@ static mla_status classify_file(job *j, const char *path) {
     const mla_document *document;
     mla_status status = mla_text_open(j->context, &source, &(mla_text_options){.paths = &path, .count = 1});
     while (!status && !(status = mla_text_next(source, &document)) && document)
-        status = classify_text(j, document->bytes, document->length);
+        status = classify_text(j, NULL, document->bytes, document->length);
     mla_text_close(source);
     return status;
 }
@@ -264,15 +271,29 @@ static bool is_table(const char *path) {
     return endings[i] != NULL;
 }
 
+/* A sequence may have rows in several tables. */
+static mla_status classify_sequences(job *j, const mla_list *paths) {
+    for (int64_t i = 0; i < paths->count; i++)
+        if (!is_table(paths->items[i]))
+            return mla_fail(
+                j->context, MLA_ERROR_ARGUMENT,
+                "%s: the model labels sequences of rows (data.sequence_field: %s): give .jsonl, .csv or .tsv",
+                paths->items[i], j->recipe.data.sequence_field);
+    return classify_tables(j, (const char *const *)paths->items, paths->count);
+}
+
 static mla_status classify_all(job *j) {
     const mla_list *paths = j->call->operands;
+    const bool gathers = j->recipe.data.sequence_field && paths->count;
     mla_status status = MLA_OK;
     if (j->options->text && paths->count)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT, "give either --text or files, not both");
-    if (j->options->text) status = classify_text(j, j->options->text, (int64_t)strlen(j->options->text));
+    if (j->options->text) status = classify_text(j, NULL, j->options->text, (int64_t)strlen(j->options->text));
     else if (!paths->count) status = classify_lines(j);
-    for (int64_t i = 0; i < paths->count && !status; i++)
-        status = is_table(paths->items[i]) ? classify_table(j, paths->items[i]) : classify_file(j, paths->items[i]);
+    else if (gathers) status = classify_sequences(j, paths);
+    for (int64_t i = 0; i < paths->count && !status && !gathers; i++)
+        status = is_table(paths->items[i]) ? classify_tables(j, (const char *const *)&paths->items[i], 1)
+                                           : classify_file(j, paths->items[i]);
     return status ? status : flush(j);
 }
 
@@ -309,7 +330,7 @@ static mla_status open_classifier(job *j) {
         .tokenizer = j->loaded.tokenizer,
         .sequence = recipe && j->recipe.train.sequence < longest ? j->recipe.train.sequence : longest,
         .bos = j->recipe.data.bos,
-        .too_long = j->recipe.data.too_long};
+        .too_long = mla_recipe_too_long(&j->recipe.data)};
     if (!status) status = mla_classifier_create(j->context, &j->classifier, &o);
     if (!status && !names) status = mla_fail(j->context, MLA_ERROR_FORMAT, "%s: does not name its labels", path);
     if (!status) status = mla_label_set_parse(j->context, path, names, &j->names);
@@ -339,12 +360,14 @@ static mla_status classify_run(const mla_call *call) {
     if (!status) status = read_thresholds(&j);
     if (!status) status = classify_all(&j);
     if (!status && j.options->stats) print_stats(&j);
+    forget(&j);
     mla_classifier_destroy(j.classifier);
     mla_label_set_free(&j.names);
     mla_thresholds_free(&j.thresholds);
     mla_recipe_free(&j.recipe);
     mla_loaded_close(&j.loaded);
     free(j.texts);
+    free(j.keys);
     free(j.seconds);
     return status;
 }

@@ -254,7 +254,7 @@ mla_status mla_eval_labels(const mla_call *call, const mla_loaded *loaded, const
     if (!status) status = read_names(&j);
     if (!status) status = read_thresholds(&j);
     if (!status) status = options->tokens ? open_tokens(&j) : open_tables(&j);
-    j.stream.labels.too_long = recipe->data.too_long;
+    j.stream.labels.too_long = mla_recipe_too_long(&recipe->data);
     if (!status) status = mla_packing_create(call->context, &j.packing, &j.stream, options->sequence);
     if (!status) status = measure(&j);
     if (!status) status = decide(&j);
