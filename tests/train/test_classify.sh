@@ -73,6 +73,7 @@ eval_two 2 '--choose f1|fpr and --out FILE.h5 go together' --choose f1
 eval_two 2 'give --bootstrap 1000, too' --seed 3
 eval_two 0 'for plus, chosen by fpr 0 on these texts' --choose fpr --at-fpr 0 --out careful.h5
 check 0 'plus from a probability of' "$mla" classify --checkpoint careful.h5 --text 'the 4 thing was good'
+check 0 '"thresholds":{"plus":' "$mla" classify --checkpoint careful.h5 --json --text 'the 4 thing was good'
 said=$("$mla" classify --checkpoint careful.h5 two.jsonl 2>/dev/null | grep -c plus)
 [ "$said" -lt "$("$mla" classify --checkpoint two two.jsonl | grep -c plus)" ] || fail "the threshold is not used: $said"
 model=careful.h5 eval_two 0 "\"said\":$said}" --json

@@ -67,6 +67,14 @@ static void set_all(const job *j, json_t *json, const char *key, const float *va
     json_object_set_new(json, key, all);
 }
 
+/* From which probability on a label is said, where that was chosen. */
+static void set_thresholds(const job *j, json_t *json) {
+    json_t *all = j->thresholds.values ? json_object() : NULL;
+    for (int64_t k = 0; all && k < j->names.count; k++)
+        if (isfinite(j->thresholds.values[k])) mla_report_number(all, j->names.names[k], j->thresholds.values[k]);
+    if (all) json_object_set_new(json, "thresholds", all);
+}
+
 /* The likeliest; of two classes with a threshold, the one that it is for from there on. */
 static int64_t class_of(const job *j, const float *values) {
     const int64_t positive = j->thresholds.positive;
@@ -82,6 +90,7 @@ static void print_class(const job *j, json_t *json, const float *values) {
     }
     json_object_set_new(json, "label", json_string(j->names.names[best]));
     mla_report_number(json, "probability", (double)values[best]);
+    set_thresholds(j, json);
     if (j->options->all) set_all(j, json, "probabilities", values);
 }
 
@@ -98,6 +107,7 @@ static void print_flags(const job *j, json_t *json, const float *values) {
         return;
     }
     json_object_set_new(json, "labels", found);
+    set_thresholds(j, json);
     if (j->options->all) set_all(j, json, "probabilities", values);
 }
 
