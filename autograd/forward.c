@@ -34,7 +34,7 @@ static void *arena_take(mla_tape *tape, size_t bytes) {
 
 void *mla_tape_keep(mla_tape *tape, const void *data, size_t size) {
     void *copy = arena_take(tape, size ? size : 1);
-    if (copy && size) memcpy(copy, data, size);
+    if (copy && data) memcpy(copy, data, size);
     return copy;
 }
 
@@ -159,14 +159,20 @@ mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result) {
     int64_t kept = scope;
     for (int64_t i = scope; i < tape->open_count; i++) {
         mla_tensor *x = tape->open[i];
-        if (x != result) {
+        const bool stays = x == result || x->kept;
+        if (!stays) {
             x->out_of_scope = true;
             drop_value(tape, x);
         }
-        if (x == result || is_leaf(x)) tape->open[kept++] = x;
+        if (stays || is_leaf(x)) tape->open[kept++] = x;
     }
     if (kept < tape->open_count) tape->open_count = kept;
     return result;
+}
+
+mla_tensor *mla_scope_keep(mla_tensor *x) {
+    x->kept = true;
+    return x;
 }
 
 /* The ops that follow have the same sites as without it. */

@@ -145,6 +145,11 @@ typedef struct {
 mla_tensor *mla_label_loss(mla_tape *tape, mla_tensor *logits, mla_tensor *targets, mla_tensor *labels,
                            const mla_label_loss_options *options);
 
+/* |x - y|² / |y|² of each sequence, as their mean: x, y (B,T,D), f32 or bf16, y without gradient; targets i32 (B,T), -1
+ * where a row does not count. A sequence weighs as many rows as count; one where y is zero adds nothing. One element.
+ */
+mla_tensor *mla_relative_error(mla_tape *tape, mla_tensor *x, mla_tensor *y, mla_tensor *targets);
+
 /* ---- the general set, for layers of your own ---- */
 
 /* table (V,D), f32, or bf16 without gradient, ids i32 (...) -> (...,D) f32; ids must be in [0,V): checked, an error

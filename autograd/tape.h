@@ -65,6 +65,12 @@ mla_tensor *mla_inert(mla_tape *tape);
  * may no longer be used by the caller; what the backward pass needs of them stays. Returns `result`. */
 int64_t mla_scope_open(mla_tape *tape);
 mla_tensor *mla_scope_close(mla_tape *tape, int64_t scope, mla_tensor *result);
+/* x, which outlives the scopes it was made in: until the next mla_tape_begin. For what a graph gives on the side. */
+mla_tensor *mla_scope_keep(mla_tensor *x);
+
+/* `size` bytes, at most 64 KiB, that live as long as the step: a copy of `data`, or zeros where that is NULL. NULL
+ * after an error. */
+void *mla_tape_keep(mla_tape *tape, const void *data, size_t size);
 
 /* Part of a graph: x to a result, from `user`, with the tape's ops. Always the same for the same x, user and step. */
 typedef mla_tensor *(*mla_graph)(mla_tape *tape, const void *user, mla_tensor *x);

@@ -30,8 +30,6 @@ struct mla_tape {
 
 /* A tensor of the tape, open to the caller; NULL after an error. */
 mla_tensor *mla_tape_new_tensor(mla_tape *tape, mla_dtype dtype, int ndim, const int64_t *shape);
-/* A copy that lives as long as the step. NULL after an error. */
-void *mla_tape_keep(mla_tape *tape, const void *data, size_t size);
 /* Appends a node whose output has been computed, and holds what its backward will read. */
 void mla_tape_record(mla_node *n);
 /* Runs forward or backward with the scratch memory it asked for; only counts in a run on shapes alone. */

@@ -30,6 +30,7 @@ typedef struct mla_tensor {
     bool is_parameter;          /* data and grad are in the registry's flat blocks */
     bool needs_grad;            /* a gradient flows to it */
     bool has_grad;              /* some gradient has been written: the next one is added */
+    bool kept;                  /* lives on after its scopes: mla_scope_keep */
     bool out_of_scope;          /* its scope was closed: only the backward pass may still read it */
     const char *overwritten_by; /* the op whose result took its memory; NULL: none */
     bool walked;                /* the op that made it: no gradient flows further back any more */

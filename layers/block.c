@@ -1,4 +1,5 @@
 #include "layers/block.h"
+#include "layers/parts/lesson.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ mla_status mla_block_build(const mla_builder *b, mla_block *block) {
     snprintf(mlp_prefix, sizeof mlp_prefix, "%smlp.", b->prefix);
     attention.prefix = attention_prefix;
     feed_forward.prefix = mlp_prefix;
-    *block = (mla_block){.config = c, .attention = mla_alloc(b->context, 1, c->attention->size, "an attention")};
+    *block = (mla_block){
+        .config = c, .index = b->layer, .attention = mla_alloc(b->context, 1, c->attention->size, "an attention")};
     block->feed_forward = mla_alloc(b->context, 1, c->feed_forward->size, "a feed-forward");
     if (!block->attention || !block->feed_forward) return MLA_ERROR_MEMORY;
 
@@ -34,14 +36,20 @@ void mla_block_free(mla_block *block) {
     *block = (mla_block){0};
 }
 
-static mla_tensor *attend(mla_tape *tape, const mla_block *block, mla_tensor *x, const mla_pass *pass,
-                          mla_layer_cache *cache) {
+static mla_tensor *apply_attention(mla_tape *tape, const mla_block *block, mla_tensor *x, const mla_pass *pass,
+                                   mla_layer_cache *cache) {
     const mla_attention_kind *kind = block->config->attention;
     if (!pass->onlooker) return kind->apply(tape, block->attention, x, pass, cache);
     if (kind->apply_in_steps && !cache) return kind->apply_in_steps(tape, block->attention, x, pass);
     mla_fail(mla_tape_context(tape), MLA_ERROR_ARGUMENT, "attention %s cannot be looked into%s", kind->name,
              cache ? " while it uses a cache" : "");
     return mla_inert(tape);
+}
+
+static mla_tensor *attend(mla_tape *tape, const mla_block *block, mla_tensor *x, const mla_pass *pass,
+                          mla_layer_cache *cache) {
+    mla_tensor *y = apply_attention(tape, block, x, pass, cache);
+    return pass->lesson ? mla_lesson_take(tape, pass, block->index, y) : y;
 }
 
 mla_tensor *mla_block_apply(mla_tape *tape, const mla_block *block, mla_tensor *x, const mla_pass *pass,

@@ -12,6 +12,7 @@
 
 typedef struct {
     const mla_model_config *config;
+    int64_t index; /* which of the model's it is, from 0 */
     mla_norm input_norm, post_attention_norm;
     void *attention, *feed_forward; /* layers of the configuration's kinds; the block owns their memory */
 } mla_block;

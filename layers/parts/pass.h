@@ -48,6 +48,7 @@ typedef struct {
     bool recompute;             /* activation checkpointing: blocks keep their input and are computed again */
     float loss_share;           /* of auxiliary losses: this batch's share of the step; 0: they are left out */
     mla_statistics *statistics; /* NULL: nobody asks */
+    struct mla_lesson *lesson;  /* layers/parts/lesson.h: what attentions give is learned; NULL: it is not */
     /* Attention goes step by step and shows each to it; with the cache it is refused. NULL: nobody looks. */
     const mla_onlooker *onlooker;
 } mla_pass;

@@ -397,6 +397,19 @@ static void gradient_of_running_mean(void **state) {
     check_gradients(*state, build_running_mean, starts, {{3, {2, 9, 70}}});
 }
 
+static mla_tensor *build_relative_error(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    static const int32_t targets[] = {1, -1, 0, -1, -1, 2};
+    static float values[2 * 3 * 5];
+    (void)user;
+    fill_values(values, 2 * 3 * 5, "y", 1);
+    return mla_relative_error(tape, in[0], mla_input(tape, MLA_F32, 3, in[0]->shape, values),
+                              mla_input(tape, MLA_I32, 2, in[0]->shape, targets));
+}
+
+static void gradient_of_relative(void **state) {
+    check_gradients(*state, build_relative_error, NULL, {{3, {2, 3, 5}}});
+}
+
 static mla_tensor *build_label_loss(mla_tape *tape, mla_tensor *const *in, const void *user) {
     static const int32_t targets[] = {1, -1, 0, 2, 1}, classes[] = {3, 0, 2};
     static const float values[] = {0, 1, 0.25f, 1, 1, 0, -1, 2, 1, 0, 0, 1}, weights[] = {0.5f, 2, 1, 3};
@@ -431,24 +444,25 @@ static void every_op_has_been_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradient_of_linear),       cmocka_unit_test(gradient_of_rmsnorm),
-        cmocka_unit_test(gradient_of_layernorm),    cmocka_unit_test(gradient_of_rope),
-        cmocka_unit_test(gradient_of_attention),    cmocka_unit_test(gradient_of_latent_attention),
-        cmocka_unit_test(gradient_of_swiglu),       cmocka_unit_test(gradient_of_dropout),
-        cmocka_unit_test(gradient_of_residual_add), cmocka_unit_test(gradient_of_gather),
-        cmocka_unit_test(gradient_of_add),          cmocka_unit_test(gradient_of_mul),
-        cmocka_unit_test(gradient_of_scale),        cmocka_unit_test(gradient_of_join_loss),
-        cmocka_unit_test(gradient_of_exp),          cmocka_unit_test(gradient_of_log),
-        cmocka_unit_test(gradient_of_tanh),         cmocka_unit_test(gradient_of_sigmoid),
-        cmocka_unit_test(gradient_of_relu),         cmocka_unit_test(gradient_of_gelu),
-        cmocka_unit_test(gradient_of_gelu_tanh),    cmocka_unit_test(gradient_of_silu),
-        cmocka_unit_test(gradient_of_matmul),       cmocka_unit_test(gradient_of_reshape),
-        cmocka_unit_test(gradient_of_transpose),    cmocka_unit_test(gradient_of_slice),
-        cmocka_unit_test(gradient_of_concat),       cmocka_unit_test(gradient_of_sum),
-        cmocka_unit_test(gradient_of_softmax),      cmocka_unit_test(gradient_of_lora),
-        cmocka_unit_test(gradient_of_dora),         cmocka_unit_test(gradient_of_lora_weight),
-        cmocka_unit_test(gradient_of_output_loss),  cmocka_unit_test(gradient_of_running_mean),
-        cmocka_unit_test(gradient_of_label_loss),   cmocka_unit_test(every_op_has_been_checked),
+        cmocka_unit_test(gradient_of_linear),        cmocka_unit_test(gradient_of_rmsnorm),
+        cmocka_unit_test(gradient_of_layernorm),     cmocka_unit_test(gradient_of_rope),
+        cmocka_unit_test(gradient_of_attention),     cmocka_unit_test(gradient_of_latent_attention),
+        cmocka_unit_test(gradient_of_swiglu),        cmocka_unit_test(gradient_of_dropout),
+        cmocka_unit_test(gradient_of_residual_add),  cmocka_unit_test(gradient_of_gather),
+        cmocka_unit_test(gradient_of_add),           cmocka_unit_test(gradient_of_mul),
+        cmocka_unit_test(gradient_of_scale),         cmocka_unit_test(gradient_of_join_loss),
+        cmocka_unit_test(gradient_of_exp),           cmocka_unit_test(gradient_of_log),
+        cmocka_unit_test(gradient_of_tanh),          cmocka_unit_test(gradient_of_sigmoid),
+        cmocka_unit_test(gradient_of_relu),          cmocka_unit_test(gradient_of_gelu),
+        cmocka_unit_test(gradient_of_gelu_tanh),     cmocka_unit_test(gradient_of_silu),
+        cmocka_unit_test(gradient_of_matmul),        cmocka_unit_test(gradient_of_reshape),
+        cmocka_unit_test(gradient_of_transpose),     cmocka_unit_test(gradient_of_slice),
+        cmocka_unit_test(gradient_of_concat),        cmocka_unit_test(gradient_of_sum),
+        cmocka_unit_test(gradient_of_softmax),       cmocka_unit_test(gradient_of_lora),
+        cmocka_unit_test(gradient_of_dora),          cmocka_unit_test(gradient_of_lora_weight),
+        cmocka_unit_test(gradient_of_output_loss),   cmocka_unit_test(gradient_of_running_mean),
+        cmocka_unit_test(gradient_of_relative),      cmocka_unit_test(gradient_of_label_loss),
+        cmocka_unit_test(every_op_has_been_checked),
     };
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -60,6 +60,26 @@ near "$(kl tuned-f32)" "$(kl tuned-bf16)" 1e-2 || fail "bf16 has another KL: $(k
 
 check 0 "onednn_fraction" "$mla" bench step tiny.yaml "${sets[@]}" --set train.precision=f32 --steps 1 --json
 
+# ---- layer by layer: closer; the same in microbatches of blocks computed again, and on ranks; adapters in bf16
+
+layered=(finetune.distil_layers=2)
+sets=()
+for set in "${taught[@]}" "${layered[@]}"; do sets+=(--set "$set"); done
+error() { sed -n 's/.*"distil_layers": \([^,}]*\).*/\1/p' "$1/metrics.jsonl" | tail -n "${2:-1}" | head -n 1; }
+[ -z "$(error whole)" ] || fail "an error of layers where none learn"
+check 0 "" "$mla" train tiny.yaml "${sets[@]}" --out layered
+less "$(error layered)" "$(error layered 20)" || fail "layers learn nothing: $(error layered), at first $(error layered 20)"
+check 0 "" "$mla" train tiny.yaml "${sets[@]}" --set train.microbatch=1 --set train.recompute=block --out layered-parts
+check 0 "" ranks 2 train tiny.yaml "${sets[@]}" --out layered-two
+for run in layered-parts layered-two; do
+    curves_near layered $run 1e-5 >/dev/null || fail "$run: another curve"
+    near "$(error layered)" "$(error $run)" 1e-5 || fail "$run: another error of layers: $(error $run), not $(error layered)"
+done
+sets=()
+for set in "${tuned[@]}" "${layered[@]}"; do sets+=(--set "$set"); done
+check 0 "" "$mla" finetune tiny.yaml "${sets[@]}" --set train.precision=bf16 --out tuned-layers
+less "$(error tuned-layers)" "$(error tuned-layers 20)" || fail "adapters in bf16 bring no layer closer to the teacher's"
+
 # ---- teachers that do not fit
 
 refuse() { local words=$1; shift; check 2 "$words" "$mla" train tiny.yaml "${sets[@]}" "$@" --out no; }
@@ -68,6 +88,9 @@ for set in "${tiny_sizes[@]}" "${data[@]}"; do sets+=(--set "$set"); done
 refuse "a vocabulary of 32, the model one of 16" --set finetune.distil=teacher --set data.synthetic.vocabulary=16
 refuse "longer than the 64 positions of the teacher" --set finetune.distil=teacher --set train.sequence=65 --set model.max_position_embeddings=65
 refuse "is an adapter: name a model" --set finetune.distil=tuned-f32
+refuse "no teacher whose layers could be learned" --set finetune.distil_layers=1
+refuse "the teacher has 2 layers of width 32, the model 3 of 32" --set finetune.distil=teacher --set finetune.distil_layers=1 \
+    --set model.num_hidden_layers=3
 refuse "distil_weight" --set finetune.distil=teacher --set finetune.distil_weight=1.5
 texts one
 tiny_run english data.source=one data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2

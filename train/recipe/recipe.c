@@ -167,6 +167,10 @@ static const mla_field finetune_fields[] = {
      .help = "share of KL(teacher || model) in the loss; the rest is for the text"},
     {"distil_temperature", MLA_FIELD_FLOAT, AT(distil_temperature), 1, 0.05, 100,
      .help = "softens the probabilities of both in KL, which counts its square times"},
+    {"distil_layers", MLA_FIELD_FLOAT, AT(distil_layers), 0, 0, 1e6,
+     .help =
+         "weight of a loss beside that: how far what each layer's attention gives is from the teacher's, as a share "
+         "of its size (squared, mean of the layers); both must have as many layers, as wide; 0: none"},
     {"train", MLA_FIELD_WORDS, AT(train),
      .help = "parameters to train, the others stay as they are: kv_b_proj, '*norm', 'layers.3.*'; none: all"},
 };
@@ -294,6 +298,11 @@ static mla_status check_optim(mla_context *context, const char *where, const mla
 }
 
 static mla_status check_finetune(mla_context *context, const char *where, const mla_recipe *recipe) {
+    if (recipe->finetune.distil_layers > 0 && !recipe->finetune.distil)
+        return mla_fail(context, MLA_ERROR_ARGUMENT,
+                        "%sfinetune.distil_layers: there is no teacher whose layers could be learned; name one by "
+                        "finetune.distil, or leave it out",
+                        where);
     if (!recipe->lora.targets.count || !recipe->finetune.train.count) return MLA_OK;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
                     "%sgive only one of lora.targets (adapters, the model stays as it is) and "

@@ -113,7 +113,7 @@ typedef struct {
     mla_list train;    /* patterns of the parameters that are trained (layers/names); none: all */
     char *distil;      /* checkpoint or run folder of a teacher; NULL: none */
     char *distil_hash; /* of its weights, by the run itself; NULL: not known yet */
-    double distil_weight, distil_temperature;
+    double distil_weight, distil_temperature, distil_layers;
 } mla_recipe_finetune;
 
 typedef struct {

@@ -108,8 +108,7 @@ static mla_status open_base(mla_finetune *f, mla_recipe *recipe) {
     if (!recipe->lora.targets.count) f->hugging_face = mla_checkpoint_hugging_face(f->checkpoint);
     status = try_names(f, recipe);
     if (!status) status = choose_template(f, &recipe->data);
-    return status ? status
-                  : mla_teacher_check(&f->teacher, recipe->model.vocab_size, mla_checkpoint_tokenizer(f->checkpoint));
+    return status ? status : mla_teacher_check(&f->teacher, recipe, mla_checkpoint_tokenizer(f->checkpoint));
 }
 
 mla_status mla_finetune_open(mla_context *context, mla_finetune *f, mla_recipe *recipe, const char *folder) {
@@ -131,7 +130,7 @@ void mla_finetune_close(mla_finetune *f) {
 mla_status mla_finetune_check_tokenizer(const mla_finetune *f, const char *tokenizer) {
     const char *wanted = f->checkpoint ? mla_checkpoint_tokenizer(f->checkpoint) : NULL;
     if (!wanted || !tokenizer || !strcmp(wanted, tokenizer))
-        return mla_teacher_check(&f->teacher, f->recipe->model.vocab_size, tokenizer);
+        return mla_teacher_check(&f->teacher, f->recipe, tokenizer);
     return mla_fail(f->context, MLA_ERROR_ARGUMENT,
                     "the tokens were made by another tokenizer than that of %s: prepare the "
                     "text with its tokenizer.json (mla prepare --tokenizer), or give data.source",

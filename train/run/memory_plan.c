@@ -10,7 +10,8 @@
 
 /* One training step, then one evaluation. */
 typedef struct {
-    const mla_decoder *model, *teacher;
+    const mla_decoder *model;
+    mla_objective objective;
     int64_t shape[2]; /* rows, positions */
     mla_dtype precision;
     bool recompute;
@@ -25,13 +26,12 @@ static mla_tensor *labels_input(const mla_decoder *model, mla_tape *tape) {
 }
 
 static mla_status run_on_shapes(const shapes_run *run, mla_tape *tape, mla_cost *cost) {
-    const mla_objective objective = {.teacher = run->teacher, .temperature = 1};
     mla_batch batch = {.scale = 1, .pass = {.recompute = run->recompute, .loss_share = 1}};
     mla_tape_begin(tape, &(mla_step){.training = true, .precision = run->precision});
     batch.ids = mla_input(tape, MLA_I32, 2, run->shape, NULL);
     batch.targets = mla_input(tape, MLA_I32, 2, run->shape, NULL);
     batch.labels = labels_input(run->model, tape);
-    const mla_status status = mla_backward(tape, mla_objective_loss(tape, run->model, &batch, &objective));
+    const mla_status status = mla_backward(tape, mla_objective_loss(tape, run->model, &batch, &run->objective));
     if (status) return status;
     *cost = mla_tape_cost(tape);
 
@@ -77,7 +77,9 @@ mla_status mla_memory_predict(mla_context *context, const mla_recipe *recipe, co
     if (status) goto done;
     mla_params_lay_out(model->params);
     if (teacher_config) status = lay_out_teacher(context, &teacher, teacher_config, precision);
-    const shapes_run run = {model, teacher, {rows, recipe->train.sequence}, precision, recipe->train.recompute};
+    const mla_objective objective = {
+        .teacher = teacher, .temperature = 1, .layer_weight = (float)recipe->finetune.distil_layers};
+    const shapes_run run = {model, objective, {rows, recipe->train.sequence}, precision, recipe->train.recompute};
     if (!status) status = run_on_shapes(&run, tape, &plan->cost);
     plan->parameters = parameter_bytes(context, model, precision, MLA_PACKED_DIRECTIONS) +
                        parameter_bytes(context, teacher, precision, 1);

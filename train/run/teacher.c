@@ -34,10 +34,13 @@ const mla_model_config *mla_teacher_config(const mla_teacher *t) {
     return t->checkpoint ? mla_checkpoint_config(t->checkpoint) : NULL;
 }
 
-mla_status mla_teacher_check(const mla_teacher *t, int64_t vocabulary, const char *tokenizer) {
+mla_status mla_teacher_check(const mla_teacher *t, const mla_recipe *recipe, const char *tokenizer) {
     if (!t->checkpoint) return MLA_OK;
     const char *own = mla_checkpoint_tokenizer(t->checkpoint);
-    const int64_t size = mla_teacher_config(t)->vocab_size;
+    const int64_t size = mla_teacher_config(t)->vocab_size, vocabulary = recipe->model.vocab_size;
+    if (recipe->finetune.distil_layers > 0 &&
+        mla_objective_check_layers(t->context, &recipe->model, mla_teacher_config(t)))
+        return mla_error_status(t->context);
     if (size != vocabulary)
         return mla_fail(t->context, MLA_ERROR_ARGUMENT,
                         "finetune.distil: the teacher %s has a vocabulary of %lld, the model "
@@ -74,5 +77,6 @@ mla_status mla_teacher_remember(mla_teacher *t, mla_recipe_finetune *options, bo
 }
 
 mla_objective mla_teacher_objective(const mla_teacher *t, const mla_recipe_finetune *options, double *divergence) {
-    return (mla_objective){t->model, (float)options->distil_weight, (float)options->distil_temperature, divergence};
+    return (mla_objective){t->model, (float)options->distil_weight, (float)options->distil_temperature, divergence,
+                           (float)options->distil_layers};
 }

@@ -23,8 +23,9 @@ typedef struct {
 mla_status mla_teacher_open(mla_context *context, mla_teacher *out, mla_recipe *recipe);
 void mla_teacher_close(mla_teacher *teacher);
 
-/* MLA_ERROR_ARGUMENT where teacher and pupil do not have one vocabulary. tokenizer: the pupil's, or NULL. */
-mla_status mla_teacher_check(const mla_teacher *teacher, int64_t vocabulary, const char *tokenizer);
+/* MLA_ERROR_ARGUMENT where the recipe's model, the pupil, has another vocabulary, or layers that cannot learn from the
+ * teacher's but should. tokenizer: the pupil's, or NULL. */
+mla_status mla_teacher_check(const mla_teacher *teacher, const mla_recipe *recipe, const char *tokenizer);
 
 /* Its configuration; NULL for none. */
 const mla_model_config *mla_teacher_config(const mla_teacher *teacher);
