@@ -31,6 +31,7 @@ typedef struct {
     mla_dtype precision;  /* of what goes into matrix products, and of what they give: MLA_F32 or MLA_BF16 */
     bool training;        /* dropout is active */
     bool inference;       /* record nothing: no gradients, memory is free again as scopes close */
+    bool decoding;        /* of a step of inference: products of few rows in another order of sums, which is faster */
     /* Called when a parameter's gradient is final in this backward pass, if it has one. May be NULL. */
     void (*gradient_final)(void *user, mla_tensor *parameter);
     /* Called after the backward pass of each op: for what has to be looked after meanwhile. May be NULL. */

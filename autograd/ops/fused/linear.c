@@ -2,7 +2,10 @@
  * dx = dy W,  dW = dyᵀ x,  db = sum over rows of dy
  *
  * The products are of the step's precision. Where x comes in f32 and the product is of bf16, x is rounded once, and
- * saved if backward needs it again. A frozen W has no dW, and then x is not kept for it. */
+ * saved if backward needs it again. A frozen W has no dW, and then x is not kept for it.
+ *
+ * In a step of decoding rows are few, and W is read once for all of them; x is not rounded then. */
+#include "autograd/kernels/few_rows.h"
 #include "autograd/kernels/gemm.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
@@ -14,6 +17,22 @@ enum { ROUNDED }; /* saved */
 static bool rounds(const mla_node *n) { return n->in[X]->dtype != n->out->dtype; }
 
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
+
+static bool has_few_rows(const mla_node *n) {
+    return mla_tape_step(n->tape)->decoding && mla_few_rows_fit(mla_rows(n->in[X]), mla_width(n->in[X]));
+}
+
+static void multiply_few_rows(const mla_node *n, const void *weight) {
+    const mla_tensor *x = n->in[X], *w = n->in[W];
+    const mla_few_rows product = {.m = mla_rows(x),
+                                  .n = w->shape[0],
+                                  .k = w->shape[1],
+                                  .x = mla_data(x),
+                                  .w = {(void *)(uintptr_t)weight, n->out->dtype},
+                                  .y = mla_data(n->out),
+                                  .bias = n->in[B] ? n->in[B]->data : NULL};
+    mla_few_rows_multiply(mla_tape_context(n->tape), &product, n->scratch);
+}
 
 static void linear_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
@@ -27,7 +46,12 @@ static void linear_forward(const mla_node *n) {
                                   .c_type = type,
                                   .bias = b != NULL};
     mla_context *context = mla_tape_context(n->tape);
-    if (!mla_op_operand(n, W, type)) return;
+    const void *weight = mla_op_operand(n, W, type);
+    if (!weight) return;
+    if (has_few_rows(n)) {
+        multiply_few_rows(n, weight);
+        return;
+    }
     void *rounded = n->saved[ROUNDED] ? n->saved[ROUNDED] : n->scratch;
     if (rounds(n)) mla_narrow_all(context, mla_count(x), x->data, rounded);
     mla_multiply_by_weight(context, &shape, rounds(n) ? rounded : x->data, w, n->out->data, b ? b->data : NULL);
@@ -94,6 +118,7 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
     const int64_t bytes = mla_count(x) * (int64_t)mla_dtype_size(MLA_BF16);
     if (rounded && weight->needs_grad) mla_op_save(n, ROUNDED, bytes);
     else if (rounded) n->forward_scratch = bytes;
+    if (has_few_rows(n)) n->forward_scratch = mla_few_rows_room(mla_rows(x), mla_width(x)) * (int64_t)sizeof(float);
     int64_t shape[MLA_MAX_DIMS];
     for (int i = 0; i < x->ndim; i++) shape[i] = i == x->ndim - 1 ? weight->shape[0] : x->shape[i];
     return mla_op_finish(n, type, x->ndim, shape);

@@ -1,0 +1,155 @@
+/* Rows of W are taken a few at a time, so that what is loaded of x serves all of them, and the other way round; each
+ * thread has a stretch of them. A sum has LANES parts whatever its tile is.
+ *
+ * Of bf16, a word of 32 bits holds two elements, and is an f32 of the second when the first is cleared. So x is first
+ * brought into the order of elements 0, 2, ... 14, 1, 3, ... 15 of each 16: a shift or a mask makes an operand. */
+#include "autograd/kernels/few_rows.h"
+#include "autograd/base/bfloat16.h"
+#include "autograd/base/vecmath.h"
+#include "autograd/kernels/gemm_shape.h"
+
+#include <string.h>
+
+enum { LANES = 8, PAIRS = 2 * LANES, MOST_ROWS = 4, MOST_COLUMNS = 4, STRETCH = 32, AHEAD = 2 };
+
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
+
+#define INLINED static inline __attribute__((always_inline))
+
+bool mla_few_rows_fit(int64_t m, int64_t k) { return m >= 1 && m <= MLA_MOST_FEW_ROWS && k % PAIRS == 0; }
+
+/* ---- x ---- */
+
+/* Elements from row to row of the x that is multiplied, as far as there are several. */
+static int64_t stride_of(const mla_few_rows *p) { return p->k + MLA_ROW_GAP; }
+
+int64_t mla_few_rows_room(int64_t m, int64_t k) { return m * (k + MLA_ROW_GAP); }
+
+/* A row as f32, each 16 elements in the order that products with bf16 want. */
+static void part_pairs(const mla_few_rows *p, int64_t row, float *out) {
+    float buffer[PAIRS];
+    for (int64_t i = 0; i < p->k; i += PAIRS) {
+        const float *in = mla_load(p->x, row * p->k + i, PAIRS, buffer);
+        for (int j = 0; j < LANES; j++) {
+            out[i + j] = in[2 * j];
+            out[i + LANES + j] = in[2 * j + 1];
+        }
+    }
+}
+
+/* x as it is multiplied: as it is, or in `room`. */
+static const float *prepare(const mla_few_rows *p, float *room) {
+    if (p->m == 1 && p->x.type == MLA_F32 && p->w.type == MLA_F32) return p->x.data;
+    for (int64_t i = 0; i < p->m; i++) {
+        float *out = room + i * stride_of(p);
+        if (p->w.type == MLA_BF16) part_pairs(p, i, out);
+        else mla_store((mla_values){out, MLA_F32}, MLA_SET, 0, p->k, mla_load(p->x, i * p->k, p->k, out));
+    }
+    return room;
+}
+
+/* ---- tiles ---- */
+
+/* A tile: `rows` of W from `row` on with `columns` rows of x from `column` on. */
+typedef struct {
+    int64_t row, column;
+    int rows, columns;
+} tile;
+
+INLINED float sum_of(const lanes *v) {
+    const lanes s = *v;
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+INLINED void put(const mla_few_rows *p, int64_t column, int64_t row, float value) {
+    const int64_t at = column * p->n + row;
+    if (p->bias) value += p->bias[row];
+    if (p->y.type == MLA_F32) ((float *)p->y.data)[at] = value;
+    else ((mla_bf16 *)p->y.data)[at] = mla_bf16_from_float(value);
+}
+
+/* sum += (LANES elements of each row of W) (the same of each row of x) */
+INLINED void add_products(const tile t, int64_t stride, const lanes w[MOST_ROWS], const float *x,
+                          lanes sum[MOST_ROWS][MOST_COLUMNS]) {
+#pragma GCC unroll 4
+    for (int c = 0; c < t.columns; c++) {
+        lanes v;
+        memcpy(&v, x + c * stride, sizeof v);
+#pragma GCC unroll 4
+        for (int r = 0; r < t.rows; r++) sum[r][c] += w[r] * v;
+    }
+}
+
+/* The processor fetches ahead within a row's page; this asks for the rows after the next ones, a line at a time so that
+ * the requests do not queue. It may be behind the end of W, where it does nothing. */
+INLINED void fetch_ahead(const void *at, int64_t bytes) {
+    __builtin_prefetch((const void *)((uintptr_t)at + (uintptr_t)bytes));
+}
+
+INLINED void multiply_f32(const mla_few_rows *p, const float *x, const tile t, lanes sum[MOST_ROWS][MOST_COLUMNS]) {
+    const int64_t k = p->k, ahead = AHEAD * t.rows * k * (int64_t)sizeof(float);
+    const float *w = (const float *)p->w.data + t.row * k;
+    for (int64_t i = 0; i < k; i += PAIRS) {
+        lanes first[MOST_ROWS], second[MOST_ROWS];
+#pragma GCC unroll 4
+        for (int r = 0; r < t.rows; r++) {
+            memcpy(&first[r], w + r * k + i, sizeof *first);
+            memcpy(&second[r], w + r * k + i + LANES, sizeof *second);
+            fetch_ahead(w + r * k + i, ahead);
+        }
+        add_products(t, stride_of(p), first, x + i, sum);
+        add_products(t, stride_of(p), second, x + i + LANES, sum);
+    }
+}
+
+INLINED void multiply_bf16(const mla_few_rows *p, const float *x, const tile t, lanes sum[MOST_ROWS][MOST_COLUMNS]) {
+    const int64_t k = p->k, ahead = AHEAD * t.rows * k * (int64_t)sizeof(mla_bf16);
+    const mla_bf16 *w = (const mla_bf16 *)p->w.data + t.row * k;
+    for (int64_t i = 0; i < k; i += PAIRS) {
+        lanes even[MOST_ROWS], odd[MOST_ROWS];
+#pragma GCC unroll 4
+        for (int r = 0; r < t.rows; r++) {
+            words both;
+            memcpy(&both, w + r * k + i, sizeof both);
+            even[r] = (lanes)(both << 16);
+            odd[r] = (lanes)(both & 0xffff0000u);
+            fetch_ahead(w + r * k + i, ahead);
+        }
+        add_products(t, stride_of(p), even, x + i, sum);
+        add_products(t, stride_of(p), odd, x + i + LANES, sum);
+    }
+}
+
+INLINED void multiply(const mla_few_rows *p, const float *x, const tile t) {
+    lanes sum[MOST_ROWS][MOST_COLUMNS] = {0};
+    x += t.column * stride_of(p);
+    if (p->w.type == MLA_F32) multiply_f32(p, x, t, sum);
+    else multiply_bf16(p, x, t, sum);
+#pragma GCC unroll 4
+    for (int r = 0; r < t.rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < t.columns; c++) put(p, t.column + c, t.row + r, sum_of(&sum[r][c]));
+}
+
+/* Rows [row, row + rows) of W with all rows of x. */
+INLINED void multiply_all(const mla_few_rows *p, const float *x, int64_t row, int rows) {
+    int64_t c = 0;
+    for (; c + 4 <= p->m; c += 4) multiply(p, x, (tile){row, c, rows, 4});
+    for (; c < p->m; c++) multiply(p, x, (tile){row, c, rows, 1});
+}
+
+MLA_VECTOR static void multiply_stretch(const mla_few_rows *p, const float *x, int64_t from, int64_t end) {
+    int64_t row = from;
+    if (p->m == 1)
+        for (; row + 4 <= end; row += 4) multiply(p, x, (tile){row, 0, 4, 1});
+    for (; row + 2 <= end; row += 2) multiply_all(p, x, row, 2);
+    for (; row < end; row++) multiply_all(p, x, row, 1);
+}
+
+void mla_few_rows_multiply(const mla_context *context, const mla_few_rows *p, float *room) {
+    const float *x = prepare(p, room);
+    #pragma omp parallel for num_threads(mla_context_threads(context)) schedule(static) if (p->n > STRETCH)
+    for (int64_t from = 0; from < p->n; from += STRETCH)
+        multiply_stretch(p, x, from, p->n - from < STRETCH ? p->n : from + STRETCH);
+}
