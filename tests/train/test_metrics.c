@@ -124,6 +124,33 @@ static void garbage_ends_what_is_kept(void **state) {
     free(good);
 }
 
+/* A session is noted with its first line, and again where the run is resumed. */
+static void sessions_are_noted(void **state) {
+    mla_context *context = *state;
+    mla_metrics_log *log;
+    mla_metrics *lines;
+    int64_t count;
+    for (int64_t step = 0; step < 4; step += 2) {
+        check_ok(context, mla_metrics_open(context, &log, path, step));
+        check_ok(context, mla_metrics_begin(log, &(mla_session){"A \"fast\" one", step ? "0.2" : NULL, step + 1, 4}));
+        for (int64_t i = 1; i <= 2; i++) {
+            const mla_metrics line = line_of(step + i);
+            check_ok(context, mla_metrics_write(log, &line));
+        }
+        mla_metrics_close(log);
+    }
+    check_ok(context, mla_metrics_read(context, path, &lines, &count));
+    assert_int_equal(count, 4);
+    for (int64_t i = 0; i < count; i += 2) {
+        assert_string_equal(lines[i].session.processor, "A \"fast\" one");
+        assert_int_equal(lines[i].session.threads, i + 1);
+        assert_int_equal(lines[i].session.ranks, 4);
+        assert_null(lines[i + 1].session.processor);
+    }
+    assert_string_equal(lines[2].session.version, "0.2");
+    free(lines);
+}
+
 /* More statistics than a step has are refused, not cut off the log. */
 static void too_many_statistics_are_refused(void **state) {
     mla_context *context = *state;
@@ -259,6 +286,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(reads_what_it_wrote),
                                        cmocka_unit_test(resuming_gives_the_unbroken_file),
                                        cmocka_unit_test(garbage_ends_what_is_kept),
+                                       cmocka_unit_test(sessions_are_noted),
                                        cmocka_unit_test(too_many_statistics_are_refused),
                                        cmocka_unit_test(a_torn_last_line_is_left_out),
                                        cmocka_unit_test(not_finite_is_null),

@@ -27,6 +27,18 @@ grep -m 1 '<img src=' run/report.html | sed 's/.*<img src="data:image.svg+xml;ba
 grep -q '</svg>' first.svg || fail "the first picture is no SVG"
 grep -qF 'intermediate_size: 16' run/report.html || fail "no recipe"
 
+grep -A4 '<th>from step 1</th>' run/report.html | tr -d '\n' | grep -q "</th>.*<td>1</td><td>1</td><td>$("$mla" --version | sed -n '1s/mla //p')</td>" ||
+    fail "the machine: $(grep -A4 '<th>from step 1</th>' run/report.html)"
+
+# ---- samples: what generate says, the prompt set apart, everything escaped
+check 0 "sample.html" "$mla" report run --sample 'line <1>' --sample 'text' --sample-tokens 20 --out sample.html
+text=$("$mla" generate --checkpoint run --prompt 'line <1>' --greedy --tokens 20 --json | value text)
+[ -n "$text" ] || fail "generate says nothing"
+grep -aqF "<pre><b>line &lt;1&gt;</b>" sample.html && [ "$(grep -ac '^<pre><b>' sample.html)" -eq 2 ] || fail "not two samples"
+text=$(sed 's/&/\&amp;/g; s/>/\&gt;/g; s/</\&lt;/g' <<<"$text")
+grep -qF "<pre><b>line &lt;1&gt;</b>$text</pre>" sample.html || fail "not what generate says: $text"
+mkdir bare && cp run/metrics.jsonl bare
+check 1 "bare" "$mla" report bare --sample x --out no.html
 check 0 "both.html" "$mla" report run '<b>&other' --title 'Two <i>runs</i>' --out both.html
 grep -qF '<title>Two &lt;i&gt;runs&lt;/i&gt;</title>' both.html || fail "the title is not escaped"
 grep -qF '<td>&lt;b&gt;&amp;other</td>' both.html || fail "the name of a run is not escaped"
@@ -42,15 +54,24 @@ row Steps short.html | grep -q '<td>2 of 3, going on</td>' || fail "going on: $(
 
 # ---- a comparison: as its comparison.json has it
 mkdir found && cat >found/comparison.json <<'JSON'
-{"recipe": "a<b.yaml", "match": "parameters", "runs": 4, "runs_done": 3, "complete": false, "arms": [
- {"name": "mha", "parameters": 1000, "cache_bytes_per_token": 512, "held_out_loss": 2.5, "deviation": 0.01, "differences": {}},
+{"recipe": "a<b.yaml", "match": "parameters", "runs": 4, "runs_done": 3, "complete": false, "learning_rates": [0.001, 0.002], "arms": [
+ {"name": "mha", "parameters": 1000, "cache_bytes_per_token": 512, "held_out_loss": 2.5, "deviation": 0.01, "differences": {},
+  "sweep": [{"learning_rate": 0.002, "held_out_loss": 2.5}, {"learning_rate": 0.001, "held_out_loss": 2.75}],
+  "time": {"decoding": [{"context": 1024, "tokens_per_second": 50}]}},
  {"name": "mla", "parameters": 1001, "cache_bytes_per_token": 128, "held_out_loss": 2.25, "deviation": null,
-  "differences": {"held_out_loss": {"mean": -0.25, "half_width": 0.125, "seeds": 2}}, "time": {"peak_memory": 1048576}}]}
+  "differences": {"held_out_loss": {"mean": -0.25, "half_width": 0.125, "seeds": 2}}, "time": {"peak_memory": 1048576,
+   "decoding": [{"context": 1024, "skipped": "no <room>"}]}, "sweep": [{"learning_rate": 0.001, "diverged": true}]}]}
 JSON
 check 0 "found/report.html" "$mla" report found
 grep -qF "a&lt;b.yaml, matched by parameters; 3 of 4 runs are done: the rest is missing" found/report.html || fail "no state"
-grep -A9 '<th>mla</th>' found/report.html | grep -qF -- '<td>-0.2500 ± 0.1250</td>' || fail "no interval"
+# cells HEADING PAGE: those of the first row with this heading, "A|B|".
+cells() { awk -v h="<th>$1</th>" 'index($0, h) { on = 1 } on { gsub(/.*<th>.*<\/th>/, ""); gsub(/<\/?td>/, ""); if ($0 ~ /<\/tr>/) exit; if ($0 != "") printf "%s|", $0 }' "$2"; }
+[ "$(cells Arm found/report.html)" = "mha|mla|" ] || fail "the arms: $(cells Arm found/report.html)"
+[ "$(cells "Difference, 95 %" found/report.html)" = "-|-0.2500 ± 0.1250|" ] || fail "no interval: $(cells "Difference, 95 %" found/report.html)"
+[ "$(cells "Decoding after 1024 tokens, tokens/s" found/report.html)" = "50|- (no &lt;room&gt;)|" ] || fail "decoding"
+[ "$(cells 0.001 found/report.html)" = "2.75|diverged|" ] && [ "$(cells 0.002 found/report.html)" = "2.5|-|" ] || fail "the sweep"
 [ "$(grep -c '<img src=' found/report.html)" -eq 1 ] || fail "no picture of the comparison"
+check 2 "is a comparison of many models" "$mla" report found --sample x --out no.html
 check 2 "is a comparison, which is reported by itself" "$mla" report found run --out no.html
 echo '{"arms": []}' >found/comparison.json
 check 1 'found/comparison.json has no "arms"' "$mla" report found --out no.html

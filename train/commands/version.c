@@ -23,6 +23,8 @@ const char *mla_version(void) { return MLA_VERSION; }
 /* "" where it was not built from a repository. */
 static const char *commit(void) { return MLA_COMMIT; }
 
+const char *mla_version_and_commit(void) { return *commit() ? MLA_VERSION ", commit " MLA_COMMIT : MLA_VERSION; }
+
 static const char *chosen_precision(void) { return mla_dtype_name(mla_gemm_has_bf16() ? MLA_BF16 : MLA_F32); }
 
 static void version_print_json(FILE *out) {
@@ -43,7 +45,7 @@ void mla_version_print(FILE *out, bool json) {
         version_print_json(out);
         return;
     }
-    fprintf(out, "mla %s%s%s\n", mla_version(), *commit() ? ", commit " : "", commit());
+    fprintf(out, "mla %s\n", mla_version_and_commit());
     fprintf(out, "%s, %s, %s\nprocessor: ", mla_gemm_library(), mla_h5_library(), mla_comm_library());
     for (int i = 0; i < FEATURES; i++)
         fprintf(out, "%s%s%s", i ? ", " : "", features[i].has() ? "" : "no ", features[i].name);

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* "0.1.0" */
+/* "0.1.0"; and "0.1.0, commit 2de145037826" where it was built from a repository of its own. */
 const char *mla_version(void);
+const char *mla_version_and_commit(void);
 
 /* The version, the commit where it was built from a repository of its own, the libraries with theirs, the processor,
  * and what train.precision=auto means here. Not when it was built: the same sources give the same program. */

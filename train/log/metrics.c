@@ -17,6 +17,7 @@ struct mla_metrics_log {
     mla_context *context;
     int descriptor;
     char *path;
+    char *session; /* JSON for the next line; NULL: none */
 };
 
 static mla_status metrics_failed(mla_context *context, const char *action, const char *path) {
@@ -39,38 +40,38 @@ static mla_part_losses parts_of(const json_t *losses) {
     return parts;
 }
 
-/* Names that were read, each once; the context keeps them. */
+/* Words that were read, each once; the context keeps them. */
 typedef struct {
-    char **names;
+    char **words;
     int64_t count, capacity;
-} name_list;
+} word_list;
 
-static void destroy_names(void *attached) {
-    name_list *list = attached;
-    for (int64_t i = 0; i < list->count; i++) free(list->names[i]);
-    free(list->names);
+static void destroy_words(void *attached) {
+    word_list *list = attached;
+    for (int64_t i = 0; i < list->count; i++) free(list->words[i]);
+    free(list->words);
     free(list);
 }
 
-static name_list *names_of(mla_context *context) {
-    name_list *list = mla_context_attached(context, destroy_names);
+static word_list *words_of(mla_context *context) {
+    word_list *list = mla_context_attached(context, destroy_words);
     if (list) return list;
-    list = mla_alloc(context, 1, sizeof *list, "the names of statistics");
-    if (!list || !mla_context_attach(context, list, destroy_names)) return list;
+    list = mla_alloc(context, 1, sizeof *list, "the words of a log");
+    if (!list || !mla_context_attach(context, list, destroy_words)) return list;
     free(list);
     return NULL;
 }
 
 /* NULL without memory. */
-static const char *kept_name(mla_context *context, const char *name) {
-    name_list *list = names_of(context);
+static const char *kept_word(mla_context *context, const char *word) {
+    word_list *list = words_of(context);
     for (int64_t i = 0; list && i < list->count; i++)
-        if (!strcmp(list->names[i], name)) return list->names[i];
-    if (!list || mla_grow(context, &list->names, &list->capacity, list->count + 1, sizeof *list->names,
-                          "the names of statistics"))
+        if (!strcmp(list->words[i], word)) return list->words[i];
+    if (!list ||
+        mla_grow(context, &list->words, &list->capacity, list->count + 1, sizeof *list->words, "the words of a log"))
         return NULL;
-    char *copy = strdup(name);
-    if (copy) list->names[list->count++] = copy;
+    char *copy = strdup(word);
+    if (copy) list->words[list->count++] = copy;
     return copy;
 }
 
@@ -83,13 +84,21 @@ static mla_statistics read_statistics(mla_context *context, json_t *means) {
         mla_fail(context, MLA_ERROR_FORMAT, "a step with %zu statistics; at most %d are written",
                  json_object_size(means), MLA_MOST_STATISTICS);
     json_object_foreach(means, name, mean) {
-        const char *kept = out.count < MLA_MOST_STATISTICS ? kept_name(context, name) : NULL;
+        const char *kept = out.count < MLA_MOST_STATISTICS ? kept_word(context, name) : NULL;
         if (!kept) break;
         out.of[out.count].name = kept;
         out.of[out.count].sum = json_is_number(mean) ? json_number_value(mean) : NAN;
         out.of[out.count++].parts = 1;
     }
     return out;
+}
+
+static mla_session read_session(mla_context *context, const json_t *json) {
+    if (!json) return (mla_session){0};
+    return (mla_session){.processor = kept_word(context, mla_json_text_of(json, "processor")),
+                         .version = kept_word(context, mla_json_text_of(json, "version")),
+                         .threads = whole_of(json, "threads"),
+                         .ranks = whole_of(json, "ranks")};
 }
 
 static bool parse_line(mla_context *context, const char *line, int64_t length, mla_metrics *out) {
@@ -116,6 +125,7 @@ static bool parse_line(mla_context *context, const char *line, int64_t length, m
                          .share_of_peak = mla_json_number_of(time, "share_of_peak"),
                          .memory = whole_of(time, "memory")};
     out->statistics = read_statistics(context, json_object_get(json, "statistics"));
+    out->session = read_session(context, json_object_get(time, "session"));
     json_decref(json);
     return out->step > 0;
 }
@@ -161,7 +171,7 @@ static const char *held_out_text(const mla_metrics *m, size_t size, char *out) {
     return out;
 }
 
-static int format_line(const mla_metrics *m, size_t size, char *out) {
+static int format_line(const mla_metrics *m, const char *session, size_t size, char *out) {
     char loss[WIDTH], lr[WIDTH], norm[WIDTH], seconds[WIDTH], speed[WIDTH], share[WIDTH];
     char statistics[MLA_MOST_STATISTICS * 3 * WIDTH], kl[2 * WIDTH], held_out[(MLA_MOST_PARTS + 3) * WIDTH],
         accuracy[2 * WIDTH], macro_f1[2 * WIDTH], wall[2 * WIDTH], waited[2 * WIDTH], paused[2 * WIDTH],
@@ -169,16 +179,17 @@ static int format_line(const mla_metrics *m, size_t size, char *out) {
     return snprintf(
         out, size,
         "{\"step\": %lld, \"tokens\": %lld, \"loss\": %s, %s%s%s%s%s\"lr\": %s, \"grad_norm\": %s, \"skipped\": %s, "
-        "\"time\": {%s\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
+        "\"time\": {%s%s%s%s\"seconds\": %s, %s%s%s\"tokens_per_second\": %s, \"share_of_peak\": %s, \"memory\": %lld}}\n",
         (long long)m->step, (long long)m->tokens, number_text(m->loss, WIDTH, loss),
         optional_text("kl", m->divergence, kl), statistics_text(&m->statistics, sizeof statistics, statistics),
         held_out_text(m, sizeof held_out, held_out), optional_text("accuracy", m->accuracy, accuracy),
         optional_text("macro_f1", m->macro_f1, macro_f1), number_text(m->lr, WIDTH, lr),
         number_text(m->grad_norm, WIDTH, norm), m->skipped ? "true" : "false",
-        optional_text("wall_time", m->wall_time, wall), number_text(m->seconds, WIDTH, seconds),
-        optional_text("waited", m->waited, waited), optional_text("paused", m->paused, paused),
-        optional_text("written", m->written, written), number_text(m->tokens_per_second, WIDTH, speed),
-        number_text(m->share_of_peak, WIDTH, share), (long long)m->memory);
+        optional_text("wall_time", m->wall_time, wall), session ? "\"session\": " : "", session ? session : "",
+        session ? ", " : "", number_text(m->seconds, WIDTH, seconds), optional_text("waited", m->waited, waited),
+        optional_text("paused", m->paused, paused), optional_text("written", m->written, written),
+        number_text(m->tokens_per_second, WIDTH, speed), number_text(m->share_of_peak, WIDTH, share),
+        (long long)m->memory);
 }
 
 /* ---- the whole file */
@@ -222,7 +233,7 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
     mla_metrics_log *log = *out = mla_alloc(context, 1, sizeof *log, "the metrics");
     if (!log) return MLA_ERROR_MEMORY;
     mla_status status = MLA_OK;
-    *log = (mla_metrics_log){context, open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666), strdup(path)};
+    *log = (mla_metrics_log){context, open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666), strdup(path), NULL};
     if (!log->path) status = mla_fail(context, MLA_ERROR_MEMORY, "no memory for a path");
     else if (log->descriptor < 0) status = metrics_failed(context, "open", path);
     else status = read_all(context, path, log->descriptor, &text, &length);
@@ -236,12 +247,30 @@ mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const c
     return status;
 }
 
+enum { MOST_SESSION = 1024 };
+
+mla_status mla_metrics_begin(mla_metrics_log *log, const mla_session *session) {
+    json_t *json = json_pack("{s:s, s:I, s:I, s:s}", "processor", session->processor, "threads",
+                             (json_int_t)session->threads, "ranks", (json_int_t)session->ranks, "version",
+                             session->version ? session->version : MLA_VERSION);
+    free(log->session);
+    log->session = json ? json_dumps(json, 0) : NULL;
+    json_decref(json);
+    if (!log->session) return mla_fail(log->context, MLA_ERROR_MEMORY, "no memory for a line of the log");
+    if (strlen(log->session) < MOST_SESSION) return MLA_OK;
+    return mla_fail(log->context, MLA_ERROR_ARGUMENT, "%s is too long for a line of the log", log->session);
+}
+
 mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics) {
-    char line[(3 * MLA_MOST_STATISTICS + MLA_MOST_PARTS + 32) * WIDTH];
-    const int length = format_line(metrics, sizeof line, line);
+    char line[MOST_SESSION + (3 * MLA_MOST_STATISTICS + MLA_MOST_PARTS + 32) * WIDTH];
+    const int length = format_line(metrics, log->session, sizeof line, line);
     const off_t before = lseek(log->descriptor, 0, SEEK_END);
     const ssize_t written = write(log->descriptor, line, (size_t)length);
-    if (written == length) return MLA_OK;
+    if (written == length) {
+        free(log->session);
+        log->session = NULL;
+        return MLA_OK;
+    }
     if (written >= 0) errno = ENOSPC; /* a part is written only where there is no more room */
     mla_status status = metrics_failed(log->context, "write", log->path);
     if (ftruncate(log->descriptor, before)) return status; /* what is torn is cut when the file is opened again */
@@ -256,6 +285,7 @@ void mla_metrics_close(mla_metrics_log *log) {
     if (!log) return;
     if (log->descriptor >= 0) close(log->descriptor);
     free(log->path);
+    free(log->session);
     free(log);
 }
 

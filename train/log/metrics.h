@@ -14,6 +14,13 @@ typedef struct {
     double losses[MLA_MOST_PARTS];
 } mla_part_losses;
 
+/* Where a process trains: noted with the first step that it logs. */
+typedef struct {
+    const char *processor, *version; /* "AMD EPYC 7B13"; of the program. NULL: it was not the first step. Those that
+                                      * were read live as long as the context */
+    int64_t threads, ranks;          /* threads of a rank */
+} mla_session;
+
 typedef struct {
     int64_t step;         /* from 1 */
     int64_t tokens;       /* trained on so far */
@@ -35,6 +42,7 @@ typedef struct {
     double tokens_per_second;
     double share_of_peak; /* of the processor's arithmetic, 0 to 1; NaN: not known */
     int64_t memory;       /* bytes, at most so far */
+    mla_session session;  /* not what mla_metrics_write writes: mla_metrics_begin */
 } mla_metrics;
 
 typedef struct mla_metrics_log mla_metrics_log;
@@ -42,6 +50,9 @@ typedef struct mla_metrics_log mla_metrics_log;
 /* Opens the file to continue after `step`: lines of later steps are cut off, and so is a line that was torn when
  * its writer died. Step 0: an empty file. MLA_ERROR_IO. */
 mla_status mla_metrics_open(mla_context *context, mla_metrics_log **out, const char *path, int64_t step);
+
+/* Notes a session with the next line that is written; version NULL: that of the library. MLA_ERROR_MEMORY. */
+mla_status mla_metrics_begin(mla_metrics_log *log, const mla_session *session);
 
 /* Appends one line: after an error (MLA_ERROR_IO) the file is as it was. */
 mla_status mla_metrics_write(mla_metrics_log *log, const mla_metrics *metrics);

@@ -123,7 +123,7 @@ static void write_frame(FILE *script, const drawing *d) {
     mla_gnuplot_quoted(script, d->kind->title);
     fputs("\nset xlabel 'step'\nset ylabel ", script);
     mla_gnuplot_quoted(script, d->kind->unit);
-    fputs("\nset grid\nset key noenhanced\nset autoscale xfix\nset datafile missing 'NaN'\n", script);
+    fputs("\nset grid\nset key noenhanced below\nset autoscale xfix\nset datafile missing 'NaN'\n", script);
     if (d->dark) mla_gnuplot_dark(script);
 }
 

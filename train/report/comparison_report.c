@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CELL = 64, LONGEST = 64 << 20 };
+enum { CELL = 64, MOST_ARMS = 64, LONGEST = 64 << 20 };
 
 static bool path_of(const char *folder, char path[4096]) {
     return snprintf(path, 4096, "%s/comparison.json", folder) < 4096;
@@ -35,6 +35,11 @@ static void write_count(const json_t *arm, const char *key, char out[CELL]) {
     snprintf(out, CELL, isfinite(value) ? "%.0f" : "-", value);
 }
 
+static void write_share(const json_t *arm, const char *key, char out[CELL]) {
+    const double value = mla_json_number_of(arm, key);
+    snprintf(out, CELL, isfinite(value) ? "%.1f %%" : "-", 100 * value);
+}
+
 static void write_difference(const json_t *arm, const char *key, char out[CELL]) {
     const json_t *difference = json_object_get(json_object_get(arm, "differences"), key);
     const double mean = mla_json_number_of(difference, "mean"), half = mla_json_number_of(difference, "half_width");
@@ -56,34 +61,105 @@ static void write_memory(const json_t *arm, const char *key, char out[CELL]) {
 static const struct {
     const char *heading, *key;
     void (*write)(const json_t *arm, const char *key, char out[CELL]);
-} columns[] = {{"Parameters", "parameters", write_count},
-               {"Cache, bytes a token", "cache_bytes_per_token", write_count},
-               {"Learning rate", "learning_rate", write_number},
-               {"Held-out loss", "held_out_loss", write_number},
-               {"Difference, 95 %", "held_out_loss", write_difference},
-               {"Perplexity", "perplexity", write_number},
-               {"Copy: 2nd time", "copy_second", write_number},
-               {"Recall", "recall_accuracy", write_number},
-               {"Training, tokens/s", "tokens_per_second", write_time},
-               {"Memory, at most", "peak_memory", write_memory}};
-enum { COLUMNS = sizeof columns / sizeof *columns };
+} rows[] = {{"Parameters", "parameters", write_count},
+            {"Cache, bytes a token", "cache_bytes_per_token", write_count},
+            {"Learning rate", "learning_rate", write_number},
+            {"Held-out loss", "held_out_loss", write_number},
+            {"Difference, 95 %", "held_out_loss", write_difference},
+            {"Perplexity", "perplexity", write_number},
+            {"Bits per byte", "bits_per_byte", write_number},
+            {"Copy: loss the 2nd time", "copy_second", write_number},
+            {"Recall, correct", "recall_accuracy", write_share},
+            {"Training, tokens/s", "tokens_per_second", write_time},
+            {"Memory, at most", "peak_memory", write_memory}};
 
-static void write_table(FILE *page, const json_t *arms) {
-    const char *cells[COLUMNS];
-    char texts[COLUMNS][CELL];
-    const json_t *arm;
-    size_t k;
-    for (int i = 0; i < COLUMNS; i++) cells[i] = columns[i].heading;
-    fputs("<div class=\"wide\"><table>\n", page);
-    mla_html_row(page, "Arm", cells, COLUMNS);
-    json_array_foreach(arms, k, arm) {
-        for (int i = 0; i < COLUMNS; i++) {
-            columns[i].write(arm, columns[i].key, texts[i]);
-            cells[i] = texts[i];
-        }
-        mla_html_row(page, mla_json_text_of(arm, "name"), cells, COLUMNS);
+/* What the cells of a row say of an arm; user: what the row is about. */
+typedef void (*cell_writer)(const json_t *arm, const void *user, char out[CELL]);
+
+static void write_row(FILE *page, const char *heading, const json_t *arms, cell_writer write, const void *user) {
+    const char *cells[MOST_ARMS];
+    char texts[MOST_ARMS][CELL];
+    const int count = (int)json_array_size(arms);
+    for (int k = 0; k < count; k++) {
+        write(json_array_get(arms, (size_t)k), user, texts[k]);
+        cells[k] = texts[k];
     }
-    fputs("</table></div>\n", page);
+    mla_html_row(page, heading, cells, count);
+}
+
+static void write_name(const json_t *arm, const void *user, char out[CELL]) {
+    (void)user;
+    snprintf(out, CELL, "%s", mla_json_text_of(arm, "name"));
+}
+
+static void write_figure(const json_t *arm, const void *user, char out[CELL]) {
+    const size_t i = *(const size_t *)user;
+    rows[i].write(arm, rows[i].key, out);
+}
+
+/* The element of an array of objects whose number under `key` is this one. */
+static const json_t *element_with(const json_t *array, const char *key, double number) {
+    const json_t *element;
+    size_t i;
+    json_array_foreach(array, i, element) if (mla_json_number_of(element, key) == number) return element;
+    return NULL;
+}
+
+static const json_t *decoding_of(const json_t *arm) {
+    return json_object_get(json_object_get(arm, "time"), "decoding");
+}
+
+static void write_decoding(const json_t *arm, const void *user, char out[CELL]) {
+    const json_t *found = element_with(decoding_of(arm), "context", *(const double *)user);
+    const char *skipped = mla_json_text_of(found, "skipped");
+    if (*skipped) snprintf(out, CELL, "- (%s)", skipped);
+    else write_number(found, "tokens_per_second", out);
+}
+
+/* All arms have the same contexts. */
+static void write_decoding_rows(FILE *page, const json_t *arms) {
+    const json_t *entry;
+    size_t i;
+    json_array_foreach(decoding_of(json_array_get(arms, 0)), i, entry) {
+        char heading[CELL];
+        const double context = mla_json_number_of(entry, "context");
+        snprintf(heading, sizeof heading, "Decoding after %.0f tokens, tokens/s", context);
+        write_row(page, heading, arms, write_decoding, &context);
+    }
+}
+
+/* A column an arm. */
+static void write_table(FILE *page, const json_t *arms) {
+    mla_html_table_begin(page);
+    write_row(page, "Arm", arms, write_name, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) write_row(page, rows[i].heading, arms, write_figure, &i);
+    write_decoding_rows(page, arms);
+    mla_html_table_end(page);
+}
+
+/* ---- the sweep ---- */
+
+static void write_swept(const json_t *arm, const void *user, char out[CELL]) {
+    const json_t *run = element_with(json_object_get(arm, "sweep"), "learning_rate", *(const double *)user);
+    if (json_is_true(json_object_get(run, "diverged"))) snprintf(out, CELL, "diverged");
+    else write_number(run, "held_out_loss", out);
+}
+
+/* The held-out loss at each learning rate, of the first seed. */
+static void write_sweep(FILE *page, const json_t *found, const json_t *arms) {
+    const json_t *rates = json_object_get(found, "learning_rates"), *rate;
+    size_t i;
+    if (json_array_size(rates) < 2) return;
+    mla_html_element(page, "h2", "Held-out loss by learning rate");
+    mla_html_table_begin(page);
+    write_row(page, "Learning rate", arms, write_name, NULL);
+    json_array_foreach(rates, i, rate) {
+        char heading[CELL];
+        const double value = json_number_value(rate);
+        snprintf(heading, sizeof heading, "%g", value);
+        write_row(page, heading, arms, write_swept, &value);
+    }
+    mla_html_table_end(page);
 }
 
 /* ---- the picture ---- */
@@ -99,7 +175,7 @@ static mla_status write_script(mla_context *context, FILE *script, const void *u
     size_t k;
     (void)context;
     fputs(
-        "set title 'Held-out loss against the cache'\nset xlabel 'bytes of cache for a token'\n"
+        "set title 'Held-out loss against the cache; bars: standard deviation over seeds'\nset xlabel 'bytes of cache for a token'\n"
         "set ylabel 'held-out loss (nats per token)'\nset grid\nset logscale x 2\nset offsets graph 0.1, graph 0.1, graph 0.1, graph 0.1\n"
         "set key outside noenhanced\nset datafile missing 'NaN'\n",
         script);
@@ -159,10 +235,14 @@ mla_status mla_report_comparison(mla_context *context, FILE *page, const char *f
     const json_t *arms = json_object_get(found, "arms");
     if (!status && !json_array_size(arms))
         status = mla_fail(context, MLA_ERROR_FORMAT, "%s has no \"arms\": it is not what mla compare writes", path);
+    if (!status && json_array_size(arms) > MOST_ARMS)
+        status = mla_fail(context, MLA_ERROR_FORMAT, "%s has %zu arms, at most %d are shown", path,
+                          json_array_size(arms), MOST_ARMS);
     if (!status) {
         write_state(page, found);
         write_table(page, arms);
         if (has_losses(arms)) status = write_picture(context, page, arms);
+        write_sweep(page, found, arms);
     }
     json_decref(found);
     free(bytes);

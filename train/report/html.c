@@ -4,18 +4,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Curves stand two in a row, pictures by themselves, for they have much to read; where the page is too narrow for their
+ * letters they are moved within it, as tables are. */
 static const char style[] =
-    ":root{color-scheme:light dark;--text:#1c1c1c;--page:#fff;--line:#d8d8d8;--pale:#666}\n"
-    "@media(prefers-color-scheme:dark){:root{--text:#e4e4e4;--page:#161616;--line:#3c3c3c;--pale:#a0a0a0}}\n"
+    ":root{color-scheme:light dark;--text:#1f2328;--page:#fff;--line:#d1d9e0;--pale:#59636e}\n"
+    "@media(prefers-color-scheme:dark){:root{--text:#e6edf3;--page:#0d1117;--line:#30363d;--pale:#9198a1}}\n"
     "body{font:16px/1.5 system-ui,sans-serif;color:var(--text);background:var(--page);max-width:76rem;margin:0 auto;"
     "padding:1.5rem}\n"
-    "h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.2rem}p.note{color:var(--pale)}\n"
-    ".wide{overflow-x:auto}table{border-collapse:collapse}th,td{padding:.3rem .8rem;border-bottom:1px solid var(--line);"
-    "text-align:right;white-space:nowrap}th:first-child{text-align:left}\n"
-    ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}\n"
-    "figure{margin:0;max-width:60rem}img{width:100%;height:auto}pre{overflow-x:auto;padding:.8rem;border:1px solid var(--line);"
-    "white-space:pre-wrap;overflow-wrap:anywhere}summary{cursor:pointer}\n"
-    "@media print{body{max-width:none;padding:0}figure,table{break-inside:avoid}}\n";
+    "h1,h2,h3,summary{overflow-wrap:anywhere}h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.2rem}"
+    "h3{font-size:1rem}p.note{color:var(--pale)}\n"
+    ".wide{overflow-x:auto}table{border-collapse:collapse}th,td{padding:.3rem .8rem;"
+    "border-bottom:1px solid var(--line);text-align:right;vertical-align:top}td{overflow-wrap:anywhere;min-width:5rem}"
+    "th{text-align:left;min-width:6rem;position:sticky;left:0;background:var(--page)}\n"
+    ".curves,.pictures{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr))}"
+    ".pictures{grid-template-columns:minmax(0,1fr)}\n"
+    "figure{margin:0;max-width:62rem;overflow-x:auto}img{display:block;width:100%;min-width:32rem;height:auto}"
+    ".pictures img{min-width:48rem}\n"
+    "pre{overflow-x:auto;padding:.8rem;border:1px solid var(--line);white-space:pre-wrap;overflow-wrap:anywhere}"
+    "summary{cursor:pointer}\n"
+    "@media print{body{max-width:none;padding:0}figure,table,pre{break-inside:avoid}img,.pictures img{min-width:0}}\n";
 
 void mla_html_begin(FILE *page, const char *title) {
     fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
@@ -53,11 +60,22 @@ void mla_html_element(FILE *page, const char *tag, const char *text) {
     fprintf(page, "</%s>\n", tag);
 }
 
+void mla_html_table_begin(FILE *page) { fputs("<div class=\"wide\"><table>\n", page); }
+void mla_html_table_end(FILE *page) { fputs("</table></div>\n", page); }
+
 void mla_html_row(FILE *page, const char *heading, const char *const *cells, int count) {
     fputs("<tr>", page);
     mla_html_element(page, "th", heading);
     for (int i = 0; i < count; i++) mla_html_element(page, "td", cells[i]);
     fputs("</tr>\n", page);
+}
+
+void mla_html_sample(FILE *page, const char *prompt, const char *text) {
+    fputs("<pre><b>", page);
+    mla_html_text(page, prompt);
+    fputs("</b>", page);
+    mla_html_text(page, text);
+    fputs("</pre>\n", page);
 }
 
 void mla_html_details(FILE *page, const char *summary, const char *text) {

@@ -85,7 +85,10 @@ static double seconds_of(const run *r) {
 }
 
 static void write_time(const run *r, char out[CELL]) { mla_duration_text(seconds_of(r), CELL, out); }
-static void write_speed(const run *r, char out[CELL]) { number_text((double)last_of(r)->tokens / seconds_of(r), out); }
+static void write_speed(const run *r, char out[CELL]) {
+    const double speed = (double)last_of(r)->tokens / seconds_of(r);
+    snprintf(out, CELL, isfinite(speed) ? "%.0f" : "-", speed);
+}
 
 static const struct {
     const char *heading;
@@ -104,7 +107,7 @@ static const struct {
 static mla_status write_table(mla_context *context, FILE *page, const run *runs, int64_t count) {
     const char **cells = mla_alloc(context, count, sizeof *cells, "a row of a table");
     char(*texts)[CELL] = mla_alloc(context, count, sizeof *texts, "a row of a table");
-    fputs("<div class=\"wide\"><table>\n", page);
+    mla_html_table_begin(page);
     for (int64_t k = 0; k < count && cells; k++) cells[k] = runs[k].folder;
     if (cells && count > 1) mla_html_row(page, "Run", cells, (int)count);
     for (size_t i = 0; i < sizeof rows / sizeof *rows && cells && texts; i++) {
@@ -116,10 +119,39 @@ static mla_status write_table(mla_context *context, FILE *page, const run *runs,
         }
         if (any) mla_html_row(page, rows[i].heading, cells, (int)count);
     }
-    fputs("</table></div>\n", page);
+    mla_html_table_end(page);
     const bool good = cells && texts;
     free(cells), free(texts);
     return good ? MLA_OK : MLA_ERROR_MEMORY;
+}
+
+/* ---- the machine ---- */
+
+/* A row a session, with its first step. */
+static void write_sessions(FILE *page, const run *r, bool named) {
+    char heading[4096], threads[CELL], ranks[CELL];
+    for (int64_t i = 0; i < r->count; i++) {
+        const mla_session *s = &r->lines[i].session;
+        if (!s->processor) continue;
+        snprintf(heading, sizeof heading, "%s%sfrom step %" PRId64, named ? r->folder : "", named ? ", " : "",
+                 r->lines[i].step);
+        snprintf(threads, sizeof threads, "%" PRId64, s->threads);
+        snprintf(ranks, sizeof ranks, "%" PRId64, s->ranks);
+        mla_html_row(page, heading, (const char *[]){s->processor, threads, ranks, s->version}, 4);
+    }
+}
+
+/* Logs of before it was noted have none. */
+static void write_machine(FILE *page, const run *runs, int64_t count) {
+    bool any = false;
+    for (int64_t k = 0; k < count; k++)
+        for (int64_t i = 0; i < runs[k].count; i++) any |= runs[k].lines[i].session.processor != NULL;
+    if (!any) return;
+    mla_html_element(page, "h2", "Machine");
+    mla_html_table_begin(page);
+    mla_html_row(page, "", (const char *[]){"Processor", "Threads a rank", "Ranks", "mla"}, 4);
+    for (int64_t k = 0; k < count; k++) write_sessions(page, &runs[k], count > 1);
+    mla_html_table_end(page);
 }
 
 /* ---- curves and recipes ---- */
@@ -133,7 +165,7 @@ static bool has_any(const run *runs, int64_t count, const mla_plot_kind *kind) {
 
 static mla_status write_curves(mla_context *context, FILE *page, const mla_list *folders, const run *runs) {
     mla_status status = MLA_OK;
-    fputs("<div class=\"pictures\">\n", page);
+    fputs("<div class=\"curves\">\n", page);
     for (int i = 0; mla_plot_kinds[i] && !status; i++) {
         mla_picture_bytes light = {0}, dark = {0};
         if (!has_any(runs, folders->count, mla_plot_kinds[i])) continue;
@@ -163,6 +195,7 @@ mla_status mla_report_runs(mla_context *context, FILE *page, const mla_list *fol
 
     if (!status) status = write_table(context, page, runs, folders->count);
     if (!status) status = write_curves(context, page, folders, runs);
+    if (!status) write_machine(page, runs, folders->count);
     if (!status) mla_html_element(page, "h2", folders->count > 1 ? "Recipes" : "Recipe");
     for (int64_t i = 0; i < folders->count && !status; i++) status = write_recipe(context, page, folders->items[i]);
 

@@ -4,8 +4,10 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 /* Operands of a product, for one thread. */
 typedef struct {
@@ -159,6 +161,21 @@ mla_status mla_measure_peak_flops(mla_context *context, mla_dtype type, double *
         *out = fmax(*out, 2 * pow((double)size, 3) / seconds);
     }
     return MLA_OK;
+}
+
+/* "model name\t: AMD EPYC 7B13" in a line of /proc/cpuinfo. */
+void mla_processor_name(size_t size, char *out) {
+    char line[512];
+    struct utsname machine;
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(out, size, "%s", uname(&machine) ? "unknown" : machine.machine);
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        snprintf(out, size, "%.*s", (int)strcspn(colon + 1, "\n") - (colon[1] == ' '), colon + 1 + (colon[1] == ' '));
+        break;
+    }
+    if (file) fclose(file);
 }
 
 mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {

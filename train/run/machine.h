@@ -26,6 +26,9 @@ mla_status mla_products_measure(const mla_products *products, double *out);
  * bf16 elsewhere is allowed, with a warning: it takes less memory there. */
 mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted);
 
+/* The processor as it calls itself, "AMD EPYC 7B13"; where it does not, its architecture. */
+void mla_processor_name(size_t size, char *out);
+
 /* The middle one of `count` values, or the upper of the two; sorts them. */
 double mla_median(double *values, int64_t count);
 

@@ -199,8 +199,16 @@ static void on_saved(void *user, const mla_saved *saved) {
     if (t->options->saved) t->options->saved(t->options->user, saved);
 }
 
+static mla_status note_session(const trainer *t) {
+    char processor[128];
+    mla_processor_name(sizeof processor, processor);
+    const int64_t threads = mla_context_threads(t->context), ranks = mla_comm_world(t->options->comm);
+    return mla_metrics_begin(t->log, &(mla_session){processor, t->options->version, threads, ranks});
+}
+
 static mla_status open_log(trainer *t) {
     mla_status status = mla_metrics_open(t->context, &t->log, mla_run_folder_metrics(t->folder), t->state.step);
+    if (!status) status = note_session(t);
     if (!status)
         status = mla_tensorboard_open(t->context, t->recipe.train.tensorboard ? &t->tensorboard : NULL, t->options->out,
                                       t->state.step);
@@ -426,8 +434,7 @@ static mla_status stop(trainer *t, bool saved) {
     if (!status) status = mla_saver_wait(t->saver);
     return status ? status
                   : mla_fail(t->context, MLA_ERROR_STOPPED,
-                             "stopped after step %lld, which is saved; resume "
-                             "with: mla train --resume %s",
+                             "stopped after step %lld, which is saved; resume with: mla train --resume %s",
                              (long long)t->state.step, t->options->out);
 }
 

@@ -28,9 +28,10 @@ typedef struct {
 } mla_run_plan;
 
 typedef struct {
-    mla_comm *comm;  /* the ranks that train together, which all call mla_train; NULL: this process alone */
-    const char *out; /* the run folder; made where it is missing */
-    bool resume;     /* resume from the newest good checkpoint in it */
+    mla_comm *comm;      /* the ranks that train together, which all call mla_train; NULL: this process alone */
+    const char *out;     /* the run folder; made where it is missing */
+    const char *version; /* of the program, for the log; NULL: that of the library */
+    bool resume;         /* resume from the newest good checkpoint in it */
     const volatile sig_atomic_t *stop; /* not 0: save after this step and return MLA_ERROR_STOPPED. NULL: never */
     void (*started)(void *user, const mla_run_plan *plan);   /* before the first step; may be NULL */
     void (*stepped)(void *user, const mla_metrics *metrics); /* after each step; may be NULL */

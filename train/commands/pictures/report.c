@@ -1,6 +1,7 @@
 /* mla report: what runs were, or a comparison of them found, as one page of HTML. */
 #include "autograd/base/file.h"
 #include "train/commands/commands.h"
+#include "train/commands/pictures/sample.h"
 #include "train/commands/pictures/subject.h"
 #include "train/log/tensorboard.h"
 #include "train/report/comparison_report.h"
@@ -12,12 +13,18 @@
 
 typedef struct {
     char *out, *title, *tensorboard;
+    mla_list sample;
+    int64_t sample_tokens;
 } options;
 
 #define AT(member) offsetof(options, member)
 static const mla_field fields[] = {
     {"out", MLA_FIELD_STRING, AT(out), .help = "the page, FILE.html; default: report.html in the first DIR"},
     {"title", MLA_FIELD_STRING, AT(title), .help = "its title; default: the first DIR"},
+    {"sample", MLA_FIELD_LIST, AT(sample),
+     .help =
+         "a text that the last checkpoint of each run continues, always by the most probable token; may be repeated"},
+    {"sample-tokens", MLA_FIELD_INT, AT(sample_tokens), 100, 1, 1 << 20, .help = "by how many tokens at most"},
     {"tensorboard", MLA_FIELD_STRING, AT(tensorboard),
      .help = "write what TensorBoard reads into this folder, one below it for each run; no page, but by --out"},
 };
@@ -65,15 +72,28 @@ static mla_status write_model(mla_context *context, FILE *page, const char *fold
     return status;
 }
 
+static mla_status write_samples(const mla_call *call, FILE *page) {
+    const options *o = call->options;
+    mla_status status = MLA_OK;
+    mla_html_element(page, "h2", "Samples");
+    for (int64_t i = 0; i < call->operands->count && !status; i++)
+        status = mla_report_samples(call->context, page, call->operands->items[i], &o->sample, o->sample_tokens);
+    return status;
+}
+
 static mla_status write_page(const mla_call *call, FILE *page) {
     const options *o = call->options;
     const char *first = call->operands->items[0];
     const bool comparison = mla_is_comparison(first);
     if (comparison && call->operands->count > 1)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s is a comparison, which is reported by itself", first);
+    if (comparison && o->sample.count)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT,
+                        "--sample: %s is a comparison of many models: name one of its runs instead", first);
     mla_html_begin(page, o->title ? o->title : first);
     mla_status status = comparison ? mla_report_comparison(call->context, page, first)
                                    : mla_report_runs(call->context, page, call->operands);
+    if (!status && o->sample.count) status = write_samples(call, page);
     if (!status && !comparison) status = write_model(call->context, page, first);
     mla_html_end(page);
     return status;
@@ -121,6 +141,7 @@ const mla_command mla_command_report = {
     .max_operands = 100,
     .example = "  mla report runs/quickstart --out quickstart.html\n"
                "  mla report runs/mla-small runs/mha-small --title \"MLA or MHA\" --out both.html\n"
+               "  mla report runs/quickstart --sample 'The licensee may' --sample 'You may not'\n"
                "  mla report runs/compare\n"
                "  mla report runs/quickstart --tensorboard events\n",
     .options = &table,

@@ -3,6 +3,7 @@
 #include "autograd/kernels/gemm.h"
 #include "train/commands/report.h"
 #include "train/commands/training/stop_signals.h"
+#include "train/commands/version.h"
 #include "train/log/progress.h"
 #include "train/run/trainer.h"
 
@@ -206,7 +207,11 @@ static mla_status train(const mla_call *call, const options *o, const mla_recipe
     watcher watch = {.context = call->context, .recipe = &recipe->train, .dir = dir};
     mla_train_result result;
     if (!dir) return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the run folder: --out DIR");
-    mla_train_options train = {.comm = *call->comm, .out = dir, .resume = o->resume != NULL, .user = &watch};
+    mla_train_options train = {.comm = *call->comm,
+                               .out = dir,
+                               .version = mla_version_and_commit(),
+                               .resume = o->resume != NULL,
+                               .user = &watch};
     if (mla_stop_signals_take(call->context, &train.stop)) return mla_error_status(call->context);
     const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one talks */
     if (!o->json && first) {
