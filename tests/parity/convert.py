@@ -52,8 +52,8 @@ def greedy(model, ids):
 def compare_folded(mla, folder, settings):
     """The norms folded by text: another function, which transformers computes as ours."""
     hf.run(mla, "prepare", __file__, "--tokenizer", "bytes", "--held-out", "0", "--out", folder / "text.h5")
-    hf.run(mla, "convert", folder / "original.h5", "--fold-qk-norm", "--calibrate", folder / "text.h5", "--sequence", "64",
-           "--out", folder / "folded.h5")
+    hf.run(mla, "convert", folder / "original.h5", "--fold-qk-norm", "--calibrate", folder / "text.h5",
+           "--sequence", "64", "--out", folder / "folded.h5")
     hf.run(mla, "export", folder / "folded.h5", "--out", folder / "export")
     ids = fill_ids("ids", (2, 48), settings["vocab_size"])
     ours = hf.mla_logits(mla, folder, folder / "folded.h5", ids)

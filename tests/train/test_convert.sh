@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # mla convert from outside: exact at first, then smaller, and what comes out serves every other command; what does not
 # fit is refused. $1: the mla command.
-source "$(dirname "${BASH_SOURCE[0]}")/../support/command.sh"
+here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+source "$here/../support/command.sh"
+source "$here/../support/ranks.sh"
 
 texts texts
 tiny_run run data.source=texts data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2 train.steps=60 optim.lr=1e-2 \
@@ -47,6 +49,23 @@ cmp -s <(sed s/once/twice/ once.json) twice.json || fail "twice the same is not 
 convert --rope-dim 4 --budget 100 --calibrate $tokens --out budget.h5 >budget.json
 bytes=$("$mla" info budget.h5 --json | value cache_bytes_per_token)
 [ "$bytes" -le 100 ] && [ "$bytes" -gt 80 ] || fail "a budget of 100 bytes is used as $bytes"
+
+# ---- on several ranks: the same to rounding, and twice the same bits
+
+shared() { check 0 "" ranks "$1" convert run --json "${@:3}" --calibrate texts --out "$2.h5" && printf '%s' "$printed" >"$2.json"; }
+for rank in "--freqfold 1 --latent 12,9" "--budget 100"; do
+    convert --rope-dim 4 $rank --calibrate texts --out alone.h5 >alone.json
+    shared 3 three --rope-dim 4 $rank
+    shared 3 again3 --rope-dim 4 $rank
+    cmp -s <(sed s/again3/three/ again3.json) three.json || fail "on ranks twice the same is not the same"
+    near "$(loss alone.h5)" "$(loss three.h5)" 1e-5 || fail "on ranks $(loss alone.h5) is $(loss three.h5)"
+    numbers() { grep -oE '"(loss|kl|error|kv_lora_rank|calibrated|left_out)":[^,}]*' "$1" | cut -d : -f 2; }
+    paste <(numbers alone.json) <(numbers three.json) | awk '{ d = $1 - $2; if (!(d < 1e-5 && d > -1e-5)) { print; bad = 1 } }
+        END { exit bad || NR < 20 }' || fail "$rank on ranks is measured as another: $(<three.json)"
+done
+check 2 "the rotary stage adds" ranks 2 convert run --rope-dim 2 --max-loss 1e-6 --calibrate $tokens --out shared.h5
+near "$(loss shared.h5)" "$before" 1e-5 || fail "on ranks the stage before a refused one is not what is written"
+check 1 "" ranks 2 convert run --out /nowhere/no.h5
 
 # ---- what it will be
 
@@ -107,6 +126,18 @@ reject() {
 }
 reject '"sliding_window": 16' "sliding_window: sliding windows are not supported"
 reject '"attn_logit_softcapping": 50.0' "attn_logit_softcapping: not supported"
+rm -rf strange && cp -r original strange # attention sinks: of gpt-oss, and among the tensors of a Llama model
+sed -i 's/"LlamaForCausalLM"/"GptOssForCausalLM"/; s/"model_type": *"llama"/"model_type": "gpt_oss"/' strange/config.json
+check 1 "model_type gpt_oss, architecture GptOssForCausalLM: not supported" "$mla" import strange --out no.h5
+rm -rf strange && cp -r original strange && mv strange/model.safetensors strange/a.safetensors
+header='{"model.layers.0.self_attn.sinks":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
+{ printf "\\x$(printf %02x ${#header})\0\0\0\0\0\0\0%s" "$header" && head -c 16 /dev/zero; } >strange/b.safetensors
+{
+    echo '{"weight_map": {"model.layers.0.self_attn.sinks": "b.safetensors"'
+    head -c 20000 strange/a.safetensors | grep -aoE '"[a-z_0-9.]*weight"' | sed 's/^/, /; s/$/: "a.safetensors"/'
+    echo '}}'
+} >strange/model.safetensors.index.json
+check 1 "1 tensors are not of the model of its config.json: model.layers.0.self_attn.sinks" "$mla" import strange --out no.h5
 [ ! -e no.h5 ] || fail "something was written"
 
 finish

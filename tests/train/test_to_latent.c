@@ -117,7 +117,6 @@ static mla_key_moments moments_of(mla_context *context, const mla_model_config *
     return m;
 }
 
-/* queriesᵀ keys = 1, so that scores stay, and the values of each group descend. */
 /* Every token is the same vector or its opposite, so that in the only layer rms is the same for all, and its mean
  * exact. */
 static void norms_that_do_not_vary_fold_exactly(void **state) {
@@ -163,6 +162,7 @@ static void folding_norms_is_a_stage_of_its_own(void **state) {
     mla_decoder_destroy(model);
 }
 
+/* queriesᵀ keys = 1, so that scores stay, and the values of each group descend. */
 static void a_basis_leaves_scores_as_they_were(void **state) {
     static const double frequencies[] = {1, 0.3, 0.1};
     const mla_model_config config = small_config(*state, GQA);

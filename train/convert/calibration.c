@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3 };
+enum { TOKENS_AT_ONCE = 2048, FEWEST_WINDOWS = 3, SUMS_AT_ONCE = 1 << 16 };
 
 /* ---- windows of the text ---- */
 
@@ -45,6 +45,8 @@ static void choose_windows(mla_calibration *c) {
     c->windows[MLA_LEFT_OUT] = all / 3;
     c->windows[MLA_CALIBRATED] = all - all / 3;
     c->batch = t->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / t->sequence : 1;
+    c->first = c->batch * mla_comm_rank(t->comm);
+    c->stride = c->batch * mla_comm_world(t->comm);
 }
 
 mla_status mla_calibration_create(const mla_decoder *model, mla_calibration *out, const mla_calibration_text *text) {
@@ -97,6 +99,29 @@ mla_tensor *mla_calibration_loss(mla_calibration *c, const mla_decoder *model, m
     return mla_decoder_loss(c->tape, model, &batch);
 }
 
+/* shared: room for as many of each rank. */
+static mla_status sum_piece(mla_comm *comm, int64_t count, double *sums, double *shared) {
+    const mla_status status = mla_comm_share(comm, sums, count * (int64_t)sizeof *sums, shared);
+    if (status) return status;
+    for (int64_t i = 0; i < count; i++) {
+        sums[i] = 0;
+        for (int64_t r = 0; r < mla_comm_world(comm); r++) sums[i] += shared[r * count + i];
+    }
+    return MLA_OK;
+}
+
+mla_status mla_calibration_sum(mla_calibration *c, int64_t count, double *sums) {
+    mla_comm *comm = c->of.comm;
+    const int64_t world = mla_comm_world(comm), most = count < SUMS_AT_ONCE ? count : SUMS_AT_ONCE;
+    if (world == 1) return MLA_OK;
+    double *shared = mla_alloc(c->context, world * most, sizeof *shared, "the sums of all ranks");
+    mla_status status = shared ? MLA_OK : MLA_ERROR_MEMORY;
+    for (int64_t i = 0; i < count && !status; i += most)
+        status = sum_piece(comm, count - i < most ? count - i : most, sums + i, shared);
+    free(shared);
+    return status;
+}
+
 mla_status mla_calibration_check(mla_context *context, double loss) {
     if (isfinite(loss)) return mla_error_status(context);
     return mla_fail(context, MLA_ERROR_ARGUMENT, "the loss of the model on the text is %g, no number to go by", loss);
@@ -104,13 +129,14 @@ mla_status mla_calibration_check(mla_context *context, double loss) {
 
 mla_status mla_calibration_measure(mla_calibration *c, const mla_decoder *model, mla_calibration_part part,
                                    double *out) {
-    int64_t count = 0;
+    int64_t count;
     *out = 0;
-    for (int64_t i = 0; i < c->windows[part] && !mla_error_status(c->context); i += count) {
+    for (int64_t i = c->first; i < c->windows[part] && !mla_error_status(c->context); i += c->stride) {
         mla_tape_begin(c->tape, &(mla_step){.inference = true});
         const mla_tensor *loss = mla_calibration_loss(c, model, part, i, &count);
         if (!mla_error_status(c->context)) *out += (double)*(const float *)loss->data;
     }
+    if (mla_error_status(c->context) || mla_calibration_sum(c, 1, out)) return mla_error_status(c->context);
     *out /= (double)mla_calibration_tokens(c, part);
     return mla_calibration_check(c->context, *out);
 }
@@ -119,12 +145,13 @@ mla_status mla_calibration_divergence(mla_calibration *c, const mla_decoder *mod
                                       mla_calibration_part part, double *out) {
     double sum = 0;
     const mla_objective objective = {.teacher = of, .share = 1, .temperature = 1, .divergence = &sum};
-    int64_t count = 0;
-    for (int64_t i = 0; i < c->windows[part] && !mla_error_status(c->context); i += count) {
+    int64_t count;
+    for (int64_t i = c->first; i < c->windows[part] && !mla_error_status(c->context); i += c->stride) {
         mla_tape_begin(c->tape, &(mla_step){.inference = true});
         const mla_batch batch = take_batch(c, part, i, &count);
         mla_objective_loss(c->tape, model, &batch, &objective);
     }
+    if (mla_error_status(c->context) || mla_calibration_sum(c, 1, &sum)) return mla_error_status(c->context);
     *out = sum / (double)mla_calibration_tokens(c, part);
     return mla_calibration_check(c->context, *out);
 }
@@ -137,6 +164,13 @@ void mla_output_error_add(mla_output_error *error, const mla_tensor *now, const 
         error->of_error += (b - a) * (b - a);
         error->of_output += a * a;
     }
+}
+
+mla_status mla_output_error_sum(mla_calibration *c, mla_output_error *error) {
+    double both[] = {error->of_error, error->of_output};
+    const mla_status status = mla_calibration_sum(c, 2, both);
+    *error = (mla_output_error){both[0], both[1]};
+    return status;
 }
 
 double mla_output_error_value(const mla_output_error *error) { return sqrt(error->of_error / error->of_output); }

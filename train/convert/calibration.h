@@ -1,15 +1,18 @@
 /* Text that a conversion looks at: windows of it, evenly spread. Two of three calibrate; every third is left out, to
- * measure what the conversion does. */
+ * measure what the conversion does. Several ranks take turns, a batch of windows each, and add up what they have seen,
+ * so that all go on with the same sums; with ranks, what is said to measure or sum must be called by all of them. */
 #ifndef MLA_TRAIN_CONVERT_CALIBRATION_H
 #define MLA_TRAIN_CONVERT_CALIBRATION_H
 
 #include "data/tokens/token_file.h"
 #include "layers/decoder.h"
+#include "train/distributed/comm.h"
 
 typedef struct {
     const mla_token_stream *text;
     int64_t sequence; /* tokens that are seen together */
     int64_t tokens;   /* of the text at most */
+    mla_comm *comm;   /* the ranks that share it; NULL: this process alone */
 } mla_calibration_text;
 
 typedef enum { MLA_CALIBRATED, MLA_LEFT_OUT } mla_calibration_part;
@@ -19,6 +22,7 @@ typedef struct {
     mla_calibration_text of;
     mla_tape *tape;
     int64_t windows[2], windows_there, batch; /* of each part, in all, at once */
+    int64_t first, stride;                    /* this rank's windows: a batch from `first` on, every `stride` */
     int32_t *ids, *targets;                   /* of a batch */
 } mla_calibration;
 
@@ -37,6 +41,9 @@ int64_t mla_calibration_tokens(const mla_calibration *calibration, mla_calibrati
 mla_tensor *mla_calibration_loss(mla_calibration *calibration, const mla_decoder *model, mla_calibration_part part,
                                  int64_t first, int64_t *count);
 
+/* Sums in place over all ranks, in their order. */
+mla_status mla_calibration_sum(mla_calibration *calibration, int64_t count, double *sums);
+
 /* The mean loss of a part, nats per token. MLA_ERROR_ARGUMENT where it is no number. */
 mla_status mla_calibration_measure(mla_calibration *calibration, const mla_decoder *model, mla_calibration_part part,
                                    double *loss);
@@ -50,6 +57,8 @@ typedef struct {
     double of_error, of_output; /* squares */
 } mla_output_error;
 void mla_output_error_add(mla_output_error *error, const mla_tensor *now, const mla_tensor *before);
+/* Over all ranks. */
+mla_status mla_output_error_sum(mla_calibration *calibration, mla_output_error *error);
 /* Relative to the size of the outputs before. */
 double mla_output_error_value(const mla_output_error *error);
 

@@ -48,18 +48,30 @@ static mla_status add_gradients(job *j) {
 }
 
 static mla_status pass_with_gradients(job *j) {
-    int64_t count = 0;
+    int64_t count;
     double sum = 0;
     mla_status status = MLA_OK;
-    for (int64_t i = 0; i < j->calibration.windows[MLA_CALIBRATED] && !status; i += count) {
+    for (int64_t i = j->calibration.first; i < j->calibration.windows[MLA_CALIBRATED] && !status;
+         i += j->calibration.stride) {
         mla_tape_begin(j->calibration.tape, &(mla_step){0});
         mla_tensor *loss = mla_calibration_loss(&j->calibration, j->model, MLA_CALIBRATED, i, &count);
         status = mla_backward(j->calibration.tape, loss);
         if (!status) status = add_gradients(j);
         if (!status) sum += (double)*(const float *)loss->data;
     }
+    if (!status) status = mla_calibration_sum(&j->calibration, 1, &sum);
     j->report->calibration_loss[0] = sum / (double)j->report->calibrated;
     return status ? status : mla_calibration_check(j->context, sum);
+}
+
+/* Over all ranks; of latents themselves there is but one. */
+static mla_status sum_sample(job *j, mla_latent_sample *s) {
+    mla_calibration *c = &j->calibration;
+    mla_status status = mla_calibration_sum(c, s->rank * s->rank, s->weight);
+    if (!status && !s->h) status = mla_calibration_sum(c, s->rank * s->rank, s->second);
+    if (!status && !s->h) status = mla_calibration_sum(c, s->rank, s->sum);
+    s->count = j->report->calibrated;
+    return status;
 }
 
 static mla_status calibrate(job *j) {
@@ -71,6 +83,7 @@ static mla_status calibrate(job *j) {
     set_probe(j, &probe);
     status = pass_with_gradients(j);
     set_probe(j, NULL);
+    for (int64_t i = 0; i < j->report->layers && !status; i++) status = sum_sample(j, &j->samples[i]);
     return status;
 }
 
@@ -262,7 +275,7 @@ static mla_status prepare(job *j) {
     const mla_latent_rank_options *o = j->options;
     const mla_model_config *c = &j->model->config;
     const mla_status status = mla_calibration_create(j->model, &j->calibration,
-                                                     &(mla_calibration_text){o->text, o->sequence, o->tokens});
+                                                     &(mla_calibration_text){o->text, o->sequence, o->tokens, o->comm});
     if (status) return status;
     j->report->calibrated = mla_calibration_tokens(&j->calibration, MLA_CALIBRATED);
     j->report->left_out = mla_calibration_tokens(&j->calibration, MLA_LEFT_OUT);

@@ -16,6 +16,7 @@ typedef struct {
     const mla_token_stream *text;  /* to calibrate and measure on; NULL where layers only grow, or SVD does without */
     int64_t sequence;              /* tokens that are seen together */
     int64_t tokens;                /* of the text at most */
+    mla_comm *comm;                /* ranks that share the text, where latents have a neutral norm; NULL: none */
     bool unmeasured;               /* the caller measures the result, and the report has no losses and errors of it */
 } mla_latent_rank_options;
 

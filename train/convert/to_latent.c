@@ -119,8 +119,11 @@ static void compare_outputs(void *user, mla_tape *tape, const mla_multi_head_lay
 static mla_status measure_errors(job *j, const mla_decoder *made, mla_conversion_stage *stage) {
     comparison c = {j, made};
     memset(j->errors, 0, sizeof j->errors);
-    const mla_status status = look(j, j->original, &(mla_multi_head_probe){compare_outputs, &c}, MLA_LEFT_OUT);
-    for (int64_t i = 0; i < j->report->layers; i++) stage->error[i] = mla_output_error_value(&j->errors[i]);
+    mla_status status = look(j, j->original, &(mla_multi_head_probe){compare_outputs, &c}, MLA_LEFT_OUT);
+    for (int64_t i = 0; i < j->report->layers && !status; i++) {
+        status = mla_output_error_sum(&j->calibration, &j->errors[i]);
+        stage->error[i] = mla_output_error_value(&j->errors[i]);
+    }
     return status;
 }
 
@@ -174,7 +177,12 @@ static mla_status measure_norms(job *j) {
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < j->report->layers && !status; i++)
         status = mla_head_norms_create(j->context, &j->norms[i], &j->original->config);
-    return status ? status : look(j, j->original, &(mla_multi_head_probe){see_heads, j}, MLA_CALIBRATED);
+    if (!status) status = look(j, j->original, &(mla_multi_head_probe){see_heads, j}, MLA_CALIBRATED);
+    for (int64_t i = 0; i < j->report->layers && !status; i++) {
+        status = mla_calibration_sum(&j->calibration, j->norms[i].heads, j->norms[i].inverse);
+        j->norms[i].tokens = j->report->calibrated;
+    }
+    return status;
 }
 
 static mla_status fold_norms(job *j) {
@@ -229,11 +237,21 @@ static void see_keys(void *user, mla_tape *tape, const mla_multi_head_layer *lay
     if (!mla_error_status(j->context)) mla_key_moments_add(j->context, &j->moments[layer->index], layer->config, q, k);
 }
 
+/* Over all ranks. */
+static mla_status sum_moments(job *j, mla_key_moments *m) {
+    const int64_t width = m->heads * m->width;
+    const mla_status status = mla_calibration_sum(&j->calibration, width * width, m->keys);
+    m->tokens = j->report->calibrated;
+    return status ? status : mla_calibration_sum(&j->calibration, width / 2, m->queries);
+}
+
 static mla_status measure_keys(job *j) {
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < j->report->layers && !status; i++)
         status = mla_key_moments_create(j->context, &j->moments[i], &j->model->config);
-    return status ? status : look(j, j->model, &(mla_multi_head_probe){see_keys, j}, MLA_CALIBRATED);
+    if (!status) status = look(j, j->model, &(mla_multi_head_probe){see_keys, j}, MLA_CALIBRATED);
+    for (int64_t i = 0; i < j->report->layers && !status; i++) status = sum_moments(j, &j->moments[i]);
+    return status;
 }
 
 /* One way to fold: a basis a layer, which pairs turn, and how fast. */
@@ -359,6 +377,7 @@ static mla_status make_latent(job *j) {
                                           .text = o->calibrate.text,
                                           .sequence = o->calibrate.sequence,
                                           .tokens = o->calibrate.tokens,
+                                          .comm = o->calibrate.comm,
                                           .unmeasured = true};
     mla_latent_rank_report *report = mla_alloc(j->context, 1, sizeof *report, "a report");
     mla_decoder *made = NULL;

@@ -136,6 +136,8 @@ static void print_result(const mla_call *call, const char *checkpoint, const mla
 
 /* ---- running ---- */
 
+static const double silence = 60; /* seconds after which a rank counts as lost */
+
 static mla_status check_refused(const mla_call *call, const mla_conversion_report *r) {
     const options *o = call->options;
     const bool nothing = nothing_made(r);
@@ -154,14 +156,23 @@ static mla_status convert_model(const mla_call *call, const mla_loaded *l, const
     mla_conversion_report *r = mla_alloc(call->context, 1, sizeof *r, "a report");
     mla_decoder *made = NULL;
     const options *o = call->options;
+    const bool first = mla_comm_rank(*call->comm) == 0; /* of several ranks, this one writes and talks */
     mla_status status = !r           ? MLA_ERROR_MEMORY
                         : o->dry_run ? mla_to_latent_plan(l->model, what, r)
                                      : mla_to_latent(l->model, what, &made, r);
-    if (!status && made) status = mla_loaded_save(call->context, l, made, o->out);
-    if (!status) print_result(call, path, r);
+    if (!status && made && first) status = mla_loaded_save(call->context, l, made, o->out);
+    if (!status && first) print_result(call, path, r);
+    if (!status) status = mla_comm_meet(*call->comm); /* it is written before any rank may end with a refusal */
     if (!status) status = check_refused(call, r);
     mla_decoder_destroy(made);
     free(r);
+    return status;
+}
+
+/* Where mpirun has started several. */
+static mla_status start_ranks(const mla_call *call) {
+    const mla_status status = mla_comm_start(call->context, silence, call->comm);
+    if (!status && *call->comm) mla_context_set_threads(call->context, mla_comm_threads(*call->comm, call->context, 0));
     return status;
 }
 
@@ -179,6 +190,8 @@ static mla_status convert_run(const mla_call *call) {
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "convert needs --out FILE.h5, the checkpoint to write");
     mla_status status = mla_load_model(call->context, &l, &(mla_load_options){.checkpoint = call->operands->items[0]});
     if (!status) status = mla_calibration_open(call->context, &l, &o->calibrate, &text, &what.calibrate);
+    if (!status) status = start_ranks(call);
+    what.calibrate.comm = *call->comm;
     if (!status) status = convert_model(call, &l, &what);
     mla_calibration_close(&text);
     mla_loaded_close(&l);
@@ -195,6 +208,7 @@ const mla_command mla_command_convert = {
     .example = "  mla convert runs/gqa --out exact.h5\n"
                "  mla convert runs/gqa --rope-dim 32 --latent 96 --calibrate licences.h5 --out latent.h5\n"
                "  mla convert runs/gqa --rope-dim 32 --budget 2048 --calibrate texts --max-loss 0.1 --out latent.h5\n"
+               "  mpirun -n 4 mla convert runs/gqa --rope-dim 32 --latent 96 --calibrate texts --out latent.h5\n"
                "  mla convert qwen3.h5 --fold-qk-norm --calibrate texts --out exportable.h5\n",
     .options = &table,
     .run = convert_run,
