@@ -234,6 +234,20 @@ static mla_status add_words(const subject *s, const char *text, mla_list *out) {
     return status;
 }
 
+/* Names, in which spaces may stand, with commas between. */
+static mla_status add_names(const subject *s, const char *text, mla_list *out) {
+    mla_status status = MLA_OK;
+    for (const char *next = spaces(text); *text && !status; next = spaces(next)) {
+        const size_t all = strcspn(next, ",");
+        size_t length = all;
+        while (length && spaces(next + length - 1) > next + length - 1) length--;
+        status = length ? fields_append(s->context, out, next, length) : wrong_text(s, text);
+        next += all;
+        if (!*next++) break;
+    }
+    return status;
+}
+
 static mla_status add_ints(const subject *s, const char *text, mla_ints *out) {
     mla_status status = MLA_OK;
     for (const char *next = spaces(text); *next && !status;) {
@@ -306,12 +320,12 @@ static mla_status reset(const subject *s, void *member) {
 
 /* ---- any value */
 
-static mla_status set_list(const subject *s, mla_list *member, const mla_list *items) {
-    const bool cuts = s->field->type == MLA_FIELD_WORDS;
+static mla_status set_list(const subject *s, mla_list *member, const mla_list *items, bool is_text) {
+    const bool words = s->field->type == MLA_FIELD_WORDS, names = s->field->cuts_text && is_text;
     mla_list all = {0};
     mla_status status = MLA_OK;
     for (int64_t i = 0; i < items->count && !status; i++)
-        if (cuts) status = add_words(s, items->items[i], &all);
+        if (words || names) status = (words ? add_words : add_names)(s, items->items[i], &all);
         else if (*items->items[i]) status = mla_list_append(s->context, &all, items->items[i]);
     if (!status && !all.count) return reset(s, member);
     mla_list_free(status ? &all : member);
@@ -338,7 +352,7 @@ static mla_status set_floats(const subject *s, mla_floats *member, const mla_lis
 static mla_status set_items(const subject *s, void *member, const mla_list *items) {
     if (s->field->type == MLA_FIELD_INTS) return set_ints(s, member, items);
     if (s->field->type == MLA_FIELD_FLOATS) return set_floats(s, member, items);
-    if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items);
+    if (s->field->type == MLA_FIELD_LIST || s->field->type == MLA_FIELD_WORDS) return set_list(s, member, items, false);
     return mla_field_wrong_kind(s->context, s->where, s->key, s->field, "a list");
 }
 
@@ -347,6 +361,7 @@ static bool takes_text(mla_field_type type) {
 }
 
 static mla_status set_member(const subject *s, void *member, const char *text) {
+    const mla_list items = {.items = &(char *){(char *)(uintptr_t)text}, .count = 1};
     if (!takes_text(s->field->type) && mla_field_is_null(text)) return reset(s, member);
     switch (s->field->type) {
     case MLA_FIELD_INT:
@@ -360,7 +375,7 @@ static mla_status set_member(const subject *s, void *member, const char *text) {
     case MLA_FIELD_WORDS:
     case MLA_FIELD_INTS:
     case MLA_FIELD_FLOATS:
-        return set_items(s, member, &(mla_list){.items = &(char *){(char *)(uintptr_t)text}, .count = 1});
+        return s->field->cuts_text ? set_list(s, member, &items, true) : set_items(s, member, &items);
     case MLA_FIELD_GROUP: break;
     }
     return wrong_text(s, text);

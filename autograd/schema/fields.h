@@ -66,6 +66,7 @@ typedef struct {
     const mla_field_table *group;
     const char *alias; /* another key that is read as this one */
     bool keeps_empty;  /* a string: "" is a value of its own, and does not set the default */
+    bool cuts_text;    /* a list: text in its place is cut at commas, the items of a list are not */
     bool nullable;     /* written as JSON null where it is 0 or empty (groups: where their first field is 0) */
 } mla_field;
 

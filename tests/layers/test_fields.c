@@ -16,7 +16,7 @@ typedef struct {
     bool flag;
     colour kind;
     char *text, *usual_text;
-    mla_list paths, words, usual_words;
+    mla_list names, paths, words, usual_words;
     mla_ints ints;
     inner group;
 } thing;
@@ -38,6 +38,7 @@ static const mla_field fields[] = {
     {"text", MLA_FIELD_STRING, AT(text), .help = "a text"},
     {"usual_text", MLA_FIELD_STRING, AT(usual_text), .text = "usual", .help = "a text with a default"},
     {"paths", MLA_FIELD_LIST, AT(paths), .help = "paths"},
+    {"names", MLA_FIELD_LIST, AT(names), .cuts_text = true, .help = "names"},
     {"words", MLA_FIELD_WORDS, AT(words), .help = "words"},
     {"usual_words", MLA_FIELD_WORDS, AT(usual_words), .text = "one, two", .help = "words with a default"},
     {"ints", MLA_FIELD_INTS, AT(ints), 0, -9, 99, .help = "numbers"},
@@ -103,6 +104,24 @@ static void words_stand_between_commas_and_spaces(void **state) {
     check_list(&t.usual_words, LIST("one", "two"));
     check_ok(context, set(context, &t, "words", ""));
     check_list(&t.words, NONE);
+    mla_fields_free(&table, &t);
+}
+
+static void names_stand_between_commas(void **state) {
+    mla_context *context = *state;
+    thing t = fresh(context);
+    check_ok(context, set(context, &t, "names", " not spam ,spam,a: b "));
+    check_list(&t.names, LIST("not spam", "spam", "a: b"));
+    check_ok(context, set_list(context, &t, "names", LIST("one, two", "three")));
+    check_list(&t.names, LIST("one, two", "three"));
+    check_ok(context, set_json(context, &t, "{\"names\": \"a, b\"}"));
+    check_list(&t.names, LIST("a", "b"));
+    static const char *const wrong[] = {",", "a,", ",a", "a,,b", "a, ,b", " "};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        check_error(context, set(context, &t, "names", wrong[i]), MLA_ERROR_ARGUMENT, "w names: expected");
+    check_list(&t.names, LIST("a", "b"));
+    check_ok(context, set(context, &t, "names", ""));
+    check_list(&t.names, NONE);
     mla_fields_free(&table, &t);
 }
 
@@ -200,6 +219,7 @@ static void lists_are_for_fields_of_lists(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(words_stand_between_commas_and_spaces),
+                                       cmocka_unit_test(names_stand_between_commas),
                                        cmocka_unit_test(whole_numbers_as_well),
                                        cmocka_unit_test(paths_are_taken_as_they_are),
                                        cmocka_unit_test(json_is_read_alike),

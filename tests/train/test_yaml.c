@@ -159,7 +159,8 @@ static void fill(mla_context *context, const mla_field_table *whole, void *objec
         snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", field->key);
         const char *value = value_of(field, n + i, text);
         if (field->group) fill(context, whole, object, key, field->group, n);
-        else if (field->type == MLA_FIELD_WORDS && strchr(value, ',')) continue;
+        else if ((field->type == MLA_FIELD_WORDS || field->cuts_text) && strchr(value, ',')) continue;
+        else if (field->cuts_text && strspn(value, " \t\r\n") == strlen(value)) continue; /* no name */
         else check_ok(context, mla_fields_set(context, "", whole, object, key, value));
     }
 }

@@ -73,7 +73,8 @@ static const mla_field data_fields[] = {
          "labels: a column whose equal values make rows one example, as a card's number; the label is the last row's"},
     {"order_field", MLA_FIELD_STRING, AT(order_field),
      .help = "labels: the order of such rows: a column of numbers or ISO 8601 times"},
-    {"labels", MLA_FIELD_LIST, AT(labels), .help = "labels: their names in order; none: those in the data, sorted"},
+    {"labels", MLA_FIELD_LIST, AT(labels), .cuts_text = true,
+     .help = "labels: their names in order, with commas between, or a list; none: those in the data, sorted"},
     {"too_long", MLA_FIELD_ENUM, AT(too_long), .names = too_longs,
      .help = "labels: what of text longer than a sequence; cut: its end goes, of rows gathered by sequence_field the "
              "oldest; stride: overlapping pieces that decide together"},
