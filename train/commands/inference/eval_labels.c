@@ -51,6 +51,7 @@ static mla_status open_tables(job *j) {
     o.examples.paths = (const char *const *)j->call->operands->items;
     o.examples.count = j->call->operands->count;
     if (j->options->field) o.examples.field = j->options->field;
+    o.examples.group_field = NULL; /* nothing is held out */
     o.labels = &names;
     o.tokenizer_json = mla_checkpoint_tokenizer(j->loaded->checkpoint);
     o.held_out = 0;
