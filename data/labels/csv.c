@@ -47,8 +47,9 @@ static mla_status take_quoted(mla_context *context, const char *file, mla_csv_re
     in->at++;
     if (at_field_end(in)) return MLA_OK;
     return mla_fail(context, MLA_ERROR_FORMAT,
-                    "%s:%" PRId64 ": text behind a quoted field; a quote inside of one is written twice", file,
-                    in->line);
+                    "%s:%" PRId64 ": text behind a quoted field, which begins in line %" PRId64
+                    "; a quote inside of one is written twice",
+                    file, in->line, begin);
 }
 
 static mla_status take_field(mla_context *context, const char *file, mla_csv_reader *in, mla_csv_record *out) {

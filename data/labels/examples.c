@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct mla_examples {
     mla_context *context;
@@ -38,6 +39,7 @@ static mla_status examples_refuse(const mla_examples *e, const char *column, con
 static mla_status keep_word(mla_examples *e, const char *word, int64_t length) {
     const char *column = e->options.label_field;
     if (!length) return examples_refuse(e, column, "is empty: a label is wanted");
+    if (!strcasecmp(word, "nan")) return examples_refuse(e, column, "is NaN: give the row its label, or leave it out");
     mla_status status = mla_grow(e->context, &e->at, &e->at_capacity, e->name_count + 1, sizeof *e->at, "labels");
     if (status) return status;
     e->at[e->name_count++] = e->words.count;
@@ -137,6 +139,11 @@ static mla_status take_span(mla_examples *e, const json_t *item) {
                         column, (long long)from, (long long)to);
     mla_status status = mla_grow(e->context, &e->spans, &e->span_capacity, e->example.count + 1, sizeof span, "spans");
     if (status) return status;
+    for (int64_t i = 0; i < e->example.count; i++)
+        if (span.begin < e->spans[i].end && e->spans[i].begin < span.end)
+            return mla_fail(e->context, MLA_ERROR_FORMAT,
+                            "%s: \"%s\": %lld to %lld overlaps another span; a character has one label", e->place,
+                            column, (long long)from, (long long)to);
     e->spans[e->example.count++] = span;
     return keep_word(e, json_string_value(label), (int64_t)json_string_length(label));
 }

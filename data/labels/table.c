@@ -169,13 +169,20 @@ static mla_status object_cell(mla_table *t, const char *column, mla_cell *out) {
     return MLA_OK;
 }
 
+/* The first from `from` on; -1: none. */
+static int64_t find_column(const mla_table *t, const char *column, int64_t from) {
+    for (int64_t i = from; i < t->header.count; i++)
+        if (!strcmp(t->header.bytes + t->header.offsets[i], column)) return i;
+    return -1;
+}
+
 mla_status mla_table_cell(mla_table *t, const char *column, mla_cell *out) {
     if (t->object) return object_cell(t, column, out);
-    for (int64_t i = 0; i < t->header.count; i++) {
-        if (strcmp(t->header.bytes + t->header.offsets[i], column)) continue;
-        const int64_t begin = t->record.offsets[i], length = t->record.offsets[i + 1] - begin - 1;
-        *out = (mla_cell){length ? MLA_CELL_TEXT : MLA_CELL_EMPTY, t->record.bytes + begin, length, NULL};
-        return MLA_OK;
-    }
-    return no_column(t, column);
+    const int64_t i = find_column(t, column, 0);
+    if (i < 0) return no_column(t, column);
+    if (find_column(t, column, i + 1) >= 0)
+        return mla_fail(t->context, MLA_ERROR_FORMAT, "%s: two columns are called \"%s\"", t->file->name, column);
+    const int64_t begin = t->record.offsets[i], length = t->record.offsets[i + 1] - begin - 1;
+    *out = (mla_cell){length ? MLA_CELL_TEXT : MLA_CELL_EMPTY, t->record.bytes + begin, length, NULL};
+    return MLA_OK;
 }

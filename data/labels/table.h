@@ -34,8 +34,8 @@ void mla_table_rewind(mla_table *table);
 const char *mla_table_place(const mla_table *table);
 /* The row itself, where it is an object of a .jsonl file, until the next row; NULL elsewhere. */
 const struct json_t *mla_table_object(const mla_table *table);
-/* The field of that name. MLA_ERROR_FORMAT where there is none, with the names that there are, or where it holds an
- * object. */
+/* The field of that name. MLA_ERROR_FORMAT where there is none, with the names that there are, where two have
+ * that name, or where it holds an object. */
 mla_status mla_table_cell(mla_table *table, const char *column, mla_cell *out);
 
 #endif

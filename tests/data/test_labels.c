@@ -97,6 +97,12 @@ static void what_is_wrong_has_a_place(void **state) {
     fails(*state, "a.csv", "text,label\na,x\n\"b,y\nc,z\n", o,
           "a.csv:3: the quote that begins a field here never ends");
     fails(*state, "a.csv", "text,label\n\"a\"b,x\n", o, "a.csv:2: text behind a quoted field");
+    fails(*state, "a.csv", "text,label\n\"a,x\nb,\"y\"\n", o,
+          "a.csv:3: text behind a quoted field, which begins in line 2");
+    fails(*state, "a.csv", "text,label,label\na,x,y\n", o, "a.csv: two columns are called \"label\"");
+    gives(*state, "a.csv", "text,label,b,b\na,x,y,z\n", o, "a=x,;"); /* of which none is read */
+    fails(*state, "a.csv", "text,label\na,NaN\n", o, "a.csv:2: \"label\" is NaN");
+    fails(*state, "a.jsonl", "{\"text\": \"a\", \"label\": [\"x\", NaN]}\n", names, "a.jsonl:1: \"label\" is NaN");
     fails(*state, "a.csv", "text,label\na,x\nb\n", o, "a.csv:3: 1 fields, but the header has 2");
     fails(*state, "a.csv", "text,label\na,x\nb,\n", o, "a.csv:3: \"label\" is empty");
     fails(*state, "a.csv", "text,label\n  ,x\n", o, "a.csv:2: \"text\" is empty");
@@ -110,6 +116,10 @@ static void what_is_wrong_has_a_place(void **state) {
     fails(*state, "a.jsonl", "{\"text\": \"ab\", \"label\": [[1, 3, \"P\"]]}\n", spans,
           "1 to 3 is no span of the text");
     fails(*state, "a.jsonl", "{\"text\": \"ab\", \"label\": [[1, 1, \"P\"]]}\n", spans, "1 to 1 is no span");
+    fails(*state, "a.jsonl", "{\"text\": \"abcd\", \"label\": [[0, 2, \"P\"], [1, 3, \"Q\"]]}\n", spans,
+          "1 to 3 overlaps another span");
+    gives(*state, "a.jsonl", "{\"text\": \"abcd\", \"label\": [[2, 4, \"P\"], [0, 2, \"Q\"]]}\n", spans,
+          "abcd=2-4 P,0-2 Q,;");
     check_error(*state, read_all(*state, "a.txt", "a", o, all), MLA_ERROR_ARGUMENT, "files named .jsonl, .csv or .tsv");
 }
 

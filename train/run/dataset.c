@@ -54,9 +54,7 @@ mla_status mla_dataset_check_head(mla_context *context, const mla_dataset *d, co
     if (have == MLA_LABELS_OF_DOCUMENTS && classes != (form == MLA_CLASSES))
         return mla_fail(context, MLA_ERROR_ARGUMENT, "model.problem_type: %s, but the data has %s a text",
                         mla_problem_names[model->problem_type], form == MLA_CLASSES ? "one class" : "several values");
-    if (!have || !model->num_labels || model->num_labels == d->label_count) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT, "model.num_labels: %lld, but the data has %lld labels: leave it out",
-                    (long long)model->num_labels, (long long)d->label_count);
+    return have ? mla_check_num_labels(context, model->num_labels, d->label_count) : MLA_OK;
 }
 
 /* How often each class is in training; of flags: how often each is 1. free() them. */

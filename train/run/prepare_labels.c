@@ -1,4 +1,5 @@
 #include "train/run/prepare_labels.h"
+#include "autograd/base/few_names.h"
 #include "data/labels/label_set.h"
 #include "data/labels/split.h"
 #include "data/tokens/token_file.h"
@@ -30,10 +31,17 @@ mla_prepare_labels_options mla_prepare_labels_options_of(const mla_recipe *recip
                                                      .order_field = data->order_field,
                                                      .labels = column_of(&recipe->model)},
                                         .labels = &data->labels,
+                                        .num_labels = recipe->model.num_labels,
                                         .tokenizer = data->tokenizer,
                                         .vocab_size = data->vocab_size,
                                         .held_out = data->held_out,
                                         .bos = data->bos};
+}
+
+mla_status mla_check_num_labels(mla_context *context, int64_t wanted, int64_t found) {
+    if (!wanted || wanted == found) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT, "model.num_labels: %lld, but the data has %lld label%s: leave it out",
+                    (long long)wanted, (long long)found, found == 1 ? "" : "s");
 }
 
 typedef struct {
@@ -72,8 +80,10 @@ static mla_status given_labels(job *j) {
 static mla_status number_of(job *j, const mla_example *e, const char *name, int64_t *out) {
     const mla_status status = mla_label_set_add(j->context, &j->labels, name, out);
     if (status || *out >= 0) return status;
-    return mla_fail(j->context, MLA_ERROR_FORMAT, "%s: the label \"%s\" is none of the %lld that are known: %s, ...",
-                    e->place, name, (long long)j->labels.count, j->labels.names[0]);
+    mla_few_names known = {0};
+    for (int64_t i = 0; i < j->labels.count; i++) mla_few_names_add(&known, j->labels.names[i]);
+    return mla_fail(j->context, MLA_ERROR_FORMAT, "%s: the label \"%.100s\" is none of the %lld that are known: %s",
+                    e->place, name, (long long)known.count, known.text);
 }
 
 static mla_status check_width(job *j, const mla_example *e) {
@@ -130,7 +140,9 @@ static mla_status scan(job *j) {
     int64_t outside;
     mla_status status = given_labels(j);
     if (!status && spans && !j->labels.closed) status = mla_label_set_add(j->context, &j->labels, "O", &outside);
-    return status ? status : each(j, note);
+    if (!status) status = each(j, note);
+    if (status || j->count) return status;
+    return mla_fail(j->context, MLA_ERROR_ARGUMENT, "%s: has no rows", j->options->examples.paths[0]);
 }
 
 /* Numbers have no names of their own. */
@@ -300,6 +312,7 @@ mla_status mla_prepare_labels(mla_context *context, const mla_prepare_labels_opt
     mla_status status = mla_examples_open(context, &j.examples, &options->examples);
     if (!status) status = scan(&j);
     if (!status) status = order_labels(&j);
+    if (!status) status = mla_check_num_labels(context, options->num_labels, j.labels.count);
     if (!status) status = choose_held_out(&j);
     if (!status) status = make_tokenizer(&j);
     if (!status) status = write_tokens(&j, path);

@@ -281,6 +281,12 @@ static bool is_table(const char *path) {
     return endings[i] != NULL;
 }
 
+static bool has_table(const mla_list *paths) {
+    for (int64_t i = 0; i < paths->count; i++)
+        if (is_table(paths->items[i])) return true;
+    return false;
+}
+
 /* A sequence may have rows in several tables. */
 static mla_status classify_sequences(job *j, const mla_list *paths) {
     for (int64_t i = 0; i < paths->count; i++)
@@ -296,6 +302,11 @@ static mla_status classify_all(job *j) {
     const mla_list *paths = j->call->operands;
     const bool gathers = j->recipe.data.sequence_field && paths->count;
     mla_status status = MLA_OK;
+    if (j->options->all && !j->options->json)
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT, "--all is for --json, which has room for all labels");
+    if (j->options->field && !has_table(paths))
+        return mla_fail(j->context, MLA_ERROR_ARGUMENT,
+                        "--field names a column of .jsonl, .csv or .tsv: give such a file");
     if (j->options->text && paths->count)
         return mla_fail(j->context, MLA_ERROR_ARGUMENT, "give either --text or files, not both");
     if (j->options->text) status = classify_text(j, NULL, j->options->text, (int64_t)strlen(j->options->text));
