@@ -1,6 +1,7 @@
 #include "data/labels/moment.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,14 +40,14 @@ static bool take_date(const char **at, long *days) {
 }
 
 /* hh:mm, hh:mm:ss, hh:mm:ss.ffff */
-static bool take_clock(const char **at, long double *seconds) {
+static bool take_clock(const char **at, mla_moment *m) {
     int hour, minute, second = 0;
     if (!take_digits(at, 2, 0, 24, &hour) || !take_byte(at, ":") || !take_digits(at, 2, 0, 59, &minute)) return false;
     if (take_byte(at, ":") && !take_digits(at, 2, 0, 60, &second)) return false;
-    *seconds = (hour * 60 + minute) * 60 + second;
+    m->whole += (hour * 60 + minute) * 60 + second;
     if (!take_byte(at, ".,")) return true;
     if (!isdigit((unsigned char)**at)) return false;
-    for (long double unit = 0.1L; isdigit((unsigned char)**at); unit /= 10) *seconds += unit * (*(*at)++ - '0');
+    for (double unit = 0.1; isdigit((unsigned char)**at); unit /= 10) m->part += unit * (*(*at)++ - '0');
     return true;
 }
 
@@ -59,24 +60,42 @@ static bool take_zone(const char **at, mla_moment *m) {
     const int sign = **at == '-' ? -1 : 1;
     if (!take_byte(at, "+-") || !take_digits(at, 2, 0, 23, &hours)) return false;
     if ((take_byte(at, ":") || **at) && !take_digits(at, 2, 0, 59, &minutes)) return false;
-    m->value -= sign * (hours * 60 + minutes) * 60;
+    m->whole -= sign * (hours * 60 + minutes) * 60;
     return true;
 }
 
 static mla_moment read_time(const char *text) {
-    long double seconds = 0;
     long days;
     if (!take_date(&text, &days)) return (mla_moment){0};
+    mla_moment m = {MLA_MOMENT_LOCAL, (int64_t)days * 86400, 0};
     const bool has_clock = take_byte(&text, "T ");
-    if (has_clock && !take_clock(&text, &seconds)) return (mla_moment){0};
-    mla_moment m = {MLA_MOMENT_LOCAL, (long double)days * 86400 + seconds};
+    if (has_clock && !take_clock(&text, &m)) return (mla_moment){0};
     return (!has_clock || take_zone(&text, &m)) && !*text ? m : (mla_moment){0};
 }
 
-mla_moment mla_moment_read(const char *text) {
+/* Whole ones of 64 bits exactly, others as doubles. */
+static bool read_number(const char *text, mla_moment *out) {
     char *end;
+    errno = 0;
+    const long long whole = strtoll(text, &end, 10);
+    *out = (mla_moment){MLA_MOMENT_NUMBER, whole, 0};
+    if (end != text && !*end && !errno) return true;
+    const double number = strtod(text, &end), below = floor(number);
+    if (end == text || *end) return false;
+    const bool inside = fabs(number) < 0x1p63;
+    if (!isfinite(number)) *out = (mla_moment){0};
+    else if (inside) *out = (mla_moment){MLA_MOMENT_NUMBER, (int64_t)below, number - below};
+    else *out = (mla_moment){MLA_MOMENT_NUMBER, number > 0 ? INT64_MAX : INT64_MIN, number};
+    return true;
+}
+
+mla_moment mla_moment_read(const char *text) {
+    mla_moment m;
     if (!*text || !strchr("+-.0123456789", *text)) return (mla_moment){0};
-    const long double number = strtold(text, &end);
-    if (end != text && !*end) return isfinite(number) ? (mla_moment){MLA_MOMENT_NUMBER, number} : (mla_moment){0};
-    return read_time(text);
+    return read_number(text, &m) ? m : read_time(text);
+}
+
+int mla_moment_compare(const mla_moment *a, const mla_moment *b) {
+    if (a->whole != b->whole) return a->whole > b->whole ? 1 : -1;
+    return (a->part > b->part) - (a->part < b->part);
 }

@@ -9,7 +9,7 @@
 
 typedef struct {
     int64_t sequence, number; /* its place among all rows */
-    long double time;
+    mla_moment time;
     int64_t begin, length; /* of its text */
 } row;
 
@@ -23,7 +23,7 @@ typedef struct {
 /* What the last row of a sequence, by its time, says of it. */
 typedef struct {
     char *key, *place;
-    long double time;
+    mla_moment time;
     kept_cell label, group;
     int64_t first, count; /* of the sorted rows */
 } entry;
@@ -81,9 +81,9 @@ static mla_status check_group(const mla_sequences *s, mla_table *table, const en
         mla_table_place(table), s->options->group_field, cell.bytes, e->group.bytes, s->options->key_field, e->key);
 }
 
-static mla_status keep_last(mla_sequences *s, mla_table *table, entry *e, long double time) {
+static mla_status keep_last(mla_sequences *s, mla_table *table, entry *e, mla_moment time) {
     const char *place = mla_table_place(table);
-    if (e->place && time < e->time) return MLA_OK;
+    if (e->place && mla_moment_compare(&time, &e->time) < 0) return MLA_OK;
     free(e->place);
     e->place = copy_text(s->context, place, (int64_t)strlen(place));
     e->time = time;
@@ -93,7 +93,7 @@ static mla_status keep_last(mla_sequences *s, mla_table *table, entry *e, long d
 
 /* ---- a row ---- */
 
-static mla_status read_time(mla_sequences *s, mla_table *table, long double *out) {
+static mla_status read_time(mla_sequences *s, mla_table *table, mla_moment *out) {
     static const char *const kinds[] = {"", "is no number", "is no time without a time zone",
                                         "is no time with a time zone"};
     const char *column = s->options->order_field;
@@ -101,13 +101,12 @@ static mla_status read_time(mla_sequences *s, mla_table *table, long double *out
     const mla_status status = mla_table_cell(table, column, &cell);
     if (status) return status;
     if (!cell.length) return sequences_refuse(s, table, column, "is empty: it says when the row was");
-    const mla_moment moment = mla_moment_read(cell.bytes);
-    *out = moment.value;
-    if (!moment.kind)
+    *out = mla_moment_read(cell.bytes);
+    if (!out->kind)
         return sequences_refuse(s, table, column,
                                 "is neither a number nor a time as 2024-05-31 or 2024-05-31T10:30:00");
-    if (!s->kind) s->kind = moment.kind;
-    if (s->kind == moment.kind) return MLA_OK;
+    if (!s->kind) s->kind = out->kind;
+    if (s->kind == out->kind) return MLA_OK;
     return mla_fail(s->context, MLA_ERROR_FORMAT, "%s: \"%s\": %.60s %s, as those of the rows before are",
                     mla_table_place(table), column, cell.bytes, kinds[s->kind]);
 }
@@ -148,8 +147,8 @@ static mla_status add_row(mla_sequences *s, mla_table *table) {
 static int by_sequence_and_time(const void *a, const void *b) {
     const row *x = a, *y = b;
     if (x->sequence != y->sequence) return (x->sequence > y->sequence) - (x->sequence < y->sequence);
-    if (x->time > y->time || x->time < y->time) return x->time > y->time ? 1 : -1;
-    return (x->number > y->number) - (x->number < y->number);
+    const int times = mla_moment_compare(&x->time, &y->time);
+    return times ? times : (x->number > y->number) - (x->number < y->number);
 }
 
 static void sort(mla_sequences *s) {

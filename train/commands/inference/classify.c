@@ -401,7 +401,8 @@ const mla_command mla_command_classify = {
     .max_operands = INT64_MAX,
     .example = "  mla classify --checkpoint runs/mail --text 'please cancel my order'\n"
                "  tail -f mail.log | mla classify --checkpoint runs/mail --json\n"
-               "  mla classify --checkpoint runs/mail --batch 32 --stats new.jsonl >labels.tsv\n",
+               "  mla classify --checkpoint runs/mail --batch 32 --stats new.jsonl >labels.tsv\n"
+               "  mla classify --checkpoint runs/language-model --adapter runs/mail-adapter new.csv\n",
     .options = &table,
     .run = classify_run,
 };
