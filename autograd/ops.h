@@ -16,6 +16,8 @@
 /* y (..., out) = x (..., in) weight (out,in)ᵀ + bias (out); bias may be NULL. The product is of the step's
  * precision, and so is y: f32 x is rounded to bf16 where that is it. */
 mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias);
+/* The same without a bias, and y is f32 whatever the precision, so that close logits stay apart. Inference only. */
+mla_tensor *mla_logits(mla_tape *tape, mla_tensor *x, mla_tensor *weight);
 
 /* ---- adapters of low rank: A (r,in), B (out,r), both f32 parameters (Hu et al. 2021, "LoRA") ---- */
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const mla_cache_precisions[] = {[MLA_F32] = "f32", [MLA_BF16] = "bf16", NULL};
-
 struct mla_kv_cache {
     int64_t layers;
     void *rows;
@@ -171,8 +169,9 @@ mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, 
 }
 
 mla_status mla_layer_cache_keep_weight(mla_context *context, mla_layer_cache *cache, const mla_tensor *weight) {
-    cache->weight = mla_alloc(context, mla_count(weight), sizeof *cache->weight, "a weight with its adapters");
+    cache->weight = mla_alloc(context, mla_count(weight), mla_dtype_size(weight->dtype), "a weight with its adapters");
     if (!cache->weight) return MLA_ERROR_MEMORY;
+    cache->weight_type = weight->dtype;
     memcpy(cache->weight, weight->data, (size_t)mla_size(weight));
     return MLA_OK;
 }

@@ -17,11 +17,9 @@ struct mla_layer_cache {
     int64_t capacity;
     bool expanded;         /* see mla_kv_cache_expand */
     mla_layer_cache *next; /* of the next sequence in a batch; NULL: the last */
-    float *weight;         /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
+    void *weight;          /* latent attention: kv_b_proj with the adapters that it has; NULL before it was needed */
+    mla_dtype weight_type;
 };
-
-/* The words for its types, as options of commands have them: the index is the type. Ends with NULL. */
-extern const char *const mla_cache_precisions[];
 
 typedef struct mla_kv_cache mla_kv_cache;
 
@@ -67,8 +65,8 @@ mla_tensor *mla_layer_cache_turn(mla_tape *tape, const mla_layer_cache *cache, c
 mla_status mla_layer_cache_append(mla_context *context, mla_layer_cache *cache, const mla_tensor *first,
                                   const mla_tensor *second);
 
-/* Keeps a copy of an f32 tensor as the layer's `weight`, as long as the cache lives: adapters that change want a new
- * cache. Only error: MLA_ERROR_MEMORY. */
+/* Keeps a copy of a tensor as the layer's `weight`, as long as the cache lives: adapters that change, and steps of
+ * another precision, want a new cache. Only error: MLA_ERROR_MEMORY. */
 mla_status mla_layer_cache_keep_weight(mla_context *context, mla_layer_cache *cache, const mla_tensor *weight);
 
 /* Bytes a position takes over all layers, in f32 or bf16. */

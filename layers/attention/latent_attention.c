@@ -188,7 +188,7 @@ static mla_tensor *expansion(mla_tape *tape, const mla_latent_layer *layer, mla_
             mla_layer_cache_keep_weight(mla_tape_context(tape), cache, weight))
             return mla_inert(tape);
     }
-    return mla_input(tape, MLA_F32, 2, kv_b->weight->shape, cache->weight);
+    return mla_input(tape, cache->weight_type, 2, kv_b->weight->shape, cache->weight);
 }
 
 /* One new position of each sequence against its cache, which holds it already: the query goes to the latent side. */
@@ -205,7 +205,8 @@ static mla_tensor *absorbed(mla_tape *tape, const mla_latent_layer *layer, mla_t
                                           .key_heads = 1,
                                           .value_width = layer->rank,
                                           .type = one->type};
-    mla_tensor *kv_b = expansion(tape, layer, cache), *query = mla_absorb_query(tape, q, kv_b, c->qk_rope_head_dim);
+    mla_tensor *kv_b = expansion(tape, layer, cache),
+               *query = mla_absorb_query(tape, mla_convert(tape, q, MLA_F32), kv_b, c->qk_rope_head_dim);
     mla_tensor *summed = mla_cached_attention_each(tape, query, views, layer->scale);
     return mla_expand_values(tape, summed, kv_b, c->num_attention_heads, c->qk_nope_head_dim);
 }

@@ -82,7 +82,7 @@ static mla_tensor *attend_cache(mla_tape *tape, const mla_multi_head_layer *laye
             .key_heads = c->num_key_value_heads,
             .value_width = c->head_dim,
             .type = cache->type};
-    return mla_cached_attention_each(tape, q, views, 1 / sqrtf((float)c->head_dim));
+    return mla_cached_attention_each(tape, mla_convert(tape, q, MLA_F32), views, 1 / sqrtf((float)c->head_dim));
 }
 
 mla_tensor *mla_multi_head_layer_apply(mla_tape *tape, const mla_multi_head_layer *layer, mla_tensor *x,

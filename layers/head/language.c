@@ -22,7 +22,8 @@ static mla_status check(mla_context *context, const char *where, mla_model_confi
 static mla_tensor *logits(mla_tape *tape, const void *head, mla_tensor *hidden, const mla_pass *pass) {
     const mla_language_head *h = head;
     (void)pass;
-    return mla_linear(tape, hidden, h->weight, NULL);
+    return mla_tape_is_inference(tape) ? mla_logits(tape, hidden, h->weight)
+                                       : mla_linear(tape, hidden, h->weight, NULL);
 }
 
 /* Cross-entropy with the next token, in nats. */

@@ -136,9 +136,31 @@ static void linear_takes_them_in_decoding(void **state) {
     }
 }
 
+/* Logits of bf16 products are f32, of few rows and of many: not rounded to 8 bits. */
+static void logits_are_f32(void **state) {
+    enum { IN = 32, OUT = 40 };
+    for (int64_t rows = 1; rows < 30; rows += 28) {
+        float *x, *w;
+        const mla_values x_values = numbers("x", MLA_BF16, rows * IN, &x),
+                         w_values = numbers("w", MLA_BF16, OUT * IN, &w);
+        mla_tape *tape;
+        check_ok(*state, mla_tape_create(*state, &tape, NULL));
+        mla_tape_begin(tape, &(mla_step){.inference = true, .decoding = true, .precision = MLA_BF16});
+        mla_tensor *weight = mla_input(tape, MLA_BF16, 2, (int64_t[]){OUT, IN}, w_values.data);
+        const mla_tensor *y = mla_logits(tape, mla_input(tape, MLA_BF16, 2, (int64_t[]){rows, IN}, x_values.data),
+                                         weight);
+        check_ok(*state, mla_error_status(*state));
+        assert_int_equal(y->dtype, MLA_F32);
+        check_problem(&(problem){.product = {rows, OUT, IN, .y = {y->data, MLA_F32}}, .x = x, .w = w});
+        mla_tape_destroy(tape);
+        free(x_values.data), free(w_values.data), free(x), free(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_sums), cmocka_unit_test(rows_do_not_depend_on_others),
-        cmocka_unit_test(fits_few_rows_alone), cmocka_unit_test(linear_takes_them_in_decoding)};
+        cmocka_unit_test(fits_few_rows_alone), cmocka_unit_test(linear_takes_them_in_decoding),
+        cmocka_unit_test(logits_are_f32)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -120,9 +120,11 @@ typedef struct {
     mla_tape *tape;
     mla_kv_cache *cache;
     int32_t ids[T + 1];
+    mla_dtype precision;
 } sequence;
 
 static void create_sequence(mla_context *context, sequence *s, const char *settings, int64_t capacity) {
+    s->precision = MLA_F32;
     s->model = small_decoder(context, settings);
     check_ok(context, mla_tape_create(context, &s->tape, NULL));
     check_ok(context, mla_kv_cache_create(context, &s->cache, &s->model->config, capacity, MLA_F32));
@@ -135,9 +137,9 @@ static void destroy_sequence(sequence *s) {
     mla_decoder_destroy(s->model);
 }
 
-/* The logits of positions from `first`; they live until the next call. */
+/* The logits of positions from `first`, in the precision of s; they live until the next call. */
 static const mla_tensor *logits_of(sequence *s, int64_t first, int64_t count, mla_kv_cache *cache) {
-    mla_tape_begin(s->tape, &(mla_step){.inference = true});
+    mla_tape_begin(s->tape, &(mla_step){.inference = true, .decoding = cache != NULL, .precision = s->precision});
     mla_tensor *ids = mla_input(s->tape, MLA_I32, 2, (int64_t[]){1, count}, s->ids + first);
     return mla_decoder_logits(s->tape, s->model, ids, &(mla_pass){.cache = cache});
 }
@@ -145,10 +147,12 @@ static const mla_tensor *logits_of(sequence *s, int64_t first, int64_t count, ml
 static mla_status status_of(const sequence *s) { return mla_error_status(s->model->context); }
 
 /* The first `prompt` tokens at once, the others one by one. */
-static void check_sequence(mla_context *context, const char *settings, int64_t prompt) {
+static void check_sequence(mla_context *context, const char *settings, int64_t prompt, mla_dtype precision) {
     static float whole[T * SMALL_VOCABULARY];
+    const double bound = precision == MLA_F32 ? 1e-5 : 3e-2;
     sequence s;
     create_sequence(context, &s, settings, T);
+    s.precision = precision;
     const mla_tensor *logits = logits_of(&s, 0, T, NULL);
     check_ok(context, status_of(&s));
     memcpy(whole, logits->data, sizeof whole);
@@ -158,7 +162,9 @@ static void check_sequence(mla_context *context, const char *settings, int64_t p
         check_ok(context, status_of(&s));
         assert_int_equal(mla_kv_cache_length(s.cache), t + count);
         const double error = relative_error(count * SMALL_VOCABULARY, logits->data, whole + t * SMALL_VOCABULARY);
-        if (!(error < 1e-5)) fail_msg("%s, prompt %d: error %.3g at position %d", settings, (int)prompt, error, (int)t);
+        assert_int_equal(logits->dtype, MLA_F32);
+        if (!(error < bound))
+            fail_msg("%s, prompt %d: error %.3g at position %d", settings, (int)prompt, error, (int)t);
     }
     destroy_sequence(&s);
 }
@@ -177,8 +183,9 @@ static void token_by_token_is_as_the_whole(void **state) {
         "attention=multi_head num_key_value_heads=2 rope_interleave=false qk_norm=true",
         "attention=multi_head num_key_value_heads=1 position=learned norm_position=post dropout=0.5"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        check_sequence(*state, settings[i], 1);
-        check_sequence(*state, settings[i], 7);
+        check_sequence(*state, settings[i], 1, MLA_F32);
+        check_sequence(*state, settings[i], 7, MLA_F32);
+        check_sequence(*state, settings[i], 7, MLA_BF16);
     }
 }
 

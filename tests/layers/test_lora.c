@@ -151,17 +151,17 @@ static void only_adapters_are_trained(void **state) {
 typedef enum { FULL, ABSORBED, EXPANDED, FORMS } form;
 
 /* The logits of T positions, the first 5 at once where there is a cache. */
-static void logits_in_form(const mla_decoder *model, form f, float *out) {
+static void logits_in_form(const mla_decoder *model, form f, mla_dtype precision, float *out) {
     mla_context *context = model->context;
     int32_t ids[T];
     mla_tape *tape;
     mla_kv_cache *cache = NULL;
     fill_ids(T, ids);
     check_ok(context, mla_tape_create(context, &tape, NULL));
-    if (f != FULL) check_ok(context, mla_kv_cache_create(context, &cache, &model->config, T, MLA_F32));
+    if (f != FULL) check_ok(context, mla_kv_cache_create(context, &cache, &model->config, T, precision));
     if (f == EXPANDED) mla_kv_cache_expand(cache);
     for (int64_t t = 0, count = f == FULL ? T : 5; t < T; t += count, count = 1) {
-        mla_tape_begin(tape, &(mla_step){.inference = true});
+        mla_tape_begin(tape, &(mla_step){.inference = true, .precision = precision});
         const mla_tensor *logits = mla_decoder_logits(
             tape, model, mla_input(tape, MLA_I32, 2, (int64_t[]){1, count}, ids + t), &(mla_pass){.cache = cache});
         check_ok(context, mla_error_status(context));
@@ -173,8 +173,8 @@ static void logits_in_form(const mla_decoder *model, form f, float *out) {
 
 static double difference(const mla_decoder *model, form f, const mla_decoder *other, form g) {
     static float a[T * SMALL_VOCABULARY], b[T * SMALL_VOCABULARY];
-    logits_in_form(model, f, a);
-    logits_in_form(other, g, b);
+    logits_in_form(model, f, MLA_F32, a);
+    logits_in_form(other, g, MLA_F32, b);
     return relative_error(T * SMALL_VOCABULARY, a, b);
 }
 
@@ -195,6 +195,22 @@ static void all_forms_have_all_adapters(void **state) {
         }
 }
 
+/* In bf16 the forms differ by its rounding, as it does from f32. */
+static void all_forms_have_all_adapters_in_bf16(void **state) {
+    static float whole[T * SMALL_VOCABULARY], logits[T * SMALL_VOCABULARY];
+    for (int m = 0; m < MODELS; m++)
+        for (int k = 0; k < KINDS; k++) {
+            mla_decoder *model = adapted(*state, models[m], kinds[k]);
+            logits_in_form(model, FULL, MLA_F32, whole);
+            for (form f = FULL; f < FORMS; f++) {
+                logits_in_form(model, f, MLA_BF16, logits);
+                const double error = relative_error(T * SMALL_VOCABULARY, logits, whole);
+                if (!(error < 5e-2)) fail_msg("\"%s\", \"%s\", form %d: error %g", models[m], kinds[k], f, error);
+            }
+            mla_decoder_destroy(model);
+        }
+}
+
 /* Every adapter matters, in every form: without any one of them, the logits are others. */
 static void a_dropped_adapter_shows(void **state) {
     for (int m = 0; m < MODELS; m++) {
@@ -204,9 +220,9 @@ static void a_dropped_adapter_shows(void **state) {
             for (form f = ABSORBED; f < FORMS; f++) {
                 static float with[T * SMALL_VOCABULARY], without[T * SMALL_VOCABULARY];
                 mla_lora_layer *lora = p->lora;
-                logits_in_form(model, FULL, with);
+                logits_in_form(model, FULL, MLA_F32, with);
                 p->lora = NULL;
-                logits_in_form(model, f, without);
+                logits_in_form(model, f, MLA_F32, without);
                 p->lora = lora;
                 if (!(relative_error(T * SMALL_VOCABULARY, without, with) > 1e-3))
                     fail_msg("\"%s\": %s has no adapter in form %d", models[m], p->weight->name, f);
@@ -420,19 +436,14 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(patterns_choose_projections),
-                                       cmocka_unit_test(what_cannot_be_is_named),
-                                       cmocka_unit_test(every_allocation_may_fail),
-                                       cmocka_unit_test(only_adapters_are_trained),
-                                       cmocka_unit_test(all_forms_have_all_adapters),
-                                       cmocka_unit_test(a_dropped_adapter_shows),
-                                       cmocka_unit_test(merged_is_unmerged),
-                                       cmocka_unit_test(stacks_add_up_by_their_shares),
-                                       cmocka_unit_test(pissa_begins_with_the_model),
-                                       cmocka_unit_test(adapters_have_right_gradients),
-                                       cmocka_unit_test(a_weight_below_an_adapter_may_be_trained),
-                                       cmocka_unit_test(recompute_changes_nothing),
-                                       cmocka_unit_test(dropout_acts_on_latents),
-                                       cmocka_unit_test(bf16_is_f32_but_for_rounding)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(patterns_choose_projections),   cmocka_unit_test(what_cannot_be_is_named),
+        cmocka_unit_test(every_allocation_may_fail),     cmocka_unit_test(only_adapters_are_trained),
+        cmocka_unit_test(all_forms_have_all_adapters),   cmocka_unit_test(all_forms_have_all_adapters_in_bf16),
+        cmocka_unit_test(a_dropped_adapter_shows),       cmocka_unit_test(merged_is_unmerged),
+        cmocka_unit_test(stacks_add_up_by_their_shares), cmocka_unit_test(pissa_begins_with_the_model),
+        cmocka_unit_test(adapters_have_right_gradients), cmocka_unit_test(a_weight_below_an_adapter_may_be_trained),
+        cmocka_unit_test(recompute_changes_nothing),     cmocka_unit_test(dropout_acts_on_latents),
+        cmocka_unit_test(bf16_is_f32_but_for_rounding)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -39,6 +39,11 @@ static mla_tensor *build_convert(mla_tape *tape, mla_tensor *const *in, const vo
     return mla_convert(tape, in[0], MLA_BF16);
 }
 
+static mla_tensor *build_logits(mla_tape *tape, mla_tensor *const *in, const void *user) {
+    (void)user;
+    return mla_logits(tape, in[0], in[1]);
+}
+
 static mla_tensor *build_absorb_query(mla_tape *tape, mla_tensor *const *in, const void *user) {
     (void)user;
     return mla_absorb_query(tape, in[0], in[1], 1);
@@ -59,6 +64,7 @@ static const struct {
                  {"cached_attention_each", build_cached_attention_each, {{4, {2, 1, 2, 4}}}},
                  {"rope_each", build_rope_each, {{4, {2, 1, 2, 4}}}},
                  {"convert", build_convert, {{2, {IN, R}}}},
+                 {"logits", build_logits, {{2, {R, IN}}, {2, {OUT, IN}}}},
                  {"absorb_query", build_absorb_query, {{4, {1, 1, 2, 4}}, {2, {10, 3}}}},
                  {"expand_values", build_expand_values, {{3, {1, 1, 6}}, {2, {10, 3}}}}};
 

@@ -12,10 +12,12 @@ own=$(row this 6 <<<"$printed") other=$(row multi-head 5 <<<"$printed")
 near "$(awk -v a="$own" -v b="$other" 'BEGIN { print a / b }')" "$(row ratio 5 <<<"$printed")" 0.2 || fail "caches of $own and $other MiB: $printed"
 check 0 "" "$mla" bench decode tiny.yaml "${sets[@]}" --set model.attention=multi_head --context 300
 [ "$(row ratio 5 <<<"$printed")" = 1.000 ] || fail "multi-head attention has another cache than itself: $printed"
-check 0 "" "$mla" bench decode tiny.yaml "${sets[@]}" --context 300 --batch 3 --cache-precision bf16
+check 0 "" "$mla" bench decode tiny.yaml "${sets[@]}" --context 300 --batch 3 --set train.precision=bf16
 caches=$(row this 6 <<<"$printed" | tr '\n' ' ')
 near "${caches% * }" "$(awk -v own="$own" 'BEGIN { print own * 3 / 2 }')" 0.1 || fail "three caches of bf16, beside $own MiB: $printed"
+[[ $printed == *"products in bf16, caches in bf16"* ]] || fail "train.precision=bf16: $printed"
 [[ $printed == *"ratio to one at a time "*" 3.000" ]] || fail "a batch of three beside one: $printed"
+check 0 "products in f32, caches in bf16" "$mla" bench decode tiny.yaml "${sets[@]}" --context 30 --set train.precision=f32 --cache-precision bf16
 check 2 "a step takes --set train.batch=2" "$mla" bench step tiny.yaml --batch 2
 check 2 "--batch: 0 is too small" "$mla" bench decode tiny.yaml --batch 0
 check 2 "--batch: 65 is too large" "$mla" bench decode tiny.yaml --batch 65

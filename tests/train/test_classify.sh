@@ -38,6 +38,11 @@ printf 'the 4 thing was good\nthe 5 thing was bad\n' >lines.txt
 [ "$(cut -f1 one.tsv)" = "$(cut -f1 seven.tsv)" ] || fail "texts in a batch have other labels"
 [ "$(cut -f1 one.tsv)" = "$(sed -E 's/.*"label": "(.*)".*/\1/' mood.jsonl)" ] || fail "labels of the table"
 grep -q '^90 texts; milliseconds for each: mean' stats || fail "no figures: $(cat stats)"
+"$mla" classify --checkpoint mood --precision bf16 mood.csv >half.tsv 2>/dev/null || fail "classify in bf16"
+[ "$(cut -f1 one.tsv)" = "$(cut -f1 half.tsv)" ] || fail "labels in bf16: $(paste one.tsv half.tsv)"
+of_f32=$("$mla" eval --checkpoint mood mood.csv --json) of_bf16=$("$mla" eval --checkpoint mood mood.csv --json --precision bf16 2>/dev/null)
+near "$(value loss <<<"$of_f32")" "$(value loss <<<"$of_bf16")" 0.05 && [ "$(value loss <<<"$of_f32")" != "$(value loss <<<"$of_bf16")" ] ||
+    fail "eval of labels in f32 and bf16: $of_f32 $of_bf16"
 check 1 'line 2 is empty' "$mla" classify --checkpoint mood < <(printf 'a\n\nb\n')
 
 # ---- several labels, numbers, spans

@@ -34,10 +34,22 @@ collected=$(generate --prompt "Dokument 3" --tokens 40 --seed 1 --json | sed 's/
 [ -n "$streamed" ] && [ "$streamed" = "$collected" ] || fail "streamed \"$streamed\", collected \"$collected\""
 
 # Figures and endings.
-check 0 "per second; cache: 96 bytes per token (multi-head attention: 512)" "$mla" generate --checkpoint run --tokens 5 --greedy
+check 0 "per second, in f32; cache: 96 bytes per token (multi-head attention: 512)" "$mla" generate --checkpoint run --tokens 5 --greedy
 check 0 '"cache_bytes_per_token":96' "$mla" generate --checkpoint run --tokens 5 --json
 check 0 "cache: 48 bytes per token (multi-head attention: 256)" "$mla" generate --checkpoint run --tokens 5 --cache-precision bf16
 check 0 '"cache_bytes_per_token":48' "$mla" generate --checkpoint run --tokens 5 --json --cache-precision bf16
+
+# In the precision of the training, or as asked, which is that of the cache, too; all forms give the same text in bf16.
+tiny_run half data.source=texts data.tokenizer=bpe data.vocab_size=300 data.held_out=0.2 train.steps=60 optim.lr=1e-2 train.precision=bf16
+check 0 "in bf16; cache: 48 bytes per token" "$mla" generate --checkpoint half --tokens 5
+check 0 "in f32; cache: 96 bytes per token" "$mla" generate --checkpoint half --tokens 5 --precision f32
+check 0 "in bf16; cache: 96 bytes per token" "$mla" generate --checkpoint run --tokens 5 --precision bf16 --cache-precision f32
+check 0 '"precision":"bf16","cache_precision":"bf16"' "$mla" generate --checkpoint run --tokens 5 --json --precision bf16
+for form in "" --expanded --no-cache; do
+    check 0 '"tokens":' "$mla" generate --checkpoint half --tokens 40 --greedy --json $form
+    texts_of_forms+="$(sed 's/.*"ids":\(\[[0-9,]*\]\).*/\1/' <<<"$printed")"$'\n'
+done
+[ "$(sort -u <<<"$texts_of_forms" | grep -c .)" -eq 1 ] || fail "forms of decoding in bf16: $texts_of_forms"
 half=$(ids --tokens 40 --greedy --cache-precision bf16)
 [ "$half" = "$(ids --tokens 40 --greedy --cache-precision bf16 --expanded)" ] || fail "a cache of bf16, expanded, gives another text"
 check 0 '"tokens":1,' "$mla" generate --checkpoint run --tokens 1 --json --greedy --prompt "Dok"
@@ -59,6 +71,7 @@ check 2 "--tokens: 0 is too small" "$mla" generate --checkpoint run --tokens 0
 check 2 "not both" "$mla" generate --checkpoint run --prompt a --prompt-file prompt.txt
 check 2 "not both" "$mla" generate --checkpoint run --no-cache --expanded
 check 2 "--no-cache uses none" "$mla" generate --checkpoint run --no-cache --cache-precision bf16
+check 2 "--precision" "$mla" generate --checkpoint run --precision f16
 check 2 "--cache-precision" "$mla" generate --checkpoint run --cache-precision f16
 : >empty.txt
 check 2 "empty.txt: the prompt is empty" "$mla" generate --checkpoint run --prompt-file empty.txt

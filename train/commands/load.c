@@ -118,6 +118,24 @@ const char *mla_loaded_thresholds(const mla_loaded *l) {
     return l->head ? NULL : mla_checkpoint_thresholds(l->checkpoint);
 }
 
+mla_dtype mla_cache_precision(mla_use_precision wanted, mla_dtype products) {
+    return wanted == MLA_USE_AS_TRAINED ? products : wanted == MLA_USE_BF16 ? MLA_BF16 : MLA_F32;
+}
+
+const char *const mla_use_precisions[] = {"auto", "f32", "bf16", NULL};
+
+mla_status mla_loaded_precision(mla_context *context, const mla_loaded *l, mla_use_precision wanted,
+                                mla_recipe_precision *out) {
+    const char *json = mla_loaded_recipe(l);
+    mla_recipe recipe;
+    *out = wanted == MLA_USE_BF16 ? MLA_PRECISION_BF16 : MLA_PRECISION_F32;
+    if (wanted != MLA_USE_AS_TRAINED || !json) return MLA_OK;
+    const mla_status status = mla_recipe_parse_json(context, mla_loaded_path(l), json, &recipe);
+    *out = recipe.train.precision;
+    mla_recipe_free(&recipe);
+    return status;
+}
+
 void mla_loaded_folder(const mla_loaded *l, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%s", mla_loaded_path(l));
     char *slash = strrchr(out, '/');

@@ -37,6 +37,11 @@ typedef struct {
             .help = "accept a checkpoint that another program wrote, without a seal"                  \
     }
 
+/* What a command may be told of the precision of its products: auto is that of the model's training, and f32 for a
+ * model that was imported. */
+typedef enum { MLA_USE_AS_TRAINED, MLA_USE_F32, MLA_USE_BF16 } mla_use_precision;
+extern const char *const mla_use_precisions[]; /* the words: "auto", "f32", "bf16", and NULL */
+
 /* The caller calls mla_loaded_close in any case. MLA_ERROR_ARGUMENT where no checkpoint is named. */
 mla_status mla_load_model(mla_context *context, mla_loaded *out, const mla_load_options *options);
 void mla_loaded_close(mla_loaded *loaded);
@@ -47,6 +52,13 @@ const char *mla_loaded_path(const mla_loaded *loaded);
 const char *mla_loaded_recipe(const mla_loaded *loaded);
 const char *mla_loaded_labels(const mla_loaded *loaded);
 const char *mla_loaded_thresholds(const mla_loaded *loaded);
+
+/* As train/run/machine.h chooses from. Errors: those of a recipe that cannot be read. */
+mla_status mla_loaded_precision(mla_context *context, const mla_loaded *loaded, mla_use_precision wanted,
+                                mla_recipe_precision *out);
+
+/* Of a cache: auto is the precision of the products, for what they give is what is cached. */
+mla_dtype mla_cache_precision(mla_use_precision wanted, mla_dtype products);
 
 /* The folder that mla_loaded_path lies in. */
 void mla_loaded_folder(const mla_loaded *loaded, char out[PATH_MAX]);

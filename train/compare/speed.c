@@ -42,7 +42,7 @@ static mla_status measure_context(mla_comparison *c, int64_t context, json_t *en
     if (!configs) return MLA_ERROR_MEMORY;
     for (int i = 0; i < c->arms.count; i++) {
         configs[i] = config_of(c, i, context);
-        cases[i] = (mla_decode_case){&configs[i], 1, MLA_F32};
+        cases[i] = (mla_decode_case){&configs[i], 1, MLA_F32, MLA_F32};
     }
     const mla_status status = mla_measure_decode(c->context, c->arms.count, cases, context, speeds);
     json_t *by_name = json_object();

@@ -184,10 +184,10 @@ static mla_status run_row(mla_classifier *c, int64_t first, int64_t *next) {
         count += p->count;
     }
     *next = i;
-    mla_tape_begin(c->tape, &(mla_step){.inference = true});
+    mla_tape_begin(c->tape, &(mla_step){.inference = true, .precision = c->options.precision});
     const mla_pass pass = {.starts = i - first > 1 ? c->starts : NULL};
-    const mla_tensor *logits = mla_decoder_logits(
-        c->tape, model, mla_input(c->tape, MLA_I32, 2, (int64_t[]){1, count}, c->row_ids), &pass);
+    mla_tensor *ids = mla_input(c->tape, MLA_I32, 2, (int64_t[]){1, count}, c->row_ids);
+    const mla_tensor *logits = mla_convert(c->tape, mla_decoder_logits(c->tape, model, ids, &pass), MLA_F32);
     if (mla_error_status(c->context)) return mla_error_status(c->context);
     for (int64_t k = first, at = 0; k < i; at += c->pieces[k++].count) take(c, &c->pieces[k], logits->data, at);
     return MLA_OK;

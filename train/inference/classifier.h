@@ -16,6 +16,7 @@
 typedef struct {
     const mla_decoder *model;
     const mla_tokenizer *tokenizer;
+    mla_dtype precision;   /* of the matrix products */
     int64_t sequence;      /* tokens that are seen together at most */
     bool bos;              /* texts get what the tokenizer puts before and behind them */
     mla_too_long too_long; /* what of longer texts; a model of tokens does not stride by halves but end to end */

@@ -43,7 +43,7 @@ static mla_status open_runner(mla_context *context, runner *r, const mla_decode_
     if (status) return status;
     mla_params_initialise(r->model->params, 1);
     mla_kv_cache_join(r->caches, of->batch);
-    return MLA_OK;
+    return of->precision == MLA_BF16 ? mla_params_refresh_bf16(r->model->params) : MLA_OK;
 }
 
 static void close_runner(runner *r) {
@@ -57,7 +57,7 @@ static mla_status decode(runner *r, int first) {
         int32_t ids[MLA_MOST_SEQUENCES];
         for (int64_t b = 0; b < r->of.batch; b++) ids[b] = (int32_t)((i + b) % r->model->config.vocab_size);
         const double begin = mla_seconds();
-        mla_tape_begin(r->tape, &(mla_step){.inference = true, .decoding = true});
+        mla_tape_begin(r->tape, &(mla_step){.inference = true, .decoding = true, .precision = r->of.precision});
         mla_decoder_logits(r->tape, r->model, mla_input(r->tape, MLA_I32, 2, (int64_t[]){r->of.batch, 1}, ids),
                            &(mla_pass){.cache = r->caches[0]});
         r->seconds[i] = mla_seconds() - begin;

@@ -7,8 +7,8 @@
 /* What is measured. */
 typedef struct {
     const mla_model_config *config;
-    int64_t batch;   /* sequences at a time, 1 to MLA_MOST_SEQUENCES, each with a cache of its own */
-    mla_dtype cache; /* f32 or bf16 */
+    int64_t batch;              /* sequences at a time, 1 to MLA_MOST_SEQUENCES, each with a cache of its own */
+    mla_dtype cache, precision; /* f32 or bf16 */
 } mla_decode_case;
 
 typedef struct {

@@ -92,7 +92,7 @@ static int64_t fresh_of(const sequence *s) { return s->length - (s->cache ? mla_
 /* What the model says at the last of the ids (B,T): logits (B,V), which live until the next call. */
 static mla_status last_logits(generator *g, int64_t batch, int64_t count, const int32_t *ids, mla_kv_cache *cache,
                               const float **logits) {
-    mla_tape_begin(g->tape, &(mla_step){.inference = true, .decoding = true});
+    mla_tape_begin(g->tape, &(mla_step){.inference = true, .decoding = true, .precision = g->plan.precision});
     mla_tensor *input = mla_input(g->tape, MLA_I32, 2, (int64_t[]){batch, count}, ids);
     mla_tensor *hidden = mla_decoder_hidden(g->tape, g->model, input, &(mla_pass){.cache = cache});
     mla_tensor *last = mla_slice(g->tape, hidden, 1, count - 1, 1);

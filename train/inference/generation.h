@@ -43,15 +43,16 @@ typedef struct mla_generation {
     double seconds;        /* after that */
 } mla_generation;
 
-/* Generates with weights that are in place, from a cache of f32. MLA_ERROR_ARGUMENT for a prompt that is too long or
+/* Generates with weights that are in place, in f32. MLA_ERROR_ARGUMENT for a prompt that is too long or
  * has ids that are not in the vocabulary, a sampling that is out of range, a model without a mask. */
 mla_status mla_generate(mla_context *context, const mla_decoder *model, const mla_generation_options *options,
                         mla_generation *out);
 
 /* How several prompts are worked on. */
 typedef struct {
-    int64_t batch;   /* at most so many at a time, 1 to MLA_MOST_SEQUENCES */
-    mla_dtype cache; /* what is cached, as f32 or bf16 (layers/attention/kv_cache.h) */
+    int64_t batch;       /* at most so many at a time, 1 to MLA_MOST_SEQUENCES */
+    mla_dtype cache;     /* what is cached, as f32 or bf16 (layers/attention/kv_cache.h) */
+    mla_dtype precision; /* of the matrix products; logits are f32 */
 } mla_generation_plan;
 
 /* The same of `count` prompts, each with a cache of its own. A text does not depend on the others, but for rounding in

@@ -178,11 +178,15 @@ void mla_processor_name(size_t size, char *out) {
     if (file) fclose(file);
 }
 
-mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {
+mla_dtype mla_precision_choose_decoding(mla_recipe_precision wanted) {
     const bool native = mla_gemm_has_bf16();
-    if (wanted == MLA_PRECISION_BF16 && !native)
+    return wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
+}
+
+mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted) {
+    if (wanted == MLA_PRECISION_BF16 && !mla_gemm_has_bf16())
         mla_warn(
             context,
             "this processor does not multiply bf16: train.precision=bf16 takes less memory here, but more time than f32");
-    return wanted == MLA_PRECISION_BF16 || (wanted == MLA_PRECISION_AUTO && native) ? MLA_BF16 : MLA_F32;
+    return mla_precision_choose_decoding(wanted);
 }

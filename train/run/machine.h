@@ -25,6 +25,8 @@ mla_status mla_products_measure(const mla_products *products, double *out);
 /* The type of products that a recipe asks for: auto is bf16 where the processor multiplies it, else f32. Asking for
  * bf16 elsewhere is allowed, with a warning: it takes less memory there. */
 mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted);
+/* The same for decoding, without a warning: with few rows, bf16 is faster on every processor. */
+mla_dtype mla_precision_choose_decoding(mla_recipe_precision wanted);
 
 /* The processor as it calls itself, "AMD EPYC 7B13"; where it does not, its architecture. */
 void mla_processor_name(size_t size, char *out);

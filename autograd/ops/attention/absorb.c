@@ -5,7 +5,8 @@
  *     absorb_query:   q'_h = [W_kᵀ q_nope_h; q_rope_h]          (N+R) -> (C+R)
  *     expand_values:  o_h  = W_v (sum over s of p_s c_s)            C -> V
  *
- * Inference only. */
+ * kv_b may be of bf16, as a weight with its adapters is in a step of bf16: a head's rows are widened then. Inference
+ * only. */
 #include "autograd/base/vecmath.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
@@ -16,9 +17,13 @@ typedef struct {
     int64_t heads, nope, rope, value, latent;
 } attributes;
 
-static const float *head_rows(const mla_node *n, int64_t h) {
+/* `count` rows of a head's, from its `first` on. */
+static const float *head_rows(const mla_node *n, int64_t h, int64_t first, int64_t count) {
     const attributes *at = n->attributes;
-    return (const float *)n->in[1]->data + h * (at->nope + at->value) * at->latent;
+    const int64_t from = (h * (at->nope + at->value) + first) * at->latent;
+    const mla_values kv_b = mla_data(n->in[1]);
+    float *room = kv_b.type == MLA_F32 ? NULL : mla_thread_rows(n->scratch, count, at->latent);
+    return mla_load(kv_b, from, count * at->latent, room);
 }
 
 /* out = rowsᵀ x */
@@ -45,24 +50,28 @@ MLA_VECTOR static void project(int64_t count, int64_t width, const float *restri
 static void absorb_query_forward(const mla_node *n) {
     const attributes *at = n->attributes;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
-    for (int64_t h = 0; h < at->heads; h++)
+    for (int64_t h = 0; h < at->heads; h++) {
+        const float *keys = head_rows(n, h, 0, at->nope);
         for (int64_t b = 0; b < n->out->shape[0]; b++) {
             const float *q = (const float *)n->in[0]->data + (b * at->heads + h) * (at->nope + at->rope);
             float *out = (float *)n->out->data + (b * at->heads + h) * (at->latent + at->rope);
-            combine_rows(at->nope, at->latent, head_rows(n, h), q, out);
+            combine_rows(at->nope, at->latent, keys, q, out);
             memcpy(out + at->latent, q + at->nope, (size_t)at->rope * sizeof *q);
         }
+    }
 }
 
 static void expand_values_forward(const mla_node *n) {
     const attributes *at = n->attributes;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
-    for (int64_t h = 0; h < at->heads; h++)
+    for (int64_t h = 0; h < at->heads; h++) {
+        const float *values = head_rows(n, h, at->nope, at->value);
         for (int64_t b = 0; b < n->out->shape[0]; b++) {
             const float *summed = (const float *)n->in[0]->data + (b * at->heads + h) * at->latent;
             float *out = (float *)n->out->data + (b * at->heads + h) * at->value;
-            project(at->value, at->latent, head_rows(n, h) + at->nope * at->latent, summed, out);
+            project(at->value, at->latent, values, summed, out);
         }
+    }
 }
 
 /* A product with `rows` of each head's. */
@@ -70,7 +79,8 @@ static mla_cost product_cost(const mla_node *n, int64_t rows) {
     const attributes *at = n->attributes;
     const double elements = (double)(at->heads * rows) * (double)at->latent;
     return (mla_cost){.forward_flops = 2 * elements * (double)n->out->shape[0],
-                      .forward_bytes = elements * sizeof(float) + (double)(mla_size(n->in[0]) + mla_size(n->out))};
+                      .forward_bytes = elements * (double)mla_dtype_size(n->in[1]->dtype) +
+                                       (double)(mla_size(n->in[0]) + mla_size(n->out))};
 }
 
 static mla_cost absorb_query_cost(const mla_node *n) {
@@ -89,8 +99,21 @@ static const mla_op expand_values = {.name = "expand_values",
                                      .cost = expand_values_cost,
                                      .attributes = sizeof(attributes)};
 
+/* A node of f32 with kv_b of f32 or bf16. */
+static mla_node *begin(mla_tape *tape, const mla_op *op, mla_tensor *x, mla_tensor *kv_b) {
+    mla_node *n = mla_op_begin_real(tape, op, 2, (mla_tensor *[]){x, kv_b});
+    if (!n || x->dtype == MLA_F32) return n;
+    mla_op_refuse(n, "the first input must be f32");
+    return NULL;
+}
+
+/* Room for `count` rows of a head's, as far as they are widened. */
+static int64_t room_for(const mla_node *n, int64_t count) {
+    return n->in[1]->dtype == MLA_F32 ? 0 : mla_thread_rows_size(mla_tape_context(n->tape), count, n->in[1]->shape[1]);
+}
+
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope) {
-    mla_node *n = mla_op_begin_f32(tape, &absorb_query, 2, (mla_tensor *[]){q, kv_b});
+    mla_node *n = begin(tape, &absorb_query, q, kv_b);
     if (!n) return mla_inert(tape);
     if (q->ndim != 4 || q->shape[1] != 1 || rope < 0 || q->shape[3] <= rope)
         return mla_op_refuse(n, "q must be (B,1,H,N+R)");
@@ -99,11 +122,12 @@ mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, in
         return mla_op_refuse(n, "kv_b must be (H*(N+V),C)");
     attributes *at = n->attributes;
     *at = (attributes){heads, nope, rope, kv_b->shape[0] / heads - nope, latent};
+    n->forward_scratch = room_for(n, nope);
     return mla_op_finish(n, MLA_F32, 4, (int64_t[]){q->shape[0], 1, heads, latent + rope});
 }
 
 mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv_b, int64_t heads, int64_t nope) {
-    mla_node *n = mla_op_begin_f32(tape, &expand_values, 2, (mla_tensor *[]){summed, kv_b});
+    mla_node *n = begin(tape, &expand_values, summed, kv_b);
     if (!n) return mla_inert(tape);
     if (heads < 1 || nope < 1 || kv_b->ndim != 2 || kv_b->shape[0] % heads || kv_b->shape[0] / heads <= nope ||
         mla_count(summed) != summed->shape[0] * heads * kv_b->shape[1])
@@ -111,5 +135,6 @@ mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv
                              (long long)heads, (long long)nope);
     attributes *at = n->attributes;
     *at = (attributes){heads, nope, 0, kv_b->shape[0] / heads - nope, kv_b->shape[1]};
+    n->forward_scratch = room_for(n, at->value);
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){summed->shape[0], 1, heads * at->value});
 }

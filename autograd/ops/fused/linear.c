@@ -14,7 +14,9 @@
 enum { X, W, B };
 enum { ROUNDED }; /* saved */
 
-static bool rounds(const mla_node *n) { return n->in[X]->dtype != n->out->dtype; }
+static mla_dtype precision_of(const mla_node *n) { return mla_tape_step(n->tape)->precision; }
+
+static bool rounds(const mla_node *n) { return n->in[X]->dtype != precision_of(n); }
 
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
 
@@ -28,7 +30,7 @@ static void multiply_few_rows(const mla_node *n, const void *weight) {
                                   .n = w->shape[0],
                                   .k = w->shape[1],
                                   .x = mla_data(x),
-                                  .w = {(void *)(uintptr_t)weight, n->out->dtype},
+                                  .w = {(void *)(uintptr_t)weight, precision_of(n)},
                                   .y = mla_data(n->out),
                                   .bias = n->in[B] ? n->in[B]->data : NULL};
     mla_few_rows_multiply(mla_tape_context(n->tape), &product, n->scratch);
@@ -36,14 +38,14 @@ static void multiply_few_rows(const mla_node *n, const void *weight) {
 
 static void linear_forward(const mla_node *n) {
     const mla_tensor *x = n->in[X], *w = n->in[W], *b = n->in[B];
-    const mla_dtype type = n->out->dtype;
+    const mla_dtype type = precision_of(n);
     const mla_gemm_shape shape = {.m = mla_rows(x),
                                   .n = w->shape[0],
                                   .k = w->shape[1],
                                   .b_transposed = true,
                                   .a_type = type,
                                   .b_type = type,
-                                  .c_type = type,
+                                  .c_type = n->out->dtype,
                                   .bias = b != NULL};
     mla_context *context = mla_tape_context(n->tape);
     const void *weight = mla_op_operand(n, W, type);
@@ -104,11 +106,12 @@ static const mla_op without_x = {.name = "linear",
                                  .cost = linear_cost,
                                  .keeps = MLA_INPUT(W)};
 
-mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
-    const mla_dtype type = mla_tape_step(tape)->precision;
-    const bool rounded = x->dtype == MLA_F32 && type == MLA_BF16, keeps_x = weight->needs_grad && !rounded;
-    mla_node *n = mla_op_begin_real(tape, keeps_x ? &linear : &without_x, 3, (mla_tensor *[]){x, weight, bias});
-    if (!n) return mla_inert(tape);
+static const mla_op logits = {.name = "logits", .forward = linear_forward, .cost = linear_cost};
+
+static mla_tensor *build(mla_node *n, mla_dtype out) {
+    mla_tensor *x = n->in[X], *weight = n->in[W], *bias = n->in[B];
+    const mla_dtype type = precision_of(n);
+    const bool rounded = x->dtype == MLA_F32 && type == MLA_BF16;
     if (weight->ndim != 2 || mla_width(x) != weight->shape[1])
         return mla_op_refuse(n, "the weight must be (out,in) with in the width of x");
     if (bias && (bias->ndim != 1 || bias->shape[0] != weight->shape[0]))
@@ -121,5 +124,17 @@ mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_te
     if (has_few_rows(n)) n->forward_scratch = mla_few_rows_room(mla_rows(x), mla_width(x)) * (int64_t)sizeof(float);
     int64_t shape[MLA_MAX_DIMS];
     for (int i = 0; i < x->ndim; i++) shape[i] = i == x->ndim - 1 ? weight->shape[0] : x->shape[i];
-    return mla_op_finish(n, type, x->ndim, shape);
+    return mla_op_finish(n, out, x->ndim, shape);
+}
+
+mla_tensor *mla_linear(mla_tape *tape, mla_tensor *x, mla_tensor *weight, mla_tensor *bias) {
+    const mla_dtype type = mla_tape_step(tape)->precision;
+    const bool rounded = x->dtype == MLA_F32 && type == MLA_BF16, keeps_x = weight->needs_grad && !rounded;
+    mla_node *n = mla_op_begin_real(tape, keeps_x ? &linear : &without_x, 3, (mla_tensor *[]){x, weight, bias});
+    return n ? build(n, type) : mla_inert(tape);
+}
+
+mla_tensor *mla_logits(mla_tape *tape, mla_tensor *x, mla_tensor *weight) {
+    mla_node *n = mla_op_begin_real(tape, &logits, 3, (mla_tensor *[]){x, weight, NULL});
+    return n ? build(n, MLA_F32) : mla_inert(tape);
 }

@@ -10,6 +10,7 @@
 #include "train/commands/report.h"
 #include "train/inference/classifier.h"
 #include "train/recipe/recipe.h"
+#include "train/run/machine.h"
 #include "train/scoring/thresholds.h"
 
 #include <math.h>
@@ -20,6 +21,7 @@ typedef struct {
     mla_load_options load;
     char *text, *field;
     int64_t batch;
+    mla_use_precision precision;
     bool json, all, stats;
 } options;
 
@@ -30,6 +32,8 @@ static const mla_field fields[] = {
     {"field", MLA_FIELD_STRING, AT(field),
      .help = "the column of text in .jsonl, .csv and .tsv; default: as in training"},
     {"batch", MLA_FIELD_INT, AT(batch), 1, 1, 1 << 16, .help = "texts at a time: more are faster, each comes later"},
+    {"precision", MLA_FIELD_ENUM, AT(precision), .names = mla_use_precisions,
+     .help = "of the matrix products; auto: as in training, f32 for a model that was imported"},
     {"all", MLA_FIELD_BOOL, AT(all), .help = "with --json: the probabilities of all labels"},
     {"stats", MLA_FIELD_BOOL, AT(stats), .help = "at the end, on the errors: how long a text took, with percentiles"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print a JSON object for each text"},
@@ -346,9 +350,12 @@ static mla_status open_classifier(job *j) {
                                : mla_recipe_default(j->context, &j->recipe);
     if (!status) status = mla_loaded_expect_tokenizer(j->context, &j->loaded);
     const int64_t longest = status ? 0 : model->config.max_position_embeddings;
+    mla_recipe_precision precision = MLA_PRECISION_F32;
+    if (!status) status = mla_loaded_precision(j->context, &j->loaded, j->options->precision, &precision);
     const mla_classifier_options o = {
         .model = model,
         .tokenizer = j->loaded.tokenizer,
+        .precision = status ? MLA_F32 : mla_precision_choose(j->context, precision),
         .sequence = recipe && j->recipe.train.sequence < longest ? j->recipe.train.sequence : longest,
         .bos = j->recipe.data.bos,
         .too_long = mla_recipe_too_long(&j->recipe.data)};

@@ -20,14 +20,11 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef enum { AS_TRAINED, ALWAYS_F32, ALWAYS_BF16 } eval_precision;
-static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
-
 typedef struct {
     mla_load_options load;
     char *tokens, *logits, *field, *choices, *delimiter, *samples;
     int64_t batch, sequence;
-    eval_precision precision;
+    mla_use_precision precision;
     bool no_bos, rolling, json;
     mla_label_figures figures;
 } options;
@@ -53,7 +50,7 @@ static const mla_field fields[] = {
      .help = "tokens that are seen together; 0: as in training"},
     {"no-bos", MLA_FIELD_BOOL, AT(no_bos),
      .help = "texts: leave out what the tokenizer puts at the beginning (and end) of each; they follow each other"},
-    {"precision", MLA_FIELD_ENUM, AT(precision), .names = precisions,
+    {"precision", MLA_FIELD_ENUM, AT(precision), .names = mla_use_precisions,
      .help = "of the matrix products; auto: as in training, f32 for a model that was imported"},
     MLA_LABEL_FIGURE_FIELDS(AT(figures)),
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
@@ -182,11 +179,12 @@ static mla_status pack(const mla_call *call, const mla_recipe *recipe, material 
     return mla_packing_create(call->context, &m->packing, &m->stream, sequence);
 }
 
-/* A model that was imported has no recipe. */
-static mla_dtype choose_precision(mla_context *context, const mla_loaded *l, eval_precision wanted,
-                                  const mla_recipe *recipe) {
-    if (wanted == ALWAYS_F32 || (wanted == AS_TRAINED && !mla_loaded_recipe(l))) return MLA_F32;
-    return mla_precision_choose(context, wanted == ALWAYS_BF16 ? MLA_PRECISION_BF16 : recipe->train.precision);
+static mla_status choose_precision(const mla_call *call, const mla_loaded *l, mla_dtype *out) {
+    mla_recipe_precision wanted;
+    const mla_status status = mla_loaded_precision(call->context, l, ((const options *)call->options)->precision,
+                                                   &wanted);
+    *out = status ? MLA_F32 : mla_precision_choose(call->context, wanted);
+    return status;
 }
 
 static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe, material *m,
@@ -196,9 +194,9 @@ static mla_status eval_measure(const mla_call *call, const mla_loaded *l, const 
     const int64_t usual = recipe->train.microbatch ? recipe->train.microbatch : recipe->train.batch;
     const int64_t batch = o->batch ? o->batch : usual;
     mla_tape *tape = NULL;
-    r->precision = choose_precision(call->context, l, o->precision, recipe);
     r->sequence = o->sequence ? o->sequence : eval_smaller(recipe->train.sequence, c->max_position_embeddings);
-    mla_status status = check_sequence(call->context, r->sequence, c);
+    mla_status status = choose_precision(call, l, &r->precision);
+    if (!status) status = check_sequence(call->context, r->sequence, c);
     if (!status) status = pack(call, recipe, m, r->sequence);
     if (!status) status = mla_tape_create(call->context, &tape, NULL);
     const double begin = mla_seconds();
@@ -326,18 +324,17 @@ static mla_status evaluate_labels(const mla_call *call, const mla_loaded *l, con
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--out: merge the adapters into the model first (mla merge)");
     if (!o->tokens && !call->operands->count) labels.tokens = recipe->data.tokens ? recipe->data.tokens : path;
-    const mla_status status = check_sequence(call->context, labels.sequence, &l->model->config);
+    mla_status status = choose_precision(call, l, &labels.precision);
+    if (!status) status = check_sequence(call->context, labels.sequence, &l->model->config);
     return status ? status : mla_eval_labels(call, l, recipe, &labels);
 }
 
-static mla_status evaluate_likelihood(const mla_call *call, const mla_loaded *l, const mla_recipe *recipe) {
+static mla_status evaluate_likelihood(const mla_call *call, const mla_loaded *l) {
     const options *o = call->options;
-    const mla_scoring_options scoring = {.samples = o->samples,
-                                         .sequence = o->sequence,
-                                         .precision = choose_precision(call->context, l, o->precision, recipe),
-                                         .no_bos = o->no_bos,
-                                         .json = o->json};
-    const mla_status status = check_sequence(call->context, o->sequence, &l->model->config);
+    mla_scoring_options scoring = {
+        .samples = o->samples, .sequence = o->sequence, .no_bos = o->no_bos, .json = o->json};
+    mla_status status = choose_precision(call, l, &scoring.precision);
+    if (!status) status = check_sequence(call->context, o->sequence, &l->model->config);
     if (status) return status;
     return o->choices ? mla_eval_choices(call, l, o->choices, o->delimiter, &scoring)
                       : mla_eval_rolling(call, l, o->field, &scoring);
@@ -351,7 +348,7 @@ static mla_status evaluate(const mla_call *call, const mla_loaded *l) {
     mla_status status = read_recipe(call->context, l, &recipe);
     if (status) return status;
     if (o->choices || o->rolling) {
-        status = evaluate_likelihood(call, l, &recipe);
+        status = evaluate_likelihood(call, l);
         mla_recipe_free(&recipe);
         return status;
     }
@@ -412,6 +409,7 @@ static mla_status check_options(const mla_call *call) {
         wrong =
             "what is said of labels (--bootstrap, --plot, --choose and the like) does not go with --choices and --rolling";
     if (o->samples && !o->choices && !o->rolling) wrong = "--samples is for --choices and --rolling";
+    if (o->logits && o->precision == MLA_USE_BF16) wrong = "--logits writes those of f32: leave out --precision bf16";
     if (!o->choices && strcmp(o->delimiter, " ")) wrong = "--delimiter is for --choices";
     if (o->choices && strcmp(o->field, "text")) wrong = "--field is for texts; --choices has its own keys";
     return wrong ? mla_fail(call->context, MLA_ERROR_ARGUMENT, "%s", wrong) : MLA_OK;

@@ -101,7 +101,7 @@ static int64_t row_count(const job *j) {
 
 static mla_status measure(job *j) {
     mla_context *context = j->call->context;
-    const mla_evaluation_data data = {&j->stream, j->packing, 1, j->options->sequence, MLA_F32};
+    const mla_evaluation_data data = {&j->stream, j->packing, 1, j->options->sequence, j->options->precision};
     const int64_t windows = mla_window_count(&j->stream, j->packing, j->options->sequence);
     double pieces = 0;
     mla_tape *tape = NULL;

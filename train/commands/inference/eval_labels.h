@@ -52,6 +52,7 @@ typedef struct {
     const char *tokens; /* a token file with labels, or a run's; NULL: the operands are tables of labelled text */
     const char *field;  /* of these */
     int64_t sequence;
+    mla_dtype precision;
     bool json;
     const mla_label_figures *figures;
 } mla_eval_labels_options;

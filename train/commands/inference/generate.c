@@ -6,6 +6,7 @@
 #include "train/commands/inference/prompt.h"
 #include "train/commands/report.h"
 #include "train/inference/generation.h"
+#include "train/run/machine.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ typedef struct {
     char *prompt, *prompt_file, *prompts;
     int64_t tokens, top_k, seed, batch;
     double temperature, top_p;
-    mla_dtype cache_precision;
+    mla_use_precision precision, cache_precision;
     bool greedy, no_cache, expanded, json;
 } options;
 
@@ -44,8 +45,10 @@ static const mla_field fields[] = {
      .help = "draw from the fewest with this share of the probability"},
     {"seed", MLA_FIELD_INT, AT(seed), 0, 0, INT32_MAX, .help = "another seed, another text"},
     {"greedy", MLA_FIELD_BOOL, AT(greedy), .help = "always the most probable token, as --temperature 0"},
-    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = mla_cache_precisions,
-     .help = "of what is cached of earlier tokens; bf16 takes half of the memory, and rounds it to 8 bits"},
+    {"precision", MLA_FIELD_ENUM, AT(precision), .names = mla_use_precisions,
+     .help = "of the matrix products; auto: as in training, f32 for a model that was imported"},
+    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = mla_use_precisions,
+     .help = "of what is cached of earlier tokens; bf16 takes half of the memory; auto: that of the products"},
     {"no-cache", MLA_FIELD_BOOL, AT(no_cache),
      .help = "for checks: run the whole text through the model for each token"},
     {"expanded", MLA_FIELD_BOOL, AT(expanded),
@@ -114,6 +117,17 @@ static mla_status take(void *user, int32_t id, const float *logits) {
 
 /* ---- the result */
 
+typedef struct job {
+    const mla_call *call;
+    const mla_loaded *loaded;
+    mla_prompt_list prompts;
+    writer *writers; /* of each prompt, and so are the others */
+    mla_generation_options *requests;
+    mla_generation *results;
+    mla_generation_plan plan;
+    int64_t printed; /* of the texts, in the order of their prompts */
+} job;
+
 /* Tokens that were computed one by one, per second: the first comes with the prompt. */
 static double rate(const mla_generation *g) { return g->tokens > 1 ? (double)(g->tokens - 1) / g->seconds : NAN; }
 
@@ -130,21 +144,28 @@ static json_t *text_as_json(const writer *w, const mla_generation *g) {
     return json;
 }
 
-static int64_t cached_bytes(const mla_call *call, const mla_loaded *l) {
-    return mla_kv_cache_bytes_per_token(&l->model->config, ((const options *)call->options)->cache_precision);
+static int64_t cached_bytes(const job *j) {
+    return mla_kv_cache_bytes_per_token(&j->loaded->model->config, j->plan.cache);
 }
 
-static void generate_print_json(const mla_call *call, const mla_loaded *l, const writer *w, const mla_generation *g) {
-    json_t *json = json_object(), *text = text_as_json(w, g);
+static void generate_print_json(const job *j) {
+    const mla_call *call = j->call;
+    const mla_loaded *l = j->loaded;
+    json_t *json = json_object(), *text = text_as_json(j->writers, j->results);
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(l->checkpoint)));
     json_object_update(json, text);
-    json_object_set_new(json, "cache_bytes_per_token", json_integer(cached_bytes(call, l)));
+    json_object_set_new(json, "cache_bytes_per_token", json_integer(cached_bytes(j)));
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(j->plan.precision)));
+    json_object_set_new(json, "cache_precision", json_string(mla_dtype_name(j->plan.cache)));
     json_decref(text);
     mla_report_print(call->out, json);
 }
 
 /* Beside the text, not in it. */
-static void print_figures(const mla_call *call, const mla_loaded *l, const mla_generation *g) {
+static void print_figures(const job *j) {
+    const mla_call *call = j->call;
+    const mla_loaded *l = j->loaded;
+    const mla_generation *g = j->results;
     const options *o = call->options;
     const mla_model_config *c = &l->model->config;
     fputc('\n', call->out);
@@ -155,21 +176,12 @@ static void print_figures(const mla_call *call, const mla_loaded *l, const mla_g
                 (long long)c->max_position_embeddings);
     fprintf(stderr, "%lld tokens", (long long)g->tokens);
     if (isfinite(rate(g))) fprintf(stderr, ", %.0f per second", rate(g));
-    fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n", (long long)cached_bytes(call, l),
-            (long long)mla_kv_cache_multi_head_bytes_per_token(c, o->cache_precision));
+    fprintf(stderr, ", in %s", mla_dtype_name(j->plan.precision));
+    fprintf(stderr, "; cache: %lld bytes per token (multi-head attention: %lld)\n", (long long)cached_bytes(j),
+            (long long)mla_kv_cache_multi_head_bytes_per_token(c, j->plan.cache));
 }
 
 /* ---- many texts */
-
-typedef struct job {
-    const mla_call *call;
-    const mla_loaded *loaded;
-    mla_prompt_list prompts;
-    writer *writers; /* of each prompt, and so are the others */
-    mla_generation_options *requests;
-    mla_generation *results;
-    int64_t printed; /* of the texts, in the order of their prompts */
-} job;
 
 static void print_line(const job *j, int64_t i) {
     const writer *w = &j->writers[i];
@@ -204,8 +216,8 @@ static mla_status print_ended(void *user, const mla_generation *result) {
 static void print_total(const job *j, double seconds) {
     int64_t tokens = 0;
     for (int64_t i = 0; i < j->prompts.count; i++) tokens += j->results[i].tokens;
-    fprintf(stderr, "%lld texts, %lld tokens, %.0f per second with their prompts\n", (long long)j->prompts.count,
-            (long long)tokens, (double)tokens / seconds);
+    fprintf(stderr, "%lld texts, %lld tokens, %.0f per second with their prompts, in %s\n", (long long)j->prompts.count,
+            (long long)tokens, (double)tokens / seconds, mla_dtype_name(j->plan.precision));
 }
 
 /* ---- running */
@@ -264,8 +276,19 @@ static void print_result(job *j, double seconds) {
     const options *o = j->call->options;
     show(j->writers, true);
     if (o->prompts) print_total(j, seconds);
-    else if (o->json) generate_print_json(j->call, j->loaded, j->writers, j->results);
-    else print_figures(j->call, j->loaded, j->results);
+    else if (o->json) generate_print_json(j);
+    else print_figures(j);
+}
+
+static mla_status make_plan(job *j) {
+    const options *o = j->call->options;
+    mla_recipe_precision wanted;
+    const mla_status status = mla_loaded_precision(j->call->context, j->loaded, o->precision, &wanted);
+    if (status) return status;
+    j->plan.batch = o->prompts ? o->batch : 1;
+    j->plan.precision = mla_precision_choose_decoding(wanted);
+    j->plan.cache = mla_cache_precision(o->cache_precision, j->plan.precision);
+    return MLA_OK;
 }
 
 static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
@@ -274,10 +297,9 @@ static mla_status run_loaded(const mla_call *call, const mla_loaded *l) {
     job j = {.call = call, .loaded = l};
     mla_status status = read_prompts(call, &prompter, &j.prompts);
     if (!status) status = make_room(&j);
+    if (!status) status = make_plan(&j);
     const double begin = mla_seconds();
-    if (!status)
-        status = mla_generate_all(call->context, l->model, j.prompts.count, j.requests,
-                                  &(mla_generation_plan){o->prompts ? o->batch : 1, o->cache_precision}, j.results);
+    if (!status) status = mla_generate_all(call->context, l->model, j.prompts.count, j.requests, &j.plan, j.results);
     if (!status) print_result(&j, mla_seconds() - begin);
     free_job(&j);
     mla_prompter_free(&prompter);
@@ -296,9 +318,9 @@ static mla_status check_options(const mla_call *call) {
     if (o->prompts && (o->no_cache || o->expanded))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--no-cache and --expanded check how one text is made: give them with --prompt, not --prompts");
-    if (o->no_cache && o->cache_precision == MLA_BF16)
+    if (o->no_cache && o->cache_precision != MLA_USE_AS_TRAINED)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
-                        "--cache-precision bf16 is of a cache, and --no-cache uses none: leave one of them out");
+                        "--cache-precision is of a cache, and --no-cache uses none: leave one of them out");
     if (o->no_cache && o->expanded)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "give either --no-cache or --expanded, not both");
     if (o->how.chat && o->how.no_bos)

@@ -9,6 +9,7 @@
 #include "autograd/base/random.h"
 #include "layers/attention/multi_head_attention.h"
 #include "train/commands/commands.h"
+#include "train/commands/load.h"
 #include "train/commands/report.h"
 #include "train/forecast/rehearsal.h"
 #include "train/inference/decode_bench.h"
@@ -21,7 +22,7 @@
 typedef struct {
     mla_list set;
     int64_t steps, context, batch;
-    mla_dtype cache_precision;
+    mla_use_precision cache_precision;
     bool json, interactive;
 } options;
 
@@ -31,8 +32,8 @@ static const mla_field fields[] = {
     {"steps", MLA_FIELD_INT, AT(steps), 5, 1, 10000, .help = "steps to measure, after one that is not counted"},
     {"context", MLA_FIELD_INT, AT(context), 8192, 1, 1 << 24, .help = "decode: positions in the cache"},
     {"batch", MLA_FIELD_INT, AT(batch), 1, 1, MLA_MOST_SEQUENCES, .help = "decode: sequences at a time"},
-    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = mla_cache_precisions,
-     .help = "decode: of what is cached"},
+    {"cache-precision", MLA_FIELD_ENUM, AT(cache_precision), .names = mla_use_precisions,
+     .help = "decode: of what is cached; auto: train.precision"},
     {"json", MLA_FIELD_BOOL, AT(json), .help = "print the result as JSON"},
     {"interactive", MLA_FIELD_BOOL, AT(interactive), .help = "one step for each line \"step\" on standard input"},
 };
@@ -302,6 +303,7 @@ static void print_decode_speeds(FILE *out, const mla_decode_case *cases, int64_t
                                 const mla_decode_speed *speed) {
     static const char *const names[] = {"this model", "multi-head", "this model"};
     const int count = cases[OWN].batch > 1 ? DECODE_CASES : ALONE;
+    fprintf(out, "products in %s, caches in %s\n", mla_dtype_name(cases->precision), mla_dtype_name(cases->cache));
     fprintf(out, "%-12s %6s %10s %14s %12s\n", "attention", "batch", "context", "tokens/s", "cache MiB");
     for (int i = 0; i < count; i++) print_decode(out, names[i], &cases[i], context, &speed[i]);
     print_ratio(out, "ratio to multi-head", &speed[OWN], &speed[MULTI_HEAD]);
@@ -319,10 +321,12 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
     mla_status status = mla_model_config_check(call->context, "", &own);
     if (!status) status = mla_model_config_check(call->context, "", &multi_head);
 
+    const mla_dtype precision = mla_precision_choose_decoding(b->recipe.train.precision);
+    const mla_dtype cache = mla_cache_precision(o->cache_precision, precision);
     mla_decode_speed speed[DECODE_CASES];
-    const mla_decode_case cases[] = {[OWN] = {&own, o->batch, o->cache_precision},
-                                     [MULTI_HEAD] = {&multi_head, o->batch, o->cache_precision},
-                                     [ALONE] = {&own, 1, o->cache_precision}};
+    const mla_decode_case cases[] = {[OWN] = {&own, o->batch, cache, precision},
+                                     [MULTI_HEAD] = {&multi_head, o->batch, cache, precision},
+                                     [ALONE] = {&own, 1, cache, precision}};
     const int count = o->batch > 1 ? DECODE_CASES : ALONE;
     if (!status) status = mla_measure_decode(call->context, count, cases, o->context, speed);
     if (!status) print_decode_speeds(call->out, cases, o->context, speed);
@@ -337,7 +341,7 @@ static mla_status bench_run(const mla_call *call) {
     if (!decodes && strcmp(what, "step") && strcmp(what, "block"))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode",
                         what);
-    if (!decodes && (o->batch > 1 || o->cache_precision != MLA_F32))
+    if (!decodes && (o->batch > 1 || o->cache_precision != MLA_USE_AS_TRAINED))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--batch and --cache-precision are for bench decode; a step takes --set train.batch=%lld",
                         (long long)o->batch);
