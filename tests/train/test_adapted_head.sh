@@ -108,6 +108,9 @@ refuse 1 'labels.json: problem_type: triple_label_classification is none that is
 damage 's/id2label/id2labels/' peft labels.json
 refuse 1 '"id2labels" is no key of it'
 check 2 'which another adapter brings as well' "$mla" classify --checkpoint words --adapter peft --adapter bare --text a
+adapt language model.head=language data.format=text data.source=mood.txt train.epochs=0 train.steps=1
+check 2 'was trained on a model with head language, and this one has sequence' \
+    "$mla" classify --checkpoint words --adapter language --adapter mood --text a
 check 2 'use mla classify' "$mla" generate --checkpoint words --adapter mood --prompt a
 [ ! -e no ] || fail "a refused export has left something"
 finish

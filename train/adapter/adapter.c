@@ -283,10 +283,17 @@ static mla_status check_all_used(const mla_adapter *a) {
     return status;
 }
 
+static mla_status check_base(const mla_adapter *a, const mla_model_config *config) {
+    const mla_model_config *wanted = mla_checkpoint_config(a->checkpoint);
+    if (!mla_adapter_has_head(a) && wanted->head != config->head)
+        return mla_fail(a->context, MLA_ERROR_ARGUMENT,
+                        "%s: was trained on a model with head %s, and this one has %s, its own or another adapter's",
+                        a->path, wanted->head->name, config->head->name);
+    return mla_base_check_config(a->context, a->path, wanted, config);
+}
+
 mla_status mla_adapter_attach(mla_adapter *a, mla_decoder *model, const char *name, float share) {
-    mla_status status = MLA_OK;
-    if (a->checkpoint)
-        status = mla_base_check_config(a->context, a->path, mla_checkpoint_config(a->checkpoint), &model->config);
+    mla_status status = a->checkpoint ? check_base(a, &model->config) : MLA_OK;
     for (int64_t i = 0; i < a->count && !status; i++) {
         char projection[MLA_H5_MAX_NAME];
         const int length = projection_length(a->tensors[i].name, ".lora_A.weight");
