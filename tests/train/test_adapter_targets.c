@@ -2,6 +2,7 @@
  * in a Llama of 12 layers; a folder with exactly these tensors is taken, one with a module less or more is refused. */
 #include "layers/adapt/adapters.h"
 #include "layers/attention/multi_head_attention.h"
+#include "layers/head/classification.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
 #include "tests/support/model_folder.h"
@@ -79,10 +80,9 @@ static void add(tensors *t, const mla_linear_layer *p) {
     }
 }
 
-static mla_status attach(const model_folder *f, const tensors *t) {
+static mla_status attach_to(const model_folder *f, mla_decoder *model, const tensors *t) {
     char *path = path_in(f->in, "adapter_model.safetensors");
     mla_adapter *adapter;
-    mla_decoder *model = twelve_layers(f->context);
     check_ok(f->context, mla_safetensors_write(f->context, path, MLA_SAFETENSORS_F32, t->items, t->count));
     mla_status status = mla_adapter_open(f->context, &adapter, f->in);
     if (!status) status = mla_adapter_attach(adapter, model, "default", 1);
@@ -91,6 +91,8 @@ static mla_status attach(const model_folder *f, const tensors *t) {
     free(path);
     return status;
 }
+
+static mla_status attach(const model_folder *f, const tensors *t) { return attach_to(f, twelve_layers(f->context), t); }
 
 /* The projections of a case; the first one that is none of them goes to `other`. */
 static void collect(const mla_decoder *model, const char *modules, tensors *t, const mla_linear_layer **other) {
@@ -182,6 +184,54 @@ static void names_of_other_savers_are_read(void **state) {
     mla_decoder_destroy(model);
 }
 
+static mla_decoder *with_head(mla_context *context, const mla_head_kind *head) {
+    mla_model_config config = model_folder_config(context, &mla_multi_head_kind);
+    mla_decoder *model;
+    config.num_hidden_layers = 12;
+    config.head = head;
+    config.num_labels = 3;
+    check_ok(context, mla_decoder_create(context, &model, &config));
+    return model;
+}
+
+/* A head as PEFT saves it, and as training loops save it by themselves; what goes with it in the configuration. */
+static void heads_are_known_by_all_their_names(void **state) {
+    model_folder *f = *state;
+    static const char *const names[] = {"base_model.model.score.weight",
+                                        "base_model.model.score.modules_to_save.default.weight",
+                                        "module.base_model.model.score.modules_to_save.default.weight",
+                                        "base_model.model.score.modules_to_save.weight"};
+    static const char targets[] = "'target_modules': ['q_proj'], 'task_type': 'SEQ_CLS', 'modules_to_save': ['score']";
+    static tensors t;
+    static float zeros[1024];
+    const mla_linear_layer *other;
+    mla_decoder *model = twelve_layers(f->context);
+    collect(model, "q_proj", &t, &other);
+    mla_safetensors_item *head = &t.items[t.count++];
+    *head = (mla_safetensors_item){.ndim = 2, .shape = {3, model->config.hidden_size}, .values = zeros};
+    write_config(f, targets);
+    for (int i = 0; i < 4; i++) {
+        head->name = names[i];
+        check_ok(f->context, attach_to(f, with_head(f->context, &mla_sequence_kind), &t));
+    }
+    check_error(f->context, attach(f, &t), MLA_ERROR_ARGUMENT, "a head of its own, which the model has no place for");
+    head->shape[0] = 2;
+    check_error(f->context, attach_to(f, with_head(f->context, &mla_sequence_kind), &t), MLA_ERROR_SHAPE,
+                "on this model it should be");
+    *head = (mla_safetensors_item){.name = names[0], .ndim = 1, .shape = {3}, .values = zeros};
+    check_error(f->context, attach_to(f, with_head(f->context, &mla_sequence_kind), &t), MLA_ERROR_FORMAT,
+                "is no matrix");
+    *head = (mla_safetensors_item){
+        .name = names[1], .ndim = 2, .shape = {3, model->config.hidden_size}, .values = zeros};
+    t.items[t.count++] = (mla_safetensors_item){
+        .name = "base_model.model.score.modules_to_save.default.bias", .ndim = 1, .shape = {3}, .values = zeros};
+    check_ok(f->context, attach_to(f, with_head(f->context, &mla_token_kind), &t));
+    t.count -= 2;
+    check_error(f->context, attach_to(f, with_head(f->context, &mla_sequence_kind), &t), MLA_ERROR_FORMAT,
+                "score.weight is missing");
+    mla_decoder_destroy(model);
+}
+
 static void features_are_named(void **state) {
     model_folder *f = *state;
     static const struct {
@@ -212,6 +262,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(targets_are_those_of_peft, model_folder_create, model_folder_destroy),
         cmocka_unit_test_setup_teardown(names_of_other_savers_are_read, model_folder_create, model_folder_destroy),
+        cmocka_unit_test_setup_teardown(heads_are_known_by_all_their_names, model_folder_create, model_folder_destroy),
         cmocka_unit_test_setup_teardown(features_are_named, model_folder_create, model_folder_destroy),
         cmocka_unit_test_setup_teardown(nothing_is_no_adapter, model_folder_create, model_folder_destroy),
     };
