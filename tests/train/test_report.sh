@@ -52,6 +52,22 @@ exec 8<short && flock 8 && "$mla" report short --out short.html >/dev/null || fa
 exec 8<&-
 row Steps short.html | grep -q '<td>2 of 3, going on</td>' || fail "going on: $(row Steps short.html)"
 
+# ---- what has no noise is drawn as it is, also where there are many steps. In the place of gnuplot: its scripts
+mkdir steps bin && printf '#!/bin/sh\ncat "$1" >>scripts\necho "<svg></svg>"\n' >bin/gnuplot && chmod +x bin/gnuplot
+for i in $(seq 120); do
+    echo "{\"step\": $i, \"loss\": $((i % 7)), \"lr\": $((i > 60)), \"time\": {\"memory\": $((i > 90 ? 2 : 4))000000}}"
+done >steps/metrics.jsonl
+PATH=$PWD/bin:$PATH "$mla" report steps --out no.html >/dev/null && rm no.html || fail "many steps"
+smoothed() { awk '/^\$run0/ { n = 0 } NF == 4 && $1 ~ /^[0-9]+$/ && $2 != $3 { n++ } /^set title/ { print n, $0 }' scripts; }
+smoothed | grep -q "^0 set title 'Learning rate'" && smoothed | grep -q "^0 set title 'Memory" || fail "smoothed: $(smoothed)"
+smoothed | grep "^0 set title 'Loss" && fail "the loss of many steps is not smoothed"
+
+# ---- names in the key are short, for gnuplot leaves out a key that is too wide: without common folders, long ones cut
+rm scripts && mkdir -p all/a all/b && cp -r steps all/a/steps && cp -r steps "all/b/ä-name-of-22-letters-öß-and-more"
+PATH=$PWD/bin:$PATH "$mla" report all/*/* --out no.html >/dev/null && rm no.html || fail "long names"
+[ "$(grep -o "title '[a-z]/[^']*'" scripts | sort -u | xargs)" = "title a/steps title b/ä-name-of…ß-and-more" ] ||
+    fail "names in the key: $(grep -o "title '[a-z]/[^']*'" scripts | sort -u)"
+
 # ---- a comparison: as its comparison.json has it
 mkdir found && cat >found/comparison.json <<'JSON'
 {"recipe": "a<b.yaml", "match": "parameters", "runs": 4, "runs_done": 3, "complete": false, "learning_rates": [0.001, 0.002], "arms": [

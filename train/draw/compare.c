@@ -112,15 +112,16 @@ static void draw_cached(mla_canvas *canvas, const json_t *f, const json_t *colum
     char texts[2][96], bytes[32];
     const bool latent = is_latent_column(column);
     if (latent) snprintf(texts[0], sizeof *texts, "latent: %.0f numbers, keys and values of all heads", first);
-    else snprintf(texts[0], sizeof *texts, "keys: %.0f x %.0f = %.0f numbers", groups, first / groups, first);
+    else snprintf(texts[0], sizeof *texts, "keys: %.0f × %.0f = %.0f numbers", groups, first / groups, first);
     if (latent) snprintf(texts[1], sizeof *texts, "rotary key: %.0f numbers, one for all heads", second);
-    else snprintf(texts[1], sizeof *texts, "values: %.0f x %.0f = %.0f numbers", groups, second / groups, second);
+    else snprintf(texts[1], sizeof *texts, "values: %.0f × %.0f = %.0f numbers", groups, second / groups, second);
     const int64_t parts = latent ? 1 : (int64_t)groups;
     draw_cached_part(canvas, x, CACHED_TOP + 44, first * scale, parts, ink, texts[0]);
     if (second > 0) draw_cached_part(canvas, x, CACHED_TOP + 100, second * scale, parts, ink, texts[1]);
     mla_bytes_text(total, sizeof bytes, bytes);
     mla_canvas_print(canvas, x, CACHED_TOP + 176, &(mla_lettering){.bold = true, .room = INNER},
-                     "%.0f layer%s: %.0f bytes a token (%s)", layers, plural(layers), total, bytes);
+                     total < 1000 ? "%.0f layer%s: %.0f bytes a token" : "%.0f layer%s: %.0f bytes a token (%s)",
+                     layers, plural(layers), total, bytes);
 }
 
 static void position_text(const json_t *column, size_t size, char *out) {

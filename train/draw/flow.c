@@ -268,13 +268,14 @@ static void draw_notes(mla_canvas *canvas, const json_t *f) {
     const bool measured = json_is_true(json_object_get(f, "measured"));
     const bool initial = json_is_true(json_object_get(f, "initial_weights"));
     const char *one = has_latent(f) ? " In training and prompts, up-projection and attention are one operation." : "";
+    const double threads = mla_json_number_of(f, "threads");
     char text[384];
     if (measured)
         snprintf(
             text, sizeof text,
-            "Bars: time, relative to the slowest step. Times are the middle of several runs with %.0f threads and %s weights; "
+            "Bars: time, relative to the slowest step. Times are the middle of several runs with %.0f thread%s and %s weights; "
             "errors are of bf16 against f32, with all that came before.%s",
-            mla_json_number_of(f, "threads"), initial ? "initial" : "the model's", one);
+            threads, threads == 1 ? "" : "s", initial ? "initial" : "the model's", one);
     else
         snprintf(text, sizeof text,
                  "Bars: FLOPs, relative to the step with the most. --measure adds times and errors.%s", one);

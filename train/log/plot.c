@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- what is drawn of a step ---- */
 
@@ -14,14 +15,15 @@ static double speed(const mla_metrics *m) { return m->tokens_per_second; }
 static double memory(const mla_metrics *m) { return (double)m->memory / (1 << 20); }
 static double macro_f1(const mla_metrics *m) { return m->macro_f1; }
 
-static const mla_plot_kind losses = {"Loss over the steps of training", "loss (nats per token)", loss, held_out_loss};
-const mla_plot_kind *const mla_plot_kinds[] = {&losses,
-                                               &(mla_plot_kind){"Macro F1 of held-out texts", "F1", macro_f1, macro_f1},
-                                               &(mla_plot_kind){"Learning rate", "", learning_rate, NULL},
-                                               &(mla_plot_kind){"Norm of the gradient", "", gradient_norm, NULL},
-                                               &(mla_plot_kind){"Speed", "tokens per second", speed, NULL},
-                                               &(mla_plot_kind){"Memory, at most so far", "MiB", memory, NULL},
-                                               NULL};
+static const mla_plot_kind kinds[] = {
+    {"Loss over the steps of training", "loss (nats per token)", loss, held_out_loss, .exact = false},
+    {"Macro F1 of held-out texts", "F1", macro_f1, macro_f1, .exact = true},
+    {"Learning rate", "", learning_rate, NULL, .exact = true},
+    {"Norm of the gradient", "", gradient_norm, NULL, .exact = false},
+    {"Speed", "tokens per second", speed, NULL, .exact = false},
+    {"Memory, at most so far", "MiB", memory, NULL, .exact = true}};
+static const mla_plot_kind *const losses = &kinds[0];
+const mla_plot_kind *const mla_plot_kinds[] = {&kinds[0], &kinds[1], &kinds[2], &kinds[3], &kinds[4], &kinds[5], NULL};
 
 /* What a script is made of. */
 typedef struct {
@@ -70,11 +72,11 @@ static mla_status write_lines(mla_context *context, FILE *script, const mla_plot
                               int64_t count, curve *out) {
     before *sums = sum_values(context, kind, lines, count);
     if (!sums) return MLA_ERROR_MEMORY;
-    *out = (curve){.smoothed = count > FEW, .least = INFINITY, .most = -INFINITY};
+    *out = (curve){.smoothed = count > FEW && !kind->exact, .least = INFINITY, .most = -INFINITY};
     for (int64_t i = 0; i < count; i++) {
         fprintf(script, "%lld", (long long)lines[i].step);
         mla_gnuplot_value(script, kind->of_step(&lines[i]));
-        mla_gnuplot_value(script, smoothed(sums, i, count));
+        mla_gnuplot_value(script, out->smoothed ? smoothed(sums, i, count) : kind->of_step(&lines[i]));
         mla_gnuplot_value(script, kind->held_out ? kind->held_out(&lines[i]) : NAN);
         fputc('\n', script);
         if (isfinite(kind->of_step(&lines[i]))) {
@@ -103,19 +105,48 @@ static mla_status write_data(mla_context *context, FILE *script, const drawing *
     return status;
 }
 
-/* One colour a run: all steps pale where there are many, their mean over some steps on top, the held-out loss as
- * points. */
-static void write_curve(FILE *script, const char *folder, long long run, curve c) {
+/* Bytes of the folders that all runs lie in. */
+static size_t common_folders(const mla_list *folders) {
+    size_t common = 0;
+    const char *first = folders->items[0];
+    for (size_t i = 0; first[i] && folders->count > 1; i++) {
+        for (int64_t k = 1; k < folders->count; k++)
+            if (folders->items[k][i] != first[i]) return common;
+        if (first[i] == '/') common = i + 1;
+    }
+    return common;
+}
+
+/* A run's name in the key, which gnuplot leaves out where it finds no room for it: what tells it from the others, and
+ * of a long one the beginning and the end. */
+static void write_name(FILE *script, const drawing *d, long long run) {
+    enum { END = 12, LONGEST = 2 * END + 2 };
+    const char *name = d->folders->items[run] + common_folders(d->folders);
+    const size_t length = strlen(name);
+    size_t first = END, last = length > END ? length - END : 0;
+    char out[LONGEST + 8];
+    while (last < length && ((unsigned char)name[last] & 0xc0) == 0x80) last++; /* characters stay whole */
+    while (length > LONGEST && first && ((unsigned char)name[first] & 0xc0) == 0x80) first--;
+    if (length > LONGEST) snprintf(out, sizeof out, "%.*s…%s", (int)first, name, name + last);
+    else snprintf(out, sizeof out, "%s", name);
+    mla_gnuplot_quoted(script, out);
+}
+
+/* One colour a run: all steps pale where there are many, their mean over some steps on top, what is held out as points,
+ * which the key has once. */
+static void write_curve(FILE *script, const drawing *d, long long run, const curve *curves) {
     static const char *const colours[] = {"1f77b4", "d62728", "2ca02c", "ff7f0e", "9467bd",
                                           "8c564b", "17becf", "7f7f7f", "e377c2", "bcbd22"};
     const char *colour = colours[run % (long long)(sizeof colours / sizeof *colours)];
+    const curve c = curves[run];
+    bool named = false;
+    for (long long k = 0; k < run; k++) named |= curves[k].held_out;
     if (c.smoothed) fprintf(script, "$run%lld using 1:2 with lines lc rgb '#c0%s' notitle, ", run, colour);
     fprintf(script, "$run%lld using 1:3 with lines lw 2 lc rgb '#%s' title ", run, colour);
-    mla_gnuplot_quoted(script, folder);
+    write_name(script, d, run);
     if (c.held_out)
-        fprintf(script,
-                ", $run%lld using 1:($4 == $4 ? $4 : 1/0) with linespoints pt 7 dt 2 lc rgb '#%s' title 'held out'",
-                run, colour);
+        fprintf(script, ", $run%lld using 1:($4 == $4 ? $4 : 1/0) with linespoints pt 7 dt 2 lc rgb '#%s' %s", run,
+                colour, named ? "notitle" : "title 'held out'");
 }
 
 static void write_frame(FILE *script, const drawing *d) {
@@ -123,7 +154,8 @@ static void write_frame(FILE *script, const drawing *d) {
     mla_gnuplot_quoted(script, d->kind->title);
     fputs("\nset xlabel 'step'\nset ylabel ", script);
     mla_gnuplot_quoted(script, d->kind->unit);
-    fputs("\nset grid\nset key noenhanced below\nset autoscale xfix\nset datafile missing 'NaN'\n", script);
+    fputs("\nset grid\nset key noenhanced tmargin center horizontal\nset autoscale xfix\nset datafile missing 'NaN'\n",
+          script);
     if (d->dark) mla_gnuplot_dark(script);
 }
 
@@ -149,7 +181,7 @@ static mla_status write_script(mla_context *context, FILE *script, const void *u
     }
     for (int64_t i = 0; i < d->folders->count && !status; i++) {
         fputs(i ? ", " : "plot ", script);
-        write_curve(script, d->folders->items[i], i, curves[i]);
+        write_curve(script, d, i, curves);
     }
     fputc('\n', script);
     free(curves);
@@ -159,7 +191,7 @@ static mla_status write_script(mla_context *context, FILE *script, const void *u
 /* ---- pictures ---- */
 
 mla_status mla_plot_picture(mla_context *context, const mla_list *folders, const char *path) {
-    return mla_gnuplot_picture(context, &(mla_gnuplot_script){write_script, &(drawing){folders, &losses, false}},
+    return mla_gnuplot_picture(context, &(mla_gnuplot_script){write_script, &(drawing){folders, losses, false}},
                                "1200,750", path);
 }
 
@@ -167,7 +199,7 @@ mla_status mla_plot_terminal(mla_context *context, const mla_list *folders, FILE
     char terminal[64];
     snprintf(terminal, sizeof terminal, "set term dumb noenhanced size %d, 24", columns);
     fflush(out);
-    return mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, &(drawing){folders, &losses, false}}, terminal,
+    return mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, &(drawing){folders, losses, false}}, terminal,
                             fileno(out));
 }
 

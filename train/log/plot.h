@@ -21,6 +21,7 @@ typedef struct {
     const char *title, *unit;
     double (*of_step)(const mla_metrics *m);
     double (*held_out)(const mla_metrics *m);
+    bool exact; /* it has no noise that many steps would be smoothed for */
 } mla_plot_kind;
 
 /* The loss first; ends with NULL. */
