@@ -84,6 +84,12 @@ refused 2 'model.num_labels: 2, but the data has 1 label:' data.source=numbers.j
 grep -E 'label|plus' mood.csv >one.csv
 refused 2 'one.csv: all examples have one label, "plus"' data.source=one.csv
 
+check 2 'has other labels, not those of mood' "$mla" eval --checkpoint mood --tokens several/tokens.h5
+prepared=(data.tokenizer= data.held_out=0.02 data.tokens=mood/tokens.h5)
+refused 2 'model.num_labels: 5, but the data has 3 labels' "${prepared[@]}" model.num_labels=5
+refused 2 'model.head: token, but the data has labels of whole texts' "${prepared[@]}" model.head=token
+refused 2 'model.problem_type: regression, but the data has one class a text' "${prepared[@]}" "${numbers[@]}"
+
 # ---- a table without the groups that training wants; options that do nothing
 awk -F, 'NR == 1 { print $0 ",owner"; next } { print $0 "," NR % 10 }' mood.csv >owners.csv
 tiny_run owners data.source=owners.csv "${small[@]}" data.group_field=owner
