@@ -206,6 +206,38 @@ static void fewer_rows_turn(void **state) {
     }
 }
 
+/* All keys are zero but one of the three pairs of each head. */
+static mla_decoder *with_one_pair(mla_context *context, const char *settings, int64_t pair) {
+    mla_decoder *model = original(context, settings);
+    for (int64_t i = 0; i < 2; i++) {
+        const mla_multi_head_layer *layer = model->blocks[i].attention;
+        for (int64_t row = 0; row < 12; row++)
+            if (row % 6 / 2 != pair) memset(mla_row(layer->k_proj.weight, row), 0, SMALL_WIDTH * sizeof(float));
+    }
+    return model;
+}
+
+static void loses_less(mla_context *context, mla_decoder *model, int64_t rope_dim, double most) {
+    mla_to_latent_options o = with_text();
+    mla_conversion_report r;
+    o.rope_dim = rope_dim;
+    o.fold = 1;
+    mla_decoder *out = convert(context, model, &o, &r);
+    const double error = difference(context, out, model);
+    if (!(error < most)) fail_msg("%lld rows turn: %g", (long long)rope_dim, error);
+    mla_decoder_destroy(out);
+    mla_decoder_destroy(model);
+}
+
+static void what_turns_is_what_carries_the_scores(void **state) {
+    loses_less(*state, with_one_pair(*state, GQA, 1), 4, 1e-4);
+}
+
+/* One of the two pairs stands still: 15 positions turn it by 0.0015. */
+static void what_hardly_turns_may_stand_still(void **state) {
+    loses_less(*state, with_one_pair(*state, GQA "rope_theta=1e6", 2), 2, 1e-4);
+}
+
 /* Without RoPE nothing is lost by positions; keys and values of 2 heads of 6 are 24 numbers made of 16. */
 static void a_latent_as_wide_as_what_it_is_made_of_loses_nothing(void **state) {
     static const char *const models[] = {GQA "position=none", GQA "position=none attention_bias=true"};
@@ -325,7 +357,7 @@ static void refuses_what_would_have_no_effect(void **state) {
     mla_to_latent_options o = {.max_loss = 0.1};
     refuse(*state, GQA, &o, "without text no loss is measured");
     o.fold_norms = true;
-    refuse(*state, GQA "qk_norm=true", &o, "--calibrate TEXT");
+    refuse(*state, GQA "qk_norm=true", &o, "text that tells how large heads are: --calibrate TEXT");
     refuse(*state, GQA, &o, "no norms of heads (qk_norm: false) to fold");
     o = with_text();
     o.fold = 3;
@@ -388,6 +420,8 @@ int main(void) {
                                        cmocka_unit_test(folding_norms_is_a_stage_of_its_own),
                                        cmocka_unit_test(a_basis_leaves_scores_as_they_were),
                                        cmocka_unit_test(fewer_rows_turn),
+                                       cmocka_unit_test(what_turns_is_what_carries_the_scores),
+                                       cmocka_unit_test(what_hardly_turns_may_stand_still),
                                        cmocka_unit_test(a_latent_as_wide_as_what_it_is_made_of_loses_nothing),
                                        cmocka_unit_test(a_narrower_latent_loses_more),
                                        cmocka_unit_test(a_neutral_latent_can_change_its_rank),
