@@ -38,13 +38,20 @@ mla_status mla_calibration_check_text(const mla_decoder *model, const mla_calibr
     return MLA_OK;
 }
 
+/* So many that each of several ranks gets some, of the smaller part too. */
+static int64_t windows_at_once(const mla_calibration *c) {
+    const int64_t most = c->of.sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / c->of.sequence : 1;
+    const int64_t world = mla_comm_world(c->of.comm), share = (c->windows[MLA_LEFT_OUT] + world - 1) / world;
+    return world > 1 && share < most ? share : most;
+}
+
 static void choose_windows(mla_calibration *c) {
     const mla_calibration_text *t = &c->of;
     const int64_t all = windows_used(t);
     c->windows_there = windows_there(t);
     c->windows[MLA_LEFT_OUT] = all / 3;
     c->windows[MLA_CALIBRATED] = all - all / 3;
-    c->batch = t->sequence < TOKENS_AT_ONCE ? TOKENS_AT_ONCE / t->sequence : 1;
+    c->batch = windows_at_once(c);
     c->first = c->batch * mla_comm_rank(t->comm);
     c->stride = c->batch * mla_comm_world(t->comm);
 }
