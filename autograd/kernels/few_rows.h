@@ -5,24 +5,35 @@
 
 #include "autograd/kernels/rows.h"
 
-#include <stdbool.h>
-
 /* y (m,n) = x (m,k) Wᵀ [+ bias (n)], W (n,k); each of f32 or bf16, the sums f32. */
 typedef struct {
     int64_t m, n, k;
     mla_values x, w, y;
-    const float *bias; /* or NULL */
+    const float *bias;    /* or NULL */
+    int64_t w_row, y_row; /* elements from row to row; 0: dense */
 } mla_few_rows;
 
 enum { MLA_MOST_FEW_ROWS = 8 };
 
-/* Whether such a product is made here: 1 to MLA_MOST_FEW_ROWS rows, k a multiple of 16. */
-bool mla_few_rows_fit(int64_t m, int64_t k);
-/* The room that it takes, in floats. */
+/* With all threads of the context; outside parallel regions. A row of y does not depend on the other rows, nor on the
+ * number of threads. More than MLA_MOST_FEW_ROWS are faster elsewhere. room: mla_few_rows_room floats. */
+void mla_few_rows_multiply(const mla_context *context, const mla_few_rows *product, float *room);
 int64_t mla_few_rows_room(int64_t m, int64_t k);
 
-/* With all threads of the context; outside parallel regions. A row of y does not depend on the other rows, nor on the
- * number of threads. */
-void mla_few_rows_multiply(const mla_context *context, const mla_few_rows *product, float *room);
+/* The same in parts, each by one thread: x is prepared, in `room`, where a row has MLA_FEW_ROWS_STRIDE(k) floats; then
+ * rows [from, end) of W are multiplied, and what is read of product->x is what was prepared. */
+#define MLA_FEW_ROWS_STRIDE(k) ((k) + 32)
+void mla_few_rows_prepare(const mla_few_rows *product, float *room);
+void mla_few_rows_part(const mla_few_rows *product, const float *prepared, int64_t from, int64_t end);
+
+/* y (m,n) += x (m,k) W, W (k,n) of f32 or bf16, x and y f32, by one thread. */
+typedef struct {
+    int64_t m, n, k;
+    const float *x;
+    mla_values w;
+    float *y;
+    int64_t x_row, w_row, y_row; /* elements from row to row */
+} mla_weighted_rows;
+void mla_add_weighted_rows(const mla_weighted_rows *product);
 
 #endif

@@ -31,7 +31,7 @@ static problem make_problem(int64_t m, int64_t n, int64_t k, const mla_dtype typ
     free(numbers("bias", MLA_F32, n, &p.bias).data);
     mla_values y = {malloc((size_t)(m * n) * mla_dtype_size(types[2])), types[2]};
     memset(y.data, 0xff, (size_t)(m * n) * mla_dtype_size(types[2]));
-    p.product = (mla_few_rows){m, n, k, x, w, y, with_bias ? p.bias : NULL};
+    p.product = (mla_few_rows){.m = m, .n = n, .k = k, .x = x, .w = w, .y = y, .bias = with_bias ? p.bias : NULL};
     return p;
 }
 
@@ -63,7 +63,7 @@ static void products_are_sums(void **state) {
                                          {MLA_BF16, MLA_BF16, MLA_BF16},
                                          {MLA_BF16, MLA_F32, MLA_F32},
                                          {MLA_F32, MLA_BF16, MLA_F32}};
-    static const int64_t widths[] = {1, 3, 4, 31, 32, 70, 133}, depths[] = {16, 48, 512};
+    static const int64_t widths[] = {1, 3, 4, 31, 32, 70, 133}, depths[] = {16, 41, 512};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
         for (int64_t m = 1; m <= MLA_MOST_FEW_ROWS; m++)
             for (int i = 0; i < 7; i++)
@@ -98,11 +98,28 @@ static void rows_do_not_depend_on_others(void **state) {
     mla_context_destroy(one_thread);
 }
 
-static void fits_few_rows_alone(void **state) {
+/* Sums of rows with weights, added to what is there; rows that stand apart. */
+static void weighted_rows_are_sums(void **state) {
+    enum { K = 37, GAP = 3 };
     (void)state;
-    assert_true(mla_few_rows_fit(1, 16) && mla_few_rows_fit(MLA_MOST_FEW_ROWS, 512));
-    assert_false(mla_few_rows_fit(MLA_MOST_FEW_ROWS + 1, 512) || mla_few_rows_fit(0, 512));
-    assert_false(mla_few_rows_fit(1, 24) || mla_few_rows_fit(1, 8));
+    for (int t = 0; t < 2; t++)
+        for (int64_t m = 1; m <= 9; m++)
+            for (int64_t n = 5; n < 80; n += 27) {
+                float *x, *w, *y, *before;
+                free(numbers("p", MLA_F32, m * (K + GAP), &x).data);
+                const mla_values v = numbers("v", t ? MLA_BF16 : MLA_F32, K * (n + GAP), &w);
+                free(numbers("y", MLA_F32, m * (n + GAP), &y).data);
+                free(numbers("y", MLA_F32, m * (n + GAP), &before).data);
+                mla_add_weighted_rows(&(mla_weighted_rows){m, n, K, x, v, y, K + GAP, n + GAP, n + GAP});
+                for (int64_t i = 0; i < m; i++)
+                    for (int64_t j = 0; j < n + GAP; j++) {
+                        double sum = before[i * (n + GAP) + j];
+                        for (int64_t s = 0; s < K && j < n; s++)
+                            sum += (double)x[i * (K + GAP) + s] * w[s * (n + GAP) + j];
+                        assert_true(fabs(y[i * (n + GAP) + j] - sum) < 1e-4);
+                    }
+                free(x), free(w), free(y), free(before), free(v.data);
+            }
 }
 
 /* mla_linear in a step of decoding, in both precisions, and of rows and widths that do not fit. */
@@ -160,7 +177,7 @@ static void logits_are_f32(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_sums), cmocka_unit_test(rows_do_not_depend_on_others),
-        cmocka_unit_test(fits_few_rows_alone), cmocka_unit_test(linear_takes_them_in_decoding),
+        cmocka_unit_test(weighted_rows_are_sums), cmocka_unit_test(linear_takes_them_in_decoding),
         cmocka_unit_test(logits_are_f32)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

@@ -3,24 +3,25 @@
  *
  * Memory bound: the positions are cut into chunks, and a chunk is read once for all heads that share its keys. Each
  * chunk gives a softmax of its own, with its largest score and sum; these are joined in order (Dao et al. 2023,
- * "Flash-Decoding"). Where several heads share keys, as all do in absorbed latent attention, a whole chunk's values
- * are weighed by a matrix product, of as many rows as there are heads. A chunk of bf16 is widened first, once for all
- * of these. */
+ * "Flash-Decoding"). Scores are products of the heads that share keys, all in absorbed latent attention, with the rows
+ * of a chunk, and so is what its values add up to; rows of bf16 are read as they lie. */
 #include "autograd/base/vecmath.h"
-#include "autograd/kernels/gemm.h"
+#include "autograd/kernels/few_rows.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
 #include <omp.h>
 #include <string.h>
 
-enum { CHUNK = 256 };
+/* Positions of a chunk: as many as stay in the second cache, of latents or of the keys of many heads; and how many of
+ * the latter go through all heads before the next ones, so that memory is read in its order. */
+enum { LONG_CHUNK = 256, SHORT_CHUNK = 64, TOGETHER = 8 };
 
 typedef struct {
     const mla_cache_view *caches; /* of the sequences, the caller's, there during forward */
     float scale;
     int64_t heads, key_width;
-    const mla_gemm *weigh; /* for a whole chunk; NULL where no heads share keys */
+    int64_t chunk;
 } attributes;
 
 static int64_t key_heads(const attributes *at) { return at->caches->key_heads; }
@@ -29,12 +30,14 @@ static int64_t value_width(const attributes *at) { return at->caches->value_widt
 
 static int64_t shared_heads(const attributes *at) { return at->heads / key_heads(at); }
 
-static int64_t chunks_of(const mla_cache_view *cache) { return (cache->length + CHUNK - 1) / CHUNK; }
+static int64_t chunks_of(const attributes *at, const mla_cache_view *cache) {
+    return (cache->length + at->chunk - 1) / at->chunk;
+}
 
 /* Of the first `count` sequences. */
 static int64_t chunks_of_all(const attributes *at, int64_t count) {
     int64_t chunks = 0;
-    for (int64_t b = 0; b < count; b++) chunks += chunks_of(&at->caches[b]);
+    for (int64_t b = 0; b < count; b++) chunks += chunks_of(at, &at->caches[b]);
     return chunks;
 }
 
@@ -50,49 +53,11 @@ static partial partial_of(const mla_node *n, int64_t chunk, int64_t head) {
     return (partial){out, out + value_width(at), out + value_width(at) + 1};
 }
 
-MLA_VECTOR static void scores_of_one(int64_t count, int64_t width, int64_t row, float scale, const float *q,
-                                     const float *keys, float *scores) {
-    for (int64_t s = 0; s < count; s++) {
-        const float *k = keys + s * row;
-        float sum = 0;
-        MLA_SIMD_SUM(sum)
-        for (int64_t i = 0; i < width; i++) sum += q[i] * k[i];
-        scores[s] = scale * sum;
-    }
-}
-
-/* The same for four heads that share their keys, so that each is loaded once for all of them. */
-MLA_VECTOR static void scores_of_four(int64_t count, int64_t width, int64_t row, float scale, const float *q,
-                                      const float *keys, float *scores) {
-    const float *qa = q, *qb = qa + width, *qc = qb + width, *qd = qc + width;
-    for (int64_t s = 0; s < count; s++) {
-        const float *k = keys + s * row;
-        float a = 0, b = 0, c = 0, d = 0;
-        MLA_SIMD_SUM(a, b, c, d)
-        for (int64_t i = 0; i < width; i++) {
-            a += qa[i] * k[i];
-            b += qb[i] * k[i];
-            c += qc[i] * k[i];
-            d += qd[i] * k[i];
-        }
-        scores[s] = scale * a;
-        scores[CHUNK + s] = scale * b;
-        scores[2 * CHUNK + s] = scale * c;
-        scores[3 * CHUNK + s] = scale * d;
-    }
-}
-
-/* scores (heads, CHUNK) of `count` keys. A matrix product would first rearrange the keys, which takes longer. */
-static void scores_of(int64_t heads, int64_t count, int64_t width, int64_t row, float scale, const float *q,
-                      const float *keys, float *scores) {
-    int64_t h = 0;
-    for (; h + 4 <= heads; h += 4) scores_of_four(count, width, row, scale, q + h * width, keys, scores + h * CHUNK);
-    for (; h < heads; h++) scores_of_one(count, width, row, scale, q + h * width, keys, scores + h * CHUNK);
-}
-
-/* Scores to exponentials; returns their sum. */
-MLA_VECTOR static float exponentials(int64_t count, float *x, float *largest) {
-    float top = x[0], sum = 0;
+/* Scores, to be scaled, to exponentials; returns their sum. */
+MLA_VECTOR static float exponentials(int64_t count, float scale, float *x, float *largest) {
+    float top = scale * x[0], sum = 0;
+    MLA_SIMD
+    for (int64_t i = 0; i < count; i++) x[i] *= scale;
     MLA_SIMD_MAX(top)
     for (int64_t i = 0; i < count; i++) top = x[i] > top ? x[i] : top;
     MLA_SIMD_SUM(sum)
@@ -104,84 +69,109 @@ MLA_VECTOR static float exponentials(int64_t count, float *x, float *largest) {
     return sum;
 }
 
-/* out = sum of p_s v_s; four rows at a time, so that out is read and written a quarter as often. */
-MLA_VECTOR static void weigh(int64_t count, int64_t width, int64_t row, const float *p, const float *v, float *out) {
-    int64_t s = 0;
-    for (int64_t i = 0; i < width; i++) out[i] = 0;
-    for (; s + 4 <= count; s += 4) {
-        const float *a = v + s * row, *b = a + row, *c = b + row, *d = c + row;
-        MLA_SIMD
-        for (int64_t i = 0; i < width; i++) out[i] += p[s] * a[i] + p[s + 1] * b[i] + p[s + 2] * c[i] + p[s + 3] * d[i];
-    }
-    for (; s < count; s++) {
-        const float *a = v + s * row;
-        MLA_SIMD
-        for (int64_t i = 0; i < width; i++) out[i] += p[s] * a[i];
-    }
+/* Floats that all threads read, the queries as they are multiplied, and those that a thread has for itself: scores
+ * (heads, chunk). */
+static int64_t query_floats(const attributes *at, int64_t sequences) {
+    return sequences * mla_few_rows_room(at->heads, at->key_width);
 }
+static int64_t thread_floats(const attributes *at) { return at->heads * at->chunk; }
 
-/* Values that lie in the keys' rows, as latents do, are read with them. */
-static bool values_apart(const mla_cache_view *c) { return c->values != c->keys || c->key_heads != 1; }
-
-/* Floats that a thread has for a chunk: scores (shared heads, CHUNK), and of bf16 the keys (CHUNK,K) and values that
- * are apart, (CHUNK,V), as f32. */
-static int64_t thread_floats(const attributes *at) {
-    const int64_t row = at->key_width + (values_apart(at->caches) ? value_width(at) : 0);
-    return CHUNK * (shared_heads(at) + (at->caches->type == MLA_BF16 ? row : 0));
-}
-
-static float *thread_room(const mla_node *n) {
+static float *query_room(const mla_node *n) {
     const attributes *at = n->attributes;
-    float *behind = (float *)n->scratch + chunks_of_all(at, n->out->shape[0]) * at->heads * (value_width(at) + 2);
-    return behind + omp_get_thread_num() * thread_floats(at);
+    return (float *)n->scratch + chunks_of_all(at, n->out->shape[0]) * at->heads * (value_width(at) + 2);
 }
-
-/* Rows of keys or values of one head. */
-typedef struct {
-    const float *data;
-    int64_t row; /* elements from position to position */
-} head_rows;
-
-/* `count` of them: as they lie, or, of bf16, widened in `room`. */
-static head_rows rows_of(mla_values begin, int64_t row, int64_t count, int64_t width, float *room) {
-    if (begin.type == MLA_F32) return (head_rows){begin.data, row};
-    for (int64_t s = 0; s < count; s++) mla_load(begin, s * row, width, room + s * width);
-    return (head_rows){room, width};
+static float *thread_scores(const mla_node *n) {
+    const attributes *at = n->attributes;
+    return query_room(n) + query_floats(at, n->out->shape[0]) + omp_get_thread_num() * thread_floats(at);
 }
 
 static mla_values values_from(const void *cache, mla_dtype type, int64_t element) {
     return mla_beyond((mla_values){(void *)(uintptr_t)cache, type}, element);
 }
 
-static head_rows values_of(const mla_cache_view *c, int64_t first, int64_t count, int64_t group, head_rows keys,
-                           float *room) {
-    if (!values_apart(c)) return keys;
-    const mla_values begin = values_from(c->values, c->type, first * c->value_row + group * c->value_width);
-    return rows_of(begin, c->value_row, count, c->value_width, room);
+/* The heads that share their keys, with these. */
+static mla_few_rows score_product(const attributes *at, const mla_cache_view *c, int64_t first, int64_t group,
+                                  float *scores) {
+    return (mla_few_rows){.m = shared_heads(at),
+                          .n = at->chunk,
+                          .k = at->key_width,
+                          .w = values_from(c->keys, c->type, first * c->key_row + group * at->key_width),
+                          .y = {scores + group * shared_heads(at) * at->chunk, MLA_F32},
+                          .w_row = c->key_row,
+                          .y_row = at->chunk};
 }
 
-/* One chunk for all heads that share a key head. */
-static void attend_chunk(const mla_node *n, int64_t chunk, int64_t group) {
+/* Queries (H,K) of a sequence. */
+static mla_few_rows query_product(const mla_node *n, int64_t sequence) {
     const attributes *at = n->attributes;
+    const mla_values q = {n->in[0]->data, MLA_F32};
+    return (mla_few_rows){.m = at->heads,
+                          .k = at->key_width,
+                          .x = mla_beyond(q, sequence * at->heads * at->key_width),
+                          .w.type = at->caches->type};
+}
+
+static float *query_room_of(const mla_node *n, int64_t sequence) {
+    const attributes *at = n->attributes;
+    return query_room(n) + sequence * mla_few_rows_room(at->heads, at->key_width);
+}
+
+/* A chunk: positions [first, first + count) of a sequence; `index` counts over all sequences. */
+typedef struct {
+    const mla_cache_view *cache;
+    int64_t index, first, count;
+} stretch;
+
+static stretch chunk_at(const attributes *at, int64_t index) {
     const mla_cache_view *c = at->caches;
-    int64_t first = chunk * CHUNK;
-    for (; first >= chunks_of(c) * CHUNK; c++) first -= chunks_of(c) * CHUNK;
-    const int64_t count = c->length - first < CHUNK ? c->length - first : CHUNK;
-    const int64_t shared = shared_heads(at), width = at->key_width;
-    const bool product = at->weigh && count == CHUNK;
-    const float *q = (const float *)n->in[0]->data + ((c - at->caches) * at->heads + group * shared) * width;
-    float *scores = thread_room(n), *room = scores + shared * CHUNK;
-    const head_rows keys = rows_of(values_from(c->keys, c->type, first * c->key_row + group * width), c->key_row, count,
-                                   width, room);
-    scores_of(shared, count, width, keys.row, at->scale, q, keys.data, scores);
-    const head_rows values = values_of(c, first, count, group, keys, room + CHUNK * width);
-    for (int64_t h = 0; h < shared; h++) {
-        const partial part = partial_of(n, chunk, group * shared + h);
-        float *p = scores + h * CHUNK;
-        *part.total = exponentials(count, p, part.top);
-        if (!product) weigh(count, c->value_width, values.row, p, values.data, part.out);
+    int64_t first = index * at->chunk;
+    for (; first >= chunks_of(at, c) * at->chunk; c++) first -= chunks_of(at, c) * at->chunk;
+    return (stretch){c, index, first, c->length - first < at->chunk ? c->length - first : at->chunk};
+}
+
+/* scores (heads, chunk): a few rows of all heads, then the next ones, as they lie. */
+static void score(const mla_node *n, stretch k, float *scores) {
+    const attributes *at = n->attributes;
+    const int64_t sequence = k.cache - at->caches, step = key_heads(at) > 1 ? TOGETHER : at->chunk;
+    const float *q = query_room_of(n, sequence);
+    for (int64_t s = 0; s < k.count; s += step)
+        for (int64_t g = 0; g < key_heads(at); g++) {
+            const mla_few_rows product = score_product(at, k.cache, k.first, g, scores);
+            mla_few_rows_part(&product, q + g * shared_heads(at) * MLA_FEW_ROWS_STRIDE(at->key_width), s,
+                              s + step < k.count ? s + step : k.count);
+        }
+}
+
+/* out += scores V, in the same order. */
+static void weigh(const mla_node *n, stretch k, const float *scores) {
+    const attributes *at = n->attributes;
+    const mla_cache_view *c = k.cache;
+    const int64_t shared = shared_heads(at), step = key_heads(at) > 1 ? TOGETHER : at->chunk;
+    for (int64_t s = 0; s < k.count; s += step)
+        for (int64_t g = 0; g < key_heads(at); g++)
+            mla_add_weighted_rows(&(mla_weighted_rows){
+                .m = shared,
+                .n = c->value_width,
+                .k = k.count - s < step ? k.count - s : step,
+                .x = scores + g * shared * at->chunk + s,
+                .w = values_from(c->values, c->type, (k.first + s) * c->value_row + g * c->value_width),
+                .y = partial_of(n, k.index, g * shared).out,
+                .x_row = at->chunk,
+                .w_row = c->value_row,
+                .y_row = c->value_width + 2});
+}
+
+static void attend_chunk(const mla_node *n, int64_t index) {
+    const attributes *at = n->attributes;
+    const stretch k = chunk_at(at, index);
+    float *scores = thread_scores(n);
+    score(n, k, scores);
+    for (int64_t h = 0; h < at->heads; h++) {
+        const partial part = partial_of(n, index, h);
+        *part.total = exponentials(k.count, at->scale, scores + h * at->chunk, part.top);
+        memset(part.out, 0, (size_t)value_width(at) * sizeof *part.out);
     }
-    if (product) mla_gemm_run(at->weigh, scores, values.data, partial_of(n, chunk, group * shared).out, NULL);
+    weigh(n, k, scores);
 }
 
 MLA_VECTOR static void add_scaled(int64_t count, float scale, const float *x, float *sum) {
@@ -192,7 +182,7 @@ MLA_VECTOR static void add_scaled(int64_t count, float scale, const float *x, fl
 static void join_chunks(const mla_node *n, int64_t sequence, int64_t head, float *out) {
     const attributes *at = n->attributes;
     const int64_t width = value_width(at), first = chunks_of_all(at, sequence);
-    const int64_t end = first + chunks_of(&at->caches[sequence]);
+    const int64_t end = first + chunks_of(at, &at->caches[sequence]);
     float top = -INFINITY, total = 0;
     for (int64_t c = first; c < end; c++) top = fmaxf(top, *partial_of(n, c, head).top);
     memset(out, 0, (size_t)width * sizeof *out);
@@ -208,9 +198,12 @@ static void join_chunks(const mla_node *n, int64_t sequence, int64_t head, float
 static void cached_attention_forward(const mla_node *n) {
     const attributes *at = n->attributes;
     const int64_t chunks = chunks_of_all(at, n->out->shape[0]);
-    #pragma omp parallel for num_threads(mla_op_threads(n)) collapse(2) schedule(static)
-    for (int64_t chunk = 0; chunk < chunks; chunk++)
-        for (int64_t group = 0; group < key_heads(at); group++) attend_chunk(n, chunk, group);
+    for (int64_t b = 0; b < n->out->shape[0]; b++) {
+        const mla_few_rows queries = query_product(n, b);
+        mla_few_rows_prepare(&queries, query_room_of(n, b));
+    }
+    #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
+    for (int64_t i = 0; i < chunks; i++) attend_chunk(n, i);
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
     for (int64_t i = 0; i < n->out->shape[0] * at->heads; i++)
         join_chunks(n, i / at->heads, i % at->heads, (float *)n->out->data + i * value_width(at));
@@ -220,7 +213,7 @@ static void cached_attention_forward(const mla_node *n) {
 static mla_cost cached_attention_cost(const mla_node *n) {
     const attributes *at = n->attributes;
     const mla_cache_view *c = at->caches;
-    const int64_t moved = at->key_width + (values_apart(c) ? c->value_width : 0);
+    const int64_t moved = at->key_width + (c->values == c->keys ? 0 : c->value_width);
     int64_t length = 0;
     for (int64_t b = 0; b < n->out->shape[0]; b++) length += c[b].length;
     const double flops = 2 * (double)(at->heads * length) * (double)(at->key_width + c->value_width);
@@ -233,23 +226,6 @@ static const mla_op cached_attention = {.name = "cached_attention",
                                         .forward = cached_attention_forward,
                                         .cost = cached_attention_cost,
                                         .attributes = sizeof(attributes)};
-
-/* P V of a whole chunk, for all heads that share a key head. Partial results of heads stand one after the other. */
-static void plan_product(mla_context *context, attributes *at, int64_t sequences) {
-    const mla_cache_view *c = at->caches;
-    const int64_t shared = shared_heads(at);
-    bool whole = false;
-    for (int64_t b = 0; b < sequences; b++) whole |= c[b].length >= CHUNK;
-    if (shared == 1 || !whole) return;
-    at->weigh = mla_gemm_plan(context, &(mla_gemm_shape){.m = shared,
-                                                         .n = c->value_width,
-                                                         .k = CHUNK,
-                                                         .ldb = c->type == MLA_F32 ? c->value_row
-                                                                : values_apart(c)  ? c->value_width
-                                                                                   : at->key_width,
-                                                         .ldc = c->value_width + 2,
-                                                         .single_thread = true});
-}
 
 static const char *cached_attention_misfit(const mla_tensor *q, const mla_cache_view *c) {
     if (!c->keys || !c->values || c->length < 1) return "the cache must hold a position";
@@ -278,9 +254,10 @@ static mla_tensor *build(mla_node *n, const mla_cache_view *caches, float scale)
     mla_context *context = mla_tape_context(n->tape);
     attributes *at = n->attributes;
     *at = (attributes){.caches = caches, .scale = scale, .heads = q->shape[2], .key_width = q->shape[3]};
-    plan_product(context, at, q->shape[0]);
-    n->forward_scratch = (int64_t)sizeof(float) * (chunks_of_all(at, q->shape[0]) * at->heads * (value_width(at) + 2) +
-                                                   mla_context_threads(context) * thread_floats(at));
+    at->chunk = key_heads(at) > 1 ? SHORT_CHUNK : LONG_CHUNK;
+    n->forward_scratch = (int64_t)sizeof(float) *
+                         (chunks_of_all(at, q->shape[0]) * at->heads * (value_width(at) + 2) +
+                          query_floats(at, q->shape[0]) + mla_context_threads(context) * thread_floats(at));
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){q->shape[0], 1, at->heads * value_width(at)});
 }
 

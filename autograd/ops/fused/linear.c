@@ -21,7 +21,7 @@ static bool rounds(const mla_node *n) { return n->in[X]->dtype != precision_of(n
 static const void *product_input(const mla_node *n) { return n->saved[ROUNDED] ? n->saved[ROUNDED] : n->in[X]->data; }
 
 static bool has_few_rows(const mla_node *n) {
-    return mla_tape_step(n->tape)->decoding && mla_few_rows_fit(mla_rows(n->in[X]), mla_width(n->in[X]));
+    return mla_tape_step(n->tape)->decoding && mla_rows(n->in[X]) <= MLA_MOST_FEW_ROWS;
 }
 
 static void multiply_few_rows(const mla_node *n, const void *weight) {
