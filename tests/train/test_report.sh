@@ -37,6 +37,13 @@ text=$("$mla" generate --checkpoint run --prompt 'line <1>' --greedy --tokens 20
 grep -aqF "<pre><b>line &lt;1&gt;</b>" sample.html && [ "$(grep -ac '^<pre><b>' sample.html)" -eq 2 ] || fail "not two samples"
 text=$(sed 's/&/\&amp;/g; s/>/\&gt;/g; s/</\&lt;/g' <<<"$text")
 grep -qF "<pre><b>line &lt;1&gt;</b>$text</pre>" sample.html || fail "not what generate says: $text"
+"$mla" finetune lora --set finetune.base=run --set data.source=text.txt --set train.sequence=16 --set train.batch=2 \
+    --set train.steps=2 --set optim.warmup_steps=0 --set optim.lr=1 --out adapted >/dev/null 2>&1 || fail "no adapters"
+check 0 "adapted.html" "$mla" report adapted --sample text --sample-tokens 20 --out adapted.html
+text=$("$mla" generate --checkpoint run --adapter adapted --prompt text --greedy --tokens 20 --json | value text)
+[ -n "$text" ] && [ "$text" != "$("$mla" generate --checkpoint run --prompt text --greedy --tokens 20 --json | value text)" ] ||
+    fail "the adapters change nothing"
+grep -qF "<pre><b>text</b>$(sed 's/&/\&amp;/g; s/>/\&gt;/g; s/</\&lt;/g' <<<"$text")</pre>" adapted.html || fail "not by the adapters: $text"
 mkdir bare && cp run/metrics.jsonl bare
 check 1 "bare" "$mla" report bare --sample x --out no.html
 check 0 "both.html" "$mla" report run '<b>&other' --title 'Two <i>runs</i>' --out both.html
@@ -51,6 +58,10 @@ row Steps short.html | grep -q '<td>2 of 3, stopped</td>' || fail "stopped: $(ro
 exec 8<short && flock 8 && "$mla" report short --out short.html >/dev/null || fail "a run that goes on"
 exec 8<&-
 row Steps short.html | grep -q '<td>2 of 3, going on</td>' || fail "going on: $(row Steps short.html)"
+
+# ---- a single step, and a single evaluation: nothing to warn of
+mkdir one && head -n 1 run/metrics.jsonl | sed 's/"lr"/"held_out_loss": 2, "macro_f1": 1, "lr"/' >one/metrics.jsonl
+[ "$("$mla" report one --out one.html 2>&1)" = one.html ] || fail "a single step: $("$mla" report one --out one.html 2>&1)"
 
 # ---- what has no noise is drawn as it is, also where there are many steps. In the place of gnuplot: its scripts
 mkdir steps bin && printf '#!/bin/sh\ncat "$1" >>scripts\necho "<svg></svg>"\n' >bin/gnuplot && chmod +x bin/gnuplot

@@ -36,9 +36,9 @@ typedef struct {
 
 /* What is to be drawn of a run. */
 typedef struct {
-    bool smoothed; /* more steps than a line shows by itself */
-    bool held_out; /* at least one point */
-    double least, most;
+    bool smoothed;                   /* more steps than a line shows by itself */
+    bool held_out;                   /* at least one point */
+    double least, most, first, last; /* of the values, and of the steps that have some */
 } curve;
 
 enum { FEW = 50 }; /* steps that need no smoothing */
@@ -67,23 +67,34 @@ static double smoothed(const before *sums, int64_t i, int64_t count) {
     return (end->sum - first->sum) / (end->count - first->count); /* NaN where none is finite */
 }
 
+/* Whether there is such a value. */
+static bool extend(curve *c, const mla_metrics *line, double value) {
+    if (!isfinite(value)) return false;
+    c->least = fmin(c->least, value);
+    c->most = fmax(c->most, value);
+    c->first = fmin(c->first, (double)line->step);
+    c->last = fmax(c->last, (double)line->step);
+    return true;
+}
+
 /* Lines of step, value, smoothed value, value of what is held out. */
 static mla_status write_lines(mla_context *context, FILE *script, const mla_plot_kind *kind, const mla_metrics *lines,
                               int64_t count, curve *out) {
     before *sums = sum_values(context, kind, lines, count);
     if (!sums) return MLA_ERROR_MEMORY;
-    *out = (curve){.smoothed = count > FEW && !kind->exact, .least = INFINITY, .most = -INFINITY};
+    *out = (curve){.smoothed = count > FEW && !kind->exact,
+                   .least = INFINITY,
+                   .most = -INFINITY,
+                   .first = INFINITY,
+                   .last = -INFINITY};
     for (int64_t i = 0; i < count; i++) {
         fprintf(script, "%lld", (long long)lines[i].step);
         mla_gnuplot_value(script, kind->of_step(&lines[i]));
         mla_gnuplot_value(script, out->smoothed ? smoothed(sums, i, count) : kind->of_step(&lines[i]));
         mla_gnuplot_value(script, kind->held_out ? kind->held_out(&lines[i]) : NAN);
         fputc('\n', script);
-        if (isfinite(kind->of_step(&lines[i]))) {
-            out->least = fmin(out->least, kind->of_step(&lines[i]));
-            out->most = fmax(out->most, kind->of_step(&lines[i]));
-        }
-        out->held_out |= kind->held_out && isfinite(kind->held_out(&lines[i]));
+        extend(out, &lines[i], kind->of_step(&lines[i]));
+        if (kind->held_out) out->held_out |= extend(out, &lines[i], kind->held_out(&lines[i]));
     }
     free(sums);
     return MLA_OK;
@@ -112,7 +123,7 @@ static size_t common_folders(const mla_list *folders) {
     for (size_t i = 0; first[i] && folders->count > 1; i++) {
         for (int64_t k = 1; k < folders->count; k++)
             if (folders->items[k][i] != first[i]) return common;
-        if (first[i] == '/') common = i + 1;
+        if (first[i] == '/' && first[i + 1]) common = i + 1;
     }
     return common;
 }
@@ -159,15 +170,18 @@ static void write_frame(FILE *script, const drawing *d) {
     if (d->dark) mla_gnuplot_dark(script);
 }
 
-/* gnuplot warns of a curve without any height. */
-static void write_flat_range(FILE *script, const drawing *d, const curve *curves) {
-    double least = INFINITY, most = -INFINITY;
-    for (int64_t i = 0; i < d->folders->count; i++) {
-        least = fmin(least, curves[i].least);
-        most = fmax(most, curves[i].most);
+/* gnuplot warns of curves without any height or width. */
+static void write_flat_ranges(FILE *script, const drawing *d, const curve *curves) {
+    curve all = curves[0];
+    for (int64_t i = 1; i < d->folders->count; i++) {
+        all.least = fmin(all.least, curves[i].least);
+        all.most = fmax(all.most, curves[i].most);
+        all.first = fmin(all.first, curves[i].first);
+        all.last = fmax(all.last, curves[i].last);
     }
-    if (least == most && !d->kind->held_out)
-        fprintf(script, "set yrange [%.9g:%.9g]\n", least - 0.1 * fabs(least) - 1e-9, most + 0.1 * fabs(most) + 1e-9);
+    const double room = 0.1 * fabs(all.least) + 1e-9;
+    if (all.least == all.most) fprintf(script, "set yrange [%.9g:%.9g]\n", all.least - room, all.most + room);
+    if (all.first == all.last) fprintf(script, "set xrange [%.9g:%.9g]\n", all.first - 1, all.last + 1);
 }
 
 static mla_status write_script(mla_context *context, FILE *script, const void *user) {
@@ -177,7 +191,7 @@ static mla_status write_script(mla_context *context, FILE *script, const void *u
     for (int64_t i = 0; i < d->folders->count && !status; i++) status = write_data(context, script, d, i, &curves[i]);
     if (!status) {
         write_frame(script, d);
-        write_flat_range(script, d, curves);
+        write_flat_ranges(script, d, curves);
     }
     for (int64_t i = 0; i < d->folders->count && !status; i++) {
         fputs(i ? ", " : "plot ", script);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     mla_context *context;
@@ -48,13 +49,30 @@ static mla_status write_sample(mla_prompter *prompter, FILE *page, const char *t
     return status;
 }
 
+/* The model of a run that trains adapters is its base with them. */
+static mla_status load(mla_context *context, const char *folder, mla_loaded *out) {
+    char path[PATH_MAX], *run = (char *)(uintptr_t)folder;
+    mla_recipe recipe;
+    snprintf(path, sizeof path, "%s/recipe.yaml", folder);
+    *out = (mla_loaded){0};
+    mla_status status = access(path, F_OK) ? mla_recipe_default(context, &recipe)
+                                           : mla_recipe_load(context, &recipe, path, NULL, 0);
+    if (status) return status;
+    const bool adapts = recipe.lora.targets.count && recipe.finetune.base;
+    status = mla_load_model(context, out,
+                            &(mla_load_options){.checkpoint = adapts ? recipe.finetune.base : run,
+                                                .adapter = {.items = &run, .count = adapts}});
+    mla_recipe_free(&recipe);
+    return status;
+}
+
 mla_status mla_report_samples(mla_context *context, FILE *page, const char *folder, const mla_list *prompts,
                               int64_t tokens) {
     mla_loaded loaded;
     mla_prompter prompter = {.context = context, .loaded = &loaded};
-    mla_status status = mla_load_model(context, &loaded, &(mla_load_options){.checkpoint = (char *)(uintptr_t)folder});
+    mla_status status = load(context, folder, &loaded);
     if (!status) status = mla_loaded_expect_tokenizer(context, &loaded);
-    if (!status) mla_html_element(page, "h3", mla_checkpoint_path(loaded.checkpoint));
+    if (!status) mla_html_element(page, "h3", folder);
     for (int64_t i = 0; i < prompts->count && !status; i++)
         status = write_sample(&prompter, page, prompts->items[i], tokens);
     mla_prompter_free(&prompter);
