@@ -142,6 +142,21 @@ static void scopes_free_what_nobody_keeps(void **state) {
     assert_int_equal(held(f), 0);
 }
 
+static void what_is_kept_outlives_its_scopes(void **state) {
+    fixture *f = *state;
+    mla_tape_begin(f->tape, &(mla_step){.inference = true});
+    mla_tensor *x = leaf(f->tape);
+    const int64_t outer = mla_scope_open(f->tape), inner = mla_scope_open(f->tape);
+    mla_tensor *kept = mla_scope_keep(mla_scale(f->tape, x, 3));
+    mla_tensor *y = mla_scope_close(f->tape, inner, mla_exp(f->tape, kept));
+    mla_scope_close(f->tape, outer, mla_scale(f->tape, y, 2));
+    const mla_tensor *z = mla_scale(f->tape, kept, 1);
+    check_ok(f->context, mla_error_status(f->context));
+    for (int i = 0; i < N; i++) check_close((double)((float *)z->data)[i], 3 * (double)values[i], 1e-6);
+    mla_tape_begin(f->tape, &step);
+    assert_int_equal(held(f), 0);
+}
+
 static void use_after_the_scope_is_an_error(void **state) {
     fixture *f = *state;
     mla_tape_begin(f->tape, &step);
@@ -466,6 +481,7 @@ int main(void) {
         cmocka_unit_test(nothing_flows_to_what_needs_none),
         cmocka_unit_test(walked_ops_give_no_gradient_again),
         cmocka_unit_test(scopes_free_what_nobody_keeps),
+        cmocka_unit_test(what_is_kept_outlives_its_scopes),
         cmocka_unit_test(use_after_the_scope_is_an_error),
         cmocka_unit_test(gradients_of_inputs_in_scopes_return),
         cmocka_unit_test(the_hook_fires_once_when_a_gradient_is_final),
