@@ -12,16 +12,16 @@
 enum { LANES = 8, PAIRS = 2 * LANES, MOST_ROWS = 4, MOST_COLUMNS = 4, STRETCH = 32, AHEAD = 2 };
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef float half_lanes __attribute__((vector_size(LANES / 2 * sizeof(float))));
 typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
 #define INLINED static inline __attribute__((always_inline))
 
 /* ---- x ---- */
 
-/* Elements from row to row of the x that is multiplied, as far as there are several. */
-INLINED int64_t stride_of(const mla_few_rows *p) { return MLA_FEW_ROWS_STRIDE(p->k); }
+INLINED int64_t stride_of(const mla_few_rows *p) { return mla_few_rows_stride(p->k); }
 
-int64_t mla_few_rows_room(int64_t m, int64_t k) { return m * MLA_FEW_ROWS_STRIDE(k); }
+int64_t mla_few_rows_room(int64_t m, int64_t k) { return m * mla_few_rows_stride(k); }
 
 /* Elements of a row that tiles take; those behind them are added one by one. */
 INLINED int64_t whole_of(int64_t k) { return k - k % PAIRS; }
@@ -57,8 +57,10 @@ typedef struct {
 } tile;
 
 INLINED float sum_of(const lanes *v) {
-    const lanes s = *v;
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+    half_lanes halves[2];
+    memcpy(halves, v, sizeof halves);
+    const half_lanes s = halves[0] + halves[1];
+    return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
 INLINED void put(const mla_few_rows *p, int64_t column, int64_t row, float value) {

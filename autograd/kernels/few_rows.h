@@ -1,8 +1,9 @@
 /* Products of few rows with a weight, as decoding makes them: bound by reading the weight, which is read once, as it
- * lies, in f32 or bf16. (oneDNN reads f32 at two thirds of this speed, and has no product of bf16 on AVX2.) */
+ * lies, in f32 or bf16. (For 2 to 8 rows oneDNN takes a third longer on AVX2, where it has no product of bf16.) */
 #ifndef MLA_AUTOGRAD_KERNELS_FEW_ROWS_H
 #define MLA_AUTOGRAD_KERNELS_FEW_ROWS_H
 
+#include "autograd/kernels/gemm_shape.h"
 #include "autograd/kernels/rows.h"
 
 /* y (m,n) = x (m,k) Wᵀ [+ bias (n)], W (n,k); each of f32 or bf16, the sums f32. */
@@ -20,9 +21,9 @@ enum { MLA_MOST_FEW_ROWS = 8 };
 void mla_few_rows_multiply(const mla_context *context, const mla_few_rows *product, float *room);
 int64_t mla_few_rows_room(int64_t m, int64_t k);
 
-/* The same in parts, each by one thread: x is prepared, in `room`, where a row has MLA_FEW_ROWS_STRIDE(k) floats; then
+/* The same in parts, each by one thread: x is prepared, in `room`, where a row has mla_few_rows_stride(k) floats; then
  * rows [from, end) of W are multiplied, and what is read of product->x is what was prepared. */
-#define MLA_FEW_ROWS_STRIDE(k) ((k) + 32)
+static inline int64_t mla_few_rows_stride(int64_t k) { return k + MLA_ROW_GAP; }
 void mla_few_rows_prepare(const mla_few_rows *product, float *room);
 void mla_few_rows_part(const mla_few_rows *product, const float *prepared, int64_t from, int64_t end);
 

@@ -137,7 +137,7 @@ static void score(const mla_node *n, stretch k, float *scores) {
     for (int64_t s = 0; s < k.count; s += step)
         for (int64_t g = 0; g < key_heads(at); g++) {
             const mla_few_rows product = score_product(at, k.cache, k.first, g, scores);
-            mla_few_rows_part(&product, q + g * shared_heads(at) * MLA_FEW_ROWS_STRIDE(at->key_width), s,
+            mla_few_rows_part(&product, q + g * shared_heads(at) * mla_few_rows_stride(at->key_width), s,
                               s + step < k.count ? s + step : k.count);
         }
 }
