@@ -1,5 +1,6 @@
 """Opens event files with TensorBoard and compares every value with the log: of a run that wrote them while it trained, was
-killed, resumed without TensorBoard and resumed with it, and of `mla report --tensorboard` of that run.
+killed, resumed without TensorBoard and resumed with it, read at its end and by a TensorBoard that watched it from the first
+kill on; and of `mla report --tensorboard` of that run.
 
     python tests/parity/events.py --mla build/mla [--keep DIR]
 
@@ -32,18 +33,22 @@ def f32(value):
 def scalars_of(line):
     """What an event file should have of a line of the log."""
     scalars = {tag: line.get(key) for tag, key in TAGS.items()}
-    scalars |= {f"time/{key}": value for key, value in line["time"].items() if key != "wall_time"}
+    scalars |= {f"time/{key}": value for key, value in line["time"].items() if key not in ("wall_time", "session")}
     scalars |= {f"statistics/{key}": value for key, value in line.get("statistics", {}).items()}
     scalars |= {f"eval/loss_{k + 1}": value for k, value in enumerate(line.get("held_out_losses", []))}
     return {tag: math.nan if value is None else f32(value)
             for tag, value in scalars.items() if value is not None or tag in ALWAYS}
 
 
-def compare(run, events):
+def read(folder):
+    accumulator = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def compare(name, run, accumulator):
     """The number of differences."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    accumulator = EventAccumulator(str(events), size_guidance={"scalars": 0, "tensors": 0})
-    accumulator.Reload()
     expected = {(tag, line["step"]): (value, float(line["time"]["wall_time"]))
                 for line in lines for tag, value in scalars_of(line).items()}
     found = [((tag, e.step), (e.value, e.wall_time))
@@ -54,7 +59,7 @@ def compare(run, events):
     text = accumulator.Tensors("recipe")[0].tensor_proto.string_val[0].decode()
     if "".join(line[4:] for line in text.splitlines(keepends=True)) != (run / "recipe.yaml").read_text():
         wrong.append("recipe")
-    print(f"{events.parent.name}/{events.name}: {len(lines)} steps, {len(expected)} scalars, {len(wrong)} off", *wrong[:3])
+    print(f"{name}: {len(lines)} steps, {len(expected)} scalars, {len(wrong)} off", *wrong[:3])
     return len(wrong)
 
 
@@ -71,7 +76,8 @@ def train(*command, kill_after=None):
 
 
 def make_run(mla, folder, kind):
-    """Killed twice: after the first time it resumes without TensorBoard, after the second with it."""
+    """Killed twice: after the first time it resumes without TensorBoard, after the second with it. Returns the run, and who
+    watched it."""
     run = folder / kind
     tokens = [folder / "gpl.h5", folder / "apache.h5"]
     for path, name in zip(tokens, ("GPL-3", "Apache-2.0")):
@@ -83,10 +89,12 @@ def make_run(mla, folder, kind):
                        "train.steps=300", "train.eval_every=7", "checkpoint.every=20", "train.tensorboard=true"]
     log = run / "metrics.jsonl"
     train(mla, "train", "quickstart", *[w for s in settings for w in ("--set", s)], "--out", run, kill_after=(log, 110))
+    watcher = read(run)
     train(mla, "train", "--resume", run, "--set", "train.tensorboard=false", kill_after=(log, 170))
     train(mla, "train", "--resume", run, "--set", "train.tensorboard=true", kill_after=(log, 230))
     train(mla, "train", "--resume", run, "--set", "train.tensorboard=true")
-    return run
+    watcher.Reload()
+    return run, watcher
 
 
 def main():
@@ -100,10 +108,11 @@ def main():
         folder = options.keep or pathlib.Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for kind in ("plain", "mix"):
-            run = make_run(mla, folder, kind)
-            differences += compare(run, run)
+            run, watcher = make_run(mla, folder, kind)
+            differences += compare(f"{kind}, afterwards", run, read(run))
+            differences += compare(f"{kind}, watched", run, watcher)
             subprocess.run([mla, "report", run, "--tensorboard", folder / "events"], check=True, capture_output=True)
-            differences += compare(run, folder / "events" / kind)
+            differences += compare(f"{kind}, by report", run, read(folder / "events" / kind))
     return 1 if differences else 0
 
 
