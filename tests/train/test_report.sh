@@ -90,6 +90,7 @@ mkdir found && cat >found/comparison.json <<'JSON'
    "decoding": [{"context": 1024, "skipped": "no <room>"}]}, "sweep": [{"learning_rate": 0.001, "diverged": true}]}]}
 JSON
 check 0 "found/report.html" "$mla" report found
+[ "$printed" = found/report.html ] || fail "gnuplot warns: $printed"
 grep -qF "a&lt;b.yaml, matched by parameters; 3 of 4 runs are done: the rest is missing" found/report.html || fail "no state"
 # cells HEADING PAGE: those of the first row with this heading, "A|B|".
 cells() { awk -v h="<th>$1</th>" 'index($0, h) { on = 1 } on { gsub(/.*<th>.*<\/th>/, ""); gsub(/<\/?td>/, ""); if ($0 ~ /<\/tr>/) exit; if ($0 != "") printf "%s|", $0 }' "$2"; }
@@ -97,9 +98,12 @@ cells() { awk -v h="<th>$1</th>" 'index($0, h) { on = 1 } on { gsub(/.*<th>.*<\/
 [ "$(cells "Difference, 95 %" found/report.html)" = "-|-0.2500 ± 0.1250|" ] || fail "no interval: $(cells "Difference, 95 %" found/report.html)"
 [ "$(cells "Decoding after 1024 tokens, tokens/s" found/report.html)" = "50|- (no &lt;room&gt;)|" ] || fail "decoding"
 [ "$(cells 0.001 found/report.html)" = "2.75|diverged|" ] && [ "$(cells 0.002 found/report.html)" = "2.5|-|" ] || fail "the sweep"
-[ "$(grep -c '<img src=' found/report.html)" -eq 1 ] || fail "no picture of the comparison"
+[ "$(grep -c '<img src=' found/report.html)" -eq 2 ] || fail "not a picture of the cache and one of the sweep"
 check 2 "is a comparison of many models" "$mla" report found --sample x --out no.html
 check 2 "is a comparison, which is reported by itself" "$mla" report found run --out no.html
+mkdir begun && echo '{"learning_rates": [0.1, 0.2], "arms": [{"name": "mla", "cache_bytes_per_token": 64, "held_out_loss": 2,
+ "sweep": [{"learning_rate": 0.1, "held_out_loss": 2}]}, {"name": "mha", "held_out_loss": null}]}' >begun/comparison.json
+[ "$("$mla" report begun --out begun.html 2>&1)" = begun.html ] || fail "a single point: $("$mla" report begun --out begun.html 2>&1)"
 echo '{"arms": []}' >found/comparison.json
 check 1 'found/comparison.json has no "arms"' "$mla" report found --out no.html
 

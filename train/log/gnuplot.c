@@ -25,6 +25,26 @@ void mla_gnuplot_value(FILE *script, double value) {
     else fputs(" NaN", script);
 }
 
+bool mla_gnuplot_extend(mla_gnuplot_extent *e, double x, double y) {
+    if (!isfinite(x) || !isfinite(y)) return false;
+    if (!e->points++) *e = (mla_gnuplot_extent){1, x, x, y, y};
+    e->first = fmin(e->first, x);
+    e->last = fmax(e->last, x);
+    e->least = fmin(e->least, y);
+    e->most = fmax(e->most, y);
+    return true;
+}
+
+static void write_flat_range(FILE *script, char axis, double value) {
+    const double room = 0.1 * fabs(value) + 1e-9;
+    fprintf(script, "set %crange [%.9g:%.9g]\n", axis, value - room, value + room);
+}
+
+void mla_gnuplot_flat_ranges(FILE *script, const mla_gnuplot_extent *e) {
+    if (e->points && e->first == e->last) write_flat_range(script, 'x', e->first);
+    if (e->points && e->least == e->most) write_flat_range(script, 'y', e->least);
+}
+
 static mla_status run_gnuplot(mla_context *context, const char *script, int out) {
     char *words[] = {"gnuplot", (char *)script, NULL};
     posix_spawn_file_actions_t actions;

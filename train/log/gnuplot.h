@@ -16,6 +16,16 @@ typedef struct {
 void mla_gnuplot_quoted(FILE *script, const char *text);
 void mla_gnuplot_value(FILE *script, double value);
 
+/* What is drawn, from the first to the last x, from the least to the most y. Begins as {0}. */
+typedef struct {
+    int64_t points;
+    double first, last, least, most;
+} mla_gnuplot_extent;
+/* Adds a point; false where it has a coordinate that is not finite. */
+bool mla_gnuplot_extend(mla_gnuplot_extent *extent, double x, double y);
+/* Sets a range where there would be none, of which gnuplot warns. */
+void mla_gnuplot_flat_ranges(FILE *script, const mla_gnuplot_extent *extent);
+
 /* Draws to a descriptor. The writer's errors; MLA_ERROR_LIBRARY if gnuplot is missing (names the package) or fails. */
 mla_status mla_gnuplot_draw(mla_context *context, const mla_gnuplot_script *script, const char *terminal, int out);
 /* The same into the file at `path`, wholly or not at all, of a size as "1200,750". MLA_ERROR_ARGUMENT for one that is

@@ -30,15 +30,15 @@ typedef struct {
     const mla_list *folders;
     const mla_plot_kind *kind;
     bool dark;
+    mla_gnuplot_extent *extent; /* of all curves, as they are written */
 } drawing;
 
 /* ---- the script ---- */
 
 /* What is to be drawn of a run. */
 typedef struct {
-    bool smoothed;                   /* more steps than a line shows by itself */
-    bool held_out;                   /* at least one point */
-    double least, most, first, last; /* of the values, and of the steps that have some */
+    bool smoothed; /* more steps than a line shows by itself */
+    bool held_out; /* at least one point */
 } curve;
 
 enum { FEW = 50 }; /* steps that need no smoothing */
@@ -67,34 +67,22 @@ static double smoothed(const before *sums, int64_t i, int64_t count) {
     return (end->sum - first->sum) / (end->count - first->count); /* NaN where none is finite */
 }
 
-/* Whether there is such a value. */
-static bool extend(curve *c, const mla_metrics *line, double value) {
-    if (!isfinite(value)) return false;
-    c->least = fmin(c->least, value);
-    c->most = fmax(c->most, value);
-    c->first = fmin(c->first, (double)line->step);
-    c->last = fmax(c->last, (double)line->step);
-    return true;
-}
-
 /* Lines of step, value, smoothed value, value of what is held out. */
-static mla_status write_lines(mla_context *context, FILE *script, const mla_plot_kind *kind, const mla_metrics *lines,
+static mla_status write_lines(mla_context *context, FILE *script, const drawing *d, const mla_metrics *lines,
                               int64_t count, curve *out) {
+    const mla_plot_kind *kind = d->kind;
     before *sums = sum_values(context, kind, lines, count);
     if (!sums) return MLA_ERROR_MEMORY;
-    *out = (curve){.smoothed = count > FEW && !kind->exact,
-                   .least = INFINITY,
-                   .most = -INFINITY,
-                   .first = INFINITY,
-                   .last = -INFINITY};
+    *out = (curve){.smoothed = count > FEW && !kind->exact};
     for (int64_t i = 0; i < count; i++) {
         fprintf(script, "%lld", (long long)lines[i].step);
         mla_gnuplot_value(script, kind->of_step(&lines[i]));
         mla_gnuplot_value(script, out->smoothed ? smoothed(sums, i, count) : kind->of_step(&lines[i]));
         mla_gnuplot_value(script, kind->held_out ? kind->held_out(&lines[i]) : NAN);
         fputc('\n', script);
-        extend(out, &lines[i], kind->of_step(&lines[i]));
-        if (kind->held_out) out->held_out |= extend(out, &lines[i], kind->held_out(&lines[i]));
+        mla_gnuplot_extend(d->extent, (double)lines[i].step, kind->of_step(&lines[i]));
+        if (kind->held_out)
+            out->held_out |= mla_gnuplot_extend(d->extent, (double)lines[i].step, kind->held_out(&lines[i]));
     }
     free(sums);
     return MLA_OK;
@@ -110,7 +98,7 @@ static mla_status write_data(mla_context *context, FILE *script, const drawing *
     mla_status status = mla_metrics_read(context, path, &lines, &count);
     if (!status && !count) status = mla_fail(context, MLA_ERROR_FORMAT, "%s holds no step yet", path);
     fprintf(script, "$run%lld << END\n", (long long)run);
-    if (!status) status = write_lines(context, script, d->kind, lines, count, out);
+    if (!status) status = write_lines(context, script, d, lines, count, out);
     fputs("END\n", script);
     free(lines);
     return status;
@@ -170,28 +158,15 @@ static void write_frame(FILE *script, const drawing *d) {
     if (d->dark) mla_gnuplot_dark(script);
 }
 
-/* gnuplot warns of curves without any height or width. */
-static void write_flat_ranges(FILE *script, const drawing *d, const curve *curves) {
-    curve all = curves[0];
-    for (int64_t i = 1; i < d->folders->count; i++) {
-        all.least = fmin(all.least, curves[i].least);
-        all.most = fmax(all.most, curves[i].most);
-        all.first = fmin(all.first, curves[i].first);
-        all.last = fmax(all.last, curves[i].last);
-    }
-    const double room = 0.1 * fabs(all.least) + 1e-9;
-    if (all.least == all.most) fprintf(script, "set yrange [%.9g:%.9g]\n", all.least - room, all.most + room);
-    if (all.first == all.last) fprintf(script, "set xrange [%.9g:%.9g]\n", all.first - 1, all.last + 1);
-}
-
 static mla_status write_script(mla_context *context, FILE *script, const void *user) {
-    const drawing *d = user;
+    mla_gnuplot_extent extent = {0};
+    const drawing *wanted = user, *d = &(drawing){wanted->folders, wanted->kind, wanted->dark, &extent};
     curve *curves = mla_alloc(context, d->folders->count, sizeof *curves, "the curves");
     mla_status status = curves ? MLA_OK : MLA_ERROR_MEMORY;
     for (int64_t i = 0; i < d->folders->count && !status; i++) status = write_data(context, script, d, i, &curves[i]);
     if (!status) {
         write_frame(script, d);
-        write_flat_ranges(script, d, curves);
+        mla_gnuplot_flat_ranges(script, &extent);
     }
     for (int64_t i = 0; i < d->folders->count && !status; i++) {
         fputs(i ? ", " : "plot ", script);
@@ -205,20 +180,21 @@ static mla_status write_script(mla_context *context, FILE *script, const void *u
 /* ---- pictures ---- */
 
 mla_status mla_plot_picture(mla_context *context, const mla_list *folders, const char *path) {
-    return mla_gnuplot_picture(context, &(mla_gnuplot_script){write_script, &(drawing){folders, losses, false}},
-                               "1200,750", path);
+    return mla_gnuplot_picture(
+        context, &(mla_gnuplot_script){write_script, &(drawing){.folders = folders, .kind = losses}}, "1200,750", path);
 }
 
 mla_status mla_plot_terminal(mla_context *context, const mla_list *folders, FILE *out, int columns) {
     char terminal[64];
     snprintf(terminal, sizeof terminal, "set term dumb noenhanced size %d, 24", columns);
     fflush(out);
-    return mla_gnuplot_draw(context, &(mla_gnuplot_script){write_script, &(drawing){folders, losses, false}}, terminal,
-                            fileno(out));
+    return mla_gnuplot_draw(context,
+                            &(mla_gnuplot_script){write_script, &(drawing){.folders = folders, .kind = losses}},
+                            terminal, fileno(out));
 }
 
 mla_status mla_plot_svg(mla_context *context, const mla_list *folders, const mla_plot_kind *kind, bool dark,
                         mla_picture_bytes *out) {
-    const drawing d = {folders, kind, dark};
+    const drawing d = {.folders = folders, .kind = kind, .dark = dark};
     return mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &d}, out);
 }

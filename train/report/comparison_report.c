@@ -145,11 +145,11 @@ static void write_swept(const json_t *arm, const void *user, char out[CELL]) {
     else write_number(run, "held_out_loss", out);
 }
 
-/* The held-out loss at each learning rate, of the first seed. */
-static void write_sweep(FILE *page, const json_t *found, const json_t *arms) {
+/* The held-out loss at each learning rate, of the first seed. Whether there is a sweep. */
+static bool write_sweep(FILE *page, const json_t *found, const json_t *arms) {
     const json_t *rates = json_object_get(found, "learning_rates"), *rate;
     size_t i;
-    if (json_array_size(rates) < 2) return;
+    if (json_array_size(rates) < 2) return false;
     mla_html_element(page, "h2", "Held-out loss by learning rate");
     mla_html_table_begin(page);
     write_row(page, "Learning rate", arms, write_name, NULL);
@@ -160,11 +160,50 @@ static void write_sweep(FILE *page, const json_t *found, const json_t *arms) {
         write_row(page, heading, arms, write_swept, &value);
     }
     mla_html_table_end(page);
+    return true;
 }
 
-/* ---- the picture ---- */
+/* ---- the pictures ---- */
+
+/* Points of arms over something, one colour an arm. */
+typedef struct {
+    const char *title, *x_title, *style;
+    int base; /* of the axis */
+    /* Lines of x, y and what y may be off by, none without a y. Whether there are some. script NULL: none is written.
+     */
+    bool (*write_points)(FILE *script, const json_t *arm, mla_gnuplot_extent *extent);
+} chart;
+
+static bool write_point(FILE *script, double x, double y, double off, mla_gnuplot_extent *extent) {
+    const double reach = isfinite(off) ? off : 0;
+    if (!(x > 0) || !mla_gnuplot_extend(extent, x, y - reach)) return false;
+    mla_gnuplot_extend(extent, x, y + reach);
+    if (script) fprintf(script, "%.9g %.9g %.9g\n", x, y, reach);
+    return true;
+}
+
+static bool write_cache_point(FILE *script, const json_t *arm, mla_gnuplot_extent *extent) {
+    return write_point(script, mla_json_number_of(arm, "cache_bytes_per_token"),
+                       mla_json_number_of(arm, "held_out_loss"), mla_json_number_of(arm, "deviation"), extent);
+}
+
+static bool write_rate_points(FILE *script, const json_t *arm, mla_gnuplot_extent *extent) {
+    const json_t *run;
+    size_t i;
+    bool any = false;
+    json_array_foreach(json_object_get(arm, "sweep"), i, run) any |= write_point(
+        script, mla_json_number_of(run, "learning_rate"), mla_json_number_of(run, "held_out_loss"), 0, extent);
+    return any;
+}
+
+static const chart by_cache = {"Held-out loss against the cache; bars: standard deviation over seeds",
+                               "bytes of cache for a token", "using 1:2:3 with yerrorbars pt 7 ps 1.2", 2,
+                               write_cache_point};
+static const chart by_rate = {"Held-out loss by learning rate, at the first seed", "learning rate",
+                              "using 1:2 smooth unique with linespoints pt 7 lw 2", 10, write_rate_points};
 
 typedef struct {
+    const chart *chart;
     const json_t *arms;
     bool dark;
 } drawing;
@@ -172,45 +211,51 @@ typedef struct {
 static mla_status write_script(mla_context *context, FILE *script, const void *user) {
     const drawing *d = user;
     const json_t *arm;
+    bool has[MOST_ARMS];
+    mla_gnuplot_extent extent = {0};
     size_t k;
+    const char *before = "plot ";
     (void)context;
-    fputs(
-        "set title 'Held-out loss against the cache; bars: standard deviation over seeds'\nset xlabel 'bytes of cache for a token'\n"
-        "set ylabel 'held-out loss (nats per token)'\nset grid\nset logscale x 2\nset offsets graph 0.1, graph 0.1, graph 0.1, graph 0.1\n"
-        "set key outside noenhanced\nset datafile missing 'NaN'\n",
-        script);
+    fprintf(script,
+            "set title '%s'\nset xlabel '%s'\nset ylabel 'held-out loss (nats per token)'\nset grid\n"
+            "set logscale x %d\nset offsets graph 0.1, graph 0.1, graph 0.1, graph 0.1\nset key outside noenhanced\n",
+            d->chart->title, d->chart->x_title, d->chart->base);
     if (d->dark) mla_gnuplot_dark(script);
     json_array_foreach(d->arms, k, arm) {
-        const double deviation = mla_json_number_of(arm, "deviation");
         fprintf(script, "$arm%zu << END\n", k);
-        mla_gnuplot_value(script, mla_json_number_of(arm, "cache_bytes_per_token"));
-        mla_gnuplot_value(script, mla_json_number_of(arm, "held_out_loss"));
-        mla_gnuplot_value(script, isfinite(deviation) ? deviation : 0);
-        fputs("\nEND\n", script);
+        has[k] = d->chart->write_points(script, arm, &extent);
+        fputs("END\n", script);
     }
+    mla_gnuplot_flat_ranges(script, &extent);
     json_array_foreach(d->arms, k, arm) {
-        fprintf(script, "%s$arm%zu using 1:2:3 with yerrorbars pt 7 ps 1.2 title ", k ? ", " : "plot ", k);
+        if (!has[k]) continue;
+        fprintf(script, "%s$arm%zu %s lc %zu title ", before, k, d->chart->style, k + 1);
         mla_gnuplot_quoted(script, mla_json_text_of(arm, "name"));
+        before = ", ";
     }
     fputc('\n', script);
     return MLA_OK;
 }
 
-static mla_status write_picture(mla_context *context, FILE *page, const json_t *arms) {
-    mla_picture_bytes light = {0}, dark = {0};
-    mla_status status = mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &(drawing){arms, false}}, &light);
-    if (!status) status = mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &(drawing){arms, true}}, &dark);
-    if (!status) mla_html_picture(page, "Held-out loss against the bytes of cache", &light, &dark);
-    free(light.bytes), free(dark.bytes);
-    return status;
-}
-
-/* At least one arm has a loss to be drawn. */
-static bool has_losses(const json_t *arms) {
+static bool has_points(const chart *c, const json_t *arms) {
+    mla_gnuplot_extent extent = {0};
     const json_t *arm;
     size_t k;
-    json_array_foreach(arms, k, arm) if (isfinite(mla_json_number_of(arm, "held_out_loss"))) return true;
-    return false;
+    json_array_foreach(arms, k, arm) c->write_points(NULL, arm, &extent);
+    return extent.points > 0;
+}
+
+/* Nothing where there are no points yet. */
+static mla_status write_picture(mla_context *context, FILE *page, const chart *c, const json_t *arms) {
+    mla_picture_bytes light = {0}, dark = {0};
+    if (!has_points(c, arms)) return MLA_OK;
+    mla_status status = mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &(drawing){c, arms, false}},
+                                        &light);
+    if (!status)
+        status = mla_gnuplot_svg(context, &(mla_gnuplot_script){write_script, &(drawing){c, arms, true}}, &dark);
+    if (!status) mla_html_picture(page, c->title, &light, &dark);
+    free(light.bytes), free(dark.bytes);
+    return status;
 }
 
 /* ---- the page ---- */
@@ -241,8 +286,8 @@ mla_status mla_report_comparison(mla_context *context, FILE *page, const char *f
     if (!status) {
         write_state(page, found);
         write_table(page, arms);
-        if (has_losses(arms)) status = write_picture(context, page, arms);
-        write_sweep(page, found, arms);
+        status = write_picture(context, page, &by_cache, arms);
+        if (!status && write_sweep(page, found, arms)) status = write_picture(context, page, &by_rate, arms);
     }
     json_decref(found);
     free(bytes);
