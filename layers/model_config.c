@@ -97,6 +97,8 @@ static const mla_field model_fields[] = {
     {"gated", MLA_FIELD_BOOL, AT(gated), 1, .help = "the feed-forward is act(gate) * up"},
     {"dropout", MLA_FIELD_FLOAT, AT(dropout), 0, 0, 0.95, .help = "share of activations set to zero in training"},
     {"final_norm", MLA_FIELD_BOOL, AT(final_norm), 1, .help = "a norm after the last block"},
+    {"scaled_residual_init", MLA_FIELD_BOOL, AT(scaled_residual_init), 0,
+     .help = "o_proj and down_proj begin smaller by sqrt(2 num_hidden_layers), as GPT-2's"},
     {"kv_lora_ranks", MLA_FIELD_INTS, AT(kv_lora_ranks), 0, 1, 1 << 20, .nullable = true,
      .help = "latent: kv_lora_rank of each layer, where they differ (mla rank)"},
 };

@@ -14,7 +14,7 @@ static mla_status dense_build(const mla_builder *b, void *memory) {
 
     if (c->gated) mla_linear_build(b, &layer->gate_proj, &(mla_linear_spec){"gate_proj", d, f, c->mlp_bias});
     mla_linear_build(b, &layer->up_proj, &(mla_linear_spec){"up_proj", d, f, c->mlp_bias});
-    return mla_linear_build(b, &layer->down_proj, &(mla_linear_spec){"down_proj", f, d, c->mlp_bias});
+    return mla_linear_build_residual(b, &layer->down_proj, &(mla_linear_spec){"down_proj", f, d, c->mlp_bias});
 }
 
 static mla_tensor *activate(mla_tape *tape, mla_activation act, mla_tensor *x) {

@@ -1,5 +1,6 @@
 #include "layers/parts/linear.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,22 +15,31 @@ static mla_status enter(const mla_builder *b, mla_linear_layer *layer) {
     return status;
 }
 
-mla_status mla_linear_build(const mla_builder *b, mla_linear_layer *layer, const mla_linear_spec *spec) {
+static mla_status build(const mla_builder *b, mla_linear_layer *layer, const mla_linear_spec *spec, double deviation) {
     char name[LONGEST_NAME];
-    const float deviation = (float)b->config->initializer_range;
     *layer = (mla_linear_layer){0};
     snprintf(name, sizeof name, "%s%s.weight", b->prefix, spec->name);
     layer->weight = mla_params_add(b->params, &(mla_param_spec){.name = name,
                                                                 .ndim = 2,
                                                                 .shape = {spec->out, spec->in},
                                                                 .init = MLA_INIT_NORMAL,
-                                                                .scale = deviation,
+                                                                .scale = (float)deviation,
                                                                 .decay = true,
                                                                 .takes_bf16 = true});
     if (!layer->weight || enter(b, layer) || !spec->bias) return mla_error_status(b->context);
     snprintf(name, sizeof name, "%s%s.bias", b->prefix, spec->name);
     layer->bias = mla_params_add(b->params, &(mla_param_spec){.name = name, .ndim = 1, .shape = {spec->out}});
     return mla_error_status(b->context);
+}
+
+mla_status mla_linear_build(const mla_builder *b, mla_linear_layer *layer, const mla_linear_spec *spec) {
+    return build(b, layer, spec, b->config->initializer_range);
+}
+
+mla_status mla_linear_build_residual(const mla_builder *b, mla_linear_layer *layer, const mla_linear_spec *spec) {
+    const mla_model_config *c = b->config;
+    const double share = c->scaled_residual_init ? 1 / sqrt(2 * (double)c->num_hidden_layers) : 1;
+    return build(b, layer, spec, c->initializer_range * share);
 }
 
 void mla_linear_remove_adapters(mla_linear_layer *layer) {

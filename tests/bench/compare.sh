@@ -34,6 +34,7 @@ model:
   intermediate_size: 704
   max_position_embeddings: 256
   tie_word_embeddings: true
+  scaled_residual_init: true
 data:
   source:
     - /usr/share/common-licenses
