@@ -19,6 +19,7 @@ typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
 /* ---- x ---- */
 
+INLINED int64_t x_row_of(const mla_few_rows *p) { return p->x_row ? p->x_row : p->k; }
 INLINED int64_t stride_of(const mla_few_rows *p) { return mla_few_rows_stride(p->k); }
 
 int64_t mla_few_rows_room(int64_t m, int64_t k) { return m * mla_few_rows_stride(k); }
@@ -31,20 +32,21 @@ static void part_pairs(const mla_few_rows *p, int64_t row, float *out) {
     float buffer[PAIRS];
     const int64_t whole = whole_of(p->k);
     for (int64_t i = 0; i < whole; i += PAIRS) {
-        const float *in = mla_load(p->x, row * p->k + i, PAIRS, buffer);
+        const float *in = mla_load(p->x, row * x_row_of(p) + i, PAIRS, buffer);
         for (int j = 0; j < LANES; j++) {
             out[i + j] = in[2 * j];
             out[i + LANES + j] = in[2 * j + 1];
         }
     }
-    memcpy(out + whole, mla_load(p->x, row * p->k + whole, p->k - whole, buffer), (size_t)(p->k - whole) * sizeof *out);
+    memcpy(out + whole, mla_load(p->x, row * x_row_of(p) + whole, p->k - whole, buffer),
+           (size_t)(p->k - whole) * sizeof *out);
 }
 
 void mla_few_rows_prepare(const mla_few_rows *p, float *room) {
     for (int64_t i = 0; i < p->m; i++) {
         float *out = room + i * stride_of(p);
         if (p->w.type == MLA_BF16) part_pairs(p, i, out);
-        else mla_store((mla_values){out, MLA_F32}, MLA_SET, 0, p->k, mla_load(p->x, i * p->k, p->k, out));
+        else mla_store((mla_values){out, MLA_F32}, MLA_SET, 0, p->k, mla_load(p->x, i * x_row_of(p), p->k, out));
     }
 }
 
@@ -71,9 +73,9 @@ INLINED void put(const mla_few_rows *p, int64_t column, int64_t row, float value
 }
 
 /* Elements 0, 2, ... and 1, 3, ... of a stretch of bf16. */
-INLINED void part(const words both, lanes *even, lanes *odd) {
-    *even = (lanes)(both << 16);
-    *odd = (lanes)(both & 0xffff0000u);
+INLINED void part(const words *both, lanes *even, lanes *odd) {
+    *even = (lanes)(*both << 16);
+    *odd = (lanes)(*both & 0xffff0000u);
 }
 
 /* sum += (LANES elements of each row of W) (the same of each row of x) */
@@ -121,7 +123,7 @@ INLINED void multiply_bf16(const mla_few_rows *p, const float *x, const tile t, 
         for (int r = 0; r < t.rows; r++) {
             words both;
             memcpy(&both, w + r * k + i, sizeof both);
-            part(both, &even[r], &odd[r]);
+            part(&both, &even[r], &odd[r]);
             fetch_ahead(w + r * k + i, ahead);
         }
         add_products(t, stride_of(p), even, x + i, sum);
@@ -189,7 +191,7 @@ INLINED void weigh_columns(const mla_weighted_rows *p, int64_t row, int rows, in
         } else {
             words both;
             memcpy(&both, (const mla_bf16 *)p->w.data + at, sizeof both);
-            part(both, &first, &second);
+            part(&both, &first, &second);
         }
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {

@@ -10,8 +10,8 @@
 typedef struct {
     int64_t m, n, k;
     mla_values x, w, y;
-    const float *bias;    /* or NULL */
-    int64_t w_row, y_row; /* elements from row to row; 0: dense */
+    const float *bias;           /* or NULL */
+    int64_t x_row, w_row, y_row; /* elements from row to row; 0: dense */
 } mla_few_rows;
 
 enum { MLA_MOST_FEW_ROWS = 8 };

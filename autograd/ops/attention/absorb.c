@@ -5,9 +5,8 @@
  *     absorb_query:   q'_h = [W_kᵀ q_nope_h; q_rope_h]          (N+R) -> (C+R)
  *     expand_values:  o_h  = W_v (sum over s of p_s c_s)            C -> V
  *
- * kv_b may be of bf16, as a weight with its adapters is in a step of bf16: a head's rows are widened then. Inference
- * only. */
-#include "autograd/base/vecmath.h"
+ * kv_b may be of bf16, as a weight with its adapters is in a step of bf16. Inference only. */
+#include "autograd/kernels/few_rows.h"
 #include "autograd/op.h"
 #include "autograd/ops.h"
 
@@ -17,61 +16,59 @@ typedef struct {
     int64_t heads, nope, rope, value, latent;
 } attributes;
 
-/* `count` rows of a head's, from its `first` on. */
-static const float *head_rows(const mla_node *n, int64_t h, int64_t first, int64_t count) {
+/* The rows of a head, from its `first` on. */
+static mla_values head_rows(const mla_node *n, int64_t h, int64_t first) {
     const attributes *at = n->attributes;
-    const int64_t from = (h * (at->nope + at->value) + first) * at->latent;
-    const mla_values kv_b = mla_data(n->in[1]);
-    float *room = kv_b.type == MLA_F32 ? NULL : mla_thread_rows(n->scratch, count, at->latent);
-    return mla_load(kv_b, from, count * at->latent, room);
+    return mla_beyond(mla_data(n->in[1]), (h * (at->nope + at->value) + first) * at->latent);
 }
 
-/* out = rowsᵀ x */
-MLA_VECTOR static void combine_rows(int64_t count, int64_t width, const float *restrict rows, const float *restrict x,
-                                    float *restrict out) {
-    for (int64_t j = 0; j < width; j++) out[j] = 0;
-    for (int64_t i = 0; i < count; i++) {
-        MLA_SIMD
-        for (int64_t j = 0; j < width; j++) out[j] += x[i] * rows[i * width + j];
+/* One head of all sequences. */
+static void absorb_head(const mla_node *n, int64_t h) {
+    const attributes *at = n->attributes;
+    const int64_t q_head = at->nope + at->rope, out_head = at->latent + at->rope;
+    const float *q = (const float *)n->in[0]->data + h * q_head;
+    float *out = (float *)n->out->data + h * out_head;
+    for (int64_t b = 0; b < n->out->shape[0]; b++) {
+        float *row = out + b * at->heads * out_head;
+        memset(row, 0, (size_t)at->latent * sizeof *row);
+        memcpy(row + at->latent, q + b * at->heads * q_head + at->nope, (size_t)at->rope * sizeof *row);
     }
-}
-
-/* out = rows x */
-MLA_VECTOR static void project(int64_t count, int64_t width, const float *restrict rows, const float *restrict x,
-                               float *restrict out) {
-    for (int64_t i = 0; i < count; i++) {
-        float sum = 0;
-        MLA_SIMD_SUM(sum)
-        for (int64_t j = 0; j < width; j++) sum += rows[i * width + j] * x[j];
-        out[i] = sum;
-    }
+    mla_add_weighted_rows(&(mla_weighted_rows){.m = n->out->shape[0],
+                                               .n = at->latent,
+                                               .k = at->nope,
+                                               .x = q,
+                                               .w = head_rows(n, h, 0),
+                                               .y = out,
+                                               .x_row = at->heads * q_head,
+                                               .w_row = at->latent,
+                                               .y_row = at->heads * out_head});
 }
 
 static void absorb_query_forward(const mla_node *n) {
     const attributes *at = n->attributes;
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
-    for (int64_t h = 0; h < at->heads; h++) {
-        const float *keys = head_rows(n, h, 0, at->nope);
-        for (int64_t b = 0; b < n->out->shape[0]; b++) {
-            const float *q = (const float *)n->in[0]->data + (b * at->heads + h) * (at->nope + at->rope);
-            float *out = (float *)n->out->data + (b * at->heads + h) * (at->latent + at->rope);
-            combine_rows(at->nope, at->latent, keys, q, out);
-            memcpy(out + at->latent, q + at->nope, (size_t)at->rope * sizeof *q);
-        }
-    }
+    for (int64_t h = 0; h < at->heads; h++) absorb_head(n, h);
+}
+
+static void expand_head(const mla_node *n, int64_t h, float *room) {
+    const attributes *at = n->attributes;
+    const mla_few_rows product = {.m = n->out->shape[0],
+                                  .n = at->value,
+                                  .k = at->latent,
+                                  .x = mla_beyond(mla_data(n->in[0]), h * at->latent),
+                                  .w = head_rows(n, h, at->nope),
+                                  .y = mla_beyond(mla_data(n->out), h * at->value),
+                                  .x_row = at->heads * at->latent,
+                                  .y_row = at->heads * at->value};
+    mla_few_rows_prepare(&product, room);
+    mla_few_rows_part(&product, room, 0, at->value);
 }
 
 static void expand_values_forward(const mla_node *n) {
     const attributes *at = n->attributes;
+    const int64_t room = mla_few_rows_room(n->out->shape[0], at->latent);
     #pragma omp parallel for num_threads(mla_op_threads(n)) schedule(static)
-    for (int64_t h = 0; h < at->heads; h++) {
-        const float *values = head_rows(n, h, at->nope, at->value);
-        for (int64_t b = 0; b < n->out->shape[0]; b++) {
-            const float *summed = (const float *)n->in[0]->data + (b * at->heads + h) * at->latent;
-            float *out = (float *)n->out->data + (b * at->heads + h) * at->value;
-            project(at->value, at->latent, values, summed, out);
-        }
-    }
+    for (int64_t h = 0; h < at->heads; h++) expand_head(n, h, mla_thread_rows(n->scratch, 1, room));
 }
 
 /* A product with `rows` of each head's. */
@@ -107,11 +104,6 @@ static mla_node *begin(mla_tape *tape, const mla_op *op, mla_tensor *x, mla_tens
     return NULL;
 }
 
-/* Room for `count` rows of a head's, as far as they are widened. */
-static int64_t room_for(const mla_node *n, int64_t count) {
-    return n->in[1]->dtype == MLA_F32 ? 0 : mla_thread_rows_size(mla_tape_context(n->tape), count, n->in[1]->shape[1]);
-}
-
 mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, int64_t rope) {
     mla_node *n = begin(tape, &absorb_query, q, kv_b);
     if (!n) return mla_inert(tape);
@@ -122,7 +114,6 @@ mla_tensor *mla_absorb_query(mla_tape *tape, mla_tensor *q, mla_tensor *kv_b, in
         return mla_op_refuse(n, "kv_b must be (H*(N+V),C)");
     attributes *at = n->attributes;
     *at = (attributes){heads, nope, rope, kv_b->shape[0] / heads - nope, latent};
-    n->forward_scratch = room_for(n, nope);
     return mla_op_finish(n, MLA_F32, 4, (int64_t[]){q->shape[0], 1, heads, latent + rope});
 }
 
@@ -135,6 +126,7 @@ mla_tensor *mla_expand_values(mla_tape *tape, mla_tensor *summed, mla_tensor *kv
                              (long long)heads, (long long)nope);
     attributes *at = n->attributes;
     *at = (attributes){heads, nope, 0, kv_b->shape[0] / heads - nope, kv_b->shape[1]};
-    n->forward_scratch = room_for(n, at->value);
+    n->forward_scratch = mla_thread_rows_size(mla_tape_context(tape), 1,
+                                              mla_few_rows_room(summed->shape[0], at->latent));
     return mla_op_finish(n, MLA_F32, 3, (int64_t[]){summed->shape[0], 1, heads * at->value});
 }
