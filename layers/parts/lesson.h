@@ -14,13 +14,10 @@ typedef struct mla_lesson {
     mla_tensor *outputs[]; /* (B,T,D) each, which last for the step */
 } mla_lesson;
 
-/* The mean of the layers' errors is noted under this name. */
-extern const char mla_lesson_statistic[];
-
 /* Lives as long as the step; NULL after an error, which the tape's context has. */
 mla_lesson *mla_lesson_create(mla_tape *tape, int64_t layers, float weight, mla_tensor *targets);
 
-/* For blocks: the output of a layer's attention, as it goes on. */
+/* For blocks: the output of a layer's attention, as it goes on. The error is noted as "distil_layers". */
 mla_tensor *mla_lesson_take(mla_tape *tape, const mla_pass *pass, int64_t layer, mla_tensor *output);
 
 #endif
