@@ -18,6 +18,9 @@ near "${caches% * }" "$(awk -v own="$own" 'BEGIN { print own * 3 / 2 }')" 0.1 ||
 [[ $printed == *"products in bf16, caches in bf16"* ]] || fail "train.precision=bf16: $printed"
 [[ $printed == *"ratio to one at a time "*" 3.000" ]] || fail "a batch of three beside one: $printed"
 check 0 "products in f32, caches in bf16" "$mla" bench decode tiny.yaml "${sets[@]}" --context 30 --set train.precision=f32 --cache-precision bf16
+check 0 '"attention":"multi_head","batch":2' "$mla" bench decode tiny.yaml "${sets[@]}" --context 30 --batch 2 --json
+[[ $printed == *'"cache_bytes":5760}'*'"batch":1'*'"cache_bytes":2880}'* ]] || fail "caches of two and of one: $printed"
+check 2 "--interactive is for bench step" "$mla" bench decode tiny.yaml --interactive
 check 2 "a step takes --set train.batch=2" "$mla" bench step tiny.yaml --batch 2
 check 2 "--batch: 0 is too small" "$mla" bench decode tiny.yaml --batch 0
 check 2 "--batch: 65 is too large" "$mla" bench decode tiny.yaml --batch 65

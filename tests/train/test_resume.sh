@@ -82,7 +82,7 @@ check 0 "" "$mla" train --resume chosen --set train.steps=42
 grep -q "precision: f32" chosen/recipe.yaml || fail "a resumed run has another precision"
 # and where it is bf16, a processor without it resumes in bf16, and says so
 check 0 "" "$mla" train tiny.yaml --set train.precision=bf16 --out half
-DNNL_MAX_CPU_ISA=AVX2 check 0 "this processor does not multiply bf16: train.precision=bf16 takes less memory" \
+DNNL_MAX_CPU_ISA=AVX2 check 0 "this processor does not multiply bf16: precision bf16 takes less memory" \
     "$mla" train --resume half --set train.steps=42
 grep -q "precision: bf16" half/recipe.yaml || fail "a resumed run has another precision"
 

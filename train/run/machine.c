@@ -187,6 +187,6 @@ mla_dtype mla_precision_choose(mla_context *context, mla_recipe_precision wanted
     if (wanted == MLA_PRECISION_BF16 && !mla_gemm_has_bf16())
         mla_warn(
             context,
-            "this processor does not multiply bf16: train.precision=bf16 takes less memory here, but more time than f32");
+            "this processor does not multiply bf16: precision bf16 takes less memory here, but more time than f32");
     return mla_precision_choose_decoding(wanted);
 }

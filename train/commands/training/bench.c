@@ -310,6 +310,27 @@ static void print_decode_speeds(FILE *out, const mla_decode_case *cases, int64_t
     if (count > ALONE) print_ratio(out, "ratio to one at a time", &speed[OWN], &speed[ALONE]);
 }
 
+static json_t *decode_json(const char *attention, const mla_decode_case *of, const mla_decode_speed *speed) {
+    json_t *json = json_object();
+    json_object_set_new(json, "attention", json_string(attention));
+    json_object_set_new(json, "batch", json_integer(of->batch));
+    mla_report_number(json, "tokens_per_second", speed->tokens_per_second);
+    json_object_set_new(json, "cache_bytes", json_integer(speed->cache_bytes));
+    return json;
+}
+
+static void print_decode_json(FILE *out, const mla_decode_case *cases, int64_t context, const mla_decode_speed *speed) {
+    json_t *json = json_object(), *all = json_array();
+    const int count = cases[OWN].batch > 1 ? DECODE_CASES : ALONE;
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(cases->precision)));
+    json_object_set_new(json, "cache_precision", json_string(mla_dtype_name(cases->cache)));
+    json_object_set_new(json, "context", json_integer(context));
+    for (int i = 0; i < count; i++)
+        json_array_append_new(all, decode_json(cases[i].config->attention->name, &cases[i], &speed[i]));
+    json_object_set_new(json, "cases", all);
+    mla_report_print(out, json);
+}
+
 static mla_status bench_decode(const mla_call *call, bench *b) {
     const options *o = call->options;
     mla_model_config own = b->recipe.model, multi_head;
@@ -329,7 +350,8 @@ static mla_status bench_decode(const mla_call *call, bench *b) {
                                      [ALONE] = {&own, 1, cache, precision}};
     const int count = o->batch > 1 ? DECODE_CASES : ALONE;
     if (!status) status = mla_measure_decode(call->context, count, cases, o->context, speed);
-    if (!status) print_decode_speeds(call->out, cases, o->context, speed);
+    if (!status && o->json) print_decode_json(call->out, cases, o->context, speed);
+    else if (!status) print_decode_speeds(call->out, cases, o->context, speed);
     return status;
 }
 
@@ -341,6 +363,8 @@ static mla_status bench_run(const mla_call *call) {
     if (!decodes && strcmp(what, "step") && strcmp(what, "block"))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "bench: there is no benchmark %s: use step, block or decode",
                         what);
+    if (decodes && o->interactive)
+        return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--interactive is for bench step and block");
     if (!decodes && (o->batch > 1 || o->cache_precision != MLA_USE_AS_TRAINED))
         return mla_fail(call->context, MLA_ERROR_ARGUMENT,
                         "--batch and --cache-precision are for bench decode; a step takes --set train.batch=%lld",
