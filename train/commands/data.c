@@ -1,7 +1,7 @@
 /* mla data show: the tokens that a model is trained on, as they are, with the ones that it learns marked. */
 #include "autograd/base/file.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/run/finetune.h"
 #include "train/run/mix.h"
 #include "train/run/prepare.h"
@@ -117,8 +117,8 @@ static mla_status data_print_json(const material *m, const char *kind, int64_t n
     }
     json_object_set_new(json, "ids", all);
     json_object_set_new(json, "learned", marks);
-    json_object_set_new(json, "text", mla_report_text(m->call->context, &text));
-    mla_report_print(m->call->out, json);
+    json_object_set_new(json, "text", mla_output_text(m->call->context, &text));
+    mla_output_print(m->call->out, json);
     free(text.bytes);
     return status;
 }

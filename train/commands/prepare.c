@@ -1,7 +1,7 @@
 /* mla prepare: text to a token file. */
 #include "train/run/prepare.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 
 #include <string.h>
 
@@ -80,14 +80,14 @@ static void print_json(const mla_call *call, const mla_prepare_report *r, const 
     json_t *bad = json_array();
     for (int64_t i = 0; i < r->bad.count && i < MLA_BAD_LINES_TOLD; i++)
         json_array_append_new(bad,
-                              mla_report_text(call->context, &(mla_bytes){.bytes = (char *)(uintptr_t)r->bad.first[i],
+                              mla_output_text(call->context, &(mla_bytes){.bytes = (char *)(uintptr_t)r->bad.first[i],
                                                                           .count = (int64_t)strlen(r->bad.first[i])}));
     json_t *json = json_pack("{s:s, s:o, s:o, s:I, s:I, s:{s:I, s:o}}", "token_file", path, "train",
                              split_json(&r->train), "held_out", split_json(&r->held_out), "vocabulary",
                              (json_int_t)r->vocabulary_size, "without_answer", (json_int_t)r->left_out, "bad_lines",
                              "count", (json_int_t)r->bad.count, "first", bad);
     if (*r->chat_template) json_object_set_new(json, "template", json_string(r->chat_template));
-    mla_report_print(call->out, json);
+    mla_output_print(call->out, json);
 }
 
 static mla_status prepare_run(const mla_call *call) {

@@ -1,7 +1,7 @@
 #include "train/commands/version.h"
 #include "autograd/kernels/gemm.h"
 #include "data/formats/h5.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/distributed/comm.h"
 #include "train/run/machine.h"
 
@@ -37,7 +37,7 @@ static void version_print_json(FILE *out) {
     for (int i = 0; i < FEATURES; i++) json_object_set_new(processor, features[i].key, json_boolean(features[i].has()));
     json_object_set_new(json, "processor", processor);
     json_object_set_new(json, "auto_precision", json_string(chosen_precision()));
-    mla_report_print(out, json);
+    mla_output_print(out, json);
 }
 
 void mla_version_print(FILE *out, bool json) {

@@ -7,7 +7,7 @@
 #include "layers/head/classification.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/inference/classifier.h"
 #include "train/recipe/recipe.h"
 #include "train/run/machine.h"
@@ -67,7 +67,7 @@ static int64_t best_of(const job *j, const float *values) {
 
 static void set_all(const job *j, json_t *json, const char *key, const float *values) {
     json_t *all = json_object();
-    for (int64_t k = 0; k < j->names.count; k++) mla_report_number(all, j->names.names[k], (double)values[k]);
+    for (int64_t k = 0; k < j->names.count; k++) mla_output_number(all, j->names.names[k], (double)values[k]);
     json_object_set_new(json, key, all);
 }
 
@@ -75,7 +75,7 @@ static void set_all(const job *j, json_t *json, const char *key, const float *va
 static void set_thresholds(const job *j, json_t *json) {
     json_t *all = j->thresholds.values ? json_object() : NULL;
     for (int64_t k = 0; all && k < j->names.count; k++)
-        if (isfinite(j->thresholds.values[k])) mla_report_number(all, j->names.names[k], j->thresholds.values[k]);
+        if (isfinite(j->thresholds.values[k])) mla_output_number(all, j->names.names[k], j->thresholds.values[k]);
     if (all) json_object_set_new(json, "thresholds", all);
 }
 
@@ -93,7 +93,7 @@ static void print_class(const job *j, json_t *json, const float *values) {
         return;
     }
     json_object_set_new(json, "label", json_string(j->names.names[best]));
-    mla_report_number(json, "probability", (double)values[best]);
+    mla_output_number(json, "probability", (double)values[best]);
     set_thresholds(j, json);
     if (j->options->all) set_all(j, json, "probabilities", values);
 }
@@ -103,7 +103,7 @@ static void print_flags(const job *j, json_t *json, const float *values) {
     int64_t count = 0;
     for (int64_t k = 0; k < j->names.count; k++) {
         if ((double)values[k] < (j->thresholds.values ? j->thresholds.values[k] : 0.5)) continue;
-        if (json) mla_report_number(found, j->names.names[k], (double)values[k]);
+        if (json) mla_output_number(found, j->names.names[k], (double)values[k]);
         else fprintf(j->call->out, "%s%s\t%.4f", count++ ? "\t" : "", j->names.names[k], (double)values[k]);
     }
     if (!json) {
@@ -143,7 +143,7 @@ static void print_span(const job *j, const char *text, span *s, json_t *list) {
     if (list) {
         json_t *item = json_pack("{s:I, s:I, s:s}", "start", (json_int_t)begin, "end", (json_int_t)end, "label",
                                  s->label);
-        mla_report_number(item, "probability", s->probability);
+        mla_output_number(item, "probability", s->probability);
         json_array_append_new(list, item);
     } else
         fprintf(j->call->out, "%lld\t%lld\t%s\t%.4f\t%.*s\n", (long long)begin, (long long)end, s->label,
@@ -185,7 +185,7 @@ static void print_one(const job *j, int64_t i) {
     case MLA_LABELS_FLAGS: print_flags(j, json, values); break;
     case MLA_LABELS_NUMBERS: print_numbers(j, json, values); break;
     }
-    if (json) mla_report_print(j->call->out, json);
+    if (json) mla_output_print(j->call->out, json);
 }
 
 static void forget(job *j) {

@@ -8,7 +8,7 @@
 #include "train/commands/inference/eval_labels.h"
 #include "train/commands/inference/eval_rolling.h"
 #include "train/commands/load.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/inference/logits.h"
 #include "train/run/dataset.h"
 #include "train/run/evaluate.h"
@@ -140,12 +140,12 @@ static void eval_print_json(const mla_call *call, const mla_loaded *l, const mat
     json_object_set_new(json, "bytes", m->stream.bytes ? json_integer(m->stream.bytes) : json_null());
     json_object_set_new(json, "sequence", json_integer(r->sequence));
     json_object_set_new(json, "precision", json_string(precision_word(r)));
-    mla_report_number(json, "loss", r->evaluation.loss);
-    mla_report_number(json, "perplexity", exp(r->evaluation.loss));
-    mla_report_number(json, "bits_per_byte", r->bits_per_byte);
-    mla_report_number(json, "entropy", m->entropy);
-    mla_report_number(json, "seconds", r->seconds);
-    mla_report_print(call->out, json);
+    mla_output_number(json, "loss", r->evaluation.loss);
+    mla_output_number(json, "perplexity", exp(r->evaluation.loss));
+    mla_output_number(json, "bits_per_byte", r->bits_per_byte);
+    mla_output_number(json, "entropy", m->entropy);
+    mla_output_number(json, "seconds", r->seconds);
+    mla_output_print(call->out, json);
 }
 
 static void eval_print_text(const mla_call *call, const mla_loaded *l, const material *m, const result *r) {
@@ -259,22 +259,22 @@ static result mean_of(const eval_part *parts, int64_t count) {
 static void print_parts_json(const mla_call *call, const eval_part *parts, int64_t count) {
     const result mean = mean_of(parts, count);
     json_t *json = json_object(), *list = json_array();
-    mla_report_number(json, "loss", mean.evaluation.loss);
-    mla_report_number(json, "perplexity", exp(mean.evaluation.loss));
-    mla_report_number(json, "bits_per_byte", mean.bits_per_byte);
+    mla_output_number(json, "loss", mean.evaluation.loss);
+    mla_output_number(json, "perplexity", exp(mean.evaluation.loss));
+    mla_output_number(json, "bits_per_byte", mean.bits_per_byte);
     json_object_set_new(json, "tokens", json_integer(mean.evaluation.tokens));
-    mla_report_number(json, "seconds", mean.seconds);
+    mla_output_number(json, "seconds", mean.seconds);
     for (int64_t k = 0; k < count; k++) {
         json_t *part = json_object();
         json_object_set_new(part, "path", json_string(parts[k].path));
-        mla_report_number(part, "weight", parts[k].weight);
+        mla_output_number(part, "weight", parts[k].weight);
         json_object_set_new(part, "tokens", json_integer(parts[k].r.evaluation.tokens));
-        mla_report_number(part, "loss", parts[k].r.evaluation.loss);
-        mla_report_number(part, "bits_per_byte", parts[k].r.bits_per_byte);
+        mla_output_number(part, "loss", parts[k].r.evaluation.loss);
+        mla_output_number(part, "bits_per_byte", parts[k].r.bits_per_byte);
         json_array_append_new(list, part);
     }
     json_object_set_new(json, "parts", list);
-    mla_report_print(call->out, json);
+    mla_output_print(call->out, json);
 }
 
 static void print_parts(const mla_call *call, const mla_loaded *l, const eval_part *parts, int64_t count) {
@@ -391,7 +391,7 @@ static mla_status write_logits(const mla_call *call, const mla_loaded *l) {
     json_object_set_new(json, "logits", json_string(o->logits));
     json_object_set_new(json, "shape",
                         json_pack("[I,I,I]", (json_int_t)shape[0], (json_int_t)shape[1], (json_int_t)shape[2]));
-    mla_report_print(call->out, json);
+    mla_output_print(call->out, json);
     return MLA_OK;
 }
 

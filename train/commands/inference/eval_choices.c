@@ -2,7 +2,7 @@
  * each row's result to the figures. */
 #include "train/commands/inference/eval_choices.h"
 #include "data/labels/table.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -224,12 +224,12 @@ static void print_json(const job *j) {
     json_object_set_new(json, "rows", json_integer(j->done));
     json_object_set_new(json, "requests", json_integer(j->requests));
     for (int m = 0; m < (j->with_choices ? MEASURES : 1); m++) {
-        mla_report_number(json, measures[m], share(j, m));
+        mla_output_number(json, measures[m], share(j, m));
         snprintf(key, sizeof key, "%s_stderr", measures[m]);
-        mla_report_number(json, key, standard_error(j, m));
+        mla_output_number(json, key, standard_error(j, m));
     }
-    if (!j->with_choices) mla_report_number(json, "perplexity", exp(-j->total / (double)j->done));
-    mla_report_print(j->scoring.call->out, json);
+    if (!j->with_choices) mla_output_number(json, "perplexity", exp(-j->total / (double)j->done));
+    mla_output_print(j->scoring.call->out, json);
 }
 
 static void print_text(const job *j) {

@@ -1,6 +1,6 @@
 #include "train/commands/inference/eval_rolling.h"
 #include "data/text/text_source.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 
 #include <math.h>
 
@@ -65,10 +65,10 @@ static void print_result(const job *j) {
     json_object_set_new(json, "documents", json_integer(j->documents));
     json_object_set_new(json, "words", json_integer(j->words));
     json_object_set_new(json, "bytes", json_integer(j->bytes));
-    mla_report_number(json, "loglikelihood", j->sum);
-    for (int i = 0; i < 3; i++) mla_report_number(json, names[i], values[i]);
+    mla_output_number(json, "loglikelihood", j->sum);
+    for (int i = 0; i < 3; i++) mla_output_number(json, names[i], values[i]);
     if (j->scoring.options.json) {
-        mla_report_print(out, json);
+        mla_output_print(out, json);
         return;
     }
     json_decref(json);

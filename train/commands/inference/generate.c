@@ -4,7 +4,7 @@
 #include "autograd/base/utf8.h"
 #include "train/commands/commands.h"
 #include "train/commands/inference/prompt.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/inference/generation.h"
 #include "train/run/machine.h"
 
@@ -137,10 +137,10 @@ static json_t *text_as_json(const writer *w, const mla_generation *g) {
     json_object_set_new(json, "prompt_tokens", json_integer(w->prompt->ids.count));
     json_object_set_new(json, "tokens", json_integer(g->tokens));
     json_object_set_new(json, "ids", ids);
-    json_object_set_new(json, "text", mla_report_text(w->context, &w->text));
+    json_object_set_new(json, "text", mla_output_text(w->context, &w->text));
     json_object_set_new(json, "end", json_string(ends[g->end]));
-    mla_report_number(json, "prompt_seconds", g->prompt_seconds);
-    mla_report_number(json, "tokens_per_second", rate(g));
+    mla_output_number(json, "prompt_seconds", g->prompt_seconds);
+    mla_output_number(json, "tokens_per_second", rate(g));
     return json;
 }
 
@@ -158,7 +158,7 @@ static void generate_print_json(const job *j) {
     json_object_set_new(json, "precision", json_string(mla_dtype_name(j->plan.precision)));
     json_object_set_new(json, "cache_precision", json_string(mla_dtype_name(j->plan.cache)));
     json_decref(text);
-    mla_report_print(call->out, json);
+    mla_output_print(call->out, json);
 }
 
 /* Beside the text, not in it. */
@@ -190,7 +190,7 @@ static void print_line(const job *j, int64_t i) {
     if (w->prompt->id) json_object_set(json, "id", w->prompt->id);
     json_object_update(json, text);
     json_decref(text);
-    mla_report_print(j->call->out, json);
+    mla_output_print(j->call->out, json);
 }
 
 static void print_under_title(const job *j, int64_t i) {

@@ -1,5 +1,5 @@
 #include "train/commands/inference/label_report.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 
 #include <math.h>
 
@@ -112,13 +112,13 @@ static json_t *json_bounds(const mla_label_report *r) {
 static json_t *json_row(const mla_label_report *r, int64_t label) {
     const row x = row_of(r, label);
     json_t *json = json_object();
-    mla_report_number(json, "precision", x.precision);
-    mla_report_number(json, "recall", x.recall);
-    mla_report_number(json, "f1", x.f1);
-    mla_report_number(json, "auroc", x.auroc);
-    mla_report_number(json, "average_precision", x.average_precision);
-    mla_report_number(json, "recall_at_fpr", x.point.recall);
-    mla_report_number(json, "threshold_at_fpr", x.point.threshold);
+    mla_output_number(json, "precision", x.precision);
+    mla_output_number(json, "recall", x.recall);
+    mla_output_number(json, "f1", x.f1);
+    mla_output_number(json, "auroc", x.auroc);
+    mla_output_number(json, "average_precision", x.average_precision);
+    mla_output_number(json, "recall_at_fpr", x.point.recall);
+    mla_output_number(json, "threshold_at_fpr", x.point.threshold);
     json_object_set_new(json, "examples", json_integer((json_int_t)x.counts.there));
     json_object_set_new(json, "said", json_integer((json_int_t)x.counts.said));
     return json;
@@ -145,7 +145,7 @@ static void set_labels(const mla_label_report *r, json_t *json) {
     if (r->decisions->kind == MLA_LABELS_CLASSES) json_object_set_new(json, "confusion", json_matrix(r));
     for (int64_t k = 0; k < r->names->count && r->thresholds; k++)
         if (isfinite(r->thresholds->values[k]))
-            mla_report_number(thresholds, r->names->names[k], r->thresholds->values[k]);
+            mla_output_number(thresholds, r->names->names[k], r->thresholds->values[k]);
     json_object_set_new(json, "thresholds", thresholds);
 }
 
@@ -153,11 +153,11 @@ void mla_label_report_json(const mla_label_report *r) {
     json_t *json = json_object();
     json_object_set_new(json, "checkpoint", json_string(r->checkpoint));
     json_object_set_new(json, "targets", json_integer(r->decisions->rows));
-    mla_report_number(json, "loss", r->loss);
-    for (int i = 0; i < MLA_SCORES; i++) mla_report_number(json, mla_score_names[i].key, r->scores[i]);
-    mla_report_number(json, "at_fpr", of_labels(r) ? r->at_fpr : NAN);
+    mla_output_number(json, "loss", r->loss);
+    for (int i = 0; i < MLA_SCORES; i++) mla_output_number(json, mla_score_names[i].key, r->scores[i]);
+    mla_output_number(json, "at_fpr", of_labels(r) ? r->at_fpr : NAN);
     if (r->bounds) json_object_set_new(json, "intervals", json_bounds(r));
     set_labels(r, json);
     if (r->saved) json_object_set_new(json, "written", json_string(r->saved));
-    mla_report_print(r->out, json);
+    mla_output_print(r->out, json);
 }

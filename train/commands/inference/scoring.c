@@ -1,7 +1,7 @@
 #include "train/commands/inference/scoring.h"
 #include "autograd/base/clock.h"
 #include "autograd/base/file.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/hugging_face/chat_files.h"
 
 #include <stdlib.h>
@@ -53,7 +53,7 @@ void mla_scoring_close(mla_scoring *s) {
 }
 
 void mla_scoring_sample(mla_scoring *s, json_t *line) {
-    if (s->samples) mla_report_print(s->samples, line);
+    if (s->samples) mla_output_print(s->samples, line);
     else json_decref(line);
 }
 
@@ -76,7 +76,7 @@ json_t *mla_scoring_json(const mla_scoring *s) {
     json_object_set_new(json, "precision", json_string(precision_name(s)));
     json_object_set_new(json, "cut", json_integer(mla_likelihood_cut(s->likelihood)));
     json_object_set_new(json, "tokens", json_integer(mla_likelihood_seen(s->likelihood)));
-    mla_report_number(json, "seconds", s->seconds);
+    mla_output_number(json, "seconds", s->seconds);
     return json;
 }
 

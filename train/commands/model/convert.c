@@ -1,7 +1,7 @@
 /* mla convert: latent attention for a model with multi-head attention. */
 #include "train/commands/calibration_text.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/convert/to_latent.h"
 
 #include <math.h>
@@ -50,12 +50,12 @@ static json_t *stage_json(const mla_conversion_report *r, int which) {
     json_t *json = json_pack("{s:s, s:I}", "stage", mla_stage_names[which], "cache_bytes_per_token",
                              (json_int_t)stage->bytes_per_token);
     json_t *layers = json_array();
-    mla_report_number(json, "loss", stage->loss);
-    mla_report_number(json, "kl", stage->divergence);
+    mla_output_number(json, "loss", stage->loss);
+    mla_output_number(json, "kl", stage->divergence);
     for (int64_t i = 0; i < r->layers; i++) {
         json_t *layer = json_object();
         if (stage->rank[i]) json_object_set_new(layer, "kv_lora_rank", json_integer(stage->rank[i]));
-        mla_report_number(layer, "error", stage->error[i]);
+        mla_output_number(layer, "error", stage->error[i]);
         json_array_append_new(layers, layer);
     }
     json_object_set_new(json, "layers", layers);
@@ -70,12 +70,12 @@ static void convert_print_json(const mla_call *call, const char *checkpoint, con
                              (json_int_t)r->fold);
     json_t *stages = json_array();
     if (o->out && !o->dry_run && !nothing_made(r)) json_object_set_new(json, "out", json_string(o->out));
-    mla_report_number(json, "loss", r->loss);
+    mla_output_number(json, "loss", r->loss);
     for (int s = 0; s < MLA_STAGES; s++)
         if (r->stage[s].made) json_array_append_new(stages, stage_json(r, s));
     json_object_set_new(json, "stages", stages);
     if (r->refused >= 0) json_object_set_new(json, "refused", json_string(mla_stage_names[r->refused]));
-    mla_report_print(call->out, json);
+    mla_output_print(call->out, json);
 }
 
 static void print_number(FILE *out, const char *format, double x) {

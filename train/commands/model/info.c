@@ -5,7 +5,7 @@
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/hugging_face/tokenizer_files.h"
 #include "train/log/metrics.h"
 #include "train/log/progress.h"
@@ -135,10 +135,10 @@ static void describe_held_out(mla_context *context, const mla_checkpoint *checkp
     }
     if (!isfinite(m.held_out_loss)) return;
     set_integer(json, "held_out_step", m.step);
-    mla_report_number(json, "held_out_loss", m.held_out_loss);
+    mla_output_number(json, "held_out_loss", m.held_out_loss);
     if (m.parts.count > 1) json_object_set_new(json, "held_out_losses", parts_json(&m.parts));
-    if (isfinite(m.accuracy)) mla_report_number(json, "accuracy", m.accuracy);
-    if (isfinite(m.macro_f1)) mla_report_number(json, "macro_f1", m.macro_f1);
+    if (isfinite(m.accuracy)) mla_output_number(json, "accuracy", m.accuracy);
+    if (isfinite(m.macro_f1)) mla_output_number(json, "macro_f1", m.macro_f1);
 }
 
 static mla_status describe_state(mla_context *context, mla_checkpoint *checkpoint, json_t *json) {
@@ -229,7 +229,7 @@ static json_t *describe_stream(const mla_token_stream *stream) {
     set_integer(json, "documents", stream->documents);
     set_integer(json, "tokens", stream->count);
     set_integer(json, "bytes", stream->bytes);
-    mla_report_number(json, "bytes_per_token", (double)stream->bytes / (double)stream->count);
+    mla_output_number(json, "bytes_per_token", (double)stream->bytes / (double)stream->count);
     return json;
 }
 
@@ -329,7 +329,7 @@ static mla_status info_run(const mla_call *call) {
     json_t *json = json_object();
     const mla_status status = info_describe(call, call->operands->items[0], json);
     if (!status && o->json) {
-        mla_report_print(call->out, json);
+        mla_output_print(call->out, json);
         return MLA_OK;
     }
     if (!status) print_object(call->out, 0, json);

@@ -4,7 +4,7 @@
 #include "train/adapter/adapter.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/log/metrics.h"
 #include "train/log/progress.h"
 
@@ -133,7 +133,7 @@ static json_t *list_describe(const line *l) {
     json_object_set_new(json, "kind", json_string(l->kind));
     json_object_set_new(json, "parameters", l->parameters ? json_integer(l->parameters) : json_null());
     json_object_set_new(json, "step", l->step ? json_integer(l->step) : json_null());
-    mla_report_number(json, "held_out_loss", l->held_out_loss);
+    mla_output_number(json, "held_out_loss", l->held_out_loss);
     json_object_set_new(json, "base", l->base[0] ? json_string(l->base) : json_null());
     return json;
 }
@@ -167,7 +167,7 @@ static void print_table(FILE *out, const line *lines, int64_t count) {
 static void list_print_json(FILE *out, const line *lines, int64_t count) {
     json_t *json = json_array();
     for (int64_t i = 0; i < count; i++) json_array_append_new(json, list_describe(&lines[i]));
-    mla_report_print(out, json);
+    mla_output_print(out, json);
 }
 
 static mla_status list_run(const mla_call *call) {

@@ -1,7 +1,7 @@
 /* mla rank: another latent rank for a model that is there. */
 #include "train/commands/calibration_text.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/convert/latent_rank.h"
 
 #include <math.h>
@@ -35,8 +35,8 @@ static const mla_field_table table = {fields, sizeof fields / sizeof *fields, si
 
 static json_t *pair(const double values[2]) {
     json_t *json = json_object();
-    mla_report_number(json, "before", values[0]);
-    mla_report_number(json, "after", values[1]);
+    mla_output_number(json, "before", values[0]);
+    mla_output_number(json, "after", values[1]);
     return json;
 }
 
@@ -45,7 +45,7 @@ static json_t *layers(const mla_latent_rank_report *r) {
     for (int64_t i = 0; i < r->layers; i++) {
         json_t *layer = json_pack("{s:I, s:I}", "before", (json_int_t)r->layer[i].before, "after",
                                   (json_int_t)r->layer[i].after);
-        mla_report_number(layer, "error", r->layer[i].error);
+        mla_output_number(layer, "error", r->layer[i].error);
         json_array_append_new(all, layer);
     }
     return all;
@@ -63,7 +63,7 @@ static void rank_print_json(const mla_call *call, const mla_loaded *l, const mla
     json_object_set_new(json, "calibration_loss", pair(r->calibration_loss));
     json_object_set_new(json, "cache_bytes_per_token",
                         pair((double[]){(double)r->bytes_per_token[0], (double)r->bytes_per_token[1]}));
-    mla_report_print(call->out, json);
+    mla_output_print(call->out, json);
 }
 
 static void rank_print_text(const mla_call *call, const mla_loaded *l, const mla_latent_rank_report *r) {

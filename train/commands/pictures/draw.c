@@ -1,8 +1,8 @@
 /* mla draw: a picture of a model, or the figures that it is made of. */
 #include "autograd/base/file.h"
 #include "train/commands/commands.h"
+#include "train/commands/output.h"
 #include "train/commands/pictures/subject.h"
-#include "train/commands/report.h"
 
 #include <stdlib.h>
 
@@ -72,7 +72,7 @@ static mla_status draw_run(const mla_call *call) {
     if (!status) status = mla_subject_read_text(&opened, picture->text, &o->text, o->field);
     if (!status) status = mla_picture_figures(picture, &opened.subject, &picture_options, &figures);
     if (!status && o->out) status = write_picture(call, picture, figures, format);
-    if (!status && o->json) mla_report_print(call->out, json_incref(figures));
+    if (!status && o->json) mla_output_print(call->out, json_incref(figures));
     json_decref(figures);
     mla_subject_close(&opened);
     return status;

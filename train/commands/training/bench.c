@@ -10,7 +10,7 @@
 #include "layers/attention/multi_head_attention.h"
 #include "train/commands/commands.h"
 #include "train/commands/load.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/forecast/rehearsal.h"
 #include "train/inference/decode_bench.h"
 #include "train/run/machine.h"
@@ -238,11 +238,11 @@ static void bench_print_json(FILE *out, const bench *b, const result *r) {
     json_object_set_new(json, "precision", json_string(mla_dtype_name(b->rehearsal.precision)));
     json_object_set_new(json, "threads", json_integer(mla_context_threads(b->context)));
     json_object_set_new(json, "library", json_string(mla_gemm_library()));
-    mla_report_number(json, "ms", r->ms);
-    mla_report_number(json, "model_gflop", model_flops(b) / 1e9);
-    mla_report_number(json, "onednn_fraction", r->fraction);
-    mla_report_number(json, "peak_mib", (double)r->peak / (1 << 20));
-    mla_report_print(out, json);
+    mla_output_number(json, "ms", r->ms);
+    mla_output_number(json, "model_gflop", model_flops(b) / 1e9);
+    mla_output_number(json, "onednn_fraction", r->fraction);
+    mla_output_number(json, "peak_mib", (double)r->peak / (1 << 20));
+    mla_output_print(out, json);
 }
 
 /* The protocol of tests/bench/interleave.py. */
@@ -314,7 +314,7 @@ static json_t *decode_json(const char *attention, const mla_decode_case *of, con
     json_t *json = json_object();
     json_object_set_new(json, "attention", json_string(attention));
     json_object_set_new(json, "batch", json_integer(of->batch));
-    mla_report_number(json, "tokens_per_second", speed->tokens_per_second);
+    mla_output_number(json, "tokens_per_second", speed->tokens_per_second);
     json_object_set_new(json, "cache_bytes", json_integer(speed->cache_bytes));
     return json;
 }
@@ -328,7 +328,7 @@ static void print_decode_json(FILE *out, const mla_decode_case *cases, int64_t c
     for (int i = 0; i < count; i++)
         json_array_append_new(all, decode_json(cases[i].config->attention->name, &cases[i], &speed[i]));
     json_object_set_new(json, "cases", all);
-    mla_report_print(out, json);
+    mla_output_print(out, json);
 }
 
 static mla_status bench_decode(const mla_call *call, bench *b) {

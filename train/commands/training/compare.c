@@ -1,7 +1,7 @@
 /* mla compare: kinds of attention on one text, with error bars. */
 #include "train/compare/compare.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/commands/training/stop_signals.h"
 #include "train/compare/table.h"
 
@@ -132,7 +132,7 @@ static mla_status run(const mla_call *call, const mla_recipe *recipe, const mla_
                                    : mla_compare(call->context, recipe, compare, &result, &left);
     if (!status) status = judge_rest(call, compare, left);
     if (status) json_decref(result);
-    else if (o->json) mla_report_print(call->out, result);
+    else if (o->json) mla_output_print(call->out, result);
     else {
         (o->dry_run ? mla_compare_plan_print : mla_table_print)(call->out, result);
         json_decref(result);

@@ -1,7 +1,7 @@
 /* mla forecast: step time, efficiency and memory of a recipe on many nodes, from what this one shows. */
 #include "train/forecast/forecast.h"
 #include "train/commands/commands.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/log/progress.h"
 
 #include <math.h>
@@ -163,13 +163,13 @@ static json_t *row_json(const mla_forecast_row *r) {
     json_object_set_new(json, "nodes", json_integer(r->hosts));
     json_object_set_new(json, "ranks", json_integer(r->ranks));
     json_object_set_new(json, "sequences", json_integer(r->samples));
-    mla_report_number(json, "seconds", r->seconds);
-    mla_report_number(json, "compute", r->compute);
-    mla_report_number(json, "update", r->update);
-    mla_report_number(json, "reduction", r->reduction);
-    mla_report_number(json, "bandwidth", r->bandwidth);
-    mla_report_number(json, "latency", r->latency);
-    mla_report_number(json, "efficiency", r->efficiency);
+    mla_output_number(json, "seconds", r->seconds);
+    mla_output_number(json, "compute", r->compute);
+    mla_output_number(json, "update", r->update);
+    mla_output_number(json, "reduction", r->reduction);
+    mla_output_number(json, "bandwidth", r->bandwidth);
+    mla_output_number(json, "latency", r->latency);
+    mla_output_number(json, "efficiency", r->efficiency);
     json_object_set_new(json, "memory", json_integer(r->memory));
     json_object_set_new(json, "bound", json_string(r->bound));
     return json;
@@ -183,22 +183,22 @@ static json_t *basis_json(const mla_forecast_basis *b) {
     json_object_set_new(json, "precision", json_string(mla_dtype_name(b->precision)));
     json_object_set_new(json, "ranks_per_node", json_integer(b->ranks_per_host));
     json_object_set_new(json, "threads", json_integer(b->threads));
-    mla_report_number(json, "peak_flops", b->peak_flops);
+    mla_output_number(json, "peak_flops", b->peak_flops);
     for (int64_t i = 0; i < b->pass_count; i++) {
         json_t *pass = json_object();
         json_object_set_new(pass, "sequences", json_integer(b->passes[i].rows));
-        mla_report_number(pass, "seconds", b->passes[i].seconds);
+        mla_output_number(pass, "seconds", b->passes[i].seconds);
         json_array_append_new(passes, pass);
     }
     json_object_set_new(json, "passes", passes);
-    mla_report_number(json, "update", b->update);
-    mla_report_number(json, "copying", b->copying);
-    mla_report_number(json, "exchange", b->exchange);
+    mla_output_number(json, "update", b->update);
+    mla_output_number(json, "copying", b->copying);
+    mla_output_number(json, "exchange", b->exchange);
     json_object_set_new(json, "exchange_measured", json_boolean(b->exchange_measured));
-    mla_report_number(json, "network_bandwidth", b->network.bandwidth);
-    mla_report_number(json, "network_latency", b->network.latency);
+    mla_output_number(json, "network_bandwidth", b->network.bandwidth);
+    mla_output_number(json, "network_latency", b->network.latency);
     json_object_set_new(json, "network_measured", json_boolean(b->network_measured));
-    mla_report_number(json, "message", b->message);
+    mla_output_number(json, "message", b->message);
     return json;
 }
 
@@ -210,7 +210,7 @@ static void forecast_print_json(FILE *out, const mla_forecast_basis *b, const pl
     }
     json_object_set_new(json, "basis", basis_json(b));
     json_object_set_new(json, "rows", rows);
-    mla_report_print(out, json);
+    mla_output_print(out, json);
 }
 
 /* ---- running ---- */

@@ -1,7 +1,7 @@
 /* mla train: a run from a recipe, or the rest of one. */
 #include "train/commands/training/train.h"
 #include "autograd/kernels/gemm.h"
-#include "train/commands/report.h"
+#include "train/commands/output.h"
 #include "train/commands/training/stop_signals.h"
 #include "train/commands/version.h"
 #include "train/log/progress.h"
@@ -108,10 +108,10 @@ static json_t *parts_json(const mla_train_result *r) {
         const mla_train_part *part = &r->parts[k];
         json_t *json = json_object();
         json_object_set_new(json, "path", json_string(part->path));
-        mla_report_number(json, "weight", part->weight);
-        mla_report_number(json, "held_out_loss", part->held_out_loss);
+        mla_output_number(json, "weight", part->weight);
+        mla_output_number(json, "held_out_loss", part->held_out_loss);
         json_object_set_new(json, "sequences", json_integer(part->sequences));
-        mla_report_number(json, "epochs", part->epochs);
+        mla_output_number(json, "epochs", part->epochs);
         json_array_append_new(parts, json);
     }
     return parts;
@@ -134,22 +134,22 @@ static void train_print_json(FILE *out, const mla_train_result *r, const char *d
     json_object_set_new(json, "parameters", json_integer(r->plan.parameters));
     json_object_set_new(json, "trained_parameters", json_integer(r->plan.trained));
     json_object_set_new(json, "precision", json_string(mla_dtype_name(r->plan.precision)));
-    mla_report_number(json, "loss", r->loss);
-    mla_report_number(json, "held_out_loss", r->held_out.loss);
+    mla_output_number(json, "loss", r->loss);
+    mla_output_number(json, "held_out_loss", r->held_out.loss);
     if (r->labels) {
-        mla_report_number(json, "accuracy", r->held_out.accuracy);
-        mla_report_number(json, "macro_f1", r->held_out.macro_f1);
-        mla_report_number(json, "micro_f1", r->held_out.micro_f1);
-        mla_report_number(json, "rmse", r->held_out.rmse);
+        mla_output_number(json, "accuracy", r->held_out.accuracy);
+        mla_output_number(json, "macro_f1", r->held_out.macro_f1);
+        mla_output_number(json, "micro_f1", r->held_out.micro_f1);
+        mla_output_number(json, "rmse", r->held_out.rmse);
     }
-    mla_report_number(json, "bits_per_byte", r->bits_per_byte);
+    mla_output_number(json, "bits_per_byte", r->bits_per_byte);
     if (r->part_count > 1) json_object_set_new(json, "parts", parts_json(r));
-    mla_report_number(json, "entropy", r->entropy);
-    mla_report_number(json, "source_loss", r->source_loss);
+    mla_output_number(json, "entropy", r->entropy);
+    mla_output_number(json, "source_loss", r->source_loss);
     json_object_set_new(json, "predicted_memory", json_integer(r->plan.predicted_memory));
     json_object_set_new(json, "peak_memory", json_integer(r->peak_memory));
-    mla_report_number(json, "seconds", r->seconds);
-    mla_report_print(out, json);
+    mla_output_number(json, "seconds", r->seconds);
+    mla_output_print(out, json);
 }
 
 static void train_print_text(FILE *out, const mla_train_result *r, const char *dir) {
@@ -160,7 +160,7 @@ static void train_print_text(FILE *out, const mla_train_result *r, const char *d
     const char *unit = r->labels == MLA_LABELS_OF_DOCUMENTS ? "per text" : "nats per token";
     if (isfinite(r->loss)) fprintf(out, "loss             %.4f %s at step %lld\n", r->loss, unit, (long long)r->step);
     if (isfinite(r->held_out.loss)) fprintf(out, "held-out loss    %.4f %s\n", r->held_out.loss, unit);
-    if (r->labels) mla_report_scores(out, &r->held_out);
+    if (r->labels) mla_output_scores(out, &r->held_out);
     if (isfinite(r->bits_per_byte)) fprintf(out, "                 %.4f bits per byte\n", r->bits_per_byte);
     print_parts(out, r);
     if (isfinite(r->entropy)) fprintf(out, "source entropy   %.4f nats per token\n", r->entropy);
