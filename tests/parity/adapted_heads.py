@@ -11,12 +11,10 @@ exported merged model.
 Needs torch, transformers, peft, tokenizers, safetensors, h5py and numpy. Exit code 1 when a case fails.
 """
 
-import argparse
 import json
 import pathlib
 import shutil
 import sys
-import tempfile
 
 import h5py
 import numpy as np
@@ -27,7 +25,8 @@ import transformers
 import peft
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from classification import CASES, MULTI, NAMES, NUMBER, Mismatch, make_rows, make_tokenizer, near, pad, run  # noqa: E402
+from case_runner import Mismatch, run, run_cases  # noqa: E402
+from classification import CASES, MULTI, NAMES, NUMBER, make_rows, make_tokenizer, near, pad  # noqa: E402
 
 SOME = ["llama", "llama-flags", "llama-number", "llama-token", "qwen2", "qwen3-token", "v2", "v3", "v3-token"]
 
@@ -128,22 +127,10 @@ def compare(case, mla, folder):
     return errors
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mla", required=True, type=pathlib.Path)
-    parser.add_argument("cases", nargs="*", default=SOME)
-    arguments = parser.parse_args()
-    failed = 0
-    for case in arguments.cases:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                errors = compare(case, arguments.mla.absolute(), pathlib.Path(folder))
-                print(f"{case}: PEFT's here within {max(errors[:4]):.1e}, ours there {max(errors[4:]):.1e}", flush=True)
-            except Mismatch as error:
-                failed += 1
-                print(f"{case}: FAILED: {error}", flush=True)
-    return 1 if failed else 0
+def check(case, mla, folder):
+    errors = compare(case, mla, folder)
+    return f"PEFT's here within {max(errors[:4]):.1e}, ours there {max(errors[4:]):.1e}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cases(__doc__, SOME, check))

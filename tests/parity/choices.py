@@ -11,14 +11,11 @@ harness's (of ours in f32, relative to its size where that is above one), and th
 Needs torch, transformers, tokenizers, datasets and lm_eval. Exit code 1 when a case fails.
 """
 
-import argparse
 import json
 import os
 import pathlib
 import random
-import subprocess
 import sys
-import tempfile
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
                "DISABLE_MULTIPROC": "1"}  # fmt: skip
@@ -29,7 +26,8 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent / "golden")]
+from case_runner import Mismatch, run, run_cases  # noqa: E402
 from cases import BASE, LATENT  # noqa: E402
 
 POSITIONS = 48
@@ -48,17 +46,6 @@ CASES = {
     "v3-bos": ("DeepseekV3", LATENT | {"v_head_dim": 24}, BOTH, True, " "),
 }
 WORDS = "the licence of a work permits copies if notice stays Größe 水 😀 né\u2003e no warranty\x1cis given".split(" ")
-
-
-class Mismatch(Exception):
-    """What differs, in words."""
-
-
-def run(*command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode:
-        raise Mismatch(f"{' '.join(map(str, command))}: {done.stderr}")
-    return done.stdout
 
 
 def near(what, ours, theirs, tolerance):
@@ -206,24 +193,12 @@ def compare(case, mla, folder):
     return errors, found["continuations"][0]["acc"]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mla", required=True, type=pathlib.Path)
-    parser.add_argument("cases", nargs="*", default=list(CASES))
-    arguments = parser.parse_args()
+def check(case, mla, folder):
     torch.set_num_threads(2)
-    failed = 0
-    for case in arguments.cases:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                errors, greedy = compare(case, arguments.mla.absolute(), pathlib.Path(folder))
-                print(f"{case}: choices {errors[0]:.1e}, continuations {errors[1]:.1e} ({greedy:.2f} greedy), "
-                      f"texts {errors[2]:.1e}", flush=True)  # fmt: skip
-            except Mismatch as error:
-                failed += 1
-                print(f"{case}: FAILED: {error}", flush=True)
-    return 1 if failed else 0
+    errors, greedy = compare(case, mla, folder)
+    return (f"choices {errors[0]:.1e}, continuations {errors[1]:.1e} ({greedy:.2f} greedy), "
+            f"texts {errors[2]:.1e}")  # fmt: skip
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cases(__doc__, CASES, check))

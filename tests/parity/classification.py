@@ -10,12 +10,9 @@ text, packed, must find the loss (1e-5) and the norm of the gradient (1e-4) that
 Needs torch, transformers, tokenizers, h5py and numpy. Exit code 1 when a case fails.
 """
 
-import argparse
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 import h5py
 import numpy as np
@@ -23,7 +20,8 @@ import tokenizers
 import torch
 import transformers
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent / "golden")]
+from case_runner import Mismatch, run, run_cases  # noqa: E402
 from cases import BASE, LATENT  # noqa: E402
 
 GROUPED = BASE | {"num_key_value_heads": 2}
@@ -47,17 +45,6 @@ CASES = {
     "v3-token": ("DeepseekV3", "Token", None, LATENT | {"v_head_dim": 24}),
 }
 WORDS = "the parcel is late again broken and nobody answers thanks for quick help all good Ada Bonn".split()
-
-
-class Mismatch(Exception):
-    """What differs, in words."""
-
-
-def run(*command):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode:
-        raise Mismatch(f"{' '.join(map(str, command))}: {done.stderr}")
-    return done.stdout
 
 
 def near(what, a, b, tolerance):
@@ -198,22 +185,10 @@ def compare(case, mla, folder):
     return errors
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mla", required=True, type=pathlib.Path)
-    parser.add_argument("cases", nargs="*", default=list(CASES))
-    arguments = parser.parse_args()
-    failed = 0
-    for case in arguments.cases:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                errors = compare(case, arguments.mla.absolute(), pathlib.Path(folder))
-                print(f"{case}: logits {errors[0]:.1e}, loss {errors[1]:.1e}, gradient {errors[2]:.1e}", flush=True)
-            except Mismatch as error:
-                failed += 1
-                print(f"{case}: FAILED: {error}", flush=True)
-    return 1 if failed else 0
+def check(case, mla, folder):
+    errors = compare(case, mla, folder)
+    return f"logits {errors[0]:.1e}, loss {errors[1]:.1e}, gradient {errors[2]:.1e}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cases(__doc__, CASES, check))
