@@ -63,7 +63,7 @@ static double seconds_of(const mla_gemm *gemm, const mla_gemm_shape *s, const op
 /* Seconds that one run of a planned product takes, the median of a few; single-thread plans run on all threads
  * at once, and their time is divided by the number of threads. */
 static mla_status measure_gemm(mla_context *context, const mla_gemm *gemm, const mla_gemm_shape *s, double *seconds) {
-    enum { RUNS = 7 };
+    enum { RUNS = 3 };
     const int threads = s->single_thread ? mla_context_threads(context) : 1;
     const double flops = 2 * (double)s->m * (double)s->n * (double)s->k;
     const int repeats = 1 + (int)(2e8 / flops); /* small products: some milliseconds together */

@@ -167,9 +167,10 @@ typedef struct {
     int64_t peak;
 } result;
 
-/* Steps and products in turns, each step against the products after it: the machine's speed changes by the minute. */
+/* Steps and products in turns, each step against the products after it: the machine's speed changes by the minute. A
+ * few rounds, for the products of one take as long as some steps. */
 static mla_status measure_fraction(bench *b, int64_t rounds, double *out) {
-    enum { MOST = 9 };
+    enum { MOST = 3 };
     double fractions[MOST], seconds, loss, rate;
     const int64_t count = rounds < MOST ? rounds : MOST;
     mla_status status = MLA_OK;
