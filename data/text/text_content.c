@@ -134,6 +134,14 @@ mla_status mla_text_content_open(mla_context *context, const char *path, int spo
     return status;
 }
 
+void mla_text_content_pass(mla_text_content *content, int64_t at) {
+    enum { STEP = 1 << 24 }; /* whole pages */
+    const size_t end = (size_t)(content->text + at - (const char *)content->map) / STEP * STEP;
+    if (end <= content->passed) return;
+    madvise((char *)content->map + content->passed, end - content->passed, MADV_DONTNEED);
+    content->passed = end;
+}
+
 void mla_text_content_close(mla_text_content *content) {
     if (content->map) munmap(content->map, content->size);
     *content = (mla_text_content){0};

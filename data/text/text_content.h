@@ -19,13 +19,16 @@ typedef struct {
     int64_t length;
     const mla_text_kind *other; /* what it is that is no text; NULL: text */
     void *map;                  /* its own */
-    size_t size;
+    size_t size, passed;
 } mla_text_content;
 
 /* Maps the text of a file, or of the descriptor `spool` if that is not -1 (then `path` is its name). What gzip, zstd,
  * xz or bzip2 made is decompressed, into a file without a name in TMPDIR (unpack.h). MLA_ERROR_IO; MLA_ERROR_FORMAT
  * where compressed data is damaged, or missing in a file that is named so. */
 mla_status mla_text_content_open(mla_context *context, const char *path, int spool, mla_text_content *out);
+/* What is before text + at will hardly be read again: its pages leave the process, so that long files take no memory.
+ */
+void mla_text_content_pass(mla_text_content *content, int64_t at);
 void mla_text_content_close(mla_text_content *content);
 
 #endif

@@ -48,6 +48,7 @@ static mla_status take_field(mla_text_source *s, const char *line, int64_t bytes
 static mla_status take_record(mla_text_source *s) {
     const char *record = NULL;
     int64_t bytes = 0;
+    mla_text_content_pass(&s->content, s->records.at);
     const mla_status status = mla_records_next(s->context, &s->records, path_of(s), &record, &bytes);
     if (status || !bytes) return status;
     free(s->name);

@@ -1,4 +1,5 @@
 /* Text sources: which documents, in which order, on which side, and what is said about bad ones. */
+#include "autograd/base/memory.h"
 #include "data/text/text_source.h"
 #include "tests/support/check.h"
 #include "tests/support/files.h"
@@ -181,6 +182,34 @@ static void hands_out_lines_as_they_stand(void **state) {
                 MLA_ERROR_ARGUMENT, "one has one line only: none can be held out");
 }
 
+static void reads_long_files_in_little_memory(void **state) {
+    fixture_t *f = *state;
+    enum { LINE = 1 << 16, LINES = 1536 }; /* 96 MiB */
+    char *line = malloc(LINE);
+    memset(line, 'x', LINE - 1);
+    line[LINE - 1] = '\n';
+    FILE *file = fopen("long.jsonl", "w");
+    for (int i = 0; i < LINES; i++) assert_int_equal(fwrite(line, LINE, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+
+    mla_text_source *source;
+    const mla_document *document = NULL;
+    int64_t read = 0, most = 0;
+    const int64_t before = mla_memory_resident();
+    check_ok(f->context, mla_text_open(f->context, &source, &(mla_text_options){paths("long.jsonl"), .lines = true}));
+    do {
+        check_ok(f->context, mla_text_next(source, &document));
+        read += document && !memcmp(document->bytes, line, LINE - 1);
+        const int64_t now = mla_memory_resident();
+        most = now > most ? now : most;
+    } while (document);
+
+    assert_int_equal(read, LINES);
+    assert_true(most - before < 40 << 20);
+    mla_text_close(source);
+    free(line);
+}
+
 static void check_refused(mla_context *context, mla_text_options options, mla_status expected, const char *words) {
     mla_text_source *source;
     check_error(context, mla_text_open(context, &source, &options), expected, words);
@@ -321,6 +350,7 @@ int main(void) {
                                        test(reads_pipes),
                                        test(reads_a_field_of_jsonl),
                                        test(hands_out_lines_as_they_stand),
+                                       test(reads_long_files_in_little_memory),
                                        test(names_what_is_wrong),
                                        test(names_what_cannot_be_read),
                                        test(holds_documents_out_by_content),
