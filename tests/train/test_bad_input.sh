@@ -83,6 +83,8 @@ check 2 "name the run folder" "$mla" train text.yaml --set data.source=text.txt 
 check 2 "needs --out" "$mla" prepare text.txt --out ''
 check 2 "name the model" "$mla" eval --checkpoint= text.txt
 check 0 "tokens" "$mla" eval --checkpoint one --adapter '' text.txt
+check 1 "cannot read nowhere.txt" "$mla" finetune text.yaml --set finetune.base=one --set data.source=nowhere.txt --out two/new
+[ -e two/new ] && fail "left behind: $(ls two/new)"
 rm -rf one two
 
 # the run folder

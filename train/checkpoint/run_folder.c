@@ -70,10 +70,31 @@ mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const
     return status;
 }
 
+/* What is there before the first text is prepared. */
+static bool is_beginning(const char *name) {
+    static const char *const ours[] = {".", "..", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!strcmp(ours[i], name)) return true;
+    return false;
+}
+
+/* The folder of a run that never began. One that has anything else in it stays as it is. */
+static void remove_beginnings(const mla_run_folder *folder) {
+    DIR *entries = opendir(folder->path);
+    if (!entries) return;
+    bool nothing_else = true;
+    for (struct dirent *entry; (entry = readdir(entries));) nothing_else = nothing_else && is_beginning(entry->d_name);
+    rewinddir(entries);
+    for (struct dirent *entry; nothing_else && (entry = readdir(entries));)
+        unlinkat(dirfd(entries), entry->d_name, 0); /* fails for . and .. */
+    closedir(entries);
+    rmdir(folder->path); /* succeeds only where it is empty */
+}
+
 void mla_run_folder_close(mla_run_folder *folder) {
     if (!folder) return;
     mla_folder_lock_release(&folder->lock);
-    if (folder->made) rmdir(folder->path); /* succeeds only where it is empty */
+    if (folder->made) remove_beginnings(folder);
     free(folder);
 }
 
