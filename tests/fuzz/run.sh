@@ -86,7 +86,7 @@ printf '{"type":"Replace","pattern":{"String":" "},"content":"▁"}\0{"type":"Sp
 
 # Without MPI; the kinds of layers that a configuration names bring the engine along.
 sources=($(cd "$root" && find autograd layers data optim train/hugging_face/families -name '*.c') train/checkpoint/checkpoint{,_save}.c
-         train/hugging_face/{model_config,quantized}.c train/adapter/{adapter,adapter_config,adapter_targets,base,pattern}.c tests/fuzz/edits.c)
+         train/hugging_face/{model_config,quantized}.c train/adapter/{adapter,adapter_config,adapter_head,adapter_targets,base,pattern}.c tests/fuzz/edits.c)
 hdf5=($(pkg-config --cflags hdf5))
 flags=(-std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-unknown-pragmas -I. "${hdf5[@]}"
        -idirafter "$(dirname "$(gcc -print-file-name=include/omp.h)")")
