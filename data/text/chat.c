@@ -72,10 +72,26 @@ static mla_status read_kwargs(chat_reader *r) {
     return MLA_OK;
 }
 
+/* One answer that is better than another, or marked as good or bad: both would be learned alike. */
+static mla_status check_preferences(const chat_reader *r) {
+    static const char *const keys[] = {"chosen", "rejected", "label"};
+    const char *answer = r->fields ? r->fields->completion : NULL;
+    for (int i = 0; i < 3; i++) {
+        const json_t *value = json_object_get(r->line, keys[i]);
+        const bool chosen_by_name = answer && (!strcmp(answer, "chosen") || !strcmp(answer, "rejected"));
+        if (!value || json_is_null(value) || (i < 2 ? chosen_by_name : !json_is_boolean(value))) continue;
+        return mla_chat_wrong(
+            r,
+            "has \"%s\", but preferences are not learned here: leave the better answer alone, or name "
+            "it by data.fields, or --fields, as in prompt=prompt,completion=chosen",
+            keys[i]);
+    }
+    return MLA_OK;
+}
+
 /* Keys that change what is to be learned, and that we do not read. */
 static mla_status check_beside(const chat_reader *r) {
-    static const char *const others[] = {"functions", "function_call", "history", "chosen",
-                                         "rejected",  "images",        "videos",  "audios"};
+    static const char *const others[] = {"functions", "function_call", "history", "images", "videos", "audios"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         const json_t *value = json_object_get(r->line, others[i]);
         const bool empty = json_is_null(value) || (json_is_string(value) && !json_string_length(value)) ||
@@ -118,7 +134,8 @@ static mla_status clear(mla_context *context, mla_chat *chat) {
 
 static mla_status read_line(chat_reader *r) {
     if (!json_is_object(r->line)) return mla_chat_wrong(r, "is no conversation: expected a JSON object");
-    mla_status status = check_beside(r);
+    mla_status status = check_preferences(r);
+    if (!status) status = check_beside(r);
     if (!status) status = mla_chat_read_line_weight(r);
     if (!status) status = read_system(r);
     if (!status) status = mla_chat_read_messages(r);

@@ -159,7 +159,7 @@ mla_status mla_chat_read_messages(chat_reader *r) {
     if (status) return status;
     for (int i = 0; i < 3; i++)
         if (get(r, lists[i])) return mla_chat_add_all(r, lists[i], get(r, lists[i]), true);
-    if (get(r, "prompt") || get(r, "completion")) return pair(r, "prompt", "completion");
+    if (get(r, "prompt") && get(r, "completion")) return pair(r, "prompt", "completion");
     if (get(r, "instruction") && get(r, "output")) return alpaca(r);
     return not_recognised(r);
 }

@@ -28,10 +28,12 @@ static const struct {
     {"{\"messages\": [{\"role\": \"user\", \"content\": null}]}", "no \"content\" that is text"},
     {"{\"messages\": [{\"role\": \"Tool\", \"content\": \"a\"}]}",
      "message 1: \"Tool\" is no role: expected system, user, assistant, tool, developer, function or ipython"},
-    {"{\"prompt\": \"a\"}", "\"prompt\" and \"completion\" must both be text"},
+    {"{\"prompt\": \"a\", \"response\": \"b\"}", "is no conversation: expected"},
     {"{\"prompt\": \"a\", \"messages\": []}", "has both"},
     {"{\"prompt\": \"a\", \"completion\": [{\"role\": \"assistant\", \"content\": \"b\"}]}", "both lists of messages"},
-    {"{\"chosen\": [1], \"messages\": []}", "has \"chosen\", which is not read here"},
+    {"{\"chosen\": [1], \"messages\": []}", "has \"chosen\", but preferences are not learned"},
+    {"{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}", "as in prompt=prompt,completion=chosen"},
+    {"{\"prompt\": \"a\", \"completion\": \"b\", \"label\": false}", "has \"label\", but preferences are not learned"},
     {"{\"functions\": [1], \"messages\": []}", "has \"functions\", which is not read here"},
     {"{\"messages\": [], \"tools\": 3}", "\"tools\" is no list"},
     {"{\"messages\": [], \"tools\": \"[\"}", "a.jsonl:3: tools: not valid JSON"},
@@ -139,7 +141,9 @@ static void forms_become_messages(void **state) {
 static void fields_are_named(void **state) {
     mla_context *context = *state;
     char first[] = "prompt=question", second[] = "completion=answer", third[] = "system=rules";
-    char *const items[] = {first, second, third};
+    char prompt[] = "prompt=prompt", better[] = "completion=chosen";
+    char *const items[] = {first, second, third}, *const chosen[] = {prompt, better};
+    const char pair[] = "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}";
     mla_chat_fields fields;
     mla_chat chat = {0};
     int64_t length;
@@ -153,6 +157,9 @@ static void fields_are_named(void **state) {
     check_error(context, mla_chat_parse(context, "a:1", "{\"question\": \"q\"}", 17, &fields, &chat), MLA_ERROR_FORMAT,
                 "a:1: \"question\" and \"answer\" must both be text");
     check_error(context, mla_chat_fields_read(context, items, 1, &fields), MLA_ERROR_ARGUMENT, "name both");
+    check_ok(context, mla_chat_fields_read(context, chosen, 2, &fields));
+    check_ok(context, mla_chat_parse(context, "a:1", pair, (int64_t)strlen(pair), &fields, &chat));
+    assert_memory_equal(mla_chat_content(&chat, 1, &length), "b", 2);
     first[0] = 'x';
     check_error(context, mla_chat_fields_read(context, items, 3, &fields), MLA_ERROR_ARGUMENT, "\"xrompt=question\"");
     mla_chat_free(&chat);
