@@ -37,7 +37,7 @@ printf 'the 4 thing was good\nthe 5 thing was bad\n' >lines.txt
     >seven.tsv 2>stats || fail "classify of tables"
 [ "$(cut -f1 one.tsv)" = "$(cut -f1 seven.tsv)" ] || fail "texts in a batch have other labels"
 [ "$(cut -f1 one.tsv)" = "$(sed -E 's/.*"label": "(.*)".*/\1/' mood.jsonl)" ] || fail "labels of the table"
-grep -q '^90 texts; milliseconds for each: mean' stats || fail "no figures: $(cat stats)"
+grep -Eq '^90 texts, in (f32|bf16); milliseconds for each: mean' stats || fail "no figures: $(cat stats)"
 "$mla" classify --checkpoint mood --precision bf16 mood.csv >half.tsv 2>/dev/null || fail "classify in bf16"
 [ "$(cut -f1 one.tsv)" = "$(cut -f1 half.tsv)" ] || fail "labels in bf16: $(paste one.tsv half.tsv)"
 of_f32=$("$mla" eval --checkpoint mood mood.csv --json) of_bf16=$("$mla" eval --checkpoint mood mood.csv --json --precision bf16 2>/dev/null)

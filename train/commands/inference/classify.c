@@ -49,6 +49,7 @@ typedef struct {
     mla_recipe recipe; /* of the model */
     mla_label_set names;
     mla_thresholds thresholds; /* those that were chosen for the model */
+    mla_dtype precision;
     mla_classifier *classifier;
     char **texts; /* those that wait, of a head that labels tokens; */
     char **keys;  /* or the keys of sequences of rows (data.sequence_field) */
@@ -335,9 +336,10 @@ static void print_stats(job *j) {
     if (!n) return;
     for (int64_t i = 0; i < n; i++) sum += j->seconds[i];
     qsort(j->seconds, (size_t)n, sizeof *j->seconds, by_size);
-    fprintf(stderr, "%lld texts; milliseconds for each: mean %.2f, 50 %% %.2f, 95 %% %.2f, 99 %% %.2f, most %.2f\n",
-            (long long)n, 1e3 * sum / (double)n, 1e3 * j->seconds[n / 2], 1e3 * j->seconds[n * 95 / 100],
-            1e3 * j->seconds[n * 99 / 100], 1e3 * j->seconds[n - 1]);
+    fprintf(stderr,
+            "%lld texts, in %s; milliseconds for each: mean %.2f, 50 %% %.2f, 95 %% %.2f, 99 %% %.2f, most %.2f\n",
+            (long long)n, mla_dtype_name(j->precision), 1e3 * sum / (double)n, 1e3 * j->seconds[n / 2],
+            1e3 * j->seconds[n * 95 / 100], 1e3 * j->seconds[n * 99 / 100], 1e3 * j->seconds[n - 1]);
 }
 
 /* ---- running ---- */
@@ -352,10 +354,11 @@ static mla_status open_classifier(job *j) {
     const int64_t longest = status ? 0 : model->config.max_position_embeddings;
     mla_recipe_precision precision = MLA_PRECISION_F32;
     if (!status) status = mla_loaded_precision(j->context, &j->loaded, j->options->precision, &precision);
+    if (!status) j->precision = mla_precision_choose(j->context, precision);
     const mla_classifier_options o = {
         .model = model,
         .tokenizer = j->loaded.tokenizer,
-        .precision = status ? MLA_F32 : mla_precision_choose(j->context, precision),
+        .precision = j->precision,
         .sequence = recipe && j->recipe.train.sequence < longest ? j->recipe.train.sequence : longest,
         .bos = j->recipe.data.bos,
         .too_long = mla_recipe_too_long(&j->recipe.data)};

@@ -215,6 +215,7 @@ static mla_status report(const job *j) {
     mla_bounds bounds[MLA_SCORES];
     mla_label_report r = {.out = j->call->out,
                           .checkpoint = mla_checkpoint_path(j->loaded->checkpoint),
+                          .precision = j->options->precision,
                           .names = &j->names,
                           .decisions = &j->decisions,
                           .thresholds = j->thresholds.values ? &j->thresholds : NULL,

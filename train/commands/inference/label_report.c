@@ -90,7 +90,7 @@ static void print_thresholds(const mla_label_report *r) {
 
 void mla_label_report_text(const mla_label_report *r) {
     fprintf(r->out, "checkpoint       %s\n", r->checkpoint);
-    fprintf(r->out, "loss             %.4f\n", r->loss);
+    fprintf(r->out, "loss             %.4f, in %s\n", r->loss, mla_dtype_name(r->precision));
     for (int i = 0; i < MLA_SCORES; i++) print_score(r, (mla_score)i);
     if (r->decisions->positive >= 0) fprintf(r->out, "positive         %s\n", r->names->names[r->decisions->positive]);
     print_thresholds(r);
@@ -153,6 +153,7 @@ void mla_label_report_json(const mla_label_report *r) {
     json_t *json = json_object();
     json_object_set_new(json, "checkpoint", json_string(r->checkpoint));
     json_object_set_new(json, "targets", json_integer(r->decisions->rows));
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(r->precision)));
     mla_output_number(json, "loss", r->loss);
     for (int i = 0; i < MLA_SCORES; i++) mla_output_number(json, mla_score_names[i].key, r->scores[i]);
     mla_output_number(json, "at_fpr", of_labels(r) ? r->at_fpr : NAN);

@@ -10,6 +10,7 @@
 typedef struct {
     FILE *out;
     const char *checkpoint, *saved; /* the model, and where it was written with its threshold; or NULL */
+    mla_dtype precision;
     const mla_label_set *names;
     const mla_decisions *decisions;
     const mla_thresholds *thresholds; /* by which labels were said; NULL: none were chosen */
