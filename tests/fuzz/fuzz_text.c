@@ -41,7 +41,7 @@ static uint64_t read_documents(mla_context *context, mla_text_source *source, in
         hash = XXH3_64bits_withSeed(d->name, strlen(d->name), hash);
         *bytes += d->length;
         mla_chat chat = {0};
-        mla_chat_parse(context, d->name, d->bytes, d->length, &chat);
+        mla_chat_parse(context, d->name, d->bytes, d->length, NULL, &chat);
         mla_clear_error(context);
         mla_chat_free(&chat);
     }
