@@ -14,14 +14,12 @@ For each model (random, of transformers) and each kind of adapter (LoRA with ran
 Needs torch, transformers, peft, safetensors, h5py and numpy. Exit code 1 when a case fails.
 """
 
-import argparse
 import copy
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import h5py
 import numpy as np
@@ -34,9 +32,10 @@ import peft
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
 import reference  # noqa: E402
+from case_runner import Mismatch, quiet, run, run_cases  # noqa: E402
 from cases import LATENT  # noqa: E402
 from fill import fill_ids  # noqa: E402
-from hugging_face import GROUPED, Mismatch, exact_logits, load, mla_logits, relative_error, run  # noqa: E402
+from hugging_face import GROUPED, exact_logits, load, mla_logits, relative_error  # noqa: E402
 
 VOCABULARY, BATCH, LENGTH, STEPS = 300, 4, 32, 10
 SIZES = {"vocab_size": VOCABULARY}
@@ -291,46 +290,23 @@ def make_tokens(mla, folder):
     return tokens
 
 
-def check_case(mla, folder, name, seed, tolerance):
+def check_case(name, mla, folder, seed, tolerance):
     model, base = build(name, seed, folder), folder / "base.h5"
     run(mla, "import", model, "--out", base)
     tokens = make_tokens(mla, folder)
     for kind in KINDS:
         loaded = check_loaded(mla, folder, model, base, kind, seed, tolerance)
         loss, logits = check_trained(mla, folder, model, base, tokens, kind, seed, tolerance)
-        print(f"{name:12} {kind:8} ok      loaded within {loaded:.1e}, ten losses {loss:.1e}, trained {logits:.1e}", flush=True)
+        print(f"{name} {kind}: loaded within {loaded:.1e}, ten losses {loss:.1e}, trained {logits:.1e}", flush=True)
         ours, theirs = check_bf16(mla, folder, model, base, tokens, kind, seed)
-        print(f"{name:12} {kind:8} bf16    ten losses {ours:.1e} from exact, PEFT's {theirs:.1e}", flush=True)
-    pissa = check_pissa(mla, folder, model, base, tokens, seed, tolerance)
-    print(f"{name:12} {'pissa':8} ok      trained {pissa:.1e}", flush=True)
+        print(f"{name} {kind} in bf16: ten losses {ours:.1e} from exact, PEFT's {theirs:.1e}", flush=True)
+    return f"pissa: trained {check_pissa(mla, folder, model, base, tokens, seed, tolerance):.1e}"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mla", required=True, type=pathlib.Path, help="the mla command")
-    parser.add_argument("--seed", type=int, default=0, help="other weights and ids (default 0)")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="relative error of logits allowed (default 1e-5)")
-    parser.add_argument("--keep", type=pathlib.Path, help="leave the files in this folder, which must not exist yet")
-    parser.add_argument("cases", nargs="*", metavar="CASE", choices=[*MODELS, []], help=f"of {', '.join(MODELS)}")
-    options = parser.parse_args()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(2)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, seed {options.seed}")
-    failed = 0
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in options.cases or MODELS:
-            folder = (options.keep or pathlib.Path(temporary)) / name
-            folder.mkdir(parents=True)
-            try:
-                check_case(options.mla.resolve(), folder, name, options.seed, options.tolerance)
-            except (subprocess.CalledProcessError, Mismatch) as wrong:
-                failed += 1
-                print(f"{name:12} FAILED  {(getattr(wrong, 'stderr', None) or str(wrong)).strip()}", flush=True)
-            if not options.keep:
-                shutil.rmtree(folder)
-    print(f"{failed} failed" if failed else "all agree")
-    return 1 if failed else 0
+    quiet()
+    print(f"peft {peft.__version__}")
+    return run_cases(__doc__, MODELS, check_case, seed=0, tolerance=1e-5)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Chat templates, masks and the loss on answers, held against transformers.
 
-    python tests/parity/chat.py --mla build/mla [--seed N] [--keep DIR]
+    python tests/parity/chat.py --mla build/mla [--seed N] [--keep DIR] [CASE...]
 
 For each built-in template: a tokenizer trained here with its special tokens, the template as models have it in their
 tokenizer_config.json, and random conversations. Compared are the ids of apply_chat_template and its assistant mask (the
@@ -13,12 +13,10 @@ a 4-D mask and positions that begin anew, with torch's AdamW.
 Needs torch, transformers, tokenizers, h5py and numpy. Exit code 1 when something differs.
 """
 
-import argparse
 import json
 import pathlib
 import random
 import sys
-import tempfile
 
 import h5py
 import numpy as np
@@ -29,8 +27,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
 import reference  # noqa: E402
+from case_runner import Mismatch, quiet, run, run_cases  # noqa: E402
 from cases import LATENT  # noqa: E402
-from hugging_face import GROUPED, Mismatch, load, run  # noqa: E402
+from hugging_face import GROUPED, load  # noqa: E402
 
 LENGTH, STEPS = 64, 5
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
@@ -221,7 +220,7 @@ def documents(path):
 
 def check_tokens(mla, folder, name, template, fast, chats, lines, tokens):
     """With the template by its name, or with the one of tokenizer_config.json, which has no {% generation %}."""
-    out = run_out(mla, "prepare", lines, "--format", "chat", "--tokenizer", folder / "tokenizer.json", "--held-out", "0", "--out",
+    out = run(mla, "prepare", lines, "--format", "chat", "--tokenizer", folder / "tokenizer.json", "--held-out", "0", "--out",
                   tokens, *template)  # fmt: skip
     if f"template         {name if template else 'the model' + chr(39) + 's own'}\n" not in out:
         raise Mismatch(f"another template was used: {out}")
@@ -248,12 +247,6 @@ def check_template(mla, folder, name, seed):
     if name != "plain":
         check_tokens(mla, folder, name, [], fast, chats, lines, tokens)
     return f"{len(chats)} conversations, {sum(len(ids) for ids, _ in documents(tokens))} tokens, ids and masks equal"
-
-
-def run_out(*command):
-    import subprocess
-    done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
-    return done.stdout
 
 
 # ---- losses
@@ -335,7 +328,7 @@ def check_losses(mla, folder, name, seed):
               f"train.steps={STEPS}", "train.precision=f32", "optim.lr=1e-3", "optim.schedule=constant", "optim.clip=0",
               "optim.weight_decay=0", "train.microbatch=1", "train.seed=3"]  # fmt: skip
     recipe.write_text("")
-    shown = run_out(mla, "data", "show", recipe, *settings(*common), "--json", "--samples", "1000").splitlines()
+    shown = run(mla, "data", "show", recipe, *settings(*common), "--json", "--samples", "1000").splitlines()
     sequences = 1 + max(json.loads(line)["sequence"] for line in shown)
     run(mla, "finetune", recipe, *settings(*common, f"train.batch={sequences}"), "--out", out)
     ours = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -351,28 +344,13 @@ def check_losses(mla, folder, name, seed):
             f"{errors[0]:.1e}, after {STEPS} steps by {errors[2]:.1e}")  # fmt: skip
 
 
+def check(name, mla, folder, seed):
+    return (check_template if name in TEMPLATES else check_losses)(mla, folder, name, seed)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mla", required=True, type=pathlib.Path, help="the mla command")
-    parser.add_argument("--seed", type=int, default=0, help="other conversations and weights (default 0)")
-    parser.add_argument("--keep", type=pathlib.Path, help="leave the files in this folder")
-    options = parser.parse_args()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(2)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, seed {options.seed}")
-    failed = 0
-    with tempfile.TemporaryDirectory() as temporary:
-        root = options.keep or pathlib.Path(temporary)
-        checks = [(check_template, name) for name in TEMPLATES] + [(check_losses, name) for name in MODELS]
-        for check, name in checks:
-            try:
-                print(f"{name:12} ok      {check(options.mla.resolve(), root / name, name, options.seed)}")
-            except Exception as error:  # noqa: BLE001
-                failed += 1
-                print(f"{name:12} FAILED  {(getattr(error, 'stderr', None) or str(error)).strip()}")
-    print(f"{failed} failed" if failed else "all agree")
-    return 1 if failed else 0
+    quiet()
+    return run_cases(__doc__, [*TEMPLATES, *MODELS], check, seed=0)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,13 @@ refused by name, and with the norms folded it must be what ours computes.
 Needs torch, transformers, safetensors, h5py and numpy. Exit code 1 when a case fails.
 """
 
-import argparse
-import pathlib
 import subprocess
 import sys
-import tempfile
 
 import torch
 
 import hugging_face as hf
+from case_runner import Mismatch, quiet, run, run_cases
 from cases import BASE, LLAMA3, YARN_PLAIN
 from fill import fill_ids
 
@@ -51,15 +49,15 @@ def greedy(model, ids):
 
 def compare_folded(mla, folder, settings):
     """The norms folded by text: another function, which transformers computes as ours."""
-    hf.run(mla, "prepare", __file__, "--tokenizer", "bytes", "--held-out", "0", "--out", folder / "text.h5")
-    hf.run(mla, "convert", folder / "original.h5", "--fold-qk-norm", "--calibrate", folder / "text.h5",
+    run(mla, "prepare", __file__, "--tokenizer", "bytes", "--held-out", "0", "--out", folder / "text.h5")
+    run(mla, "convert", folder / "original.h5", "--fold-qk-norm", "--calibrate", folder / "text.h5",
            "--sequence", "64", "--out", folder / "folded.h5")
-    hf.run(mla, "export", folder / "folded.h5", "--out", folder / "export")
+    run(mla, "export", folder / "folded.h5", "--out", folder / "export")
     ids = fill_ids("ids", (2, 48), settings["vocab_size"])
     ours = hf.mla_logits(mla, folder, folder / "folded.h5", ids)
     theirs = hf.relative_error(hf.logits(hf.load(folder / "export"), ids).numpy(), ours)
     if not theirs < 1e-5:
-        raise hf.Mismatch(f"transformers differs by {theirs:.1e} on the folded export")
+        raise Mismatch(f"transformers differs by {theirs:.1e} on the folded export")
     return f"folded, transformers on the export {theirs:.1e}"
 
 
@@ -71,50 +69,34 @@ def compare(name, mla, folder, seed):
     model.save_pretrained(folder / "original")
     ids = fill_ids("ids", (2, 48), settings["vocab_size"])
     expected = hf.exact_logits(folder / "original", ids)
-    hf.run(mla, "import", folder / "original", "--out", folder / "original.h5")
-    hf.run(mla, "convert", folder / "original.h5", "--out", folder / "latent.h5")
+    run(mla, "import", folder / "original", "--out", folder / "original.h5")
+    run(mla, "convert", folder / "original.h5", "--out", folder / "latent.h5")
     ours = hf.relative_error(hf.mla_logits(mla, folder, folder / "latent.h5", ids), expected)
     if not ours < 1e-5:
-        raise hf.Mismatch(f"ours differ by {ours:.1e}")
+        raise Mismatch(f"ours differ by {ours:.1e}")
     if kind == "Qwen3":
         done = subprocess.run([str(mla), "export", str(folder / "latent.h5"), "--out", str(folder / "export")],
                               capture_output=True, text=True)
         if done.returncode == 0 or "qk_norm" not in done.stderr:
-            raise hf.Mismatch(f"the export is not refused by name: {done.stderr}")
+            raise Mismatch(f"the export is not refused by name: {done.stderr}")
         return f"ours {ours:.1e}, export refused; {compare_folded(mla, folder, settings)}"
-    hf.run(mla, "export", folder / "latent.h5", "--out", folder / "export")
+    run(mla, "export", folder / "latent.h5", "--out", folder / "export")
     exported = hf.load(folder / "export")
     if type(exported).__name__ != "DeepseekV3ForCausalLM":
-        raise hf.Mismatch(f"it is exported as {type(exported).__name__}")
+        raise Mismatch(f"it is exported as {type(exported).__name__}")
     theirs = hf.relative_error(hf.logits(exported, ids).numpy(), expected)
     if not theirs < 1e-5:
-        raise hf.Mismatch(f"transformers differs by {theirs:.1e} on the export")
+        raise Mismatch(f"transformers differs by {theirs:.1e} on the export")
     same = greedy(model, ids) == greedy(exported, ids)
     if not same:
-        raise hf.Mismatch(f"{GREEDY} greedy tokens differ")
+        raise Mismatch(f"{GREEDY} greedy tokens differ")
     return f"ours {ours:.1e}, transformers on the export {theirs:.1e}, {GREEDY} greedy tokens equal"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mla", required=True, type=pathlib.Path)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=pathlib.Path)
-    parser.add_argument("case", nargs="*", default=list(CASES))
-    given = parser.parse_args()
-    failed = 0
-    for name in given.case:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = (given.keep or pathlib.Path(temporary)) / name
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                print(f"{name:14} {compare(name, given.mla, folder, given.seed)}", flush=True)
-            except (hf.Mismatch, subprocess.CalledProcessError) as error:
-                failed += 1
-                print(f"{name:14} FAILED: {error} {getattr(error, 'stderr', '') or ''}", flush=True)
-    print(f"{len(given.case) - failed} of {len(given.case)} agree, transformers {hf.transformers.__version__}")
-    sys.exit(bool(failed))
+    quiet()
+    return run_cases(__doc__, CASES, compare, seed=1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,12 +11,9 @@ exported, and compared in the same way, with their tokenizer.
 Needs torch, transformers, tokenizers, safetensors, h5py and numpy. Exit code 1 when a case fails.
 """
 
-import argparse
 import copy
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 import h5py
 import numpy as np
@@ -24,13 +21,14 @@ import safetensors
 import torch
 import transformers
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
 import reference  # noqa: E402
+from case_runner import Mismatch, quiet, run, run_cases  # noqa: E402
 from cases import BASE, LATENT, LLAMA3, YARN, YARN_PLAIN  # noqa: E402
 from fill import fill_ids  # noqa: E402
 
 GROUPED = BASE | {"num_key_value_heads": 2}
-
 
 
 def longrope(width, original, **more):
@@ -95,14 +93,6 @@ RECIPE = """model: {hidden_size: 64, intermediate_size: 96, num_hidden_layers: 2
 data: {source: %s, tokenizer: bpe, vocab_size: 300, held_out: 0.1}
 train: {steps: 3, batch: 2, sequence: 32}
 """
-
-
-class Mismatch(Exception):
-    """What differs, in words."""
-
-
-def run(*command):
-    subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True)
 
 
 def relative_error(a, b):
@@ -238,41 +228,14 @@ def check_trained(mla, folder, name, seed, tolerance):
     return check_logits(mla, folder, trained, ours, ids, tolerance)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [*CASES, *TRAINED]
-    parser.add_argument("--mla", required=True, type=pathlib.Path, help="the mla command")
-    parser.add_argument("--seed", type=int, default=0, help="other weights and ids (default 0)")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="relative error allowed (default 1e-5)")
-    parser.add_argument("--keep", type=pathlib.Path, help="leave the files in this folder, which must not exist yet")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(names)}; all when none is given")
-    options = parser.parse_args()
-    if unknown := set(options.cases) - set(names):
-        parser.error(f"unknown case {', '.join(sorted(unknown))}; known are {', '.join(names)}")
-    options.cases = options.cases or names
-    return options
+def check(name, mla, folder, seed, tolerance):
+    error = (check_case if name in CASES else check_trained)(mla, folder, name, seed, tolerance)
+    return f"logits within {error:.1e}"
 
 
 def main():
-    options = arguments()
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(2)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, seed {options.seed}")
-    failed = 0
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in options.cases:
-            folder = (options.keep or pathlib.Path(temporary)) / name
-            folder.mkdir(parents=True)
-            check = check_case if name in CASES else check_trained
-            try:
-                error = check(options.mla.resolve(), folder, name, options.seed, options.tolerance)
-                print(f"{name:20} ok      logits within {error:.1e}", flush=True)
-            except (subprocess.CalledProcessError, Mismatch) as wrong:
-                failed += 1
-                print(f"{name:20} FAILED  {(getattr(wrong, 'stderr', None) or str(wrong)).strip()}", flush=True)
-    print(f"{failed} failed" if failed else "all agree")
-    return 1 if failed else 0
+    quiet()
+    return run_cases(__doc__, [*CASES, *TRAINED], check, seed=0, tolerance=1e-5)
 
 
 if __name__ == "__main__":

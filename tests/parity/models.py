@@ -6,20 +6,17 @@ Needs torch, transformers, h5py and numpy. Exit code 1 when any case is off by m
 is computed in double precision; the last column says how far PyTorch's own float32 is from it.
 """
 
-import argparse
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 import h5py
 import numpy as np
-import torch
-import transformers
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "golden"))
 import reference  # noqa: E402
+from case_runner import Mismatch, quiet, run, run_cases  # noqa: E402
 from cases import LIVE  # noqa: E402
 from fill import fill_ids  # noqa: E402
 
@@ -38,12 +35,10 @@ def write_tokens(path, ids):
 
 
 def mla_logits(mla, folder, config, tensors, ids):
-    """What `mla eval` says; raises subprocess.CalledProcessError with its words when it fails."""
     checkpoint, tokens, logits = (folder / f"{name}.h5" for name in ("checkpoint", "ids", "logits"))
     write_checkpoint(checkpoint, config, tensors)
     write_tokens(tokens, ids)
-    command = [mla, "eval", "--unsealed", "--checkpoint", checkpoint, "--tokens", tokens, "--logits", logits]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    run(mla, "eval", "--unsealed", "--checkpoint", checkpoint, "--tokens", tokens, "--logits", logits)
     with h5py.File(logits) as file:
         return file["logits"][...]
 
@@ -54,58 +49,27 @@ def weights(model):
 
 def relative_error(a, b):
     if a.shape != b.shape:
-        raise ValueError(f"logits have shape {a.shape}, the reference {b.shape}")
+        raise Mismatch(f"logits have shape {a.shape}, the reference {b.shape}")
     error = np.linalg.norm(a.astype(np.float64) - b) / np.linalg.norm(b)
     return error if np.isfinite(error) else np.inf
 
 
-def compare(mla, folder, name, seed):
-    """(our error, PyTorch's float32 error) against the reference in double precision."""
+def check(name, mla, folder, seed, tolerance):
     config = LIVE[name]
     shape = (2, min(200, config["max_position_embeddings"]))
     ids = fill_ids(f"{seed}/ids", shape, config["vocab_size"])
-    exact = reference.run(config, ids, double=True, prefix=f"{seed}/")
+    exact = reference.run(config, ids, double=True, prefix=f"{seed}/")["logits"].numpy()
     single = reference.run(config, ids, double=False, prefix=f"{seed}/")
-    folder.mkdir(parents=True, exist_ok=True)
-    ours = mla_logits(mla, folder, config, weights(single["model"]), ids)
-    exact = exact["logits"].numpy()
-    return relative_error(ours, exact), relative_error(single["logits"].numpy(), exact)
-
-
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mla", required=True, type=pathlib.Path, help="the mla command")
-    parser.add_argument("--seed", type=int, default=0, help="other weights and ids (default 0)")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="relative error allowed (default 1e-5)")
-    parser.add_argument("--keep", type=pathlib.Path, help="leave the files in this folder")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(LIVE)}; all when none is given")
-    options = parser.parse_args()
-    unknown = set(options.cases) - set(LIVE)
-    if unknown:
-        parser.error(f"unknown case {', '.join(sorted(unknown))}; known are {', '.join(LIVE)}")
-    return options
+    ours = relative_error(mla_logits(mla, folder, config, weights(single["model"]), ids), exact)
+    theirs = relative_error(single["logits"].numpy(), exact)
+    if not ours <= tolerance:
+        raise Mismatch(f"logits are off by {ours:.1e} (PyTorch's in f32 by {theirs:.1e})")
+    return f"logits within {ours:.1e} (PyTorch's in f32: {theirs:.1e})"
 
 
 def main():
-    options = arguments()
-    transformers.logging.set_verbosity_error()
-    torch.set_num_threads(2)
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, seed {options.seed}")
-    failed = 0
-    with tempfile.TemporaryDirectory() as temporary:
-        root = options.keep or pathlib.Path(temporary)
-        for name in options.cases or LIVE:
-            try:
-                ours, theirs = compare(options.mla.resolve(), root / name, name, options.seed)
-            except (subprocess.CalledProcessError, ValueError, OSError) as error:
-                failed += 1
-                print(f"{name:20} FAILED  {(getattr(error, 'stderr', None) or str(error)).strip()}")
-                continue
-            good = ours <= options.tolerance
-            failed += not good
-            print(f"{name:20} {'ok' if good else 'WRONG':6}  error {ours:.1e}  (PyTorch float32 {theirs:.1e})")
-    print(f"{failed} failed" if failed else "all agree")
-    return 1 if failed else 0
+    quiet()
+    return run_cases(__doc__, LIVE, check, seed=0, tolerance=1e-5)
 
 
 if __name__ == "__main__":
