@@ -59,8 +59,8 @@ static unsigned take(input *in) {
 }
 
 static uint64_t take_number(input *in) {
-    static const uint64_t odd[] = {0,          1,           2,          3,         0xff,      0x7fffffff,
-                                   0xffffffff, 0x100000000, 0x10000000, INT64_MAX, INT64_MIN, UINT64_MAX};
+    static const uint64_t odd[] = {0,          1,           2,          3,         0xff,       0x7fffffff,
+                                   0xffffffff, 0x100000000, 0x10000000, INT64_MAX, 1ull << 63, UINT64_MAX};
     const unsigned which = take(in);
     if (which < 12) return odd[which];
     uint64_t number = 0;
