@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sequences of card transactions, some of which end in fraud, with the best AUROC that any model can reach.
 
-    python3 tests/bench/fraud.py OUT-FOLDER [--train 6000] [--test 4000] [--seed 0]
+    python3 tests/bench/fraud.py OUT-FOLDER [--train 60000] [--test 4000] [--seed 0]
 
 writes train.jsonl, test.jsonl (`text`: a transaction a line, the newest last; `label`: fraud or ok), the same as
 train.csv, test.csv (a transaction a row, those of all cards mixed, in the order of time as a bank has them; the label of
@@ -102,7 +102,7 @@ def write_rows(path, cards, source):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("out", type=pathlib.Path)
-    arguments.add_argument("--train", type=int, default=6000)
+    arguments.add_argument("--train", type=int, default=60000)
     arguments.add_argument("--test", type=int, default=4000)
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
