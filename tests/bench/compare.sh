@@ -4,9 +4,10 @@
 #   text   MHA, GQA, MQA and MLA with equal parameters, 3.7 million, rates swept, 5 seeds
 #   grid   {MHA, MQA, MLA} x {RoPE, no positions}, as mla-experiments has them: is MLA between MHA and MQA, and do
 #          positions matter more than that?
-# What is asked of the machine comes first (--dry-run), then the runs, for an hour or two on two cores that are free; the
-# same command goes on where it stopped. Longer: --set train.steps=4000. --tiny makes a few steps of tiny models, to see
-# that all of it works.
+# What is asked of the machine comes first (--dry-run), then the runs, for three hours on two cores that are free; the same
+# command goes on where it stopped, and several may share the folder, with one thread each (--set train.threads=1). Much
+# shorter runs compare how models begin (train/compare/README.md). --tiny makes a few steps of tiny models, to see that all
+# of it works.
 set -euo pipefail
 here=$(realpath "$(dirname "$0")")
 mla=$here/../../build/mla
@@ -48,13 +49,13 @@ optim:
   warmup_steps: 50
   min_lr_ratio: 0.1
 train:
-  steps: 600
+  steps: 3000
   batch: 4
   sequence: 256
-  eval_every: 200
+  eval_every: 500
   eval_batches: 8
 checkpoint:
-  every: 250
+  every: 500
   keep: 1
 END
 what=(--lr 1e-3,2e-3,4e-3)
