@@ -76,7 +76,8 @@ static void change_element(hid_t file, input *in) {
     const hid_t type = H5Dget_type(set), space = H5Dget_space(set);
     const hssize_t count = H5Sget_simple_extent_npoints(space);
     const size_t size = H5Tget_size(type);
-    char *all = count > 0 && count <= MOST_ELEMENTS && size <= MOST_ELEMENTS ? calloc((size_t)count, size) : NULL;
+    const bool few = count > 0 && count <= MOST_ELEMENTS && size <= MOST_ELEMENTS;
+    char *all = few && !H5Tis_variable_str(type) /* pointers */ ? calloc((size_t)count, size) : NULL;
     if (all && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, all) >= 0) {
         for (int i = 0; i < 2; i++) {
             const uint64_t at = take_number(in) % (uint64_t)count, value = take_number(in);
