@@ -255,6 +255,11 @@ static void features_are_named(void **state) {
             .name = features[i].tensor, .ndim = 2, .shape = {1, 1}, .values = &zero};
         check_error(f->context, attach(f, &t), MLA_ERROR_FORMAT, features[i].words);
     }
+
+    collect(model, "q_proj", &t, &other);
+    t.items[t.count++] = (mla_safetensors_item){
+        .name = "base_model.model.model.norm.weight", .ndim = 2, .shape = {0, 8}, .values = &zero};
+    check_error(f->context, attach(f, &t), MLA_ERROR_FORMAT, "model.norm.weight is no tensor of an adapter");
     mla_decoder_destroy(model);
 }
 

@@ -26,7 +26,7 @@ static mla_status parse_config(mla_adapter *a, const char *file, const char *tex
 
 static mla_status add_tensor(mla_adapter *a, int64_t i, const char *name, int ndim, const int64_t *shape) {
     mla_adapter_tensor *t = &a->tensors[i];
-    if (strlen(name) >= sizeof t->name || ndim > MLA_MAX_DIMS)
+    if (strlen(name) >= sizeof t->name || mla_shape_count(ndim, shape) < 0)
         return mla_fail(a->context, MLA_ERROR_FORMAT, "%s: %.100s is no tensor of an adapter", a->path, name);
     snprintf(t->name, sizeof t->name, "%s", name);
     t->ndim = ndim;
@@ -170,7 +170,9 @@ int64_t mla_adapter_projections(const mla_adapter *a) {
 
 int64_t mla_adapter_elements(const mla_adapter *a) {
     int64_t sum = 0;
-    for (int64_t i = 0; i < a->count; i++) sum += mla_shape_count(a->tensors[i].ndim, a->tensors[i].shape);
+    for (int64_t i = 0; i < a->count; i++)
+        if (__builtin_add_overflow(sum, mla_shape_count(a->tensors[i].ndim, a->tensors[i].shape), &sum))
+            return INT64_MAX;
     return sum;
 }
 
