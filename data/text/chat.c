@@ -72,14 +72,19 @@ static mla_status read_kwargs(chat_reader *r) {
     return MLA_OK;
 }
 
+static bool is_empty(const json_t *value) {
+    return !value || json_is_null(value) || (json_is_string(value) && !json_string_length(value)) ||
+           (json_is_array(value) && !json_array_size(value));
+}
+
 /* One answer that is better than another, or marked as good or bad: both would be learned alike. */
 static mla_status check_preferences(const chat_reader *r) {
     static const char *const keys[] = {"chosen", "rejected", "label"};
     const char *answer = r->fields ? r->fields->completion : NULL;
+    const bool is_named = answer && (!strcmp(answer, "chosen") || !strcmp(answer, "rejected"));
     for (int i = 0; i < 3; i++) {
         const json_t *value = json_object_get(r->line, keys[i]);
-        const bool chosen_by_name = answer && (!strcmp(answer, "chosen") || !strcmp(answer, "rejected"));
-        if (!value || json_is_null(value) || (i < 2 ? chosen_by_name : !json_is_boolean(value))) continue;
+        if (is_empty(value) || (i < 2 ? is_named : !json_is_boolean(value))) continue;
         return mla_chat_wrong(
             r,
             "has \"%s\", but preferences are not learned here: leave the better answer alone, or name "
@@ -93,10 +98,8 @@ static mla_status check_preferences(const chat_reader *r) {
 static mla_status check_beside(const chat_reader *r) {
     static const char *const others[] = {"functions", "function_call", "history", "images", "videos", "audios"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        const json_t *value = json_object_get(r->line, others[i]);
-        const bool empty = json_is_null(value) || (json_is_string(value) && !json_string_length(value)) ||
-                           (json_is_array(value) && !json_array_size(value));
-        if (value && !empty) return mla_chat_wrong(r, "has \"%s\", which is not read here: remove it", others[i]);
+        if (!is_empty(json_object_get(r->line, others[i])))
+            return mla_chat_wrong(r, "has \"%s\", which is not read here: remove it", others[i]);
     }
     return MLA_OK;
 }

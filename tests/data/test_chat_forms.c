@@ -28,7 +28,7 @@ static const struct {
     {"{\"messages\": [{\"role\": \"user\", \"content\": null}]}", "no \"content\" that is text"},
     {"{\"messages\": [{\"role\": \"Tool\", \"content\": \"a\"}]}",
      "message 1: \"Tool\" is no role: expected system, user, assistant, tool, developer, function or ipython"},
-    {"{\"prompt\": \"a\", \"response\": \"b\"}", "is no conversation: expected"},
+    {"{\"prompt\": \"a\", \"response\": \"b\"}", "\"instruction\" and \"output\"; found \"prompt\", \"response\""},
     {"{\"prompt\": \"a\", \"messages\": []}", "has both"},
     {"{\"prompt\": \"a\", \"completion\": [{\"role\": \"assistant\", \"content\": \"b\"}]}", "both lists of messages"},
     {"{\"chosen\": [1], \"messages\": []}", "has \"chosen\", but preferences are not learned"},
@@ -144,6 +144,7 @@ static void fields_are_named(void **state) {
     char prompt[] = "prompt=prompt", better[] = "completion=chosen";
     char *const items[] = {first, second, third}, *const chosen[] = {prompt, better};
     const char pair[] = "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}";
+    const char unused[] = "{\"messages\": [], \"chosen\": \"\", \"rejected\": []}";
     mla_chat_fields fields;
     mla_chat chat = {0};
     int64_t length;
@@ -160,6 +161,7 @@ static void fields_are_named(void **state) {
     check_ok(context, mla_chat_fields_read(context, chosen, 2, &fields));
     check_ok(context, mla_chat_parse(context, "a:1", pair, (int64_t)strlen(pair), &fields, &chat));
     assert_memory_equal(mla_chat_content(&chat, 1, &length), "b", 2);
+    check_ok(context, mla_chat_parse(context, "a:1", unused, (int64_t)strlen(unused), NULL, &chat));
     first[0] = 'x';
     check_error(context, mla_chat_fields_read(context, items, 3, &fields), MLA_ERROR_ARGUMENT, "\"xrompt=question\"");
     mla_chat_free(&chat);

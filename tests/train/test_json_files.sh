@@ -103,7 +103,7 @@ json=$("$mla" prepare some.jsonl --tokenizer bytes --held-out 0 --bad-lines skip
 [[ $json == *'"bad_lines":{"count":7,"first":["some.jsonl:2: not valid JSON: column 10'* ]] || fail "as JSON: $json"
 [[ $json == *'"train":{"documents":2,"bytes":6,"tokens":8,'* ]] || fail "as JSON: $json"
 printf '{"prompt": "one", "completion": "two"}\n{"prompt": "one"}\n{"messages": [}\n' >some-chats.jsonl
-check 1 'some-chats.jsonl:2: is no conversation' "$mla" prepare some-chats.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
+check 1 'some-chats.jsonl:2: is no conversation: expected "messages", "conversations", "prompt" and "completion", or "instruction" and "output"; found "prompt".' "$mla" prepare some-chats.jsonl --format chat --tokenizer bytes --held-out 0 --out no.h5
 for tokenizer in bytes bpe; do
     check 0 "left out: some-chats.jsonl:3: not valid JSON: column 15" "$mla" prepare some-chats.jsonl --format chat --tokenizer $tokenizer \
         --held-out 0 --bad-lines skip --out chats.h5
