@@ -67,13 +67,11 @@ mla_status mla_scoring_finish(mla_scoring *s) {
 
 /* ---- figures ---- */
 
-static const char *precision_name(const mla_scoring *s) { return s->options.precision == MLA_BF16 ? "bf16" : "f32"; }
-
 json_t *mla_scoring_json(const mla_scoring *s) {
     json_t *json = json_object();
     json_object_set_new(json, "checkpoint", json_string(mla_checkpoint_path(s->loaded->checkpoint)));
     json_object_set_new(json, "sequence", json_integer(s->options.sequence));
-    json_object_set_new(json, "precision", json_string(precision_name(s)));
+    json_object_set_new(json, "precision", json_string(mla_dtype_name(s->options.precision)));
     json_object_set_new(json, "cut", json_integer(mla_likelihood_cut(s->likelihood)));
     json_object_set_new(json, "tokens", json_integer(mla_likelihood_seen(s->likelihood)));
     mla_output_number(json, "seconds", s->seconds);
@@ -85,5 +83,6 @@ void mla_scoring_print(const mla_scoring *s, int64_t requests) {
     if (cut)
         fprintf(s->call->out, "cut              %lld of %lld contexts, at their beginning: longer than %lld tokens\n",
                 (long long)cut, (long long)requests, (long long)s->options.sequence);
-    fprintf(s->call->out, "speed            %.0f tokens/s, in %s\n", (double)tokens / s->seconds, precision_name(s));
+    fprintf(s->call->out, "speed            %.0f tokens/s, in %s\n", (double)tokens / s->seconds,
+            mla_dtype_name(s->options.precision));
 }
