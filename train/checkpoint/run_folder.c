@@ -37,12 +37,16 @@ static mla_status refuse_used(const mla_run_folder *folder) {
                     folder->path, folder->path);
 }
 
-/* Whether a file is one of ours that was not finished. Others are left alone. */
-static bool is_leftover(const char *name) {
-    static const char *const ours[] = {"step-*.h5.tmp", "latest.tmp", "recipe.yaml.tmp", "tokenizer.json.tmp",
-                                       "tokens.h5.tmp"};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (!fnmatch(ours[i], name, 0)) return true;
+/* Files of ours that were not finished. Others are left alone. */
+static const char *const leftovers[] = {"step-*.h5.tmp",      "latest.tmp",    "recipe.yaml.tmp",
+                                        "tokenizer.json.tmp", "tokens.h5.tmp", NULL};
+/* What is there before the first text is prepared. */
+static const char *const beginnings[] = {".", "..", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                                         NULL};
+
+static bool is_among(const char *const *patterns, const char *name) {
+    for (; *patterns; patterns++)
+        if (!fnmatch(*patterns, name, 0)) return true;
     return false;
 }
 
@@ -50,7 +54,7 @@ static void remove_leftovers(const mla_run_folder *folder) {
     DIR *entries = opendir(folder->path);
     if (!entries) return;
     for (struct dirent *entry; (entry = readdir(entries));)
-        if (is_leftover(entry->d_name)) unlinkat(dirfd(entries), entry->d_name, 0);
+        if (is_among(leftovers, entry->d_name)) unlinkat(dirfd(entries), entry->d_name, 0);
     closedir(entries);
 }
 
@@ -70,20 +74,13 @@ mla_status mla_run_folder_open(mla_context *context, mla_run_folder **out, const
     return status;
 }
 
-/* What is there before the first text is prepared. */
-static bool is_beginning(const char *name) {
-    static const char *const ours[] = {".", "..", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (!strcmp(ours[i], name)) return true;
-    return false;
-}
-
 /* The folder of a run that never began. One that has anything else in it stays as it is. */
 static void remove_beginnings(const mla_run_folder *folder) {
     DIR *entries = opendir(folder->path);
     if (!entries) return;
     bool nothing_else = true;
-    for (struct dirent *entry; (entry = readdir(entries));) nothing_else = nothing_else && is_beginning(entry->d_name);
+    for (struct dirent *entry; (entry = readdir(entries));)
+        nothing_else = nothing_else && is_among(beginnings, entry->d_name);
     rewinddir(entries);
     for (struct dirent *entry; nothing_else && (entry = readdir(entries));)
         unlinkat(dirfd(entries), entry->d_name, 0); /* fails for . and .. */
