@@ -35,8 +35,8 @@ typedef struct {
     bool bias;
 } mla_linear_spec;
 
-/* Weights begin normally distributed with initializer_range, biases at 0. Enters the
- * layer in the builder's projections, so that its address must stay. Errors: those of mla_params_add, memory. */
+/* Weights begin normally distributed with initializer_range, biases at 0. Enters the layer in the builder's
+ * projections, so that its address must stay. Errors: those of mla_params_add, memory. */
 mla_status mla_linear_build(const mla_builder *builder, mla_linear_layer *layer, const mla_linear_spec *spec);
 /* The same for one whose result is added to the residual stream. With scaled_residual_init each of the 2 L results that
  * are added up begins with 1 / (2 L) of the variance (Radford et al. 2019, section 2.3). */
