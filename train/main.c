@@ -29,12 +29,21 @@ static void print_warning(void *user, const char *message) {
     fprintf(stderr, "mla: warning: %s\n", message);
 }
 
+static mla_status check_ranks(mla_context *context, const mla_command *command) {
+    const int64_t ranks = mla_comm_launched();
+    if (ranks <= 1 || command->ranks) return MLA_OK;
+    return mla_fail(context, MLA_ERROR_ARGUMENT,
+                    "%s is one process, and %lld of it would each do the same: begin it without mpirun or srun",
+                    command->name, (long long)ranks);
+}
+
 static mla_status run_command(mla_context *context, mla_comm **comm, const mla_command *command, int count,
                               char **words) {
     mla_arguments arguments;
     mla_status status = mla_arguments_parse(context, command, count, words, &arguments);
     if (!status && arguments.help) mla_help_command(context, stdout, command);
-    else if (!status) {
+    else if (!status) status = check_ranks(context, command);
+    if (!status && !arguments.help) {
         const mla_call call = {context, arguments.options, &arguments.operands, comm, stdout};
         status = command->run(&call);
     }

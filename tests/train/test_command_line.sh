@@ -85,6 +85,14 @@ cp "$mla" copied # far from the recipes' files
 check 1 "cannot read nowhere.txt" ./copied train mla-small --set data.source=nowhere.txt --out no
 check 2 "train takes a recipe or --resume, not both" "$mla" train quickstart --resume a
 
+# several processes, where one is meant; an allocation's numbers are not those of a single process within it
+alone="is one process, and 2 of it would each do the same: begin it without mpirun or srun"
+check 2 "rank $alone" env OMPI_COMM_WORLD_SIZE=2 "$mla" rank a --latent 4 --out a.h5
+check 2 "eval $alone" env PMI_SIZE=2 "$mla" eval --checkpoint a b.txt
+check 2 "info $alone" env PMIX_RANK=0 SLURM_STEP_NUM_TASKS=2 "$mla" info a
+check 1 "nowhere: No such file" env PMIX_RANK=0 SLURM_STEP_NUM_TASKS=2 OMPI_COMM_WORLD_SIZE=1 "$mla" info nowhere
+check 0 "mla info" env OMPI_COMM_WORLD_SIZE=2 "$mla" info --help
+
 # prepare
 mkdir texts
 for i in $(seq 40); do printf 'Document %d says: to be or not to be, that is question %d.\n' "$i" $((i * i)) >"texts/$i.txt"; done

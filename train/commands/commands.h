@@ -27,6 +27,7 @@ typedef struct {
     const char *example; /* whole command lines, with a newline after each */
     const mla_field_table *options;
     mla_status (*run)(const mla_call *call); /* MLA_ERROR_ARGUMENT: wrong use */
+    bool ranks;                              /* several processes may share its work; others are refused under mpirun */
 } mla_command;
 
 /* All subcommands in the order of the help; the last entry is NULL. */

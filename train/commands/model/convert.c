@@ -212,4 +212,5 @@ const mla_command mla_command_convert = {
                "  mla convert qwen3.h5 --fold-qk-norm --calibrate texts --out exportable.h5\n",
     .options = &table,
     .run = convert_run,
+    .ranks = true,
 };

@@ -74,16 +74,6 @@ static mla_status take_array(mla_context *context, mla_compare_options *out) {
     return MLA_OK;
 }
 
-static mla_status refuse_ranks(mla_context *context) {
-    int ranks;
-    if (!number_in_environment("OMPI_COMM_WORLD_SIZE", &ranks) && !number_in_environment("PMI_SIZE", &ranks))
-        return MLA_OK;
-    if (ranks <= 1) return MLA_OK;
-    return mla_fail(context, MLA_ERROR_ARGUMENT,
-                    "compare is one process, which makes one run after the other: begin it without mpirun; several "
-                    "processes share its runs with --only K/N");
-}
-
 /* ---- running ---- */
 
 static mla_status take_options(const mla_call *call, mla_compare_options *out) {
@@ -104,8 +94,6 @@ static mla_status take_options(const mla_call *call, mla_compare_options *out) {
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "--decode: 0 stands alone, for none");
     if (!o->out && !o->dry_run)
         return mla_fail(call->context, MLA_ERROR_ARGUMENT, "name the folder of the comparison: --out DIR");
-    const mla_status status = refuse_ranks(call->context);
-    if (status) return status;
     return o->only ? take_part(call->context, o->only, out) : take_array(call->context, out);
 }
 

@@ -17,4 +17,5 @@ const mla_command mla_command_finetune = {
                "  mla generate --checkpoint runs/quickstart --adapter runs/legal\n",
     .options = &mla_train_command_options,
     .run = finetune_run,
+    .ranks = true,
 };

@@ -261,4 +261,5 @@ const mla_command mla_command_forecast = {
                "  srun --nodes 2 --ntasks-per-node 1 mla forecast my-recipe.yaml\n",
     .options = &table,
     .run = forecast_run,
+    .ranks = true,
 };

@@ -257,4 +257,5 @@ const mla_command mla_command_train = {
                "  mpirun -n 4 mla train my-recipe.yaml --out runs/third\n",
     .options = &mla_train_command_options,
     .run = train_run,
+    .ranks = true,
 };
