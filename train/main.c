@@ -3,6 +3,7 @@
 #include "train/commands/arguments.h"
 #include "train/commands/help.h"
 #include "train/commands/version.h"
+#include "train/distributed/launcher.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,7 @@ static void print_warning(void *user, const char *message) {
 }
 
 static mla_status check_ranks(mla_context *context, const mla_command *command) {
-    const int64_t ranks = mla_comm_launched();
+    const int64_t ranks = mla_launched();
     if (ranks <= 1 || command->ranks) return MLA_OK;
     return mla_fail(context, MLA_ERROR_ARGUMENT,
                     "%s is one process, and %lld of it would each do the same: begin it without mpirun or srun",

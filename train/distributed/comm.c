@@ -1,5 +1,6 @@
 #include "train/distributed/comm.h"
 #include "autograd/base/clock.h"
+#include "train/distributed/launcher.h"
 
 #include <errno.h>
 #include <mpi.h>
@@ -119,23 +120,6 @@ static void *limit(void *user) {
 }
 
 /* ---- who is there ---- */
-
-static int64_t number_in_environment(const char *name) {
-    const char *text = getenv(name);
-    return text ? strtoll(text, NULL, 10) : 0;
-}
-
-int64_t mla_comm_launched(void) {
-    const int64_t open_mpi = number_in_environment("OMPI_COMM_WORLD_SIZE"), pmi = number_in_environment("PMI_SIZE");
-    if (open_mpi) return open_mpi;
-    return pmi || !getenv("PMIX_RANK") ? pmi : number_in_environment("SLURM_STEP_NUM_TASKS");
-}
-
-/* PMIx alone does not say how many there are, so MPI has to be asked. */
-static bool may_be_one_of_several(void) {
-    const int64_t launched = mla_comm_launched();
-    return launched > 1 || (!launched && getenv("PMIX_RANK"));
-}
 
 static mla_status open_lane(mla_comm *comm, MPI_Comm *lane) {
     const mla_status status = comm_check(comm, MPI_Comm_dup(MPI_COMM_WORLD, lane), "open a lane between the ranks");
@@ -358,7 +342,7 @@ static void warn_of_launcher(const mla_comm *comm) {
 
 mla_status mla_comm_start(mla_context *context, double timeout, mla_comm **out) {
     *out = NULL;
-    if (!may_be_one_of_several()) return MLA_OK;
+    if (!mla_launched_maybe_several()) return MLA_OK;
     mla_comm *comm = *out = mla_alloc(context, 1, sizeof *comm, "the ranks");
     if (!comm) return MLA_ERROR_MEMORY;
     comm->context = context;

@@ -14,9 +14,6 @@
 
 typedef struct mla_comm mla_comm;
 
-/* How many processes mpirun or srun says that it started, this one included; 0 where nobody says it. */
-int64_t mla_comm_launched(void);
-
 /* All ranks. Starts MPI where mpirun or srun started this process as one of several; else *out is NULL.
  *
  * From then on each rank listens to another one, which has to give a sign of life by a thread of its own, computing or
