@@ -1,9 +1,11 @@
 #include "data/tokens/packing.h"
+#include "data/tokens/permutation.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
 enum { CANDIDATES = 64 };
+#define SHUFFLE UINT64_MAX /* the key of the permutation; those of epochs count from 0 */
 
 typedef struct {
     int64_t first; /* its first token in the stream */
@@ -24,6 +26,7 @@ struct mla_packing {
     piece_t *pieces;
     sequence_t *sequences;
     int64_t piece_count, piece_capacity, sequence_capacity;
+    int64_t document; /* that is being packed */
     mla_packing_report report;
 };
 
@@ -61,7 +64,7 @@ static mla_status add_piece(mla_packing *p, int64_t first, int64_t count) {
     sequence_t *sequence = status ? NULL : packing_make_room(p, count);
     if (!sequence) return mla_error_status(p->context);
     const int64_t index = p->piece_count++;
-    p->pieces[index] = (piece_t){first, count, -1, p->report.documents - 1};
+    p->pieces[index] = (piece_t){first, count, -1, p->document};
     if (sequence->head < 0) sequence->head = index;
     else p->pieces[sequence->tail].next = index;
     sequence->tail = index;
@@ -92,7 +95,7 @@ static mla_status refuse_long(const mla_packing *p, int64_t count) {
     return mla_fail(p->context, MLA_ERROR_ARGUMENT,
                     "document %" PRId64 " has %" PRId64 " tokens, more than a sequence of %" PRId64
                     ": set train.sequence higher, or data.too_long to cut or stride",
-                    p->report.documents, count, p->length);
+                    p->document + 1, count, p->length);
 }
 
 static mla_status add_labelled(mla_packing *p, int64_t first, int64_t count) {
@@ -112,14 +115,17 @@ static mla_status add_labelled(mla_packing *p, int64_t first, int64_t count) {
     return status ? status : add_piece(p, first + count - p->length, p->length);
 }
 
-/* A document of tokens begin ... end - 1. */
-static mla_status add_document(mla_packing *p, int64_t begin, int64_t end) {
+static mla_status add_document(mla_packing *p, int64_t document) {
+    const mla_token_stream *s = p->stream; /* from no documents: one */
+    const int64_t begin = s->offsets ? s->offsets[document] : 0, end = s->offsets ? s->offsets[document + 1] : s->count;
+    p->document = document;
     p->report.documents++;
     if (p->stream->labels.form) return add_labelled(p, begin, end - begin - 1);
     return p->stream->answers ? add_example(p, begin, end - begin - 1) : add_text(p, begin, end - begin - 1);
 }
 
-mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length) {
+static mla_status pack(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length,
+                       const uint64_t *seed) {
     *out = NULL;
     if (length < 1)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "documents cannot be packed into sequences of %" PRId64 " tokens",
@@ -127,13 +133,22 @@ mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla
     mla_packing *p = mla_alloc(context, 1, sizeof *p, "the packed sequences");
     if (!p) return MLA_ERROR_MEMORY;
     *p = (mla_packing){.context = context, .stream = stream, .length = length};
+    const int64_t documents = stream->offsets ? stream->documents : stream->count > 0;
     mla_status status = MLA_OK;
-    if (!stream->offsets && stream->count) status = add_document(p, 0, stream->count); /* from no documents: one */
-    for (int64_t i = 0; stream->offsets && i < stream->documents && !status; i++)
-        status = add_document(p, stream->offsets[i], stream->offsets[i + 1]);
+    for (int64_t i = 0; i < documents && !status; i++)
+        status = add_document(p, seed ? mla_permute(*seed, SHUFFLE, documents, i) : i);
     if (status) mla_packing_destroy(p);
     else *out = p;
     return status;
+}
+
+mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length) {
+    return pack(context, out, stream, length, NULL);
+}
+
+mla_status mla_packing_create_shuffled(mla_context *context, mla_packing **out, const mla_token_stream *stream,
+                                       int64_t length, uint64_t seed) {
+    return pack(context, out, stream, length, &seed);
 }
 
 void mla_packing_destroy(mla_packing *p) {

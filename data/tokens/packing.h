@@ -11,7 +11,8 @@
  *
  * Pieces go in their order into the first sequence that has room among the 64 begun last; where none has, another is
  * begun. What remains of a sequence is padding: id 0, no target, and each position sees itself alone. All of it is a
- * function of the stream and the length: the same on all ranks, and in a run that is resumed. */
+ * function of the stream, the length and, where it is shuffled, the seed: the same on all ranks, and in a run that is
+ * resumed. */
 #ifndef MLA_DATA_TOKENS_PACKING_H
 #define MLA_DATA_TOKENS_PACKING_H
 
@@ -31,6 +32,10 @@ typedef struct {
  * long where such are refused, MLA_ERROR_MEMORY. A stream without a target
  * gives no sequences. */
 mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length);
+/* The same for training: documents are taken in an order of the seed's, so that what a file has side by side, such as
+ * all texts of one label, does not stand together in sequences and batches. */
+mla_status mla_packing_create_shuffled(mla_context *context, mla_packing **out, const mla_token_stream *stream,
+                                       int64_t length, uint64_t seed);
 void mla_packing_destroy(mla_packing *packing);
 
 mla_packing_report mla_packing_report_of(const mla_packing *packing);

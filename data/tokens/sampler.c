@@ -1,36 +1,8 @@
 #include "data/tokens/sampler.h"
 
 #include "autograd/base/random.h"
+#include "data/tokens/permutation.h"
 #include <inttypes.h>
-
-enum { ROUNDS = 6 };
-
-static uint32_t random_word(mla_stream stream, uint64_t index) {
-    uint32_t bits[4];
-    mla_random_bits(stream, index, bits);
-    return bits[0];
-}
-
-/* A bijection of 0 .. 4^half - 1: (l, r) -> (r, l xor F(r)), a few times. */
-static uint64_t feistel(mla_stream stream, int half, uint64_t x) {
-    uint64_t mask = (1ull << half) - 1, left = x >> half, right = x & mask;
-    for (uint64_t round = 0; round < ROUNDS; round++) {
-        uint64_t mixed = left ^ (random_word(stream, (round << 32) | right) & mask);
-        left = right;
-        right = mixed;
-    }
-    return left << half | right;
-}
-
-int64_t mla_permute(uint64_t seed, uint64_t key, int64_t count, int64_t index) {
-    mla_stream stream = mla_random_stream(seed, "permutation", key, 0, 0);
-    int half = 1;
-    while (half < 31 && (1ll << 2 * half) < count) half++;
-    uint64_t x = (uint64_t)index;
-    do x = feistel(stream, half, x);
-    while (x >= (uint64_t)count);
-    return (int64_t)x;
-}
 
 static mla_status init_packed(mla_context *context, mla_sampler *out, const mla_token_stream *stream,
                               const mla_packing *packing, int64_t length, uint64_t seed) {
@@ -59,7 +31,9 @@ mla_status mla_sampler_init(mla_context *context, mla_sampler *out, const mla_to
 static int64_t epoch_start(const mla_sampler *sampler, uint64_t epoch) {
     int64_t left_over = sampler->stream->count - 1 - sampler->samples * sampler->length;
     mla_stream stream = mla_random_stream(sampler->seed, "epoch start", epoch, 0, 0);
-    return random_word(stream, 0) % (left_over + 1);
+    uint32_t bits[4];
+    mla_random_bits(stream, 0, bits);
+    return bits[0] % (left_over + 1);
 }
 
 void mla_sampler_get(const mla_sampler *sampler, int64_t index, int32_t *inputs, int32_t *targets, int32_t *starts) {

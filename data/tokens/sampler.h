@@ -37,9 +37,4 @@ int64_t mla_window_count(const mla_token_stream *stream, const mla_packing *pack
 void mla_window_get(const mla_token_stream *stream, const mla_packing *packing, int64_t length, int64_t index,
                     int32_t *inputs, int32_t *targets, int32_t *starts);
 
-/* Where element `index` of 0 .. count - 1 goes in the permutation of that key (a Feistel network over the
- * next power of 4, walked until it comes back into the range: Black & Rogaway 2002, "Ciphers with arbitrary
- * finite domains"). */
-int64_t mla_permute(uint64_t seed, uint64_t key, int64_t count, int64_t index);
-
 #endif

@@ -200,11 +200,51 @@ static void long_documents_may_be_refused(void **state) {
     free(c);
 }
 
+enum { EXAMPLES = 300, EACH = 4 };
+
+/* The documents of all sequences, one after the other; -1 behind each sequence. */
+static int64_t documents_of(mla_packing *p, int64_t *documents) {
+    int32_t ids[LENGTH], targets[LENGTH], starts[LENGTH];
+    int64_t count = 0;
+    for (int64_t i = 0; i < mla_packing_report_of(p).sequences; i++) {
+        mla_packing_get(p, i, ids, targets, starts);
+        for (int t = 0; t < LENGTH; t++)
+            if (starts[t] == t && targets[t] >= 0) documents[count++] = ids[t] / EACH;
+        documents[count++] = -1;
+    }
+    return count;
+}
+
+static void what_a_file_has_side_by_side_is_shuffled(void **state) {
+    mla_context *context = *state;
+    int lengths[EXAMPLES];
+    for (int d = 0; d < EXAMPLES; d++) lengths[d] = EACH;
+    corpus *c = make_corpus(EXAMPLES, lengths, false);
+    int64_t orders[3][EXAMPLES + EXAMPLES / 3], seen[EXAMPLES] = {0}, together = 0;
+    const uint64_t seeds[] = {1, 1, 2};
+    mla_packing *p;
+    for (int k = 0; k < 3; k++) {
+        check_ok(context, mla_packing_create_shuffled(context, &p, &c->stream, LENGTH, seeds[k]));
+        assert_int_equal(documents_of(p, orders[k]), EXAMPLES + EXAMPLES / 3); /* three to a sequence, all of them */
+        mla_packing_destroy(p);
+    }
+    assert_memory_equal(orders[0], orders[1], sizeof orders[0]);
+    assert_memory_not_equal(orders[0], orders[2], sizeof orders[0]);
+    for (int64_t i = 0; i < EXAMPLES + EXAMPLES / 3; i++) {
+        if (orders[0][i] < 0) continue;
+        seen[orders[0][i]]++;
+        together += i && orders[0][i - 1] >= 0 && llabs(orders[0][i] - orders[0][i - 1]) < EXAMPLES / 10;
+    }
+    for (int d = 0; d < EXAMPLES; d++) assert_int_equal(seen[d], 1);
+    assert_in_range(together, 1, EXAMPLES * 2 / 3 * 3 / 10); /* of 200 pairs a fifth by chance; in their order all */
+    free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_are_as_documented),      cmocka_unit_test(every_target_is_there_once),
         cmocka_unit_test(examples_are_cut_and_left_out), cmocka_unit_test(nothing_to_learn_is_an_error),
         cmocka_unit_test(labels_are_at_the_last_token),  cmocka_unit_test(tags_are_at_their_tokens),
-        cmocka_unit_test(long_documents_may_be_refused)};
+        cmocka_unit_test(long_documents_may_be_refused), cmocka_unit_test(what_a_file_has_side_by_side_is_shuffled)};
     return cmocka_run_group_tests(tests, create_context, destroy_context);
 }

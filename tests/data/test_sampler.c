@@ -1,4 +1,5 @@
 /* Sampling: each piece of the text once an epoch, in an order of its own, from an index alone. */
+#include "data/tokens/permutation.h"
 #include "data/tokens/sampler.h"
 #include "tests/support/check.h"
 

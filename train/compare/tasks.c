@@ -1,6 +1,6 @@
 #include "train/compare/tasks.h"
 #include "autograd/base/random.h"
-#include "data/tokens/sampler.h"
+#include "data/tokens/permutation.h"
 #include "layers/head/head.h"
 
 #include <math.h>

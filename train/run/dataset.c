@@ -211,12 +211,14 @@ mla_status mla_dataset_open(mla_context *context, mla_dataset *d, const mla_reci
     return status ? status : look_at_labels(context, d, recipe);
 }
 
-mla_status mla_dataset_pack(mla_context *context, mla_dataset *d, mla_recipe_packing packing, int64_t sequence) {
+mla_status mla_dataset_pack(mla_context *context, mla_dataset *d, const mla_recipe *recipe, uint64_t seed) {
+    const mla_recipe_packing packing = recipe->data.packing;
+    const int64_t sequence = recipe->train.sequence;
     if (packing == MLA_PACKING_STREAM && d->labels)
         return mla_fail(context, MLA_ERROR_ARGUMENT, "data.packing: labelled texts stay whole; use whole or auto");
     if (packing == MLA_PACKING_STREAM || (packing == MLA_PACKING_AUTO && !d->train.answers && !d->labels))
         return MLA_OK;
-    const mla_status status = mla_packing_create(context, &d->packed_train, &d->train, sequence);
+    const mla_status status = mla_packing_create_shuffled(context, &d->packed_train, &d->train, sequence, seed);
     return status ? status : mla_packing_create(context, &d->packed_held_out, &d->held_out, sequence);
 }
 

@@ -40,8 +40,9 @@ mla_status mla_dataset_check_head(mla_context *context, const mla_dataset *datas
 /* The labels of a batch of the training part, and what they weigh. */
 void mla_dataset_add_labels(mla_tape *tape, const mla_dataset *dataset, mla_batch *batch);
 
-/* Packs the documents of both streams into sequences, where `packing` says so. The dataset must stay where it is. */
-mla_status mla_dataset_pack(mla_context *context, mla_dataset *dataset, mla_recipe_packing packing, int64_t sequence);
+/* Packs the documents of both streams into sequences, where data.packing says so; those to train on in an order of the
+ * seed's. The dataset must stay where it is. */
+mla_status mla_dataset_pack(mla_context *context, mla_dataset *dataset, const mla_recipe *recipe, uint64_t seed);
 /* Warns of examples that were cut or left out by that. */
 void mla_dataset_warn(mla_context *context, const mla_dataset *dataset, int64_t sequence);
 

@@ -155,7 +155,7 @@ mla_status mla_mix_check_resumed(mla_context *context, const mla_mix *mix, const
 static mla_status begin_part(mla_context *context, mla_mix_part *part, const mla_recipe *recipe, int k) {
     const int64_t sequence = recipe->train.sequence;
     const uint64_t seed = mla_recipe_data_seed(recipe) + (uint64_t)k;
-    const mla_status status = mla_dataset_pack(context, &part->data, recipe->data.packing, sequence);
+    const mla_status status = mla_dataset_pack(context, &part->data, recipe, seed);
     return status
                ? status
                : mla_sampler_init(context, &part->sampler, &part->data.train, part->data.packed_train, sequence, seed);
