@@ -40,7 +40,7 @@ static void read_stream(mla_context *context, const mla_token_stream *stream, in
     mla_packing *packing = NULL;
     mla_sampler sampler;
     int32_t ids[LENGTH], targets[LENGTH], starts[LENGTH] = {0};
-    if (packs && mla_packing_create(context, &packing, stream, LENGTH)) abort();
+    if (packs && mla_packing_create_shuffled(context, &packing, stream, LENGTH, 1)) abort();
     const int64_t windows = mla_window_count(stream, packing, LENGTH);
     for (int64_t i = 0; i < windows; i++) {
         mla_window_get(stream, packing, LENGTH, i, ids, targets, starts);
