@@ -157,7 +157,7 @@ def main():
                 worst[score] = 1
     for score, off in worst.items():
         print(f"{score:20} {off:.1e}")
-    sys.exit(max(worst.values()) > 1e-12)
+    sys.exit(int(max(worst.values()) > 1e-12))
 
 
 main()
