@@ -120,8 +120,8 @@ static mla_status add_document(mla_packing *p, int64_t document) {
     const int64_t begin = s->offsets ? s->offsets[document] : 0, end = s->offsets ? s->offsets[document + 1] : s->count;
     p->document = document;
     p->report.documents++;
-    if (p->stream->labels.form) return add_labelled(p, begin, end - begin - 1);
-    return p->stream->answers ? add_example(p, begin, end - begin - 1) : add_text(p, begin, end - begin - 1);
+    if (s->labels.form) return add_labelled(p, begin, end - begin - 1);
+    return s->answers ? add_example(p, begin, end - begin - 1) : add_text(p, begin, end - begin - 1);
 }
 
 static mla_status pack(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length,

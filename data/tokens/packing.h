@@ -28,9 +28,8 @@ typedef struct {
     int64_t strided;            /* labelled documents in several pieces */
 } mla_packing_report;
 
-/* The stream must outlive it. MLA_ERROR_ARGUMENT for a length below 1, and for a labelled document that is too
- * long where such are refused, MLA_ERROR_MEMORY. A stream without a target
- * gives no sequences. */
+/* The stream must outlive it. MLA_ERROR_ARGUMENT for a length below 1, and for a labelled document that is too long
+ * where such are refused, MLA_ERROR_MEMORY. A stream without a target gives no sequences. */
 mla_status mla_packing_create(mla_context *context, mla_packing **out, const mla_token_stream *stream, int64_t length);
 /* The same for training: documents are taken in an order of the seed's, so that what a file has side by side, such as
  * all texts of one label, does not stand together in sequences and batches. */

@@ -47,8 +47,7 @@ static const mla_field data_fields[] = {
      .help = "chat: keys of a line that hold a question and its answer: prompt=question,completion=answer"},
     {"date", MLA_FIELD_STRING, AT(date), .help = "chat: what a template gets for today's date, as 2024-07-26"},
     {"packing", MLA_FIELD_ENUM, AT(packing), .names = packings,
-     .help =
-         "whole: documents whole, shuffled, kept apart in attention; stream: cut where a sequence ends; auto: chat is whole"},
+     .help = "whole: documents whole, shuffled, kept apart; stream: cut where a sequence ends; auto: chat is whole"},
     {"field", MLA_FIELD_STRING, AT(field), .text = "text",
      .help = "JSONL: the key that holds the text; meta.text: one within another"},
     {"bad_lines", MLA_FIELD_ENUM, AT(bad_lines), .names = mla_bad_lines_names,
