@@ -99,6 +99,8 @@ static const mla_field model_fields[] = {
     {"final_norm", MLA_FIELD_BOOL, AT(final_norm), 1, .help = "a norm after the last block"},
     {"scaled_residual_init", MLA_FIELD_BOOL, AT(scaled_residual_init), 0,
      .help = "o_proj and down_proj begin smaller by sqrt(2 num_hidden_layers), as GPT-2's"},
+    {"zero_attention_output", MLA_FIELD_BOOL, AT(zero_attention_output), 0,
+     .help = "o_proj begins at 0, so that the first steps learn from each token by itself"},
     {"kv_lora_ranks", MLA_FIELD_INTS, AT(kv_lora_ranks), 0, 1, 1 << 20, .nullable = true,
      .help = "latent: kv_lora_rank of each layer, where they differ (mla rank)"},
 };

@@ -125,7 +125,8 @@ static mla_status latent_attention_build(const mla_builder *b, void *memory) {
                      &(mla_linear_spec){"kv_a_proj_with_mqa", seen, rank + c->qk_rope_head_dim, c->attention_bias});
     build_norm(b, &layer->kv_a_norm, "kv_a_layernorm", rank);
     mla_linear_build(b, &layer->kv_b_proj, &(mla_linear_spec){"kv_b_proj", rank, expanded, false});
-    return mla_linear_build_residual(b, &layer->o_proj, &(mla_linear_spec){"o_proj", values, d, c->attention_bias});
+    return mla_linear_build_attention_output(b, &layer->o_proj,
+                                             &(mla_linear_spec){"o_proj", values, d, c->attention_bias});
 }
 
 /* ---- applying ---- */

@@ -42,7 +42,8 @@ static mla_status multi_head_attention_build(const mla_builder *b, void *memory)
     mla_linear_build(b, &layer->q_proj, &(mla_linear_spec){"q_proj", c->hidden_size, q, qkv_bias});
     mla_linear_build(b, &layer->k_proj, &(mla_linear_spec){"k_proj", c->hidden_size, kv, qkv_bias});
     mla_linear_build(b, &layer->v_proj, &(mla_linear_spec){"v_proj", c->hidden_size, kv, qkv_bias});
-    mla_linear_build_residual(b, &layer->o_proj, &(mla_linear_spec){"o_proj", q, c->hidden_size, c->attention_bias});
+    mla_linear_build_attention_output(b, &layer->o_proj,
+                                      &(mla_linear_spec){"o_proj", q, c->hidden_size, c->attention_bias});
     if (!c->qk_norm) return mla_error_status(b->context);
     mla_norm_build(b, &layer->q_norm, &(mla_norm_spec){"q_norm", MLA_NORM_RMSNORM, c->head_dim, c->rms_norm_eps});
     return mla_norm_build(b, &layer->k_norm,

@@ -89,8 +89,9 @@ typedef struct {
     bool gated;     /* act(gate) * up, as in SwiGLU; otherwise act(up) */
     double dropout; /* after attention, inside and after the feed-forward */
     bool final_norm;
-    bool scaled_residual_init; /* o_proj and down_proj begin smaller: see mla_linear_build_residual */
-    mla_ints kv_lora_ranks;    /* latent: C of each layer, where they differ; kv_lora_rank is then the largest */
+    bool scaled_residual_init;  /* o_proj and down_proj begin smaller: see mla_linear_build_residual */
+    bool zero_attention_output; /* o_proj begins at 0 */
+    mla_ints kv_lora_ranks;     /* latent: C of each layer, where they differ; kv_lora_rank is then the largest */
 } mla_model_config;
 
 /* The table that describes it. */

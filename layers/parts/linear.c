@@ -42,6 +42,11 @@ mla_status mla_linear_build_residual(const mla_builder *b, mla_linear_layer *lay
     return build(b, layer, spec, c->initializer_range * share);
 }
 
+mla_status mla_linear_build_attention_output(const mla_builder *b, mla_linear_layer *layer,
+                                             const mla_linear_spec *spec) {
+    return b->config->zero_attention_output ? build(b, layer, spec, 0) : mla_linear_build_residual(b, layer, spec);
+}
+
 void mla_linear_remove_adapters(mla_linear_layer *layer) {
     for (mla_lora_layer *lora = layer->lora, *next; lora; lora = next) {
         next = lora->next;

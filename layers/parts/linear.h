@@ -41,6 +41,10 @@ mla_status mla_linear_build(const mla_builder *builder, mla_linear_layer *layer,
 /* The same for one whose result is added to the residual stream. With scaled_residual_init each of the 2 L results that
  * are added up begins with 1 / (2 L) of the variance (Radford et al. 2019, section 2.3). */
 mla_status mla_linear_build_residual(const mla_builder *builder, mla_linear_layer *layer, const mla_linear_spec *spec);
+/* The same for an attention's o_proj, which begins at 0 with zero_attention_output: usual weights make its result some
+ * times as large as a token's embedding, and drown it until that is unlearned. */
+mla_status mla_linear_build_attention_output(const mla_builder *builder, mla_linear_layer *layer,
+                                             const mla_linear_spec *spec);
 /* Takes all adapters off; their parameters stay in the registry. */
 void mla_linear_remove_adapters(mla_linear_layer *layer);
 

@@ -84,7 +84,7 @@ def sizes():
     return [f"model.{key}={value}" for key, value in {
         "hidden_size": HEADS * given.width, "intermediate_size": 22 * given.width, "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS, "max_position_embeddings": 2 * SEQUENCE, "vocab_size": VOCABULARY,
-        "tie_word_embeddings": "true"}.items()]
+        "tie_word_embeddings": "true", "zero_attention_output": "true"}.items()]
 
 
 def training():
