@@ -35,7 +35,7 @@ model:
   intermediate_size: 704
   max_position_embeddings: 256
   tie_word_embeddings: true
-  scaled_residual_init: true
+  zero_attention_output: true
 data:
   source:
     - /usr/share/common-licenses
